@@ -1,0 +1,108 @@
+//! What a pick costs: nanoseconds from a request to a lease on a backend, and back.
+//!
+//! Each iteration starts an exchange and drops it: budget, dice, choice, breaker, lease, return of
+//! the lease. That is what a request pays, and it must not grow with the number of backends.
+//! `cargo bench --bench pick`; how to read it: benches/README.md.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use lb_core::config::{
+    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
+    RetryConfig, ServiceConfig, Timeouts, WhenAllUnfit,
+};
+use lb_core::{
+    Ask, Body, Exchange, ExchangeId, Failure, Outcome, Repeat, Service, Step, Time, Unobserved,
+};
+
+const POLICIES: [(&str, Policy); 3] = [
+    ("round_robin", Policy::RoundRobin),
+    ("weighted_random", Policy::WeightedRandom),
+    ("least_request", Policy::LeastRequest),
+];
+const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
+
+fn service(policy: Policy, count: usize) -> Service {
+    let backends = (0..count)
+        .map(|index| BackendConfig { name: format!("http://backend-{index}"), weight: 1 })
+        .collect();
+    let config = ServiceConfig {
+        name: "bench".into(),
+        policy,
+        when_all_unfit: WhenAllUnfit::FailFast,
+        breaker: Some(BreakerConfig {
+            consecutive_failures: 1,
+            open_for: Duration::from_secs(3_600),
+            open_for_max: Duration::from_secs(3_600),
+            half_open_trials: 1,
+            half_open_successes: 1,
+        }),
+        retry: RetryConfig {
+            attempts_max: 1,
+            statuses: Vec::new(),
+            budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
+            backoff: BackoffConfig {
+                base: Duration::from_millis(25),
+                max: Duration::from_secs(1),
+                jitter: Jitter::Full,
+            },
+        },
+        timeouts: Timeouts {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(15),
+            body_idle: Duration::from_secs(30),
+            exchange: Duration::from_secs(300),
+        },
+        pools: vec![PoolConfig { name: "all".into(), backends }],
+    };
+    Service::new(&config, 0, 7).expect("the configuration is meaningful")
+}
+
+fn start(service: &Service, id: u64) -> Step<'_> {
+    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Idempotent };
+    Exchange::start(service, &Unobserved, ask, Time::from_millis(1))
+}
+
+/// Lets requests fail until `share` percent of the breakers are open.
+fn make_unfit(service: &Service, share: usize) {
+    let wanted = service.backends().count() * share / 100;
+    let mut id = 1 << 32;
+    while service.backends().filter(|backend| !backend.is_fit()).count() < wanted {
+        id += 1;
+        if let Step::Attempt(attempt) = start(service, id) {
+            let reset = Outcome::Failed(Failure::Reset);
+            drop(attempt.finish(reset, Body::Intact, Time::from_millis(1)));
+        }
+    }
+}
+
+fn pick(criterion: &mut Criterion) {
+    for (unfit, share) in [("all_fit", 0), ("tenth_unfit", 10)] {
+        for (name, policy) in POLICIES {
+            let mut group = criterion.benchmark_group(format!("{name}/{unfit}"));
+            for count in COUNTS {
+                let service = service(policy, count);
+                make_unfit(&service, share);
+                let mut id = 0;
+                group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+                    bencher.iter(|| {
+                        id += 1;
+                        drop(black_box(start(&service, id)));
+                    });
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(50);
+    targets = pick
+}
+criterion_main!(benches);

@@ -1,0 +1,48 @@
+//! Least request by two choices: the less loaded of two drawn by weight.
+//!
+//! One random choice lets queues grow like the logarithm of the backends, the better of two like
+//! the logarithm of the logarithm (Mitzenmacher, "The power of two choices in randomized load
+//! balancing", 2001), and unlike the exact minimum it does not send every worker to the same
+//! backend at once. Load is requests in flight over weight; of two equals the first drawn wins, so
+//! that an idle pool is shared in proportion to the weights.
+
+use super::alias::Alias;
+use super::{Candidates, DRAWS_MAX, Drawn, How};
+use crate::rng::Rng;
+
+/// Two weighted dice and a comparison.
+#[derive(Debug)]
+pub(crate) struct LeastRequest {
+    die: Alias,
+}
+
+impl LeastRequest {
+    pub(crate) fn new(weights: &[u32]) -> Self {
+        Self { die: Alias::new(weights) }
+    }
+
+    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
+        let first = self.die.draw_among(among, rng)?;
+        let Some(second) = self.draw_another(first, among, rng) else {
+            return Some(Drawn { place: first, how: How::Only });
+        };
+        let (in_flight, others) = (among.in_flight(first), among.in_flight(second));
+        // in_flight/weight compared without a division: both sides times both weights.
+        let load = u64::from(in_flight) * u64::from(self.die.weight(second));
+        let others_load = u64::from(others) * u64::from(self.die.weight(first));
+        let (place, in_flight, than, than_in_flight) = if load <= others_load {
+            (first, in_flight, second, others)
+        } else {
+            (second, others, first, in_flight)
+        };
+        let than = u16::try_from(than).expect("BACKENDS_MAX fits in 16 bits");
+        Some(Drawn { place, how: How::LessLoaded { in_flight, than, than_in_flight } })
+    }
+
+    /// A second candidate, if there is one.
+    fn draw_another(&self, first: usize, among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
+        (0..DRAWS_MAX)
+            .find_map(|_| self.die.draw_among(among, rng).filter(|second| *second != first))
+            .or_else(|| among.first_from((first + 1) % among.count()).filter(|next| *next != first))
+    }
+}

@@ -1,0 +1,115 @@
+//! How a backend is chosen among those that may be chosen.
+//!
+//! Every policy draws from its own table first, since that costs the same however many backends
+//! there are, and refuses what may not be chosen; what it draws stays in proportion. When most may
+//! not be chosen, drawing would go on for long, so after [`DRAWS_MAX`] refusals the policy looks at
+//! the candidates one by one.
+
+mod alias;
+mod least_request;
+mod round_robin;
+mod weighted_random;
+
+use alloc::boxed::Box;
+
+use crate::config::Policy;
+use crate::rng::Rng;
+use least_request::LeastRequest;
+use round_robin::RoundRobin;
+use weighted_random::WeightedRandom;
+
+/// Refused draws before a policy looks at the candidates one by one. With half of the backends
+/// unfit one pick in 65,536 gets there.
+const DRAWS_MAX: usize = 16;
+
+/// By what draw a backend was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its turn in the round.
+    Turn,
+    /// A weighted die.
+    Weight,
+    /// It was the less loaded of two.
+    LessLoaded {
+        /// Its attempts in flight.
+        in_flight: u32,
+        /// The other's place in the service.
+        than: u16,
+        /// The other's attempts in flight.
+        than_in_flight: u32,
+    },
+    /// There was no other.
+    Only,
+}
+
+impl How {
+    /// As written in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Weight => "weight",
+            Self::LessLoaded { .. } => "less_loaded",
+            Self::Only => "only",
+        }
+    }
+}
+
+/// Who may be chosen, and what is known of them.
+pub(crate) trait Candidates {
+    /// Places run from 0 to this.
+    fn count(&self) -> usize;
+    /// Whether this place may be chosen.
+    fn admits(&self, place: usize) -> bool;
+    /// The first place in `from..`, then `..from`, that may be chosen.
+    fn first_from(&self, from: usize) -> Option<usize>;
+    /// Attempts in flight there.
+    fn in_flight(&self, place: usize) -> u32;
+}
+
+/// One policy with its tables.
+#[derive(Debug)]
+pub(crate) enum Balancer {
+    RoundRobin(RoundRobin),
+    WeightedRandom(WeightedRandom),
+    LeastRequest(LeastRequest),
+}
+
+/// A chosen place and the draw that chose it. `than` is a place of the same pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drawn {
+    pub(crate) place: usize,
+    pub(crate) how: How,
+}
+
+impl Balancer {
+    /// `weights` are at least 1, and there is at least one.
+    pub(crate) fn new(policy: Policy, weights: &[u32]) -> Self {
+        match policy {
+            Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(weights)),
+            Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(weights)),
+            Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(weights)),
+        }
+    }
+
+    /// Chooses one that may be chosen; `None` exactly when there is none.
+    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
+        match self {
+            Self::RoundRobin(policy) => policy.choose(among),
+            Self::WeightedRandom(policy) => policy.choose(among, rng),
+            Self::LeastRequest(policy) => policy.choose(among, rng),
+        }
+    }
+}
+
+/// The weights with their common factor taken out.
+fn reduced(weights: &[u32]) -> Box<[u32]> {
+    let factor = weights.iter().copied().fold(0, common_factor).max(1);
+    weights.iter().map(|weight| weight / factor).collect()
+}
+
+const fn common_factor(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

@@ -1,0 +1,321 @@
+//! The breaker of one backend: closed, open, half-open.
+//!
+//! A backend that keeps failing is left alone for a while, then asked by a few trials whether it
+//! is back. Each opening without calm in between doubles the time it stays open.
+//!
+//! ```text
+//!            failures in a row                    open_for·2^level passed, a request asks
+//!  Closed ────────────────────► Open ─────────────────────────────► HalfOpen
+//!    ▲                           ▲            a trial fails            │  │
+//!    │                           └─────────────────────────────────────┘  │
+//!    └────────────────────────────────────────────────────────────────────┘
+//!                       enough trials succeed
+//! ```
+//!
+//! Every state has an *era*, a number that changes with each move. A [`Permit`] remembers the era
+//! in which its request was let through, and a verdict on a past era changes nothing: the answer
+//! to a request from before the outage neither closes a breaker nor opens it again.
+
+use core::time::Duration;
+
+use crate::config::BreakerConfig;
+use crate::time::{Time, micros};
+use crate::word::Word;
+
+/// The breaker as one word.
+///
+/// The working: 2 bits say which state, 14 the era, 4 the level, 44 the rest. An era would have to
+/// come round 16,384 moves later to be mistaken, at least 5,000 openings within one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    era: u16,
+    level: u8,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// 11 bits count failures in a row; 33 bits hold the second after which the level is forgotten
+    /// (272 years).
+    Closed { failures: u16, calm_at_s: u64 },
+    /// 44 bits hold the millisecond at which trials may begin (557 years).
+    Open { until_ms: u64 },
+    /// 8 bits each.
+    HalfOpen { trials: u8, successes: u8 },
+}
+
+/// Which of the three states, without its counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BreakerState {
+    /// Everything passes.
+    Closed,
+    /// Nothing passes.
+    Open,
+    /// A few trials pass.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// As written in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// In what capacity a request was let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The breaker was closed (or there is none).
+    Normal,
+    /// The breaker was half-open: this request tries the backend out.
+    Trial,
+    /// The breaker was not asked, since nothing was fit.
+    Panic,
+}
+
+impl Role {
+    /// As written in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Trial => "trial",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// That a request was let through, in which era, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    era: u16,
+    /// In what capacity.
+    pub role: Role,
+}
+
+/// What a request showed about its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works.
+    Success,
+    /// It does not.
+    Failure,
+    /// Nothing: the client left, or nobody looked. A trial gives its place back.
+    Abandoned,
+}
+
+/// Why a request was not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// Open until then.
+    Until(Time),
+    /// All places for trials are taken.
+    TrialsTaken,
+}
+
+const ERA_BITS: u32 = 14;
+const LEVEL_MAX: u8 = 15;
+const REST_BITS: u32 = 44;
+const FAILURE_BITS: u32 = 11;
+const UNTIL_MS_MAX: u64 = (1 << REST_BITS) - 1;
+const CALM_S_MAX: u64 = (1 << (REST_BITS - FAILURE_BITS)) - 1;
+
+impl Breaker {
+    /// A breaker that has seen nothing.
+    pub const fn new() -> Self {
+        Self { era: 0, level: 0, phase: Phase::Closed { failures: 0, calm_at_s: 0 } }
+    }
+
+    /// Which state it is in.
+    pub const fn state(self) -> BreakerState {
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// Failures in a row, as long as it is closed.
+    pub const fn failures(self) -> u16 {
+        match self.phase {
+            Phase::Closed { failures, .. } => failures,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => 0,
+        }
+    }
+
+    /// Trials under way.
+    pub const fn trials(self) -> u8 {
+        match self.phase {
+            Phase::HalfOpen { trials, .. } => trials,
+            Phase::Closed { .. } | Phase::Open { .. } => 0,
+        }
+    }
+
+    /// When trials may begin, if it is open.
+    pub const fn open_until(self) -> Option<Time> {
+        match self.phase {
+            Phase::Open { until_ms } => Some(Time::from_millis(until_ms)),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Lets a request through, or says why not. The breaker returned is the one to be stored, and
+    /// [`Breaker::permit`] is what it gave out; a closed breaker stays as it is.
+    ///
+    /// # Errors
+    /// [`Declined`] when it is open, or half-open with all places taken.
+    pub fn admit(self, now: Time, config: &BreakerConfig) -> Result<Self, Declined> {
+        match self.phase {
+            Phase::Closed { .. } => Ok(self),
+            Phase::Open { until_ms } if now < Time::from_millis(until_ms) => {
+                Err(Declined::Until(Time::from_millis(until_ms)))
+            }
+            Phase::Open { .. } => {
+                Ok(Self { phase: Phase::HalfOpen { trials: 1, successes: 0 }, ..self.next_era() })
+            }
+            Phase::HalfOpen { trials, successes } if trials < config.half_open_trials => {
+                Ok(Self { phase: Phase::HalfOpen { trials: trials + 1, successes }, ..self })
+            }
+            Phase::HalfOpen { .. } => Err(Declined::TrialsTaken),
+        }
+    }
+
+    /// What the request that [`Breaker::admit`] just let through was given.
+    pub const fn permit(self) -> Permit {
+        let trial = matches!(self.phase, Phase::HalfOpen { .. });
+        Permit { era: self.era, role: if trial { Role::Trial } else { Role::Normal } }
+    }
+
+    /// A permit that asks nobody: what panic uses.
+    pub const fn waive(self) -> Permit {
+        Permit { era: self.era, role: Role::Panic }
+    }
+
+    /// Takes a verdict into account. `None`: it changes nothing, and nothing has to be stored.
+    pub fn judge(
+        self,
+        permit: Permit,
+        verdict: Verdict,
+        now: Time,
+        config: &BreakerConfig,
+    ) -> Option<Self> {
+        if permit.era != self.era {
+            return None; // a straggler from a past era
+        }
+        match (self.phase, verdict) {
+            (Phase::Closed { failures, calm_at_s }, Verdict::Success) => {
+                let level = self.level_after_calm(calm_at_s, now);
+                let changed = failures != 0 || level != self.level;
+                let phase = Phase::Closed { failures: 0, calm_at_s };
+                changed.then_some(Self { level, phase, ..self })
+            }
+            (Phase::Closed { failures, calm_at_s }, Verdict::Failure) => {
+                let failures = failures + 1;
+                let level = self.level_after_calm(calm_at_s, now);
+                let struck = Self { level, phase: Phase::Closed { failures, calm_at_s }, ..self };
+                let stays = failures < config.consecutive_failures;
+                Some(if stays { struck } else { struck.open(now, config) })
+            }
+            (Phase::HalfOpen { trials, successes }, verdict) if permit.role == Role::Trial => {
+                Some(self.judge_trial(trials, successes, verdict, now, config))
+            }
+            // What panic sent to an open or half-open backend proves nothing about its trials.
+            (Phase::Open { .. } | Phase::HalfOpen { .. }, _)
+            | (Phase::Closed { .. }, Verdict::Abandoned) => None,
+        }
+    }
+
+    fn judge_trial(
+        self,
+        trials: u8,
+        successes: u8,
+        verdict: Verdict,
+        now: Time,
+        config: &BreakerConfig,
+    ) -> Self {
+        let trials = trials.saturating_sub(1);
+        match verdict {
+            Verdict::Abandoned => Self { phase: Phase::HalfOpen { trials, successes }, ..self },
+            Verdict::Failure => self.open(now, config),
+            Verdict::Success if successes + 1 < config.half_open_successes => {
+                Self { phase: Phase::HalfOpen { trials, successes: successes + 1 }, ..self }
+            }
+            Verdict::Success => {
+                // As long as it was open last, it has to stay closed before the level is forgotten.
+                let calm_at = now + open_for(self.level.saturating_sub(1), config);
+                let calm_at_s = calm_at.as_micros().div_ceil(1_000_000).min(CALM_S_MAX);
+                Self { phase: Phase::Closed { failures: 0, calm_at_s }, ..self.next_era() }
+            }
+        }
+    }
+
+    /// After calm, past openings are forgotten.
+    fn level_after_calm(self, calm_at_s: u64, now: Time) -> u8 {
+        if now.as_micros() / 1_000_000 >= calm_at_s { 0 } else { self.level }
+    }
+
+    /// The level counts openings without calm: each doubles the time of the next.
+    fn open(self, now: Time, config: &BreakerConfig) -> Self {
+        let until_ms = (now + open_for(self.level, config)).as_millis_ceil().min(UNTIL_MS_MAX);
+        let level = (self.level + 1).min(LEVEL_MAX);
+        Self { level, phase: Phase::Open { until_ms }, ..self.next_era() }
+    }
+
+    const fn next_era(self) -> Self {
+        Self { era: (self.era + 1) % (1 << ERA_BITS), ..self }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How long an opening at `level` lasts.
+fn open_for(level: u8, config: &BreakerConfig) -> Duration {
+    let doubled = micros(config.open_for).saturating_mul(1 << level.min(LEVEL_MAX));
+    Duration::from_micros(doubled).min(config.open_for_max)
+}
+
+impl Word for Breaker {
+    fn pack(self) -> u64 {
+        let (tag, rest) = match self.phase {
+            Phase::Closed { failures, calm_at_s } => {
+                (0, (calm_at_s << FAILURE_BITS) | u64::from(failures))
+            }
+            Phase::Open { until_ms } => (1, until_ms),
+            Phase::HalfOpen { trials, successes } => {
+                (2, (u64::from(successes) << 8) | u64::from(trials))
+            }
+        };
+        (tag << 62)
+            | (u64::from(self.era) << (REST_BITS + 4))
+            | (u64::from(self.level) << REST_BITS)
+            | rest
+    }
+
+    fn unpack(bits: u64) -> Self {
+        let field = |shift: u32, width: u32| (bits >> shift) & ((1 << width) - 1);
+        let phase = match field(62, 2) {
+            0 => Phase::Closed {
+                failures: low16(field(0, FAILURE_BITS)),
+                calm_at_s: field(FAILURE_BITS, REST_BITS - FAILURE_BITS),
+            },
+            1 => Phase::Open { until_ms: field(0, REST_BITS) },
+            _ => Phase::HalfOpen { trials: low8(field(0, 8)), successes: low8(field(8, 8)) },
+        };
+        Self { era: low16(field(REST_BITS + 4, ERA_BITS)), level: low8(field(REST_BITS, 4)), phase }
+    }
+}
+
+fn low16(bits: u64) -> u16 {
+    u16::try_from(bits).expect("the field is at most 16 bits wide")
+}
+
+fn low8(bits: u64) -> u8 {
+    u8::try_from(bits).expect("the field is at most 8 bits wide")
+}

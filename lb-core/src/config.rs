@@ -1,0 +1,160 @@
+//! What a service was asked to do, as plain values.
+//!
+//! `lb-config` reads files into these and reports mistakes with their place; [`Service::new`]
+//! refuses what would have no meaning. Every duration and count is finite, and each has a named
+//! bound here, so that both crates speak of the same one.
+//!
+//! [`Service::new`]: crate::Service::new
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
+pub const WEIGHT_MAX: u32 = 1_000;
+/// Backends of one service, over all its pools.
+pub const BACKENDS_MAX: usize = 16_384;
+/// Attempts of one exchange, the first included.
+pub const ATTEMPTS_MAX: u8 = 8;
+/// Consecutive failures that a breaker can be told to wait for.
+pub const CONSECUTIVE_FAILURES_MAX: u16 = 1_000;
+/// Concurrent trials of a half-open breaker, and successes it may ask for.
+pub const TRIALS_MAX: u8 = 100;
+/// The longest duration any setting accepts: seven days.
+pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Retries per hundred requests that a budget can allow.
+pub const BUDGET_PERCENT_MAX: u32 = 1_000;
+/// Retries that a budget can allow per second, and at once.
+pub const BUDGET_RETRIES_MAX: u32 = 100_000;
+
+/// One service: pools in order of preference, and the policies over them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Unique within a configuration; a label in metrics and logs.
+    pub name: String,
+    /// How a backend is chosen within a pool.
+    pub policy: Policy,
+    /// What happens when no backend is fit.
+    pub when_all_unfit: WhenAllUnfit,
+    /// The breaker of each backend; `None` turns breakers off.
+    pub breaker: Option<BreakerConfig>,
+    /// What may be tried again, where, and after how long.
+    pub retry: RetryConfig,
+    /// How long each part of an exchange may take.
+    pub timeouts: Timeouts,
+    /// The first pool with a fit backend serves. At least one.
+    pub pools: Vec<PoolConfig>,
+}
+
+/// A group of backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Unique within its service.
+    pub name: String,
+    /// At least one.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// One upstream server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Its identity, unique within the service: the url, as in `http://10.0.0.1:3000`.
+    pub name: String,
+    /// Its share of the traffic relative to the others: `1..=WEIGHT_MAX`.
+    pub weight: u32,
+}
+
+/// How a backend is chosen within a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Smooth weighted round robin: exact shares over every cycle, evenly spread within it.
+    RoundRobin,
+    /// Weighted random by alias table.
+    WeightedRandom,
+    /// The less loaded of two, drawn at random by weight.
+    LeastRequest,
+}
+
+/// What happens when no backend is fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAllUnfit {
+    /// Panic: balance over all backends of the first pool as if they were fit.
+    FailOpen,
+    /// Answer 503 at once.
+    FailFast,
+}
+
+/// When a breaker opens, for how long, and what closes it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Failures in a row that open it: `1..=CONSECUTIVE_FAILURES_MAX`.
+    pub consecutive_failures: u16,
+    /// How long it stays open the first time. Each further opening without calm between doubles it.
+    pub open_for: Duration,
+    /// The longest it stays open.
+    pub open_for_max: Duration,
+    /// Trials that may run at once when half-open: `1..=TRIALS_MAX`.
+    pub half_open_trials: u8,
+    /// Trials that must succeed to close it: `1..=TRIALS_MAX`.
+    pub half_open_successes: u8,
+}
+
+/// What may be tried again, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// Attempts of one exchange, the first included: `1..=ATTEMPTS_MAX`. 1 turns retries off.
+    pub attempts_max: u8,
+    /// Answers that are worth another attempt.
+    pub statuses: Vec<u16>,
+    /// The bound on retries as a share of requests.
+    pub budget: BudgetConfig,
+    /// How long to wait before trying again.
+    pub backoff: BackoffConfig,
+}
+
+/// The bound on retries: over any span of `t` seconds at most
+/// `burst + percent/100 × requests + min_per_second × t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetConfig {
+    /// Retries per hundred requests.
+    pub percent: u32,
+    /// Retries per second that are allowed however few requests there are.
+    pub min_per_second: u32,
+    /// Retries that may be saved up.
+    pub burst: u32,
+}
+
+/// How long to wait before another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffConfig {
+    /// The ceiling of the first wait; doubled for each further one.
+    pub base: Duration,
+    /// The highest ceiling.
+    pub max: Duration,
+    /// Where below the ceiling the wait lies.
+    pub jitter: Jitter,
+}
+
+/// Where below its ceiling a wait lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jitter {
+    /// Anywhere: fewest collisions.
+    Full,
+    /// In the upper half.
+    Equal,
+    /// At the ceiling.
+    None,
+}
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From asking for a connection to having one.
+    pub connect: Duration,
+    /// From the start of an attempt to the head of its response.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub body_idle: Duration,
+    /// From the request's head to the last byte of the response, all attempts included.
+    pub exchange: Duration,
+}

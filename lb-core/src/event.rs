@@ -1,0 +1,175 @@
+//! What happened, in the past tense: the one vocabulary of metrics, logs, traces and invariants.
+//!
+//! The core tells, and whoever implements [`Observe`] listens. Nothing is counted anywhere else,
+//! so the access log, `/metrics` and the simulator's ledger cannot disagree about the facts.
+
+use core::time::Duration;
+
+use crate::balance::How;
+use crate::breaker::{BreakerState, Role};
+use crate::outcome::{BodyEnd, Outcome};
+use crate::retry::Withheld;
+use crate::time::Time;
+
+/// An exchange's name: unique as long as the process lives, and the name of its dice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// A backend's place: its service's place in the configuration and its own in the service,
+/// counted over the pools in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId {
+    /// Which service.
+    pub service: u16,
+    /// Which backend of it.
+    pub backend: u16,
+}
+
+/// Why an attempt went where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// In what capacity.
+    pub role: Role,
+    /// By which pool, counted from 0.
+    pub pool: u16,
+    /// By what draw.
+    pub how: How,
+    /// Whether this exchange had tried the backend before: every other fit one was tried as well.
+    pub again: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An exchange began.
+    Started {
+        /// Which.
+        exchange: ExchangeId,
+        /// At which service.
+        service: u16,
+        /// Until when it has time.
+        deadline: Time,
+    },
+    /// A backend was chosen for an attempt, and its slot taken.
+    Attempted {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Which attempt, counted from 1.
+        attempt: u8,
+        /// At which backend.
+        backend: BackendId,
+        /// Why there.
+        choice: Choice,
+        /// Until when a head must have come.
+        deadline: Time,
+    },
+    /// An attempt came to an answer or to nothing.
+    Concluded {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Which attempt, counted from 1.
+        attempt: u8,
+        /// At which backend.
+        backend: BackendId,
+        /// What became of it.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Another attempt will be made, later.
+    Delayed {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// When.
+        until: Time,
+    },
+    /// Another attempt was worth making, and was not made.
+    Withheld {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Why not.
+        why: Withheld,
+    },
+    /// A backend's answer goes to the client.
+    Delivered {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Whose.
+        backend: BackendId,
+        /// With which status.
+        status: u16,
+    },
+    /// The exchange is answered by ourselves.
+    Rejected {
+        /// Which.
+        exchange: ExchangeId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The body of a delivered answer ended.
+    Ended {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Whose.
+        backend: BackendId,
+        /// How.
+        end: BodyEnd,
+    },
+    /// A breaker moved.
+    BreakerMoved {
+        /// Whose.
+        backend: BackendId,
+        /// From this state.
+        from: BreakerState,
+        /// To this one.
+        to: BreakerState,
+    },
+}
+
+/// Why an exchange is answered by ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No backend was fit, and the service does not panic.
+    NoFitBackend,
+    /// The last attempt came to nothing, and there was no other.
+    AttemptFailed(crate::Failure),
+    /// The exchange's time was up.
+    DeadlinePassed,
+}
+
+impl Rejection {
+    /// The status a client gets (RFC 9110 §15.6.3–5).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NoFitBackend => 503,
+            Self::AttemptFailed(
+                crate::Failure::ConnectTimeout | crate::Failure::FirstByteTimeout,
+            )
+            | Self::DeadlinePassed => 504,
+            Self::AttemptFailed(_) => 502,
+        }
+    }
+
+    /// As written in metrics, logs and error bodies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFitBackend => "no_fit_backend",
+            Self::AttemptFailed(failure) => failure.as_str(),
+            Self::DeadlinePassed => "deadline_passed",
+        }
+    }
+}
+
+/// Who is told what happened.
+pub trait Observe {
+    /// `event` happened at `now`. Called where it happened: be quick.
+    fn on(&self, now: Time, event: &Event);
+}
+
+/// Listens to nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Unobserved;
+
+impl Observe for Unobserved {
+    fn on(&self, _now: Time, _event: &Event) {}
+}

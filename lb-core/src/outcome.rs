@@ -1,0 +1,149 @@
+//! What became of an attempt, and what follows from it: one table for everybody.
+//!
+//! The question behind the table is whether the request may have had an effect. A connection that
+//! was refused carried nothing, so any request may go elsewhere. A connection that broke after the
+//! request was written is ambiguous: the backend may have done the work, and only a request that
+//! may be repeated (RFC 9110 §9.2.2) goes elsewhere.
+
+use crate::breaker::Verdict;
+
+/// What became of an attempt, as far as the head of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend answered with this status.
+    Answered(u16),
+    /// No answer came.
+    Failed(Failure),
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The backend's name has no address.
+    NoAddress,
+    /// The connection was refused.
+    ConnectRefused,
+    /// The network could not reach the backend, or connecting failed otherwise.
+    ConnectFailed,
+    /// No connection came about in time.
+    ConnectTimeout,
+    /// The connection had closed before anything of the request was written.
+    Unsent,
+    /// The connection broke after the request, or a part of it, was written.
+    Reset,
+    /// No head came in time.
+    FirstByteTimeout,
+    /// What came was not HTTP, or beyond the limits for a head.
+    Malformed,
+}
+
+/// Whether the backend may have acted on the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It has not: the request may go elsewhere whatever its method.
+    Never,
+    /// Nobody knows: only a request that may be repeated goes elsewhere.
+    Maybe,
+}
+
+impl Outcome {
+    /// Whether the backend may have acted on the request.
+    ///
+    /// 521, 522, 523, 525 and 526 are what an edge in front of the backend says when it could not
+    /// reach it; 520 and 524 are its words for "something came back" and "nothing came in time".
+    pub const fn reach(self) -> Reach {
+        match self {
+            Self::Answered(521 | 522 | 523 | 525 | 526)
+            | Self::Failed(
+                Failure::NoAddress
+                | Failure::ConnectRefused
+                | Failure::ConnectFailed
+                | Failure::ConnectTimeout
+                | Failure::Unsent,
+            ) => Reach::Never,
+            Self::Answered(_)
+            | Self::Failed(Failure::Reset | Failure::FirstByteTimeout | Failure::Malformed) => {
+                Reach::Maybe
+            }
+        }
+    }
+
+    /// What it says about the backend: server errors and silence are failures. A kept connection
+    /// that closed before anything was written is not: backends close idle connections by right.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Answered(500..) | Self::Failed(_) if !self.is_unsent() => Verdict::Failure,
+            Self::Failed(_) => Verdict::Abandoned,
+            Self::Answered(_) => Verdict::Success,
+        }
+    }
+
+    const fn is_unsent(self) -> bool {
+        matches!(self, Self::Failed(Failure::Unsent))
+    }
+
+    /// As written in metrics and logs: a failure's code, or the class of a status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered(..200) => "1xx",
+            Self::Answered(200..300) => "2xx",
+            Self::Answered(300..400) => "3xx",
+            Self::Answered(400..500) => "4xx",
+            Self::Answered(500..) => "5xx",
+            Self::Failed(failure) => failure.as_str(),
+        }
+    }
+}
+
+impl Failure {
+    /// As written in metrics, logs and error bodies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAddress => "no_address",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Unsent => "unsent",
+            Self::Reset => "reset",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// How the body of a delivered response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// Its last byte was handed on.
+    Complete,
+    /// The backend broke it off.
+    BackendBroke,
+    /// The backend sent nothing for too long.
+    BackendIdle,
+    /// The exchange's time was up.
+    Deadline,
+    /// The client left.
+    ClientLeft,
+}
+
+impl BodyEnd {
+    /// What it says about the backend. A long exchange is not the backend's fault.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Complete => Verdict::Success,
+            Self::BackendBroke | Self::BackendIdle => Verdict::Failure,
+            Self::Deadline | Self::ClientLeft => Verdict::Abandoned,
+        }
+    }
+
+    /// As written in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::BackendBroke => "backend_broke",
+            Self::BackendIdle => "backend_idle",
+            Self::Deadline => "deadline",
+            Self::ClientLeft => "client_left",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A group of backends: who is fit, who may be chosen now, and the lease of the one chosen.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use crate::backend::{Backend, Lease};
+use crate::balance::{Balancer, Candidates, Drawn, How};
+use crate::breaker::Declined;
+use crate::event::Observe;
+use crate::fitness::Fitness;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::tried::Places;
+
+/// Some of a service's backends, balanced by one policy.
+#[derive(Debug)]
+pub struct Pool {
+    name: Box<str>,
+    /// The place of the first one in the service.
+    first: u16,
+    backends: Box<[Arc<Backend>]>,
+    fitness: Fitness,
+    balancer: Balancer,
+}
+
+/// A backend that was chosen, and the lease on it.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) lease: Lease,
+    pub(crate) how: How,
+}
+
+/// Picks that breakers may decline before the pool asks its backends one by one.
+const DECLINES_MAX: usize = 8;
+
+impl Pool {
+    pub(crate) fn new(
+        name: &str,
+        first: u16,
+        backends: Box<[Arc<Backend>]>,
+        balancer: Balancer,
+    ) -> Self {
+        let fitness = Fitness::all(backends.len());
+        Self { name: name.into(), first, backends, fitness, balancer }
+    }
+
+    /// Its name, unique in its service.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its backends in order.
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// How many backends may be chosen as a matter of course, as far as is known.
+    pub fn fit_count(&self) -> usize {
+        self.fitness.fit_count()
+    }
+
+    /// Chooses among the fit that are not in `tried`, and takes the lease.
+    pub(crate) fn pick(
+        &self,
+        tried: &Places,
+        rng: &mut Rng,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<Picked> {
+        self.fitness.refresh(now, |place| self.backends[place].open_until());
+        let mut left_out = *tried;
+        for _ in 0..DECLINES_MAX {
+            let among = Fit { pool: self, left_out: &left_out };
+            let Drawn { place, how } = self.balancer.choose(&among, rng)?;
+            match self.backends[place].lease(now, observe) {
+                Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
+                Err(Declined::Until(due)) => self.fitness.rest(place, due),
+                Err(Declined::TrialsTaken) => {
+                    if !left_out.add(self.first + small(place)) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.pick_one_by_one(tried, now, observe)
+    }
+
+    /// Many breakers declined at once: asks every one that is left, in order.
+    #[cold]
+    fn pick_one_by_one(&self, tried: &Places, now: Time, observe: &dyn Observe) -> Option<Picked> {
+        let among = Fit { pool: self, left_out: tried };
+        let lease = (0..self.backends.len())
+            .filter(|place| among.admits(*place))
+            .find_map(|place| self.backends[place].lease(now, observe).ok())?;
+        Some(Picked { lease, how: How::Only })
+    }
+
+    /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
+    pub(crate) fn pick_in_panic(&self, tried: &Places, rng: &mut Rng) -> Option<Picked> {
+        let Drawn { place, how } =
+            self.balancer.choose(&All { pool: self, left_out: tried }, rng)?;
+        Some(Picked { lease: self.backends[place].lease_in_panic(), how: self.in_service(how) })
+    }
+
+    /// A draw speaks of places in the pool; everybody else of places in the service.
+    const fn in_service(&self, how: How) -> How {
+        match how {
+            How::LessLoaded { in_flight, than, than_in_flight } => {
+                How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
+            }
+            How::Turn | How::Weight | How::Only => how,
+        }
+    }
+}
+
+/// The fit backends of a pool, but for some.
+struct Fit<'p> {
+    pool: &'p Pool,
+    left_out: &'p Places,
+}
+
+impl Candidates for Fit<'_> {
+    fn count(&self) -> usize {
+        self.pool.backends.len()
+    }
+
+    fn admits(&self, place: usize) -> bool {
+        self.pool.fitness.is_fit(place) && !self.left_out.contains(self.pool.first + small(place))
+    }
+
+    fn first_from(&self, from: usize) -> Option<usize> {
+        self.pool
+            .fitness
+            .first_from(from, |place| !self.left_out.contains(self.pool.first + small(place)))
+    }
+
+    fn in_flight(&self, place: usize) -> u32 {
+        self.pool.backends[place].in_flight()
+    }
+}
+
+/// All backends of a pool, but for some.
+struct All<'p> {
+    pool: &'p Pool,
+    left_out: &'p Places,
+}
+
+impl Candidates for All<'_> {
+    fn count(&self) -> usize {
+        self.pool.backends.len()
+    }
+
+    fn admits(&self, place: usize) -> bool {
+        !self.left_out.contains(self.pool.first + small(place))
+    }
+
+    fn first_from(&self, from: usize) -> Option<usize> {
+        (from..self.count()).chain(0..from).find(|place| self.admits(*place))
+    }
+
+    fn in_flight(&self, place: usize) -> u32 {
+        self.pool.backends[place].in_flight()
+    }
+}
+
+fn small(place: usize) -> u16 {
+    u16::try_from(place).expect("BACKENDS_MAX fits in 16 bits")
+}

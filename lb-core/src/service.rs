@@ -1,0 +1,205 @@
+//! What a host name is served by: pools in order of preference, and the policies over them.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::Lease;
+use crate::backend::Backend;
+use crate::balance::Balancer;
+use crate::breaker::Role;
+use crate::config::{
+    ATTEMPTS_MAX, BACKENDS_MAX, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts,
+    WEIGHT_MAX, WhenAllUnfit,
+};
+use crate::event::{BackendId, Choice, Observe};
+use crate::pool::{Picked, Pool};
+use crate::retry::Retry;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::tried::Places;
+
+/// One service, shared by all threads. Build it from a [`ServiceConfig`], then start exchanges.
+#[derive(Debug)]
+pub struct Service {
+    name: Box<str>,
+    index: u16,
+    seed: u64,
+    pools: Box<[Pool]>,
+    when_all_unfit: WhenAllUnfit,
+    timeouts: Timeouts,
+    pub(crate) retry: Retry,
+}
+
+/// What makes a [`ServiceConfig`] meaningless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaningless {
+    /// There is no pool, or a pool without a backend.
+    NoBackend,
+    /// There are more than [`BACKENDS_MAX`] backends.
+    TooManyBackends,
+    /// A weight is outside `1..=WEIGHT_MAX`.
+    Weight(u32),
+    /// A count (attempts, failures, trials, successes) is zero or beyond its bound.
+    Count(u32),
+}
+
+impl fmt::Display for Meaningless {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBackend => write!(out, "a pool has no backend"),
+            Self::TooManyBackends => write!(out, "more than {BACKENDS_MAX} backends"),
+            Self::Weight(weight) => write!(out, "weight {weight} is not in 1..={WEIGHT_MAX}"),
+            Self::Count(count) => write!(out, "a count of {count} is zero or beyond its bound"),
+        }
+    }
+}
+
+impl core::error::Error for Meaningless {}
+
+impl Service {
+    /// Builds the service that `config` describes, the `index`-th of its configuration. All chance
+    /// in it comes from `seed`.
+    ///
+    /// # Errors
+    /// [`Meaningless`] when the configuration has no backends, or a number outside its bounds.
+    pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
+        check(config)?;
+        let mut first = 0;
+        let mut pools = Vec::with_capacity(config.pools.len());
+        for pool in &config.pools {
+            let backends: Box<[_]> = (first..)
+                .zip(&pool.backends)
+                .map(|(backend, said)| {
+                    let id = BackendId { service: index, backend };
+                    Arc::new(Backend::new(id, &said.name, config.breaker))
+                })
+                .collect();
+            let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
+            let count = u16::try_from(backends.len()).expect("BACKENDS_MAX fits in 16 bits");
+            let balancer = Balancer::new(config.policy, &weights);
+            pools.push(Pool::new(&pool.name, first, backends, balancer));
+            first += count;
+        }
+        Ok(Self {
+            name: config.name.as_str().into(),
+            index,
+            seed,
+            pools: pools.into(),
+            when_all_unfit: config.when_all_unfit,
+            timeouts: config.timeouts,
+            retry: Retry::new(config.retry.clone()),
+        })
+    }
+
+    /// Its name, unique in its configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its place in its configuration.
+    pub const fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Its pools in order of preference.
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// Its backends over all pools, in the order of [`BackendId::backend`].
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.pools.iter().flat_map(Pool::backends)
+    }
+
+    /// How long each part of an exchange may take.
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Retries that the budget would allow at `now`.
+    pub fn retries_left(&self, now: Time) -> f64 {
+        self.retry.left(now)
+    }
+
+    /// The dice of one exchange.
+    pub(crate) fn dice(&self, exchange: u64) -> Rng {
+        Rng::stream(self.seed ^ (u64::from(self.index) << 48), exchange)
+    }
+
+    /// A fit backend that was not tried, from the first pool that has one.
+    pub(crate) fn pick_fresh(
+        &self,
+        tried: &Places,
+        rng: &mut Rng,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<(Lease, Choice)> {
+        self.pools.iter().zip(0..).find_map(|(pool, index)| {
+            let picked = pool.pick(tried, rng, now, observe)?;
+            Some(chosen(picked, index, false))
+        })
+    }
+
+    /// A backend for an attempt: fit and fresh, else fit, else (in panic) whoever is there.
+    pub(crate) fn pick(
+        &self,
+        tried: &Places,
+        rng: &mut Rng,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<(Lease, Choice)> {
+        let fresh = self.pick_fresh(tried, rng, now, observe);
+        if fresh.is_some() {
+            return fresh;
+        }
+        if !tried.is_empty()
+            && let Some((lease, choice)) = self.pick_fresh(&Places::NONE, rng, now, observe)
+        {
+            return Some((lease, Choice { again: true, ..choice }));
+        }
+        match self.when_all_unfit {
+            WhenAllUnfit::FailFast => None,
+            WhenAllUnfit::FailOpen => self.pick_in_panic(tried, rng),
+        }
+    }
+
+    fn pick_in_panic(&self, tried: &Places, rng: &mut Rng) -> Option<(Lease, Choice)> {
+        let pool = self.pools.first()?;
+        pool.pick_in_panic(tried, rng).map(|picked| chosen(picked, 0, false)).or_else(|| {
+            pool.pick_in_panic(&Places::NONE, rng).map(|picked| chosen(picked, 0, true))
+        })
+    }
+}
+
+fn chosen(picked: Picked, pool: u16, again: bool) -> (Lease, Choice) {
+    let Picked { lease, how } = picked;
+    let role: Role = lease.role();
+    (lease, Choice { role, pool, how, again })
+}
+
+fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
+    let count = |count: u32, max: u32| match count {
+        0 => Err(Meaningless::Count(0)),
+        _ if count > max => Err(Meaningless::Count(count)),
+        _ => Ok(()),
+    };
+    if config.pools.is_empty() || config.pools.iter().any(|pool| pool.backends.is_empty()) {
+        return Err(Meaningless::NoBackend);
+    }
+    let backends = config.pools.iter().flat_map(|pool| &pool.backends);
+    if backends.clone().count() > BACKENDS_MAX {
+        return Err(Meaningless::TooManyBackends);
+    }
+    if let Some(wrong) = backends.map(|said| said.weight).find(|w| !(1..=WEIGHT_MAX).contains(w)) {
+        return Err(Meaningless::Weight(wrong));
+    }
+    count(config.retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
+    if let Some(breaker) = config.breaker {
+        count(breaker.consecutive_failures.into(), CONSECUTIVE_FAILURES_MAX.into())?;
+        count(breaker.half_open_trials.into(), TRIALS_MAX.into())?;
+        count(breaker.half_open_successes.into(), TRIALS_MAX.into())?;
+    }
+    Ok(())
+}
