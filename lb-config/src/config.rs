@@ -1,0 +1,108 @@
+//! What was asked for, validated: the one `Config` that every dialect is lowered to.
+//!
+//! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every service has a
+//! backend, every host leads to one service. Nothing here is optional that has a safe default.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lb_core::config::ServiceConfig;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The process: workers, client connections, drain.
+    pub server: Server,
+    /// Where the admin listener is, if anywhere.
+    pub admin: Option<Admin>,
+    /// What is logged of each exchange.
+    pub access_log: AccessLog,
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// What is served. At least one.
+    pub services: Vec<Service>,
+}
+
+/// The process: workers, client connections, drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; `None` is one per core.
+    pub workers: Option<usize>,
+    /// How long exchanges may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Client connections open at once, in total. Beyond it accepting pauses.
+    pub connections_max: usize,
+    /// From a connection's (or the next request's) first byte to the end of its head.
+    pub header_timeout: Duration,
+    /// How long a client connection may stay open between two requests.
+    pub keep_alive_timeout: Duration,
+    /// Bytes of a request's or response's head.
+    pub header_bytes_max: usize,
+    /// Header lines of a request or response.
+    pub headers_max: usize,
+}
+
+/// The admin listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address.
+    pub bind: SocketAddr,
+}
+
+/// What is logged of each exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Whether one JSON line per exchange is written to standard output.
+    pub enabled: bool,
+}
+
+/// Where clients connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its address.
+    pub bind: SocketAddr,
+}
+
+/// One service: what the core decides by, and what the proxy needs besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Pools and policies.
+    pub core: ServiceConfig,
+    /// Host names that lead here, lower case: exact, `*.example.com`, or `*` for any other.
+    pub hosts: Vec<String>,
+    /// Where each backend is, in the order of `core.pools` and their backends.
+    pub origins: Vec<Origin>,
+    /// What a backend sees as `Host`.
+    pub host: HostPolicy,
+    /// Bytes of a request body kept so that it can be sent again.
+    pub replay_buffer: usize,
+    /// Kept connections to backends.
+    pub keep_alive: KeepAlive,
+}
+
+/// Where a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// A host name or an IP address (without brackets).
+    pub host: String,
+    /// The port, 80 where the url names none.
+    pub port: u16,
+}
+
+/// What a backend sees as `Host`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPolicy {
+    /// What the client sent.
+    Client,
+    /// The backend's own host and port.
+    Backend,
+}
+
+/// Kept connections to backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Idle connections kept per backend and worker. 0 closes each after one exchange.
+    pub idle_max: usize,
+    /// How long one may be idle.
+    pub idle_timeout: Duration,
+}

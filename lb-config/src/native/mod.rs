@@ -1,0 +1,159 @@
+//! The native format: what may be written, its defaults and its bounds.
+//!
+//! Each file reads one part and says all of its rules: the top level is here, then services, their
+//! policies, and their pools. `docs/configuration.md` is the same for users.
+
+mod policy;
+mod pool;
+mod service;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use lb_core::config::DURATION_MAX;
+
+use crate::address;
+use crate::config::{AccessLog, Admin, Config, Listener, Server};
+use crate::diagnostic::{At, Report};
+use crate::read::{Given, Table};
+
+/// Every duration: none may be zero (nothing can take no time) or without end.
+const DURATIONS: RangeInclusive<Duration> = Duration::from_micros(1)..=DURATION_MAX;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Threads, of which more than cores are of no use; the largest machines have some hundred cores.
+const WORKERS_MAX: usize = 256;
+/// Each is a file descriptor and some tens of KiB.
+const CONNECTIONS_MAX: usize = 1_000_000;
+/// hyper refuses to work with less than 8 KiB.
+const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
+const HEADERS_MAX: usize = 1_000;
+/// Where the admin listener is unless said otherwise: on this machine alone.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// Reads a whole configuration; `None` if there was an error.
+pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
+    let report = table.report();
+    let errors_before = report.errors();
+
+    let server = server(table.table("server"));
+    let admin = admin(table.table("admin"));
+    let access_log = AccessLog { enabled: table.table("access_log").boolean("enabled").or(true) };
+    let listeners = listeners(&mut table);
+    report_overlaps(report, &listeners, admin);
+    let services = service::services(&mut table);
+    drop(table); // which reports unknown keys
+
+    let config = Config {
+        server,
+        admin: admin.map(|bind| Admin { bind: bind.value }),
+        access_log,
+        listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
+        services,
+    };
+    (report.errors() == errors_before).then_some(config)
+}
+
+fn server(mut table: Table<'_>) -> Server {
+    Server {
+        workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
+        drain_timeout: table.duration("drain_timeout", DURATIONS).or(Duration::from_secs(30)),
+        connections_max: table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000),
+        header_timeout: table.duration("header_timeout", DURATIONS).or(Duration::from_secs(10)),
+        keep_alive_timeout: table
+            .duration("keep_alive_timeout", DURATIONS)
+            .or(Duration::from_secs(60)),
+        header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
+        headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
+    }
+}
+
+fn admin(mut table: Table<'_>) -> Option<Given<SocketAddr>> {
+    let enabled = table.boolean("enabled").or(true);
+    let bind = table.parsed("bind", address::bind).or_given(ADMIN);
+    if !enabled {
+        table.warn_without_effect(&["bind"], "with enabled = false");
+    }
+    enabled.then_some(bind)
+}
+
+fn listeners(table: &mut Table<'_>) -> Vec<Given<SocketAddr>> {
+    let example = "bind = \"0.0.0.0:8080\"";
+    let add = format!("{} with {example}", table.header_of("listener"));
+    let Some(written) = table.tables("listener").required(&add) else { return Vec::new() };
+    if written.value.is_empty() {
+        table.report().error(written.at, "there is no listener", format!("add {add}"));
+    }
+    let bind = |mut listener: Table<'_>| listener.parsed("bind", address::bind).required(example);
+    written.value.into_iter().filter_map(bind).collect()
+}
+
+/// Two listeners on one port would share its connections by chance, or the second would not start.
+fn report_overlaps(
+    report: &Report<'_>,
+    listeners: &[Given<SocketAddr>],
+    admin: Option<Given<SocketAddr>>,
+) {
+    let mut taken: Vec<Given<SocketAddr>> = Vec::new();
+    for bind in listeners {
+        if let Some(other) = taken.iter().find(|other| overlap(bind.value, other.value)) {
+            let what = format!("bind {} overlaps with {}", bind.value, whose(report, other));
+            report.error(bind.at, what, "remove one of the two or change its port");
+        }
+        taken.push(*bind);
+    }
+    let Some(admin) = admin else { return };
+    let Some(other) = taken.iter().find(|other| overlap(admin.value, other.value)) else { return };
+    if admin.said {
+        let what = format!("bind {} overlaps with {}", admin.value, whose(report, other));
+        report.error(admin.at, what, "change the port of the admin listener");
+    } else {
+        let what = format!("bind {} overlaps with the admin listener at {ADMIN}", other.value);
+        report.error(other.at, what, "change the port, or set bind in [admin] to another one");
+    }
+}
+
+fn whose(report: &Report<'_>, bind: &Given<SocketAddr>) -> String {
+    format!("{} at {}", bind.value, report.place(bind.at))
+}
+
+/// Whether a connection could be meant for either. Port 0 is a free one for each. Addresses of
+/// different families are left alone: whether `[::]` takes IPv4 as well is the system's decision.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let either_takes_all = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && either_takes_all))
+}
+
+/// Names that must be unique, and where each was first used.
+#[derive(Debug, Default)]
+struct Taken(BTreeMap<String, At>);
+
+impl Taken {
+    /// Where the name was used before; otherwise it is taken from now on.
+    fn take(&mut self, name: &str, at: At) -> Result<(), At> {
+        match self.0.get(name) {
+            Some(first) => Err(*first),
+            None => {
+                self.0.insert(name.to_owned(), at);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A name that is also a label in metrics and logs.
+fn label(text: &str) -> Result<String, crate::read::Mistake> {
+    const LABEL_MAX: usize = 63;
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    match (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err(crate::read::Mistake::new("is not a name", "use 1..=63 of a-z, 0-9, - and _")),
+    }
+}

@@ -1,0 +1,95 @@
+//! `[[service]]`: who it answers for, and what all its parts make together.
+
+use lb_core::config::{ServiceConfig, WhenAllUnfit};
+
+use crate::address;
+use crate::config::{HostPolicy, Service};
+use crate::diagnostic::{At, Report};
+use crate::native::{Taken, label, policy, pool};
+use crate::read::{Given, Table};
+
+/// Metrics are kept per service and backend, so that thousands would drown any dashboard.
+const SERVICES_MAX: usize = 1_000;
+
+/// What may be used once in the whole file.
+#[derive(Debug, Default)]
+struct Names {
+    services: Taken,
+    hosts: Taken,
+}
+
+/// All services, each with unique names.
+pub(super) fn services(table: &mut Table<'_>) -> Vec<Service> {
+    let report = table.report();
+    let add = format!("{} with name, hosts and backends in a pool", table.header_of("service"));
+    let Some(written) = table.tables("service").required(&add) else { return Vec::new() };
+    if written.value.is_empty() {
+        report.error(written.at, "there is no service", format!("add {add}"));
+    }
+    if written.value.len() > SERVICES_MAX {
+        let what = format!("there are {} services", written.value.len());
+        report.error(written.at, what, format!("use 1..={SERVICES_MAX}"));
+    }
+    let mut names = Names::default();
+    written.value.into_iter().filter_map(|written| service(written, &mut names)).collect()
+}
+
+fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
+    let report = table.report();
+    let name = table.parsed("name", label).required("name = \"web\"");
+    if let Some(name) = &name
+        && let Err(first) = names.services.take(&name.value, name.at)
+    {
+        let what =
+            format!("name {:?} is taken by the service at {}", name.value, report.place(first));
+        report.error(name.at, what, "give each service a name of its own");
+    }
+    let hosts = hosts(&mut table, &mut names.hosts);
+    let host = table
+        .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
+        .or(HostPolicy::Client);
+
+    let policy = policy::balance(table.table("balance"));
+    let breaker = policy::breaker(table.table("breaker"));
+    let when_all_unfit = table
+        .choice(
+            "when_all_unfit",
+            &[("fail-fast", WhenAllUnfit::FailFast), ("fail-open", WhenAllUnfit::FailOpen)],
+        )
+        .or(WhenAllUnfit::FailFast);
+    if breaker.is_none() {
+        let why = "with the breaker off: no backend is ever unfit";
+        table.warn_without_effect(&["when_all_unfit"], why);
+    }
+    let (retry, replay_buffer) = policy::retry(table.table("retry"));
+    let timeouts = policy::timeouts(table.table("timeouts"));
+    let keep_alive = policy::keep_alive(table.table("keep_alive"));
+    let (pools, origins) = pool::pools(&mut table);
+
+    let name = name?.value;
+    let core = ServiceConfig { name, policy, when_all_unfit, breaker, retry, timeouts, pools };
+    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive })
+}
+
+fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {
+    let report = table.report();
+    let hosts = table.list("hosts", |item| {
+        Some(Given { at: item.at(), value: item.parsed(address::service_host)?, said: true })
+    });
+    let Some(hosts) = hosts.required("hosts = [\"*\"] for any host") else { return Vec::new() };
+    if hosts.value.is_empty() {
+        report_no_hosts(report, hosts.at);
+    }
+    for host in &hosts.value {
+        if let Err(first) = taken.take(&host.value, host.at) {
+            let what =
+                format!("host {:?} is claimed already at {}", host.value, report.place(first));
+            report.error(host.at, what, "remove one of the two: a host leads to one service");
+        }
+    }
+    hosts.value.into_iter().map(|host| host.value).collect()
+}
+
+fn report_no_hosts(report: &Report<'_>, at: At) {
+    report.error(at, "hosts is empty", "write [\"*\"] for any host, or remove the service");
+}
