@@ -66,7 +66,7 @@ fn start(service: &Service, id: u64) -> Step<'_> {
 
 /// Lets requests fail until `share` percent of the breakers are open.
 fn make_unfit(service: &Service, share: usize) {
-    let wanted = service.backends().count() * share / 100;
+    let wanted = (service.backends().count() * share).div_ceil(100);
     let mut id = 1 << 32;
     while service.backends().filter(|backend| !backend.is_fit()).count() < wanted {
         id += 1;

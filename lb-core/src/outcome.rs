@@ -96,6 +96,18 @@ impl Outcome {
 }
 
 impl Failure {
+    /// All of them, in order.
+    pub const ALL: [Self; 8] = [
+        Self::NoAddress,
+        Self::ConnectRefused,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::Unsent,
+        Self::Reset,
+        Self::FirstByteTimeout,
+        Self::Malformed,
+    ];
+
     /// As written in metrics, logs and error bodies.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -127,6 +139,10 @@ pub enum BodyEnd {
 }
 
 impl BodyEnd {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Complete, Self::BackendBroke, Self::BackendIdle, Self::Deadline, Self::ClientLeft];
+
     /// What it says about the backend. A long exchange is not the backend's fault.
     pub const fn verdict(self) -> Verdict {
         match self {

@@ -54,6 +54,16 @@ impl Pool {
         &self.backends
     }
 
+    /// The place in the service behind its last backend.
+    pub(crate) fn end(&self) -> u16 {
+        self.first + small(self.backends.len())
+    }
+
+    /// The backend at a place in the service that lies within this pool.
+    pub(crate) fn at(&self, place: u16) -> &Arc<Backend> {
+        &self.backends[usize::from(place - self.first)]
+    }
+
     /// How many backends may be chosen as a matter of course, as far as is known.
     pub fn fit_count(&self) -> usize {
         self.fitness.fit_count()

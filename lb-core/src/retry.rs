@@ -49,6 +49,16 @@ pub enum Withheld {
 }
 
 impl Withheld {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [
+        Self::AttemptsSpent,
+        Self::NotIdempotent,
+        Self::BodySpent,
+        Self::BudgetSpent,
+        Self::DeadlineNear,
+        Self::NoFitBackend,
+    ];
+
     /// As written in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -113,6 +113,15 @@ impl Service {
         self.pools.iter().flat_map(Pool::backends)
     }
 
+    /// The backend at `place` ([`BackendId::backend`]).
+    ///
+    /// # Panics
+    /// If there is none: a place comes from an event of this service.
+    pub fn backend(&self, place: u16) -> &Arc<Backend> {
+        let pool = self.pools.partition_point(|pool| pool.end() <= place);
+        self.pools[pool].at(place)
+    }
+
     /// How long each part of an exchange may take.
     pub const fn timeouts(&self) -> &Timeouts {
         &self.timeouts

@@ -1,0 +1,147 @@
+//! The admin listener: is it alive, is it ready, and what has it learned.
+//!
+//! Everything here only reads. It answers to names of this machine and to addresses alone, so that
+//! a web page elsewhere cannot have a browser read it under a name of its own (DNS rebinding).
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use serde_json::{Map, Value, json};
+
+use crate::download::{Outgoing, Whose};
+use crate::gateway::Gateway;
+use crate::headers;
+use crate::observe::exposition;
+use crate::serve::{Client, Worker};
+
+const INDEX: &str = "lb admin\n\n\
+    /health        200 while the process lives\n\
+    /ready         200 while new requests are welcome, 503 while draining\n\
+    /metrics       counters and state, for Prometheus\n\
+    /metrics.json  what was learned about each backend\n";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers one request to the admin listener.
+pub(crate) async fn respond(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let busy = client.begin();
+    let gateway = &worker.gateway;
+    let (head, _) = request.into_parts();
+    let (status, kind, body) = if client.refusal().is_some() {
+        (StatusCode::BAD_REQUEST, TEXT, "malformed request\n".to_owned())
+    } else if !is_local(&headers::host(&head)) {
+        let body = "the admin listener answers to localhost and IP addresses only\n";
+        (StatusCode::FORBIDDEN, TEXT, body.to_owned())
+    } else if !matches!(head.method, Method::GET | Method::HEAD) {
+        (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
+    } else {
+        match head.uri.path() {
+            "/" => (StatusCode::OK, TEXT, INDEX.to_owned()),
+            "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            "/ready" => ready(gateway),
+            "/metrics" => (StatusCode::OK, OPEN_METRICS, exposition(gateway)),
+            "/metrics.json" => (StatusCode::OK, JSON, format!("{:#}\n", learned(gateway))),
+            _ => (StatusCode::NOT_FOUND, TEXT, format!("no such page\n\n{INDEX}")),
+        }
+    };
+    let mut response = Response::new(Full::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    let date = headers::date(gateway.platform.unix_time());
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    out.insert(header::DATE, date);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        out.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    if head.method == Method::HEAD {
+        let length = headers::written(response.body().size_hint().lower());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        *response.body_mut() = Full::default();
+    }
+    response.map(|body| Outgoing::new(Whose::Ours { body, _record: None }, busy))
+}
+
+/// Whether a `Host` names this machine: `localhost`, or an address with or without a port.
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost")
+        || name.is_empty()
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+        || literal.is_some_and(|literal| literal.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// Ready is who welcomes new requests. Backends that are all unfit are told of, and do not count:
+/// taking every proxy out of rotation because a backend is ill would make an outage of an illness.
+fn ready(gateway: &Gateway) -> (StatusCode, &'static str, String) {
+    let draining = gateway.is_draining();
+    let services: Map<String, Value> = gateway
+        .services()
+        .map(|service| {
+            let fit = service.backends().filter(|backend| backend.is_fit()).count();
+            let all = service.backends().count();
+            (service.name().to_owned(), json!({ "backends": all, "fit": fit }))
+        })
+        .collect();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let body = json!({ "ready": !draining, "draining": draining, "services": services });
+    (status, JSON, format!("{body:#}\n"))
+}
+
+/// What was learned about each backend: by service, then by url.
+#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
+fn learned(gateway: &Gateway) -> Value {
+    let service = |(site, counts): (&crate::gateway::Site, &crate::observe::ServiceCounts)| {
+        let backends: Map<String, Value> = site
+            .service
+            .backends()
+            .zip(&counts.backends)
+            .map(|(backend, counts)| {
+                let (requests, errors) = (counts.attempts(), counts.errors());
+                let rate = if requests == 0 { 0.0 } else { errors as f64 / requests as f64 };
+                let breaker = backend.breaker();
+                let learned = json!({
+                    "requests": requests,
+                    "errors": errors,
+                    "errorRate": rate,
+                    "avgResponseTime": counts.mean_ms(),
+                    "isHealthy": backend.is_fit(),
+                    "consecutiveFailures": breaker.failures(),
+                    "breaker": breaker.state().as_str(),
+                    "inFlight": backend.in_flight(),
+                });
+                (backend.name().to_owned(), learned)
+            })
+            .collect();
+        (site.service.name().to_owned(), Value::Object(backends))
+    };
+    Value::Object(gateway.sites.iter().zip(&gateway.metrics.services).map(service).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "10.0.0.7", "[::1]:9090", "[::1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["example.com", "localhost.example.com:9090", "127.0.0.1.example.com", "[x]"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}

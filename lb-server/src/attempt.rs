@@ -1,0 +1,74 @@
+//! One attempt: a connection, the request on it, and the head of the response by a deadline.
+
+use http::{Request, header};
+use http::request::Parts;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use lb_config::config::HostPolicy;
+use lb_core::{Attempt, Failure};
+use tokio::time::timeout_at;
+
+use crate::body::{Replay, Upload};
+use crate::gateway::Site;
+use crate::pool::Connection;
+use crate::serve::Worker;
+
+/// The head of a response, and the connection its body arrives on.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Connection,
+}
+
+/// Sends the request to the attempt's backend and waits for an answer.
+pub(crate) async fn make(
+    worker: &Worker,
+    site: &Site,
+    attempt: &Attempt<'_>,
+    head: &Parts,
+    replay: &Replay,
+) -> Result<Answer, Failure> {
+    let gateway = &worker.gateway;
+    let backend = attempt.backend().id();
+    let connect_deadline = attempt.connect_deadline();
+    let deadline = gateway.clock.instant(attempt.deadline());
+    let mut connection = worker.pool.connection(gateway, backend, connect_deadline).await?;
+    loop {
+        let mut request = request(head, replay.upload());
+        if site.host == HostPolicy::Backend {
+            let authority = site.endpoints[usize::from(backend.backend)].authority.clone();
+            request.headers_mut().insert(header::HOST, authority);
+        }
+        let answer = timeout_at(deadline, connection.sender.try_send_request(request)).await;
+        let mut error = match answer {
+            Ok(Ok(response)) => return Ok(Answer { response, connection }),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(Failure::FirstByteTimeout),
+        };
+        let unsent = error.take_message().is_some();
+        if !(unsent && connection.reused) {
+            return Err(failure_of(unsent, &error));
+        }
+        // The backend closed a kept connection while it was idle, which it may at any time, and
+        // not a byte was written: a new connection carries the same attempt.
+        connection = worker.pool.dial(gateway, backend, connect_deadline).await?;
+    }
+}
+
+fn request(head: &Parts, body: Upload) -> Request<Upload> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = head.headers.clone();
+    request
+}
+
+fn failure_of<T>(unsent: bool, error: &TrySendError<T>) -> Failure {
+    if unsent {
+        Failure::Unsent
+    } else if error.error().is_parse() {
+        Failure::Malformed
+    } else {
+        Failure::Reset
+    }
+}

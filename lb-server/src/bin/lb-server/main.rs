@@ -1,0 +1,71 @@
+//! The binary: what was asked for on the command line, and the life of the process.
+
+mod access;
+mod cli;
+mod demo;
+mod process;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lb_config::{Config, Diagnostic, Source, load};
+
+use cli::{Asked, Cli};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().asked() {
+        Asked::Check(file) => check(&file),
+        Asked::Serve(file) => read(&file).and_then(|config| process::serve(config, |_| {})),
+        Asked::Demo { listen, admin } => demo::serve(listen, admin),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            say(&complaint);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says something to the person who started the process. Standard output is the access log's.
+fn say(text: &str) {
+    // Nobody is left to be told when standard error is closed.
+    let _closed = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn check(file: &Path) -> Result<(), String> {
+    let config = read(file)?;
+    let backends: usize = config.services.iter().map(|service| service.origins.len()).sum();
+    let (name, services) = (file.display(), config.services.len());
+    say(&format!("{name}: ok ({}, {})", counted(services, "service"), counted(backends, "backend")));
+    Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Reads a configuration, and says what is wrong or doubtful in it.
+fn read(file: &Path) -> Result<Config, String> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    configuration(&Source { name: &name, text: &text })
+}
+
+fn configuration(source: &Source<'_>) -> Result<Config, String> {
+    let (config, diagnostics) = load(source);
+    let lines: Vec<String> = diagnostics.iter().map(Diagnostic::to_string).collect();
+    match config {
+        None => Err(lines.join("\n")),
+        Some(config) => {
+            lines.iter().for_each(|warning| say(warning));
+            Ok(config)
+        }
+    }
+}

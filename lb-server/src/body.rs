@@ -1,0 +1,241 @@
+//! Bodies on their way: both stream with backpressure, and a request's is kept as far as allowed.
+//!
+//! A request's body is read when the backend takes it and not before; what was read is kept up to
+//! `replay_buffer`, so that another attempt can send it again. Past that bound nothing is kept and
+//! the request is simply no longer repeatable. A response's body carries the delivery: the lease is
+//! held to its last byte, and the connection goes back to the pool when that was read.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Why a body could not go on. Told to hyper, which then closes the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client's side of a request body failed.
+    Client,
+    /// The client sent nothing for too long.
+    ClientIdle,
+    /// Another attempt took over.
+    Superseded,
+    /// The backend's side of a response body failed.
+    Backend,
+    /// The rest did not come in time.
+    Late,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let said = match self {
+            Self::Client => "the client broke off its request",
+            Self::ClientIdle => "the client sent nothing for too long",
+            Self::Superseded => "another attempt took over",
+            Self::Backend => "the backend broke off its response",
+            Self::Late => "the rest did not come in time",
+        };
+        out.write_str(said)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A request's body, and as much of it as is kept for another attempt.
+pub(crate) struct Replay {
+    /// `None`: the request has no body, and every attempt can do without.
+    source: Option<Rc<Source>>,
+}
+
+struct Source {
+    state: RefCell<State>,
+    /// Which upload may read: the last one made.
+    turn: Cell<u64>,
+    bytes: Cell<u64>,
+    size: SizeHint,
+    idle_for: Duration,
+    keep_max: usize,
+}
+
+struct State {
+    incoming: Incoming,
+    /// What was read, as long as all of it is.
+    kept: Option<Vec<Kept>>,
+    kept_bytes: usize,
+    done: bool,
+    broken: Option<Broken>,
+    idle: Option<Pin<Box<Sleep>>>,
+}
+
+enum Kept {
+    Data(Bytes),
+    Trailers(http::HeaderMap),
+}
+
+impl Replay {
+    /// The body of a request, of which `keep_max` bytes are kept. The client may pause for
+    /// `idle_for` between two pieces.
+    pub(crate) fn new(incoming: Incoming, keep_max: usize, idle_for: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self { source: None };
+        }
+        let size = incoming.size_hint();
+        // What is known to be too large is not kept in the first place.
+        let keep = size.lower() <= keep_max as u64;
+        let state = State {
+            incoming,
+            kept: keep.then(Vec::new),
+            kept_bytes: 0,
+            done: false,
+            broken: None,
+            idle: None,
+        };
+        let source = Source {
+            state: RefCell::new(state),
+            turn: Cell::new(0),
+            bytes: Cell::new(0),
+            size,
+            idle_for,
+            keep_max,
+        };
+        Self { source: Some(Rc::new(source)) }
+    }
+
+    /// The body for one more attempt. Earlier ones can no longer read.
+    pub(crate) fn upload(&self) -> Upload {
+        let Some(source) = &self.source else { return Upload { source: None, turn: 0, next: 0 } };
+        source.turn.set(source.turn.get() + 1);
+        Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), next: 0 }
+    }
+
+    /// Whether the whole body can be sent once more.
+    pub(crate) fn body(&self) -> lb_core::Body {
+        match &self.source {
+            Some(source) if !source.can_begin_again() => lb_core::Body::Spent,
+            _ => lb_core::Body::Intact,
+        }
+    }
+
+    /// What the client did wrong, if its side of the body broke.
+    pub(crate) fn broken(&self) -> Option<Broken> {
+        self.source.as_ref().and_then(|source| source.state.borrow().broken)
+    }
+
+    /// Whether all of the body was read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.state.borrow().done)
+    }
+
+    /// Bytes read from the client.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.bytes.get())
+    }
+}
+
+impl Source {
+    fn can_begin_again(&self) -> bool {
+        let state = self.state.borrow();
+        state.broken.is_none() && (state.kept.is_some() || self.bytes.get() == 0 && !state.done)
+    }
+
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(broken) = state.broken {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let frame = match Pin::new(&mut state.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let idle_until = || Box::pin(sleep_until(Instant::now() + self.idle_for));
+                ready!(state.idle.get_or_insert_with(idle_until).as_mut().poll(cx));
+                state.broken = Some(Broken::ClientIdle);
+                return Poll::Ready(Some(Err(Broken::ClientIdle)));
+            }
+        };
+        state.idle = None;
+        match frame {
+            Some(Ok(frame)) => {
+                self.bytes.set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
+                state.keep(&frame, self.keep_max);
+                state.done = state.incoming.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                state.broken = Some(Broken::Client);
+                Poll::Ready(Some(Err(Broken::Client)))
+            }
+            None => {
+                state.done = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, frame: &Frame<Bytes>, keep_max: usize) {
+        let Some(kept) = &mut self.kept else { return };
+        if let Some(data) = frame.data_ref() {
+            self.kept_bytes += data.len();
+            kept.push(Kept::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            kept.push(Kept::Trailers(trailers.clone()));
+        }
+        if self.kept_bytes > keep_max {
+            self.kept = None;
+        }
+    }
+}
+
+/// The request's body as one attempt sends it.
+pub(crate) struct Upload {
+    source: Option<Rc<Source>>,
+    turn: u64,
+    /// Which kept piece comes next.
+    next: usize,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(source) = self.source.clone() else { return Poll::Ready(None) };
+        if source.turn.get() != self.turn {
+            return Poll::Ready(Some(Err(Broken::Superseded)));
+        }
+        let kept = source.state.borrow().kept.as_ref().and_then(|kept| {
+            kept.get(self.next).map(|kept| match kept {
+                Kept::Data(data) => Frame::data(data.clone()),
+                Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
+            })
+        });
+        let frame = match kept {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => source.poll_incoming(cx),
+        };
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.next += 1;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| {
+            let state = source.state.borrow();
+            state.done && state.kept.as_ref().is_none_or(|kept| self.next >= kept.len())
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), |source| source.size.clone())
+    }
+}

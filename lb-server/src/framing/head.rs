@@ -1,0 +1,295 @@
+//! One head: where it ends, and whether it can be read in one way only.
+//!
+//! RFC 9112 §2.2, §3.2, §5, §6.1 and §6.3, in the strict reading.
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refusal {
+    /// The first line is not `METHOD target HTTP/1.x`.
+    RequestLine,
+    /// A version that is not spoken here.
+    Version,
+    /// A line ends in a line feed alone.
+    BareLineFeed,
+    /// A line goes on in the next one (obs-fold).
+    FoldedLine,
+    /// A field without a name, or with a space before its colon.
+    FieldName,
+    /// A control character in a field.
+    FieldValue,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    TwoFramings,
+    /// More than one `Content-Length`.
+    TwoLengths,
+    /// A `Content-Length` that is not a number.
+    Length,
+    /// A `Transfer-Encoding` other than `chunked`, once, in HTTP/1.1.
+    TransferEncoding,
+    /// No `Host`, more than one, or one that is not a host.
+    Host,
+    /// More bytes or lines than allowed.
+    TooLong,
+}
+
+impl Refusal {
+    /// For machines, logs and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestLine => "bad_request_line",
+            Self::Version => "bad_version",
+            Self::BareLineFeed => "bare_line_feed",
+            Self::FoldedLine => "folded_line",
+            Self::FieldName => "bad_field_name",
+            Self::FieldValue => "bad_field_value",
+            Self::TwoFramings => "length_and_transfer_encoding",
+            Self::TwoLengths => "several_lengths",
+            Self::Length => "bad_length",
+            Self::TransferEncoding => "bad_transfer_encoding",
+            Self::Host => "bad_host",
+            Self::TooLong => "head_too_long",
+        }
+    }
+
+    /// For people.
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::RequestLine => "the request line is malformed",
+            Self::Version => "only HTTP/1.1 and HTTP/1.0 are spoken here",
+            Self::BareLineFeed => "lines must end in CR LF",
+            Self::FoldedLine => "folded header lines are not accepted",
+            Self::FieldName => "a header field has no valid name",
+            Self::FieldValue => "a header field contains a control character",
+            Self::TwoFramings => "Content-Length and Transfer-Encoding exclude each other",
+            Self::TwoLengths => "more than one Content-Length",
+            Self::Length => "Content-Length is not a number",
+            Self::TransferEncoding => "the only transfer coding accepted is chunked, in HTTP/1.1",
+            Self::Host => "there must be one Host, and it must be a host name with or without port",
+            Self::TooLong => "the request's head is too long",
+        }
+    }
+}
+
+/// How long a head may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bytes_max: usize,
+    pub(crate) lines_max: usize,
+}
+
+/// What follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// An empty line before a request, which some clients send after a body (RFC 9112 §2.2).
+pub(crate) fn is_blank(head: &[u8]) -> bool {
+    head == b"\r\n"
+}
+
+/// Where the head that `bytes` begins with ends, if it does. An empty line at the very beginning is
+/// a head of its own, without a request. `line_at` is where to go on when more has come.
+pub(crate) fn end(
+    bytes: &[u8],
+    line_at: &mut usize,
+    limits: &Limits,
+) -> Result<Option<usize>, Refusal> {
+    if !bytes.first().is_none_or(|byte| is_token(*byte) || *byte == b'\r') {
+        return Err(Refusal::RequestLine); // TLS, or something else that is not HTTP
+    }
+    loop {
+        let Some(length) = memchr::memchr(b'\n', &bytes[*line_at..]) else { break };
+        let line_feed = *line_at + length;
+        if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
+            return Err(Refusal::BareLineFeed);
+        }
+        let is_empty = length == 1;
+        *line_at = line_feed + 1;
+        if is_empty {
+            let end = *line_at;
+            return if end > limits.bytes_max { Err(Refusal::TooLong) } else { Ok(Some(end)) };
+        }
+    }
+    if bytes.len() > limits.bytes_max { Err(Refusal::TooLong) } else { Ok(None) }
+}
+
+/// Whether a whole head can be read in one way only, and what follows it.
+pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> {
+    if is_blank(head) {
+        return Ok(Framing::None);
+    }
+    let mut lines = Lines { rest: head };
+    let version = request_line(lines.next().unwrap_or_default())?;
+    let mut seen = Seen::default();
+    for (line, count) in lines.zip(1..) {
+        if line.is_empty() {
+            break;
+        }
+        if count > limits.lines_max {
+            return Err(Refusal::TooLong);
+        }
+        field(line, &mut seen)?;
+    }
+    match (seen.hosts, version) {
+        (1, _) | (0, Version::Http10) => {}
+        _ => return Err(Refusal::Host),
+    }
+    match (seen.length, seen.chunked) {
+        (Some(_), true) => Err(Refusal::TwoFramings),
+        (None, true) if version == Version::Http10 => Err(Refusal::TransferEncoding),
+        (None, true) => Ok(Framing::Chunked),
+        (Some(0) | None, false) => Ok(Framing::None),
+        (Some(length), false) => Ok(Framing::Length(length)),
+    }
+}
+
+/// The lines of a head whose lines are known to end in CR LF.
+struct Lines<'h> {
+    rest: &'h [u8],
+}
+
+impl<'h> Iterator for Lines<'h> {
+    type Item = &'h [u8];
+
+    fn next(&mut self) -> Option<&'h [u8]> {
+        let line_feed = memchr::memchr(b'\n', self.rest)?;
+        let line = &self.rest[..line_feed - 1];
+        self.rest = &self.rest[line_feed + 1..];
+        Some(line)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// RFC 9112 §3: one space between the parts, and none within.
+fn request_line(line: &[u8]) -> Result<Version, Refusal> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
+    let (Some(method), Some(target), Some(version), None) =
+        (method, target, version, parts.next())
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    let visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Refusal::RequestLine);
+    }
+    if target.is_empty() || !target.iter().all(visible) {
+        return Err(Refusal::RequestLine);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ if version.starts_with(b"HTTP/") => Err(Refusal::Version),
+        _ => Err(Refusal::RequestLine),
+    }
+}
+
+/// The fields that decide how a request is read.
+#[derive(Default)]
+struct Seen {
+    hosts: u32,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(Refusal::FoldedLine);
+    }
+    let colon = memchr::memchr(b':', line).ok_or(Refusal::FieldName)?;
+    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(Refusal::FieldName);
+    }
+    if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        return Err(Refusal::FieldValue);
+    }
+    match name.len() {
+        4 if name.eq_ignore_ascii_case(b"host") => {
+            seen.hosts += 1;
+            if !is_host(value) {
+                return Err(Refusal::Host);
+            }
+        }
+        14 if name.eq_ignore_ascii_case(b"content-length") => {
+            if seen.length.is_some() {
+                return Err(Refusal::TwoLengths);
+            }
+            seen.length = Some(length(value)?);
+        }
+        17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            if seen.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::TransferEncoding);
+            }
+            seen.chunked = true;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Digits alone, and no more of them than a length has (RFC 9110 §8.6). `5, 5` is two lengths.
+fn length(value: &[u8]) -> Result<u64, Refusal> {
+    if value.contains(&b',') {
+        return Err(Refusal::TwoLengths);
+    }
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok().filter(|_| digits).ok_or(Refusal::Length)?;
+    text.parse().map_err(|_| Refusal::Length)
+}
+
+/// `host` or `host:port`, with the characters that RFC 3986 §3.2.2 allows.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !value[colon..].contains(&b']') => {
+            (&value[..colon], Some(&value[colon + 1..]))
+        }
+        _ => (value, None),
+    };
+    let port_is_good = port.is_none_or(|port| {
+        let text = std::str::from_utf8(port).unwrap_or("x");
+        port.iter().all(u8::is_ascii_digit) && (text.is_empty() || text.parse::<u16>().is_ok())
+    });
+    let host_is_good = match host {
+        [b'[', literal @ .., b']'] => {
+            !literal.is_empty()
+                && literal.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
+        }
+        [] => false,
+        name => name.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)
+        }),
+    };
+    port_is_good && host_is_good
+}
+
+/// RFC 9110 §5.6.2.
+const fn is_token(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+            | b'0'..=b'9'
+            | b'a'..=b'z'
+            | b'A'..=b'Z'
+    )
+}

@@ -1,0 +1,259 @@
+//! Requests that could be read in two ways are refused before hyper repairs them.
+//!
+//! hyper is lenient where it is safe for hyper: it drops a `Content-Length` beside a
+//! `Transfer-Encoding`, merges equal lengths, accepts bare line feeds. Behind us there may be a
+//! server that decides otherwise, and what two parsers read differently is how requests are
+//! smuggled. So [`Guard`] sits between the socket and hyper, looks at every head in the raw bytes
+//! ([`head`]), follows the body to know where the next head begins ([`chunks`]), and replaces a head
+//! that must be refused by a harmless stand-in. The [`Watch`] tells the proxy which request that is.
+//!
+//! A head that arrives in one read is checked where it lies and copied nowhere. An incomplete one
+//! waits here until it is complete.
+
+mod chunks;
+mod head;
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use chunks::Chunks;
+use head::Framing;
+pub(crate) use head::{Limits, Refusal};
+
+/// A client's connection, watched.
+pub(crate) struct Guard<I> {
+    io: I,
+    limits: Limits,
+    /// Checked, and not yet read by hyper.
+    passed: Vec<u8>,
+    passed_at: usize,
+    /// The beginning of a head that is not complete.
+    head: Vec<u8>,
+    /// Where the line begins that was looked at last.
+    line_at: usize,
+    next: Next,
+    shared: Rc<Shared>,
+}
+
+/// What the next byte belongs to.
+enum Next {
+    Head,
+    Length(u64),
+    Chunks(Chunks),
+    /// Whatever follows a refused head. It is read and thrown away, up to a bound.
+    Refused { thrown: usize },
+}
+
+/// What the proxy is told of a connection.
+pub(crate) struct Watch(Rc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Heads that passed.
+    passed: Cell<u64>,
+    /// Why the head after those did not.
+    refused: Cell<Option<Refusal>>,
+    /// Since when a head is incomplete.
+    head_since: Cell<Option<Instant>>,
+}
+
+/// What hyper reads in place of a refused head. Nobody is asked for it.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+
+/// Bytes that are read after a refused head, so that the client can read our answer: closing a
+/// socket with unread bytes makes the kernel throw the answer away.
+const THROWN_MAX: usize = 256 * 1024;
+
+impl<I> Guard<I> {
+    /// Watches `io`.
+    pub(crate) fn new(io: I, limits: Limits) -> (Self, Watch) {
+        let shared = Rc::new(Shared::default());
+        let guard = Self {
+            io,
+            limits,
+            passed: Vec::new(),
+            passed_at: 0,
+            head: Vec::new(),
+            line_at: 0,
+            next: Next::Head,
+            shared: Rc::clone(&shared),
+        };
+        (guard, Watch(shared))
+    }
+
+    /// Follows `bytes` and says how many of them may pass now. The rest is kept here: the beginning
+    /// of a head, or nothing, because it was refused.
+    fn follow(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match &mut self.next {
+                Next::Head => match self.follow_head(&bytes[at..]) {
+                    Some(length) => at += length,
+                    None => return Ok(at),
+                },
+                Next::Length(left) => {
+                    let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                    at += here;
+                    *left -= here as u64;
+                    if *left == 0 {
+                        self.next = Next::Head;
+                    }
+                }
+                Next::Chunks(chunks) => {
+                    at += chunks.follow(&bytes[at..]).map_err(invalid)?;
+                    if chunks.is_done() {
+                        self.next = Next::Head;
+                    }
+                }
+                Next::Refused { thrown } => {
+                    *thrown += bytes.len() - at;
+                    return Ok(at);
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    /// The length of the head that `bytes` begins with, if it is complete and passes.
+    fn follow_head(&mut self, bytes: &[u8]) -> Option<usize> {
+        match head::end(bytes, &mut self.line_at, &self.limits) {
+            Ok(None) => {
+                if self.shared.head_since.get().is_none() {
+                    self.shared.head_since.set(Some(Instant::now()));
+                }
+                self.head = bytes.to_vec();
+                return None;
+            }
+            Ok(Some(length)) => match head::inspect(&bytes[..length], &self.limits) {
+                Ok(framing) => {
+                    self.line_at = 0;
+                    self.shared.head_since.set(None);
+                    if !head::is_blank(&bytes[..length]) {
+                        self.shared.passed.set(self.shared.passed.get() + 1);
+                    }
+                    self.next = match framing {
+                        Framing::None => Next::Head,
+                        Framing::Length(length) => Next::Length(length),
+                        Framing::Chunked => Next::Chunks(Chunks::new()),
+                    };
+                    return Some(length);
+                }
+                Err(refusal) => self.refuse(refusal),
+            },
+            Err(refusal) => self.refuse(refusal),
+        }
+        None
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.shared.head_since.set(None);
+        self.shared.refused.set(Some(refusal));
+        self.next = Next::Refused { thrown: 0 };
+    }
+
+    /// Whether a refused head was just found, whose stand-in hyper has not got.
+    fn stand_in_is_due(&self, before: bool) -> bool {
+        !before && self.shared.refused.get().is_some()
+    }
+}
+
+fn invalid(_: chunks::Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the chunks of a request's body are malformed")
+}
+
+impl Watch {
+    /// Why the `n`-th request of the connection, counted from 0, must be refused.
+    pub(crate) fn refusal(&self, n: u64) -> Option<Refusal> {
+        self.0.refused.get().filter(|_| n == self.0.passed.get())
+    }
+
+    /// Since when a head has been incomplete, if one is.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.0.head_since.get()
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.passed_at < this.passed.len() {
+                let here = buf.remaining().min(this.passed.len() - this.passed_at);
+                buf.put_slice(&this.passed[this.passed_at..this.passed_at + here]);
+                this.passed_at += here;
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.next, Next::Refused { thrown } if thrown > THROWN_MAX) {
+                return Poll::Pending; // hyper answers, and closes
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return Poll::Ready(Ok(())); // the client's end
+            }
+            let refused = this.shared.refused.get().is_some();
+            if this.head.is_empty() {
+                let passed = this.follow(&buf.filled()[before..])?;
+                buf.set_filled(before + passed);
+                this.passed.clear();
+            } else {
+                this.head.extend_from_slice(&buf.filled()[before..]);
+                buf.set_filled(before);
+                let mut bytes = std::mem::take(&mut this.head);
+                let passed = this.follow(&bytes)?;
+                bytes.truncate(passed);
+                this.passed = bytes;
+            }
+            this.passed_at = 0;
+            if this.stand_in_is_due(refused) {
+                this.passed.extend_from_slice(STAND_IN);
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

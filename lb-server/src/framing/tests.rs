@@ -1,0 +1,1 @@
+//! What passes, what is refused, and that it does not matter how the bytes are cut.

@@ -1,0 +1,221 @@
+//! Heads on their way: what ends at us is removed, and what we know is added.
+//!
+//! Fields for one connection only are not forwarded (RFC 9110 §7.6.1). What a client claims about
+//! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw: nobody has been
+//! named yet whose claims may be believed.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use http::{request, response};
+
+use crate::request_id::RequestId;
+
+/// What a backend is told about the client.
+pub(crate) struct Forward {
+    pub(crate) client: SocketAddr,
+    pub(crate) id: RequestId,
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What belongs to one connection whether `Connection` names it or not.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What a message cannot do without, and `Connection` must not take away.
+const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::SET_COOKIE];
+
+/// The host a request is for: the target's authority before the `Host` field (RFC 9112 §3.2.2).
+/// Empty if it names none, as HTTP/1.0 allows.
+pub(crate) fn host(head: &request::Parts) -> String {
+    match (head.uri.authority(), head.headers.get(header::HOST)) {
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(host)) => host.to_str().unwrap_or_default().to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Makes a client's head a backend's.
+pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward) {
+    let headers = &mut head.headers;
+    remove_hop_by_hop(headers);
+    // We answer it ourselves, when the first byte of the body is wanted.
+    headers.remove(header::EXPECT);
+    headers.remove(header::FORWARDED);
+    if let Ok(host) = HeaderValue::from_str(host)
+        && !host.is_empty()
+    {
+        headers.insert(header::HOST, host.clone());
+        headers.insert(X_FORWARDED_HOST, host);
+    } else {
+        headers.remove(X_FORWARDED_HOST);
+    }
+    headers.insert(X_FORWARDED_FOR, written(forward.client.ip().to_canonical()));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_REQUEST_ID, written(forward.id));
+    add_via(headers);
+    head.uri = origin_form(&head.uri);
+}
+
+/// Makes a backend's head a client's.
+pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: RequestId) {
+    remove_hop_by_hop(&mut head.headers);
+    add_via(&mut head.headers);
+    if let Entry::Vacant(vacant) = head.headers.entry(header::DATE) {
+        vacant.insert(date(now));
+    }
+    head.headers.insert(X_REQUEST_ID, written(id));
+}
+
+/// `Date` at `now` (RFC 9110 §6.6.1), written once per second and thread.
+pub(crate) fn date(now: SystemTime) -> HeaderValue {
+    thread_local! {
+        static WRITTEN: RefCell<(u64, HeaderValue)> =
+            const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
+    }
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    WRITTEN.with_borrow_mut(|(at, value)| {
+        if *at != second {
+            (*at, *value) = (second, written(httpdate::fmt_http_date(now)));
+        }
+        value.clone()
+    })
+}
+
+/// What is made of digits, colons, commas and letters is a header's value.
+pub(crate) fn written(value: impl ToString) -> HeaderValue {
+    HeaderValue::try_from(value.to_string()).expect("what we write is visible ASCII")
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !KEPT.contains(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// RFC 9110 §7.6.3.
+fn add_via(headers: &mut HeaderMap) {
+    headers.append(header::VIA, HeaderValue::from_static("1.1 lb"));
+}
+
+/// `/path?query` of whatever form the target had (RFC 9112 §3.2.1); `*` stays.
+fn origin_form(uri: &Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri.clone();
+    }
+    let slash = || PathAndQuery::from_static("/");
+    Uri::from(uri.path_and_query().cloned().unwrap_or_else(slash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use http::Request;
+
+    fn check(request: Request<()>, expected: &Expect) {
+        let (mut head, ()) = request.into_parts();
+        let host = host(&head);
+        let id = RequestId::parse("00000000000000070000000000000001").unwrap();
+        let forward = Forward { client: "192.0.2.1:4711".parse().unwrap(), id };
+        to_backend(&mut head, &host, &forward);
+        let mut text = format!("{} {}\n", head.method, head.uri);
+        for (name, value) in &head.headers {
+            text += &format!("{name}: {}\n", value.to_str().unwrap());
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn fields_for_one_connection_stay_behind() {
+        check(
+            Request::get("/a?b=c")
+                .header("host", "example.com")
+                .header("connection", "close, x-secret, host")
+                .header("connection", "X-Other")
+                .header("x-secret", "1")
+                .header("x-other", "2")
+                .header("te", "trailers")
+                .header("upgrade", "websocket")
+                .header("keep-alive", "timeout=5")
+                .header("accept", "*/*")
+                .body(())
+                .unwrap(),
+            &expect![[r"
+                GET /a?b=c
+                host: example.com
+                accept: */*
+                x-forwarded-host: example.com
+                x-forwarded-for: 192.0.2.1
+                x-forwarded-proto: http
+                x-request-id: 00000000000000070000000000000001
+                via: 1.1 lb
+            "]],
+        );
+    }
+
+    #[test]
+    fn what_a_client_claims_about_its_way_is_not_believed() {
+        check(
+            Request::get("/")
+                .header("host", "example.com")
+                .header("x-forwarded-for", "10.0.0.1")
+                .header("x-forwarded-proto", "https")
+                .header("forwarded", "for=10.0.0.1")
+                .header("x-request-id", "mine")
+                .header("via", "1.0 other")
+                .body(())
+                .unwrap(),
+            &expect![[r"
+                GET /
+                host: example.com
+                x-forwarded-for: 192.0.2.1
+                x-forwarded-proto: http
+                x-request-id: 00000000000000070000000000000001
+                via: 1.0 other
+                via: 1.1 lb
+                x-forwarded-host: example.com
+            "]],
+        );
+    }
+
+    #[test]
+    fn the_targets_authority_beats_the_host_field() {
+        check(
+            Request::get("http://right.example:81/x").header("host", "wrong").body(()).unwrap(),
+            &expect![[r"
+                GET /x
+                host: right.example:81
+                x-forwarded-host: right.example:81
+                x-forwarded-for: 192.0.2.1
+                x-forwarded-proto: http
+                x-request-id: 00000000000000070000000000000001
+                via: 1.1 lb
+            "]],
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! The real proxy: listeners, upstream pool, bodies, admin. It decides nothing; `lb_core` does.
+//!
+//! Begin with `proxy.rs`, which reads in the order of a request's life. [`Gateway`] is what a
+//! process shares, [`run`] is one worker on the current single-threaded runtime, and [`Platform`]
+//! is all they may ask of the world: the binary gives them the real one, the simulator its own.
+
+mod proxy;
+mod headers;
+mod framing;
+mod attempt;
+mod pool;
+mod body;
+mod download;
+mod error;
+mod request_id;
+mod serve;
+mod gateway;
+mod admin;
+mod observe;
+pub mod platform;
+pub mod shutdown;
+
+pub use gateway::{Gateway, Listeners, StartError};
+pub use observe::{AccessSink, Tap};
+pub use platform::Platform;
+pub use request_id::RequestId;
+pub use serve::{Bound, Listening, WorkerOptions, run};
+pub use shutdown::Shutdown;

@@ -1,0 +1,282 @@
+//! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
+use lb_core::{BackendId, BodyEnd, Choice, Event, How, Observe, Outcome, Time, Withheld};
+use serde::Serialize;
+
+use crate::error::Problem;
+use crate::gateway::Site;
+use crate::headers::X_REQUEST_ID;
+use crate::request_id::RequestId;
+use crate::serve::Worker;
+
+/// What is known of a request when it arrives.
+pub(crate) struct RequestFacts {
+    id: RequestId,
+    client: SocketAddr,
+    method: Method,
+    uri: Uri,
+    host: String,
+    /// What the client calls its request. Not believed, only noted.
+    client_request_id: Option<String>,
+    service: Option<usize>,
+}
+
+/// The longest name of a request that is noted for a client.
+const CLIENT_REQUEST_ID_MAX: usize = 128;
+
+impl RequestFacts {
+    pub(crate) fn new(
+        id: RequestId,
+        client: SocketAddr,
+        head: &Parts,
+        host: &str,
+        site: Option<&Site>,
+    ) -> Self {
+        let theirs = head.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+        Self {
+            id,
+            client,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: host.to_owned(),
+            client_request_id: theirs
+                .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
+                .map(str::to_owned),
+            service: site.map(|site| usize::from(site.service.index())),
+        }
+    }
+}
+
+/// The record of one exchange. Dropping it, at the last byte or when the client leaves, writes it.
+pub(crate) struct Journal {
+    worker: Rc<Worker>,
+    facts: RequestFacts,
+    began: Time,
+    began_at: SystemTime,
+    record: RefCell<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    status: Option<StatusCode>,
+    reason: Option<&'static str>,
+    attempts: Vec<Attempt>,
+    withheld: Option<Withheld>,
+    end: Option<BodyEnd>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+struct Attempt {
+    backend: BackendId,
+    choice: Choice,
+    concluded: Option<(Outcome, Duration)>,
+}
+
+impl Journal {
+    pub(crate) fn new(worker: Rc<Worker>, facts: RequestFacts) -> Self {
+        let gateway = &worker.gateway;
+        let (began, began_at) = (gateway.now(), gateway.platform.unix_time());
+        Self { worker, facts, began, began_at, record: RefCell::default() }
+    }
+
+    /// A backend's answer goes out.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.record.borrow_mut().status = Some(status);
+    }
+
+    /// We answer ourselves.
+    pub(crate) fn refused(&self, problem: Problem) {
+        let mut record = self.record.borrow_mut();
+        record.status = Some(problem.status());
+        record.reason = Some(problem.reason());
+        if !matches!(problem, Problem::Rejected(_)) {
+            self.worker.gateway.metrics.refused_requests.add(1);
+        }
+    }
+
+    pub(crate) fn body_bytes_in(&self, bytes: u64) {
+        self.record.borrow_mut().bytes_in += bytes;
+    }
+
+    pub(crate) fn body_bytes_out(&self, bytes: u64) {
+        self.record.borrow_mut().bytes_out += bytes;
+    }
+
+    fn line(&self) -> Vec<u8> {
+        let gateway = &self.worker.gateway;
+        let (facts, record) = (&self.facts, self.record.borrow());
+        let site = facts.service.map(|service| &gateway.sites[service]);
+        let status = record.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let name = |id: BackendId| {
+            let service = site.map(|site| &site.service);
+            service.map_or("", |service| service.backend(id.backend).name())
+        };
+        let line = Line {
+            time: humantime::format_rfc3339_millis(self.began_at).to_string(),
+            request_id: facts.id.to_string(),
+            client_request_id: facts.client_request_id.as_deref(),
+            client: facts.client,
+            method: facts.method.as_str(),
+            host: &facts.host,
+            // Not the query: it holds tokens and names.
+            path: facts.uri.path(),
+            service: site.map(|site| site.service.name()),
+            status,
+            reason: record.reason,
+            end: record.end.map(BodyEnd::as_str),
+            duration_ms: millis(gateway.now() - self.began),
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            retry_withheld: record.withheld.map(Withheld::as_str),
+            attempts: record
+                .attempts
+                .iter()
+                .map(|attempt| {
+                    let pools = site.map_or(&[][..], |site| site.service.pools());
+                    attempt.line(name, pools[usize::from(attempt.choice.pool)].name())
+                })
+                .collect(),
+        };
+        serde_json::to_vec(&line).expect("a line has neither maps nor numbers that JSON lacks")
+    }
+}
+
+/// nginx's word for a client that left before there was an answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Attempt {
+    fn line<'l>(&self, name: impl Fn(BackendId) -> &'l str, pool: &'l str) -> AttemptLine<'l> {
+        let Choice { role, how, again, .. } = self.choice;
+        let other = |place| name(BackendId { backend: place, ..self.backend });
+        let (in_flight, than, than_in_flight) = match how {
+            How::LessLoaded { in_flight, than, than_in_flight } => {
+                (Some(in_flight), Some(other(than)), Some(than_in_flight))
+            }
+            How::Turn | How::Weight | How::Only => (None, None, None),
+        };
+        AttemptLine {
+            backend: name(self.backend),
+            outcome: self.concluded.map_or("abandoned", |(outcome, _)| match outcome {
+                Outcome::Answered(_) => "answered",
+                Outcome::Failed(failure) => failure.as_str(),
+            }),
+            status: self.concluded.and_then(|(outcome, _)| match outcome {
+                Outcome::Answered(status) => Some(status),
+                Outcome::Failed(_) => None,
+            }),
+            ms: self.concluded.map(|(_, took)| millis(took)),
+            why: Why {
+                pool,
+                how: how.as_str(),
+                role: role.as_str(),
+                again: again.then_some(true),
+                in_flight,
+                than,
+                than_in_flight,
+            },
+        }
+    }
+}
+
+impl Observe for Journal {
+    fn on(&self, now: Time, event: &Event) {
+        let gateway = &self.worker.gateway;
+        if let Some(service) = self.facts.service {
+            gateway.metrics.on(service, event);
+        }
+        if let Some(tap) = &gateway.tap {
+            tap.on(now, event);
+        }
+        let mut record = self.record.borrow_mut();
+        match *event {
+            Event::Attempted { backend, choice, .. } => {
+                record.attempts.push(Attempt { backend, choice, concluded: None });
+            }
+            Event::Concluded { outcome, took, .. } => {
+                let last = record.attempts.last_mut().expect("what concludes was attempted");
+                last.concluded = Some((outcome, took));
+            }
+            Event::Withheld { why, .. } => record.withheld = Some(why),
+            Event::Ended { end, .. } => record.end = Some(end),
+            Event::Started { .. }
+            | Event::Delayed { .. }
+            | Event::Delivered { .. }
+            | Event::Rejected { .. }
+            | Event::BreakerMoved { .. } => {}
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Some(access) = &self.worker.gateway.access {
+            access.line(&self.line());
+        }
+    }
+}
+
+/// Milliseconds with three digits behind the point.
+#[expect(clippy::cast_precision_loss, reason = "an exchange is shorter than 2⁵² µs")]
+fn millis(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1_000.0
+}
+
+/// One line of the access log.
+#[derive(Serialize)]
+struct Line<'l> {
+    time: String,
+    request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_request_id: Option<&'l str>,
+    client: SocketAddr,
+    method: &'l str,
+    host: &'l str,
+    path: &'l str,
+    service: Option<&'l str>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<&'static str>,
+    duration_ms: f64,
+    bytes_in: u64,
+    bytes_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_withheld: Option<&'static str>,
+    attempts: Vec<AttemptLine<'l>>,
+}
+
+#[derive(Serialize)]
+struct AttemptLine<'l> {
+    backend: &'l str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<f64>,
+    why: Why<'l>,
+}
+
+/// Why this backend was chosen.
+#[derive(Serialize)]
+struct Why<'l> {
+    pool: &'l str,
+    how: &'static str,
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    than: Option<&'l str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    than_in_flight: Option<u32>,
+}

@@ -1,0 +1,203 @@
+//! Counters of a process, kept by every worker without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lb_core::{BackendId, BreakerState, Event, Failure, Outcome, Rejection, Service};
+
+/// A count that only goes up.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What was counted since the process started.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) services: Box<[ServiceCounts]>,
+    pub(crate) accept_failures: Count,
+    pub(crate) refused_requests: Count,
+}
+
+/// What was counted of one service.
+#[derive(Debug)]
+pub(crate) struct ServiceCounts {
+    pub(crate) exchanges: Count,
+    pub(crate) retries: Count,
+    pub(crate) delivered: [Count; STATUS_CLASSES],
+    /// By [`rejection_slot`].
+    pub(crate) rejected: [Count; 2 + Failure::ALL.len()],
+    pub(crate) withheld: [Count; lb_core::Withheld::ALL.len()],
+    pub(crate) ended: [Count; lb_core::BodyEnd::ALL.len()],
+    pub(crate) backends: Box<[BackendCounts]>,
+}
+
+/// What was counted of one backend.
+#[derive(Debug, Default)]
+pub(crate) struct BackendCounts {
+    /// By [`outcome_slot`].
+    pub(crate) outcomes: [Count; STATUS_CLASSES + Failure::ALL.len()],
+    pub(crate) opened: Count,
+    pub(crate) micros: Count,
+    /// Attempts that took up to [`SECONDS`] of the same place, and longer in the last.
+    pub(crate) buckets: [Count; SECONDS.len() + 1],
+}
+
+/// 1xx to 5xx.
+pub(crate) const STATUS_CLASSES: usize = 5;
+/// As written in labels.
+pub(crate) const STATUS_CLASS_NAMES: [&str; STATUS_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Upper bounds of the latency histogram: 1-2-5 steps, as an alert on a ratio wants them.
+pub(crate) const SECONDS: [f64; 13] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+impl Metrics {
+    pub(crate) fn new<'s>(services: impl Iterator<Item = &'s Service>) -> Self {
+        let counts = |service: &Service| ServiceCounts {
+            exchanges: Count::default(),
+            retries: Count::default(),
+            delivered: Default::default(),
+            rejected: Default::default(),
+            withheld: Default::default(),
+            ended: Default::default(),
+            backends: service.backends().map(|_| BackendCounts::default()).collect(),
+        };
+        Self {
+            services: services.map(counts).collect(),
+            accept_failures: Count::default(),
+            refused_requests: Count::default(),
+        }
+    }
+
+    /// Counts an event of the exchange that `service` has.
+    pub(crate) fn on(&self, service: usize, event: &Event) {
+        let counts = &self.services[service];
+        match event {
+            Event::Started { .. } => counts.exchanges.add(1),
+            Event::Attempted { attempt, .. } => counts.retries.add(u64::from(*attempt > 1)),
+            Event::Concluded { backend, outcome, took, .. } => {
+                self.backend(*backend).concluded(*outcome, *took);
+            }
+            Event::Delayed { .. } => {}
+            Event::Withheld { why, .. } => counts.withheld[*why as usize].add(1),
+            Event::Delivered { status, .. } => counts.delivered[status_slot(*status)].add(1),
+            Event::Rejected { rejection, .. } => counts.rejected[rejection_slot(*rejection)].add(1),
+            Event::Ended { end, .. } => counts.ended[*end as usize].add(1),
+            Event::BreakerMoved { backend, to, .. } => {
+                self.backend(*backend).opened.add(u64::from(*to == BreakerState::Open));
+            }
+        }
+    }
+
+    pub(crate) fn backend(&self, id: BackendId) -> &BackendCounts {
+        &self.services[usize::from(id.service)].backends[usize::from(id.backend)]
+    }
+}
+
+impl BackendCounts {
+    fn concluded(&self, outcome: Outcome, took: Duration) {
+        self.outcomes[outcome_slot(outcome)].add(1);
+        self.micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let seconds = took.as_secs_f64();
+        self.buckets[SECONDS.partition_point(|bound| *bound < seconds)].add(1);
+    }
+
+    /// Attempts that came to an end.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.outcomes.iter().map(Count::get).sum()
+    }
+
+    /// Those that failed, or were answered 5xx. A connection that closed before anything was
+    /// written on it is nobody's error.
+    pub(crate) fn errors(&self) -> u64 {
+        let failed: u64 = self.outcomes[STATUS_CLASSES - 1..].iter().map(Count::get).sum();
+        failed - self.outcomes[outcome_slot(Outcome::Failed(Failure::Unsent))].get()
+    }
+
+    /// How long an attempt took on average, in milliseconds.
+    #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
+    pub(crate) fn mean_ms(&self) -> f64 {
+        match self.attempts() {
+            0 => 0.0,
+            attempts => self.micros.get() as f64 / attempts as f64 / 1_000.0,
+        }
+    }
+}
+
+fn status_slot(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, STATUS_CLASSES) - 1
+}
+
+const fn failure_slot(failure: Failure) -> usize {
+    failure as usize
+}
+
+fn outcome_slot(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Answered(status) => status_slot(status),
+        Outcome::Failed(failure) => STATUS_CLASSES + failure_slot(failure),
+    }
+}
+
+const fn rejection_slot(rejection: Rejection) -> usize {
+    match rejection {
+        Rejection::NoFitBackend => 0,
+        Rejection::DeadlinePassed => 1,
+        Rejection::AttemptFailed(failure) => 2 + failure_slot(failure),
+    }
+}
+
+/// The labels of [`BackendCounts::outcomes`], in its order.
+pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {
+    STATUS_CLASS_NAMES.into_iter().chain(Failure::ALL.map(Failure::as_str))
+}
+
+/// The labels of [`ServiceCounts::rejected`], in its order.
+pub(crate) fn rejection_names() -> impl Iterator<Item = &'static str> {
+    let own = [Rejection::NoFitBackend, Rejection::DeadlinePassed].map(Rejection::as_str);
+    own.into_iter().chain(Failure::ALL.map(Failure::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_counted_under_its_own_name() {
+        let names: Vec<_> = outcome_names().collect();
+        for failure in Failure::ALL {
+            assert_eq!(names[outcome_slot(Outcome::Failed(failure))], failure.as_str());
+        }
+        for status in [100, 204, 304, 404, 523] {
+            let outcome = Outcome::Answered(status);
+            assert_eq!(names[outcome_slot(outcome)], outcome.as_str());
+        }
+    }
+
+    #[test]
+    fn every_rejection_is_counted_under_its_own_name() {
+        let names: Vec<_> = rejection_names().collect();
+        let own = [Rejection::NoFitBackend, Rejection::DeadlinePassed];
+        for rejection in own.into_iter().chain(Failure::ALL.map(Rejection::AttemptFailed)) {
+            assert_eq!(names[rejection_slot(rejection)], rejection.as_str());
+        }
+    }
+
+    #[test]
+    fn an_unsent_request_is_no_error() {
+        let counts = BackendCounts::default();
+        counts.concluded(Outcome::Failed(Failure::Unsent), Duration::from_millis(1));
+        counts.concluded(Outcome::Failed(Failure::Reset), Duration::from_millis(2));
+        counts.concluded(Outcome::Answered(500), Duration::from_millis(3));
+        counts.concluded(Outcome::Answered(404), Duration::from_millis(6));
+        assert_eq!((counts.attempts(), counts.errors(), counts.mean_ms()), (4, 2, 3.0));
+    }
+}

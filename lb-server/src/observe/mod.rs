@@ -1,0 +1,28 @@
+//! Readers of the core's events: counters, the access log, and whoever else listens.
+
+mod journal;
+mod metrics;
+mod exposition;
+
+use lb_core::{Event, Time};
+
+pub(crate) use exposition::exposition;
+pub(crate) use journal::{Journal, RequestFacts};
+pub(crate) use metrics::{Metrics, ServiceCounts};
+
+/// Hears every event of a process: the simulator's ledger, for one.
+pub trait Tap: Send + Sync {
+    /// `event` happened at `now`. Called where it happened: be quick.
+    fn on(&self, now: Time, event: &Event);
+}
+
+/// Takes a line of the access log for each exchange, without its line end.
+pub trait AccessSink: Send + Sync {
+    /// Called when the exchange is over, on its worker's thread: be quick, and never wait.
+    fn line(&self, line: &[u8]);
+
+    /// Lines that were lost because nobody read them fast enough.
+    fn lost(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,150 @@
+//! The life of a request, top to bottom.
+//!
+//! Strictness, routing, the exchange with the core, and the answer, in this order. What is decided
+//! is decided in `lb_core`; here a step says "attempt" and an attempt is made, or "wait" and time
+//! passes.
+
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use lb_core::{Ask, Delivery, Exchange, Outcome, Repeat, Step};
+use tokio::time::sleep_until;
+
+use crate::attempt::{self, Answer};
+use crate::body::{Broken, Replay};
+use crate::download::{Download, Outgoing, Whose};
+use crate::error::Problem;
+use crate::gateway::Site;
+use crate::headers::{self, Forward};
+use crate::observe::{Journal, RequestFacts};
+use crate::request_id::RequestId;
+use crate::serve::{Client, Worker};
+
+/// Answers one request.
+pub(crate) async fn respond(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let busy = client.begin();
+    let refusal = client.refusal();
+    let (mut head, incoming) = request.into_parts();
+    let id = worker.next_request_id();
+    let host = headers::host(&head);
+    let site = worker.gateway.site(&host);
+    let facts = RequestFacts::new(id, client.peer, &head, &host, site);
+    let journal = Rc::new(Journal::new(Rc::clone(&worker), facts));
+
+    let checked = match (refusal, site) {
+        (Some(refusal), _) => Err(Problem::Refused(refusal)),
+        (None, _) if head.method == Method::CONNECT => Err(Problem::Connect),
+        (None, None) => Err(Problem::NoService),
+        (None, Some(site)) => Ok(site),
+    };
+    let passed = match checked {
+        Ok(site) => {
+            headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
+            pass(&worker, site, &journal, id, &head, incoming).await
+        }
+        Err(problem) => Err(problem),
+    };
+    let response = passed.unwrap_or_else(|problem| {
+        journal.refused(problem);
+        let date = headers::date(worker.gateway.platform.unix_time());
+        problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
+    });
+    response.map(|body| Outgoing::new(body, busy))
+}
+
+/// Takes a request that may pass to a backend, and brings back the answer.
+async fn pass(
+    worker: &Rc<Worker>,
+    site: &Site,
+    journal: &Rc<Journal>,
+    id: RequestId,
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Response<Whose>, Problem> {
+    let body_idle = site.service.timeouts().body_idle;
+    let replay = Replay::new(incoming, site.replay_buffer, body_idle);
+    let ask = Ask { id: id.exchange(), repeat: repeat(&head.method) };
+    let (answer, delivery) = exchange(worker, site, journal, ask, head, &replay).await?;
+
+    let Answer { response, connection } = answer;
+    let (mut parts, incoming) = response.into_parts();
+    journal.answered(parts.status);
+    headers::to_client(&mut parts, worker.gateway.platform.unix_time(), id);
+    let download = Download {
+        incoming,
+        worker: Rc::clone(worker),
+        journal: Rc::clone(journal),
+        delivery: Some(delivery),
+        connection: Some(connection),
+        replay,
+        wait: None,
+    };
+    Ok(Response::from_parts(parts, Whose::backends(download)))
+}
+
+/// Does what the core says, step by step, until there is an answer to deliver.
+async fn exchange(
+    worker: &Worker,
+    site: &Site,
+    journal: &Journal,
+    ask: Ask,
+    head: &Parts,
+    replay: &Replay,
+) -> Result<(Answer, Delivery), Problem> {
+    let clock = &worker.gateway.clock;
+    let mut answer = None;
+    let mut step = Exchange::start(&site.service, journal, ask, clock.now());
+    loop {
+        step = match step {
+            Step::Attempt(attempt) => {
+                // An answer that was not good enough ends here, and its connection with it.
+                drop(answer.take());
+                let outcome = match attempt::make(worker, site, &attempt, head, replay).await {
+                    Ok(made) => Outcome::Answered(answer.insert(made).response.status().as_u16()),
+                    Err(failure) => Outcome::Failed(failure),
+                };
+                if let (Some(broken), None) = (replay.broken(), &answer) {
+                    // The client's fault says nothing about the backend: the attempt is dropped.
+                    return Err(client_problem(broken));
+                }
+                attempt.finish(outcome, replay.body(), clock.now())
+            }
+            Step::Wait(wait) => {
+                drop(answer.take());
+                sleep_until(clock.instant(wait.until())).await;
+                wait.wake(clock.now())
+            }
+            Step::Deliver(delivery) => {
+                let answer = answer.expect("what is delivered was answered");
+                return Ok((answer, delivery));
+            }
+            Step::Reject(rejection) => return Err(Problem::Rejected(rejection)),
+        }
+    }
+}
+
+/// RFC 9110 §9.2.2. A method that nobody has defined may do anything.
+fn repeat(method: &Method) -> Repeat {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::TRACE
+        | Method::PUT
+        | Method::DELETE => Repeat::Idempotent,
+        _ => Repeat::Once,
+    }
+}
+
+fn client_problem(broken: Broken) -> Problem {
+    match broken {
+        Broken::ClientIdle => Problem::RequestTimeout,
+        _ => Problem::BrokenRequest,
+    }
+}

@@ -1,0 +1,360 @@
+//! One worker: listeners, client connections, and the end of both.
+//!
+//! A worker runs on one thread and shares nothing with the others but the [`Gateway`]. Every wait
+//! has an end: a connection that says nothing is closed after `keep_alive_timeout`, one that does
+//! not finish a head after `header_timeout`, and all of them `drain_timeout` after the process was
+//! told to stop.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_core::ExchangeId;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::admin;
+use crate::framing::{Guard, Limits, Refusal, Watch};
+use crate::gateway::Gateway;
+use crate::platform::{Io, Listen};
+use crate::pool::Pool;
+use crate::proxy;
+use crate::request_id::RequestId;
+use crate::shutdown::{self, Phase, Shutdown};
+
+/// What distinguishes one worker of a process from the others.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerOptions {
+    /// Which worker this is, counted from 0. Worker 0 serves the admin listener.
+    pub index: u16,
+    /// How many there are; 0 counts as 1.
+    pub count: u16,
+    /// Where to listen instead of where the configuration says: where worker 0 was
+    /// [`Bound`], so that all share a port that the system chose.
+    pub listeners: Option<Vec<SocketAddr>>,
+}
+
+/// Where a worker listens, once it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// In the order of the configuration.
+    pub listeners: Vec<SocketAddr>,
+    /// The admin listener, if there is one and this worker serves it.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A worker whose sockets are open: clients can connect, and nobody has accepted yet.
+pub struct Listening {
+    worker: Rc<Worker>,
+    listeners: Vec<Box<dyn Listen>>,
+    admin: Option<Box<dyn Listen>>,
+    bound: Bound,
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) pool: Pool,
+    options: WorkerOptions,
+    exchanges: Cell<u64>,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+/// After a failed accept (out of file descriptors, say) trying at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Admin connections of one process.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Opens the sockets of one worker, and serves on them until told to stop.
+///
+/// # Errors
+/// When an address cannot be listened at.
+pub async fn run(
+    gateway: Arc<Gateway>,
+    options: WorkerOptions,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    Listening::open(gateway, options).await?.serve(shutdown).await;
+    Ok(())
+}
+
+impl Listening {
+    /// Opens the sockets of one worker.
+    ///
+    /// # Errors
+    /// When an address cannot be listened at; the message names it.
+    pub async fn open(gateway: Arc<Gateway>, options: WorkerOptions) -> io::Result<Self> {
+        let said = gateway.config.listeners.iter().map(|said| said.bind);
+        let mut listeners = Vec::new();
+        for addr in options.listeners.clone().unwrap_or_else(|| said.collect()) {
+            listeners.push(listen(&gateway, addr).await?);
+        }
+        let admin = match gateway.config.admin {
+            Some(said) if options.index == 0 => Some(listen(&gateway, said.bind).await?),
+            _ => None,
+        };
+        let bound = Bound {
+            listeners: listeners.iter().map(|it| it.local_addr()).collect::<Result<_, _>>()?,
+            admin: admin.as_ref().map(|it| it.local_addr()).transpose()?,
+        };
+        let worker = Rc::new(Worker {
+            pool: Pool::new(&gateway),
+            gateway,
+            options,
+            exchanges: Cell::new(0),
+            open: Cell::new(0),
+            closed: Notify::new(),
+        });
+        Ok(Self { worker, listeners, admin, bound })
+    }
+
+    /// Where it listens.
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// Serves until told to stop, then drains. Must run inside a `LocalSet`.
+    pub async fn serve(self, mut shutdown: Shutdown) {
+        let Self { worker, listeners, admin, .. } = self;
+        let gateway = Arc::clone(&worker.gateway);
+        let (stop, stopping) = shutdown::pair();
+        let count = usize::from(worker.options.count.max(1));
+        let places = gateway.config.server.connections_max.div_ceil(count);
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        for listener in listeners {
+            let accepting =
+                accept(Rc::clone(&worker), listener, Arc::clone(&places), Kind::Client, stopping.clone());
+            tokio::task::spawn_local(accepting);
+        }
+        // The admin listener stays open during the drain: somebody may want to watch it.
+        let (admin_stop, admin_stopping) = shutdown::pair();
+        if let Some(listener) = admin {
+            let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+            let accepting = accept(Rc::clone(&worker), listener, places, Kind::Admin, admin_stopping);
+            tokio::task::spawn_local(accepting);
+        }
+        let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
+
+        shutdown.reached(Phase::Draining).await;
+        gateway.enter(Phase::Draining);
+        stop.drain();
+        let drain_timeout = gateway.config.server.drain_timeout;
+        tokio::select! {
+            biased;
+            () = worker.all_closed() => {}
+            () = sleep(drain_timeout) => {}
+            () = shutdown.reached(Phase::Stopping) => {}
+        }
+        stop.stop();
+        admin_stop.stop();
+        reaping.abort();
+        // What was told to stop does so at its next turn.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Worker {
+    /// A name for the next exchange: unique in the process.
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        let count = self.exchanges.get() + 1;
+        self.exchanges.set(count);
+        let exchange = ExchangeId((u64::from(self.options.index) << 48) | count);
+        RequestId::new(self.gateway.platform.seed(), exchange)
+    }
+
+    async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
+
+async fn listen(gateway: &Gateway, addr: SocketAddr) -> io::Result<Box<dyn Listen>> {
+    let opened = gateway.platform.listen(addr).await;
+    opened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}")))
+}
+
+async fn reap(worker: Rc<Worker>) {
+    loop {
+        sleep(Pool::reap_every(&worker.gateway)).await;
+        worker.pool.reap(&worker.gateway);
+    }
+}
+
+/// Who connects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Client,
+    Admin,
+}
+
+/// Accepts while there is a place for one more; otherwise clients wait in the kernel's queue.
+async fn accept(
+    worker: Rc<Worker>,
+    mut listener: Box<dyn Listen>,
+    places: Arc<Semaphore>,
+    kind: Kind,
+    mut stopping: Shutdown,
+) {
+    let told = stopping.clone();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place.expect("the semaphore is never closed"), listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = stopping.reached(Phase::Draining) => return,
+            next = next => next,
+        };
+        match accepted {
+            Ok((io, peer)) => {
+                let serving = connection(Rc::clone(&worker), io, peer, place, kind, told.clone());
+                tokio::task::spawn_local(serving);
+            }
+            Err(_) => {
+                worker.gateway.metrics.accept_failures.add(1);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(
+    worker: Rc<Worker>,
+    io: Box<dyn Io>,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    kind: Kind,
+    mut stopping: Shutdown,
+) {
+    let _open = (kind == Kind::Client).then(|| Open::new(&worker));
+    let server = worker.gateway.config.server;
+    let limits = Limits { bytes_max: server.header_bytes_max, lines_max: server.headers_max };
+    let (io, watch) = Guard::new(io, limits);
+    let client = Rc::new(Client { peer, watch, requests: Cell::new(0), pulse: Pulse::new() });
+    let service = service_fn(|request| {
+        let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+        async move {
+            Ok::<_, std::convert::Infallible>(match kind {
+                Kind::Client => proxy::respond(worker, client, request).await,
+                Kind::Admin => admin::respond(worker, client, request).await,
+            })
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Ours tell an idle connection from a slow head, and Date comes from the platform.
+        .header_read_timeout(None)
+        .auto_date_header(false)
+        .max_headers(server.headers_max)
+        .max_buf_size(server.header_bytes_max);
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut next = Phase::Draining;
+    loop {
+        tokio::select! {
+            biased;
+            // What goes wrong on a client's connection is the client's, and in the access log.
+            _served = serving.as_mut() => return,
+            () = stopping.reached(next) => {
+                if next == Phase::Stopping {
+                    return;
+                }
+                next = Phase::Stopping;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = client.silent(&server) => return,
+        }
+    }
+}
+
+/// One client connection, as its requests see it.
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    watch: Watch,
+    requests: Cell<u64>,
+    pulse: Rc<Pulse>,
+}
+
+impl Client {
+    /// Another request begins.
+    pub(crate) fn begin(&self) -> Busy {
+        self.requests.set(self.requests.get() + 1);
+        self.pulse.busy.set(self.pulse.busy.get() + 1);
+        Busy(Rc::clone(&self.pulse))
+    }
+
+    /// Why the request that began last must be refused, if it must.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.watch.refusal(self.requests.get().saturating_sub(1))
+    }
+
+    /// Waits until the client has been silent for too long: between requests, or within a head.
+    async fn silent(&self, server: &lb_config::config::Server) {
+        loop {
+            let now = Instant::now();
+            let until = match (self.pulse.busy.get(), self.watch.head_since()) {
+                (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
+                (0, Some(since)) => since + server.header_timeout,
+                _ => now + server.keep_alive_timeout.min(server.header_timeout),
+            };
+            if until <= now {
+                return;
+            }
+            // A head may begin meanwhile, and its time is shorter: look again by then.
+            sleep_until(until.min(now + server.header_timeout)).await;
+        }
+    }
+}
+
+/// Whether a connection is at work, and since when it is not.
+#[derive(Debug)]
+struct Pulse {
+    busy: Cell<u32>,
+    since: Cell<Instant>,
+}
+
+impl Pulse {
+    fn new() -> Rc<Self> {
+        Rc::new(Self { busy: Cell::new(0), since: Cell::new(Instant::now()) })
+    }
+}
+
+/// A request that has not been answered to its last byte.
+#[derive(Debug)]
+pub(crate) struct Busy(Rc<Pulse>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        self.0.since.set(Instant::now());
+    }
+}
+
+/// A connection, counted while it is open.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        worker.gateway.connection_opened();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.gateway.connection_closed();
+        self.0.closed.notify_one();
+    }
+}
