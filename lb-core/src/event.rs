@@ -115,6 +115,11 @@ pub enum Event {
         /// How.
         end: BodyEnd,
     },
+    /// The client left before there was an answer. Told by the driver, which alone can know it.
+    Left {
+        /// Which exchange.
+        exchange: ExchangeId,
+    },
     /// A breaker moved.
     BreakerMoved {
         /// Whose.

@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_local() {
-        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "10.0.0.7", "[::1]:9090", "[::1]"] {
+        for host in
+            ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "10.0.0.7", "[::1]:9090", "[::1]"]
+        {
             assert!(is_local(host), "{host}");
         }
         for host in ["example.com", "localhost.example.com:9090", "127.0.0.1.example.com", "[x]"] {

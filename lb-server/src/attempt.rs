@@ -1,7 +1,7 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline.
 
-use http::{Request, header};
 use http::request::Parts;
+use http::{Request, header};
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;

@@ -160,7 +160,8 @@ impl Source {
         state.idle = None;
         match frame {
             Some(Ok(frame)) => {
-                self.bytes.set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
+                self.bytes
+                    .set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 state.keep(&frame, self.keep_max);
                 state.done = state.incoming.is_end_stream();
                 Poll::Ready(Some(Ok(frame)))

@@ -108,9 +108,10 @@ impl Gateway {
                 keep_alive: said.keep_alive,
             });
         }
-        let routes = Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
-            said.hosts.iter().map(move |host| (host.as_str(), index))
-        }));
+        let routes =
+            Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
+                said.hosts.iter().map(move |host| (host.as_str(), index))
+            }));
         let metrics = Metrics::new(sites.iter().map(|site| &site.service));
         Ok(Arc::new(Self {
             platform,

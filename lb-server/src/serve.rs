@@ -129,15 +129,21 @@ impl Listening {
         let places = gateway.config.server.connections_max.div_ceil(count);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         for listener in listeners {
-            let accepting =
-                accept(Rc::clone(&worker), listener, Arc::clone(&places), Kind::Client, stopping.clone());
+            let accepting = accept(
+                Rc::clone(&worker),
+                listener,
+                Arc::clone(&places),
+                Kind::Client,
+                stopping.clone(),
+            );
             tokio::task::spawn_local(accepting);
         }
         // The admin listener stays open during the drain: somebody may want to watch it.
         let (admin_stop, admin_stopping) = shutdown::pair();
         if let Some(listener) = admin {
             let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-            let accepting = accept(Rc::clone(&worker), listener, places, Kind::Admin, admin_stopping);
+            let accepting =
+                accept(Rc::clone(&worker), listener, places, Kind::Admin, admin_stopping);
             tokio::task::spawn_local(accepting);
         }
         let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
@@ -178,7 +184,8 @@ impl Worker {
 
 async fn listen(gateway: &Gateway, addr: SocketAddr) -> io::Result<Box<dyn Listen>> {
     let opened = gateway.platform.listen(addr).await;
-    opened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}")))
+    opened
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}")))
 }
 
 async fn reap(worker: Rc<Worker>) {

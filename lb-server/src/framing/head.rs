@@ -171,8 +171,7 @@ enum Version {
 fn request_line(line: &[u8]) -> Result<Version, Refusal> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
-    let (Some(method), Some(target), Some(version), None) =
-        (method, target, version, parts.next())
+    let (Some(method), Some(target), Some(version), None) = (method, target, version, parts.next())
     else {
         return Err(Refusal::RequestLine);
     };
@@ -263,9 +262,9 @@ fn is_host(value: &[u8]) -> bool {
                 && literal.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
         }
         [] => false,
-        name => name.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)
-        }),
+        name => name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)),
     };
     port_is_good && host_is_good
 }

@@ -47,7 +47,9 @@ enum Next {
     Length(u64),
     Chunks(Chunks),
     /// Whatever follows a refused head. It is read and thrown away, up to a bound.
-    Refused { thrown: usize },
+    Refused {
+        thrown: usize,
+    },
 }
 
 /// What the proxy is told of a connection.

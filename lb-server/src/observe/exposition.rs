@@ -88,7 +88,10 @@ impl Reading {
     fn encode_process(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self(gateway) = self;
         gauges(to, "lb_connections", "Client connections open now", |out| {
-            out.gauge(&Vec::new(), f64::from(u32::try_from(gateway.connections()).unwrap_or(u32::MAX)))
+            out.gauge(
+                &Vec::new(),
+                f64::from(u32::try_from(gateway.connections()).unwrap_or(u32::MAX)),
+            )
         })?;
         gauges(to, "lb_draining", "1 while the process finishes what runs", |out| {
             out.gauge(&Vec::new(), f64::from(u8::from(gateway.is_draining())))
@@ -113,6 +116,9 @@ impl Reading {
         counters(to, "lb_retries", "Attempts after the first", |out| {
             each_service(gateway, |labels, counts, _| out.counter(labels, &counts.retries))
         })?;
+        counters(to, "lb_clients_left", "Clients that left before there was an answer", |out| {
+            each_service(gateway, |labels, counts, _| out.counter(labels, &counts.left))
+        })?;
         counters(to, "lb_delivered", "Backends' answers that went out", |out| {
             each_service(gateway, |labels, counts, _| {
                 for (name, count) in STATUS_CLASS_NAMES.iter().zip(&counts.delivered) {
@@ -129,14 +135,19 @@ impl Reading {
                 Ok(())
             })
         })?;
-        counters(to, "lb_retries_withheld", "Retries that were worth making and not made", |out| {
-            each_service(gateway, |labels, counts, _| {
-                for (why, count) in Withheld::ALL.iter().zip(&counts.withheld) {
-                    out.counter(&with(labels, "reason", why.as_str()), count)?;
-                }
-                Ok(())
-            })
-        })?;
+        counters(
+            to,
+            "lb_retries_withheld",
+            "Retries that were worth making and not made",
+            |out| {
+                each_service(gateway, |labels, counts, _| {
+                    for (why, count) in Withheld::ALL.iter().zip(&counts.withheld) {
+                        out.counter(&with(labels, "reason", why.as_str()), count)?;
+                    }
+                    Ok(())
+                })
+            },
+        )?;
         counters(to, "lb_bodies_ended", "How the bodies of answers ended", |out| {
             each_service(gateway, |labels, counts, _| {
                 for (end, count) in BodyEnd::ALL.iter().zip(&counts.ended) {
@@ -198,11 +209,7 @@ fn each_service(
 
 fn each_backend(
     gateway: &Gateway,
-    mut write: impl FnMut(
-        &Labels<'_>,
-        &super::metrics::BackendCounts,
-        &lb_core::Backend,
-    ) -> fmt::Result,
+    mut write: impl FnMut(&Labels<'_>, &super::metrics::BackendCounts, &lb_core::Backend) -> fmt::Result,
 ) -> fmt::Result {
     for (site, counts) in gateway.sites.iter().zip(&gateway.metrics.services) {
         for (backend, counts) in site.service.backends().zip(&counts.backends) {

@@ -210,6 +210,7 @@ impl Observe for Journal {
             | Event::Delayed { .. }
             | Event::Delivered { .. }
             | Event::Rejected { .. }
+            | Event::Left { .. }
             | Event::BreakerMoved { .. } => {}
         }
     }
@@ -217,6 +218,9 @@ impl Observe for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
+        if self.record.borrow().status.is_none() {
+            self.on(self.worker.gateway.now(), &Event::Left { exchange: self.facts.id.exchange() });
+        }
         if let Some(access) = &self.worker.gateway.access {
             access.line(&self.line());
         }

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
 pub(crate) struct ServiceCounts {
     pub(crate) exchanges: Count,
     pub(crate) retries: Count,
+    /// Clients that left before there was an answer.
+    pub(crate) left: Count,
     pub(crate) delivered: [Count; STATUS_CLASSES],
     /// By [`rejection_slot`].
     pub(crate) rejected: [Count; 2 + Failure::ALL.len()],
@@ -64,6 +66,7 @@ impl Metrics {
         let counts = |service: &Service| ServiceCounts {
             exchanges: Count::default(),
             retries: Count::default(),
+            left: Count::default(),
             delivered: Default::default(),
             rejected: Default::default(),
             withheld: Default::default(),
@@ -91,6 +94,7 @@ impl Metrics {
             Event::Delivered { status, .. } => counts.delivered[status_slot(*status)].add(1),
             Event::Rejected { rejection, .. } => counts.rejected[rejection_slot(*rejection)].add(1),
             Event::Ended { end, .. } => counts.ended[*end as usize].add(1),
+            Event::Left { .. } => counts.left.add(1),
             Event::BreakerMoved { backend, to, .. } => {
                 self.backend(*backend).opened.add(u64::from(*to == BreakerState::Open));
             }

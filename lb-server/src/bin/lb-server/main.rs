@@ -43,7 +43,11 @@ fn check(file: &Path) -> Result<(), String> {
     let config = read(file)?;
     let backends: usize = config.services.iter().map(|service| service.origins.len()).sum();
     let (name, services) = (file.display(), config.services.len());
-    say(&format!("{name}: ok ({}, {})", counted(services, "service"), counted(backends, "backend")));
+    say(&format!(
+        "{name}: ok ({}, {})",
+        counted(services, "service"),
+        counted(backends, "backend")
+    ));
     Ok(())
 }
 

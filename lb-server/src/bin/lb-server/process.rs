@@ -23,7 +23,8 @@ pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), St
     }
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
-    let (sink, writer) = access::open().map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (sink, writer) =
+        access::open().map_err(|error| format!("cannot start a thread: {error}"))?;
     let sink = config.access_log.enabled.then_some(sink as Arc<dyn AccessSink>);
     let listeners = Listeners { access: sink, tap: None };
     let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
@@ -32,7 +33,8 @@ pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), St
     let (trigger, shutdown) = shutdown::pair();
     // Before anything runs, so that no signal is lost.
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
-    let (first, bound) = start(&gateway, WorkerOptions { index: 0, count, listeners: None }, &shutdown)?;
+    let (first, bound) =
+        start(&gateway, WorkerOptions { index: 0, count, listeners: None }, &shutdown)?;
     let mut workers = vec![first];
     for index in 1..count {
         let listeners = Some(bound.listeners.clone());
@@ -136,7 +138,10 @@ async fn until_stopped(trigger: Trigger, workers: Vec<JoinHandle<()>>) -> Result
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let (ended, mut all_ended) = tokio::sync::oneshot::channel();
-    #[expect(clippy::disallowed_methods, reason = "joining threads blocks, and signals must be heard")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "joining threads blocks, and signals must be heard"
+    )]
     let joining = Builder::new().name("join".to_owned()).spawn(move || {
         let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
         // Nobody waits any more when the process stops at once.

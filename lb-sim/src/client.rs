@@ -1,0 +1,165 @@
+//! The clients: requests that arrive when the workload says, whether or not others were answered.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use lb_server::RequestId;
+use lb_server::platform::Platform;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::dice::Dice;
+use crate::log::{End, Log, What};
+use crate::origin::Filling;
+use crate::scenario::{Arrivals, Scenario, Workload};
+use crate::world::World;
+
+/// When a request arrives, and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Since the world began.
+    pub(crate) at: Duration,
+    /// Whether it is a POST.
+    pub(crate) post: bool,
+}
+
+/// All arrivals of a run. They are made before it begins, so that nothing in it can shift them.
+pub(crate) fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
+    let workload = &scenario.workload;
+    let (mut gaps, mut methods) = (Dice::new(seed, "gaps", 0), Dice::new(seed, "methods", 0));
+    let mean = Duration::from_secs_f64(1.0 / workload.rate);
+    let mut at = START;
+    let mut arrivals = Vec::new();
+    loop {
+        at += match workload.arrivals {
+            Arrivals::Poisson => gaps.gap(mean),
+            Arrivals::Even => mean,
+        };
+        if at >= scenario.duration {
+            return arrivals;
+        }
+        arrivals.push(Arrival { at, post: methods.unit() < workload.post });
+    }
+}
+
+/// When the first request may arrive: everybody listens by then.
+const START: Duration = Duration::from_millis(100);
+
+/// All clients of a run. They share one host, and each keeps its connection for the next.
+pub(crate) struct Clients {
+    workload: Workload,
+    seed: u64,
+    proxy: (String, u16),
+    /// How long the answer to a request of each status is; origins may differ.
+    bodies: Vec<usize>,
+    log: Log,
+    idle: RefCell<Vec<SendRequest<Filling>>>,
+    open: Cell<usize>,
+}
+
+impl Clients {
+    /// The clients of `scenario`, who reach the proxy at `proxy`.
+    pub(crate) fn new(scenario: &Scenario, seed: u64, proxy: (&str, u16), log: Log) -> Rc<Self> {
+        Rc::new(Self {
+            workload: scenario.workload.clone(),
+            seed,
+            proxy: (proxy.0.to_owned(), proxy.1),
+            bodies: scenario.origins.iter().map(|origin| origin.body).collect(),
+            log,
+            idle: RefCell::default(),
+            open: Cell::new(0),
+        })
+    }
+
+    /// Requests that have not come to their end.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Sends every request at its time. Deadlines are absolute: waiting for gaps one after another
+    /// would add up the waiting of each.
+    pub(crate) async fn run(self: Rc<Self>, arrivals: Rc<Vec<Arrival>>) -> turmoil::Result {
+        let start = Instant::now();
+        for (number, arrival) in (0..).zip(arrivals.iter()) {
+            sleep_until(start + arrival.at).await;
+            self.open.set(self.open.get() + 1);
+            tokio::task::spawn_local(Rc::clone(&self).request(number, arrival.post));
+        }
+        std::future::pending().await
+    }
+
+    async fn request(self: Rc<Self>, request: u32, post: bool) {
+        let began = Instant::now();
+        self.log.write(What::Sent { request, post });
+        let told = Cell::new(None);
+        let asked = timeout(self.workload.timeout, self.ask(post, &told)).await;
+        let end = asked.unwrap_or(Some(End::TimedOut)).unwrap_or(End::Failed);
+        let exchange = told.get().map(|id: RequestId| id.exchange());
+        self.log.write(What::Ended { request, end, exchange, took: began.elapsed() });
+        self.open.set(self.open.get() - 1);
+    }
+
+    /// Asks once, on a kept connection or a new one. `None`: there was no answer.
+    async fn ask(&self, post: bool, told: &Cell<Option<RequestId>>) -> Option<End> {
+        let mut sender = match self.kept() {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        let body = if post { self.workload.body } else { 0 };
+        let request = Request::builder()
+            .method(if post { Method::POST } else { Method::GET })
+            .uri("/")
+            .header(header::HOST, &self.workload.host)
+            .body(Filling::whole(body))
+            .expect("a request of valid parts");
+        let response = sender.send_request(request).await.ok()?;
+        told.set(request_id(&response));
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map(|body| body.to_bytes());
+        let end = match body {
+            Ok(body) if self.is_whole(status, &body) => End::Answered(status),
+            _ => End::Broken(status),
+        };
+        if !sender.is_closed() {
+            self.idle.borrow_mut().push(sender);
+        }
+        Some(end)
+    }
+
+    /// Whether an answer is what an origin sends: its filling, and all of it. What the proxy says
+    /// itself is whole if hyper says so.
+    fn is_whole(&self, status: u16, body: &[u8]) -> bool {
+        status != 200 || (Filling::is_filling(body) && self.bodies.contains(&body.len()))
+    }
+
+    fn kept(&self) -> Option<SendRequest<Filling>> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|sender| !sender.is_closed());
+        let newest = idle.iter().rposition(SendRequest::is_ready)?;
+        Some(idle.remove(newest))
+    }
+
+    async fn connect(&self) -> Option<SendRequest<Filling>> {
+        let world = World { seed: self.seed };
+        let (host, port) = &self.proxy;
+        let addr = *world.lookup(host, *port).await.ok()?.first()?;
+        let io = world.dial(addr).await.ok()?;
+        let (sender, connection) = handshake(TokioIo::new(io)).await.ok()?;
+        // What goes wrong on a connection is told to the request on it.
+        tokio::task::spawn_local(async move {
+            let _told = connection.await;
+        });
+        Some(sender)
+    }
+}
+
+fn request_id(response: &Response<Incoming>) -> Option<RequestId> {
+    let value = response.headers().get("x-request-id")?.to_str().ok()?;
+    RequestId::parse(value)
+}

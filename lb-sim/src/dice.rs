@@ -1,0 +1,43 @@
+//! All chance of a run: a ChaCha stream per user, named after it.
+//!
+//! A draw that is added in one place must not shift what happens in another, or every change to the
+//! simulator would be a different world. So nobody shares a stream, and what belongs to one request
+//! is drawn from a stream of that request's own.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::scenario::Span;
+
+/// A stream of chance.
+pub(crate) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    /// The stream of `user` under `seed`; `number` tells apart streams of users that have many.
+    pub(crate) fn new(seed: u64, user: &str, number: u64) -> Self {
+        let mut name = seed.to_be_bytes().to_vec();
+        name.extend_from_slice(&number.to_be_bytes());
+        name.extend_from_slice(user.as_bytes());
+        Self(ChaCha8Rng::seed_from_u64(lb_core::stable_hash(&name)))
+    }
+
+    /// A number in `0.0..1.0`.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are what a float has")]
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A gap between two independent arrivals, `mean` on average: exponential. The logarithm is
+    /// software's, since the platform's differ in the last bit.
+    pub(crate) fn gap(&mut self, mean: Duration) -> Duration {
+        mean.mul_f64(-libm::log(1.0 - self.unit()))
+    }
+
+    /// A duration of `span`, in whole microseconds.
+    pub(crate) fn within(&mut self, span: Span) -> Duration {
+        let width = span.max.saturating_sub(span.min).as_secs_f64();
+        span.min + Duration::from_secs_f64(width * self.unit())
+    }
+}

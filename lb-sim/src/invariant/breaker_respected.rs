@@ -1,0 +1,57 @@
+//! No traffic to an open breaker, and no breaker moves where it must not.
+
+use lb_core::{BreakerState, Event, Role};
+
+use super::{Invariant, Judge};
+use crate::engine::TICK;
+use crate::ledger::Ledger;
+use crate::log::{Entry, What};
+
+pub(super) struct BreakerRespected;
+
+impl Invariant for BreakerRespected {
+    fn name(&self) -> &'static str {
+        "no traffic to an open breaker"
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        match entry.what {
+            What::Core(Event::Attempted { exchange, backend, choice, .. }) => {
+                let state = ledger.breaker(backend);
+                let allowed = match choice.role {
+                    Role::Normal => state == BreakerState::Closed,
+                    Role::Trial => state == BreakerState::HalfOpen,
+                    Role::Panic => true,
+                };
+                judge.check(allowed, || {
+                    let (role, state) = (choice.role.as_str(), state.as_str());
+                    format!(
+                        "exchange {} reaches {backend:?} as {role}, which is {state}",
+                        exchange.0
+                    )
+                });
+            }
+            What::Core(Event::BreakerMoved { backend, from, to }) => {
+                use BreakerState::{Closed, HalfOpen, Open};
+                let known = ledger.breaker(backend);
+                let legal = matches!(
+                    (from, to),
+                    (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed)
+                );
+                judge.check(known == from && legal, || {
+                    format!("{backend:?} moves from {from:?} to {to:?}, and was {known:?}")
+                });
+                let config = ledger.service(backend.service).core.breaker;
+                if let (Open, Some(was), Some(config)) =
+                    (from, ledger.breakers.get(&backend), config)
+                {
+                    let open_for = entry.at.saturating_sub(was.since);
+                    judge.check(open_for + TICK >= config.open_for, || {
+                        format!("{backend:?} is asked after {open_for:?}")
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Retries stay within the budget: over any span, `burst + percent × requests + rate × time`.
+//!
+//! The ledger's own bucket in exact fractions; the core's may be later by a millisecond per refill,
+//! never earlier.
+
+use std::time::Duration;
+
+use lb_core::Event;
+
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, What};
+use crate::scenario::Scenario;
+
+pub(super) struct BudgetKept {
+    /// By service: retries that are left, and when that was.
+    buckets: Vec<(f64, Duration)>,
+}
+
+/// What adding up a million fractions may cost.
+const ROUNDING: f64 = 1e-6;
+
+impl BudgetKept {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let services = scenario.config.services.iter();
+        let full = |burst: u32| (f64::from(burst), Duration::ZERO);
+        Self { buckets: services.map(|it| full(it.core.retry.budget.burst)).collect() }
+    }
+}
+
+impl Invariant for BudgetKept {
+    fn name(&self) -> &'static str {
+        "retries stay within the budget"
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let (service, is_retry) = match entry.what {
+            What::Core(Event::Started { service, .. }) => (service, false),
+            What::Core(Event::Attempted { backend, attempt: 2.., .. }) => (backend.service, true),
+            _ => return,
+        };
+        let budget = ledger.service(service).core.retry.budget;
+        let (left, since) = &mut self.buckets[usize::from(service)];
+        let earned = f64::from(budget.min_per_second) * (entry.at - *since).as_secs_f64();
+        let deposit = if is_retry { 0.0 } else { f64::from(budget.percent) / 100.0 };
+        *since = entry.at;
+        *left = (*left + earned + deposit).min(f64::from(budget.burst));
+        if is_retry {
+            *left -= 1.0;
+            judge.check(*left >= -ROUNDING, || format!("a retry exceeds the budget by {}", -*left));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What must not be carried out twice is not sent again once a backend may have acted on it.
+//!
+//! Origins write down every request that reaches them and what they will answer. An edge that
+//! answers 521, 522, 523, 525 or 526 says by it that nobody acted.
+
+use std::collections::BTreeSet;
+
+use lb_core::{ExchangeId, Outcome, Reach};
+
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, What};
+
+#[derive(Default)]
+pub(super) struct NoDuplicates {
+    /// POST exchanges that some origin may have acted on.
+    acted: BTreeSet<ExchangeId>,
+}
+
+impl Invariant for NoDuplicates {
+    fn name(&self) -> &'static str {
+        "nothing non-idempotent is sent twice"
+    }
+
+    fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, judge: &mut Judge) {
+        let What::Reached { exchange, post: true, status, origin } = entry.what else { return };
+        judge.check(!self.acted.contains(&exchange), || {
+            format!("the POST of exchange {} reaches origin {origin} as well", exchange.0)
+        });
+        if Outcome::Answered(status).reach() == Reach::Maybe {
+            self.acted.insert(exchange);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A half-open breaker lets through no more trials at once than it was told.
+
+use lb_core::{Event, Role};
+
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, What};
+
+pub(super) struct TrialsBounded;
+
+impl Invariant for TrialsBounded {
+    fn name(&self) -> &'static str {
+        "trials are bounded"
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let What::Core(Event::Attempted { backend, choice, .. }) = entry.what else { return };
+        let Some(config) = ledger.service(backend.service).core.breaker else { return };
+        if choice.role == Role::Trial {
+            let under_way = ledger.trials.get(&backend).map_or(0, |trials| trials.len());
+            let max = usize::from(config.half_open_trials);
+            judge.check(under_way < max, || {
+                format!("{backend:?} gets a trial with {under_way} of {max} under way")
+            });
+        }
+    }
+}

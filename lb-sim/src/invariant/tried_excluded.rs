@@ -1,0 +1,35 @@
+//! A backend that was tried is not tried again while another one of the service is fit.
+
+use lb_core::{BreakerState, Event, Role};
+
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, What};
+
+pub(super) struct TriedExcluded;
+
+impl Invariant for TriedExcluded {
+    fn name(&self) -> &'static str {
+        "tried backends are excluded"
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
+            return;
+        };
+        let Some(exchange) = ledger.exchanges.get(&id) else { return };
+        let tried = |backend| exchange.attempts.iter().any(|it| it.backend == backend);
+        if exchange.attempts.is_empty() {
+            return;
+        }
+        judge.check(choice.again == tried(backend) || choice.role == Role::Panic, || {
+            format!("exchange {} is wrong about whether it tried {backend:?} before", id.0)
+        });
+        let fresh = ledger
+            .backends(backend.service)
+            .find(|other| !tried(*other) && ledger.breaker(*other) == BreakerState::Closed);
+        judge.check(!tried(backend) || fresh.is_none(), || {
+            format!("exchange {} tries {backend:?} again while {fresh:?} is fit", id.0)
+        });
+    }
+}

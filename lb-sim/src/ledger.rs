@@ -1,0 +1,185 @@
+//! The simulator's own account of a run, kept from the log and from nothing else.
+//!
+//! The proxy counts too, and could count wrongly in the same way in which it acts wrongly. So the
+//! ledger believes what was told in passing (who was chosen, what came of it, how a breaker moved)
+//! and works out the rest itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lb_config::config::Service;
+use lb_core::{BackendId, BreakerState, Choice, Event, ExchangeId, Outcome, Role, Time};
+
+use crate::log::{End, Entry, What};
+use crate::scenario::Scenario;
+
+/// The account so far.
+#[derive(Debug)]
+pub struct Ledger<'s> {
+    /// What is rehearsed.
+    pub scenario: &'s Scenario,
+    /// By the proxy's name for it.
+    pub exchanges: BTreeMap<ExchangeId, Exchange>,
+    /// By its number in the workload.
+    pub requests: BTreeMap<u32, Request>,
+    /// Breakers that have moved at least once. Any other is closed.
+    pub breakers: BTreeMap<BackendId, Breaker>,
+    /// Trials under way.
+    pub trials: BTreeMap<BackendId, BTreeSet<ExchangeId>>,
+}
+
+/// One exchange, as the core told it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// At which service.
+    pub service: u16,
+    /// Until when it has time.
+    pub deadline: Time,
+    /// In order.
+    pub attempts: Vec<Attempt>,
+    /// Answers, rejections and departures: what an exchange may have one of.
+    pub answers: u32,
+    /// Whether an answer of a backend was delivered, whose body must end.
+    pub delivered: bool,
+    /// Ends of that body.
+    pub ended: u32,
+}
+
+/// One attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// At which backend.
+    pub backend: BackendId,
+    /// Why there.
+    pub choice: Choice,
+    /// Until when a head must have come.
+    pub deadline: Time,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+}
+
+/// One request, as its client saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// When it was sent.
+    pub sent: Duration,
+    /// How it ended, and after how long.
+    pub end: Option<(End, Duration)>,
+    /// How often it ended.
+    pub ends: u32,
+}
+
+/// One breaker.
+#[derive(Clone, Copy, Debug)]
+pub struct Breaker {
+    /// Where it is.
+    pub state: BreakerState,
+    /// Since when.
+    pub since: Duration,
+}
+
+impl<'s> Ledger<'s> {
+    /// An empty account.
+    pub fn new(scenario: &'s Scenario) -> Self {
+        Self {
+            scenario,
+            exchanges: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            breakers: BTreeMap::new(),
+            trials: BTreeMap::new(),
+        }
+    }
+
+    /// Where a backend's breaker is.
+    pub fn breaker(&self, backend: BackendId) -> BreakerState {
+        self.breakers.get(&backend).map_or(BreakerState::Closed, |breaker| breaker.state)
+    }
+
+    /// The configuration of a service.
+    pub fn service(&self, service: u16) -> &'s Service {
+        &self.scenario.config.services[usize::from(service)]
+    }
+
+    /// All backends of a service.
+    pub fn backends(&self, service: u16) -> impl Iterator<Item = BackendId> + use<> {
+        let count = u16::try_from(self.service(service).origins.len()).unwrap_or(u16::MAX);
+        (0..count).map(move |backend| BackendId { service, backend })
+    }
+
+    /// Takes an entry into account.
+    pub fn enter(&mut self, entry: &Entry) {
+        match &entry.what {
+            What::Core(event) => self.enter_event(event, entry.at),
+            What::Sent { request, .. } => {
+                self.requests.insert(*request, Request { sent: entry.at, end: None, ends: 0 });
+            }
+            What::Ended { request, end, took, .. } => {
+                if let Some(request) = self.requests.get_mut(request) {
+                    request.end = Some((*end, *took));
+                    request.ends += 1;
+                }
+            }
+            What::Reached { .. }
+            | What::FaultBegan(_)
+            | What::FaultEnded(_)
+            | What::Quiet(_)
+            | What::Drained => {}
+        }
+    }
+
+    fn enter_event(&mut self, event: &Event, at: Duration) {
+        match *event {
+            Event::Started { exchange, service, deadline } => {
+                let attempts = Vec::new();
+                let new = Exchange {
+                    service,
+                    deadline,
+                    attempts,
+                    answers: 0,
+                    delivered: false,
+                    ended: 0,
+                };
+                self.exchanges.insert(exchange, new);
+            }
+            Event::Attempted { exchange, backend, choice, deadline, .. } => {
+                let attempt = Attempt { backend, choice, deadline, outcome: None };
+                self.exchange(exchange, |it| it.attempts.push(attempt));
+                if choice.role == Role::Trial {
+                    self.trials.entry(backend).or_default().insert(exchange);
+                }
+            }
+            Event::Concluded { exchange, backend, outcome, .. } => {
+                self.exchange(exchange, |it| {
+                    if let Some(last) = it.attempts.last_mut() {
+                        last.outcome = Some(outcome);
+                    }
+                });
+                self.trials.entry(backend).or_default().remove(&exchange);
+            }
+            Event::Delivered { exchange, .. } => self.exchange(exchange, |it| {
+                it.answers += 1;
+                it.delivered = true;
+            }),
+            Event::Rejected { exchange, .. } => self.exchange(exchange, |it| it.answers += 1),
+            Event::Left { exchange } => {
+                self.exchange(exchange, |it| it.answers += 1);
+                for trials in self.trials.values_mut() {
+                    trials.remove(&exchange);
+                }
+            }
+            Event::Ended { exchange, .. } => self.exchange(exchange, |it| it.ended += 1),
+            Event::BreakerMoved { backend, to, .. } => {
+                self.breakers.insert(backend, Breaker { state: to, since: at });
+                // A trial from before is a straggler: it takes nobody's place.
+                self.trials.remove(&backend);
+            }
+            Event::Delayed { .. } | Event::Withheld { .. } => {}
+        }
+    }
+
+    fn exchange(&mut self, id: ExchangeId, change: impl FnOnce(&mut Exchange)) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            change(exchange);
+        }
+    }
+}

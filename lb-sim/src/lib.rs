@@ -1,0 +1,38 @@
+//! Rehearse the real proxy in a simulated world, and hold it to what it promises.
+//!
+//! A [`Scenario`] embeds the configuration that will be deployed, and says what the world around it
+//! is like and what goes wrong in it. [`engine::run`] lets turmoil run `lb_server` itself in that
+//! world and writes down everything that happens. [`Verdict::of`] reads that log: the invariants,
+//! which hold in every run, the scenario's own expectations, and whether its faults were noticed.
+//! The same scenario, seed and binary give the same log, byte for byte.
+//!
+//! ```no_run
+//! use lb_sim::{Verdict, engine, scenario};
+//!
+//! # let text = "";
+//! let source = lb_config::Source { name: "partition.toml", text };
+//! let (scenario, diagnostics) = scenario::load(&source);
+//! let scenario = scenario.unwrap_or_else(|| panic!("{diagnostics:?}"));
+//! let verdict = Verdict::of(&scenario, 7, &engine::run(&scenario, 7));
+//! assert_eq!(verdict.class(), None);
+//! ```
+//!
+//! There is no proxy in this crate: it drives `lb_server`, which asks `lb_core`.
+
+pub mod scenario;
+pub mod engine;
+mod world;
+mod origin;
+mod client;
+mod dice;
+mod panics;
+pub mod log;
+pub mod ledger;
+pub mod invariant;
+pub mod measure;
+mod verdict;
+pub mod trace;
+pub mod report;
+
+pub use scenario::Scenario;
+pub use verdict::{Class, Expected, Verdict};

@@ -1,0 +1,183 @@
+//! Numbers of a run or a part of it: what expectations compare and reports show.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use lb_core::{BackendId, Event};
+
+use crate::log::{End, Entry, What};
+use crate::scenario::{Metric, Phase, Scenario};
+
+/// The requests and attempts of a run, in a form that can be cut by time.
+#[derive(Debug, Default)]
+pub struct Facts {
+    requests: Vec<Asked>,
+    attempts: Vec<Tried>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    sent: Duration,
+    end: Option<(End, Duration)>,
+}
+
+#[derive(Debug)]
+struct Tried {
+    at: Duration,
+    origin: usize,
+    number: u8,
+}
+
+/// What was measured of a span of time.
+#[derive(Debug)]
+pub struct Measure {
+    /// Requests sent in it.
+    pub requests: u64,
+    /// Those that were not answered below 500.
+    pub errors: u64,
+    /// Attempts made in it, by origin.
+    pub attempts: Vec<u64>,
+    /// Those after the first of their exchange.
+    pub retries: u64,
+    /// The most attempts of one exchange.
+    pub attempts_max: u8,
+    /// Latencies of good answers, in microseconds.
+    latencies: Histogram<u64>,
+}
+
+/// Longer than any run.
+const LATENCY_MAX_US: u64 = 2 * 3_600 * 1_000_000;
+/// Three significant digits are what a latency deserves.
+const DIGITS: u8 = 3;
+
+impl Facts {
+    /// The facts of a log.
+    pub fn of(scenario: &Scenario, log: &[Entry]) -> Self {
+        let mut facts = Self::default();
+        for Entry { at, what } in log {
+            match what {
+                What::Sent { .. } => facts.requests.push(Asked { sent: *at, end: None }),
+                What::Ended { request, end, took, .. } => {
+                    // Requests are numbered in the order in which they are sent.
+                    let asked = usize::try_from(*request).ok();
+                    if let Some(asked) = asked.and_then(|it| facts.requests.get_mut(it)) {
+                        asked.end = Some((*end, *took));
+                    }
+                }
+                What::Core(Event::Attempted { backend, attempt, .. }) => {
+                    let origin = origin_of(scenario, *backend);
+                    facts.attempts.push(Tried { at: *at, origin, number: *attempt });
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+
+    /// What was measured of `span`.
+    pub fn measure(&self, scenario: &Scenario, span: &Range<Duration>) -> Measure {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
+        let latencies = latencies.expect("an hour is above a microsecond, and 3 digits below 6");
+        let mut measure = Measure {
+            requests: 0,
+            errors: 0,
+            attempts: vec![0; scenario.origins.len()],
+            retries: 0,
+            attempts_max: 0,
+            latencies,
+        };
+        let cut = |at: &dyn Fn(usize) -> Duration, count: usize| {
+            let from = partition(count, |index| at(index) < span.start);
+            from..partition(count, |index| at(index) < span.end).max(from)
+        };
+        for asked in &self.requests[cut(&|index| self.requests[index].sent, self.requests.len())] {
+            measure.requests += 1;
+            match asked.end {
+                Some((end, took)) if end.is_good() => {
+                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    measure.latencies.saturating_record(micros);
+                }
+                _ => measure.errors += 1,
+            }
+        }
+        for tried in &self.attempts[cut(&|index| self.attempts[index].at, self.attempts.len())] {
+            measure.attempts[tried.origin] += 1;
+            measure.retries += u64::from(tried.number > 1);
+            measure.attempts_max = measure.attempts_max.max(tried.number);
+        }
+        measure
+    }
+}
+
+/// The first index below `count` that is not `before`.
+fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+impl Measure {
+    /// The number that `metric` asks for.
+    pub fn of(&self, metric: &Metric, scenario: &Scenario) -> f64 {
+        match metric {
+            Metric::Errors => float(self.errors),
+            Metric::ErrorRatio => ratio(self.errors, self.requests),
+            Metric::Retries => float(self.retries),
+            Metric::RetryRatio => ratio(self.retries, self.requests),
+            Metric::AttemptsMax => f64::from(self.attempts_max),
+            Metric::Share(origin) => self.share(scenario.place(origin)),
+            Metric::Latency(percent) => self.latency_ms(f64::from(*percent) / 100.0),
+            Metric::LatencyMax => float(self.latencies.max()) / 1_000.0,
+        }
+    }
+
+    /// The share of the attempts that went to an origin.
+    pub fn share(&self, origin: Option<usize>) -> f64 {
+        let there = origin.map_or(0, |origin| self.attempts[origin]);
+        ratio(there, self.attempts.iter().sum())
+    }
+
+    /// The latency below which this share of the good answers stayed, in milliseconds.
+    pub fn latency_ms(&self, quantile: f64) -> f64 {
+        float(self.latencies.value_at_quantile(quantile)) / 1_000.0
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2⁵²")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}
+
+/// Which origin a backend is, by its place in the scenario.
+pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
+    let said = &scenario.config.services[usize::from(backend.service)].origins
+        [usize::from(backend.backend)];
+    let is =
+        |origin: &crate::scenario::Origin| origin.host == said.host && origin.port == said.port;
+    scenario.origins.iter().position(is).expect("a scenario has an origin for every backend")
+}
+
+/// When a part of the run is.
+pub fn span(scenario: &Scenario, phase: Option<Phase>) -> Range<Duration> {
+    match phase {
+        None => Duration::ZERO..scenario.duration,
+        Some(Phase::Calm) => Duration::ZERO..scenario.first_fault(),
+        Some(Phase::Faults) => scenario.first_fault()..scenario.healed(),
+        Some(Phase::Healed) => scenario.healed()..scenario.duration,
+    }
+}
+
+/// The whole seconds of a span.
+pub fn seconds(span: &Range<Duration>) -> impl Iterator<Item = Range<Duration>> + use<> {
+    let (start, end) = (span.start, span.end);
+    let second = move |count: u32| start + Duration::from_secs(1) * count;
+    (0..).map(move |count| second(count)..second(count + 1)).take_while(move |it| it.end <= end)
+}

@@ -1,0 +1,219 @@
+//! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_server::RequestId;
+use lb_server::platform::{Listen, Platform};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::dice::Dice;
+use crate::log::{Log, What};
+use crate::scenario;
+use crate::world::World;
+
+/// One origin and what is wrong with it at the moment.
+pub(crate) struct Origin {
+    place: usize,
+    script: scenario::Origin,
+    seed: u64,
+    log: Log,
+    /// Statuses that some requests are answered with, and their share.
+    statuses: RefCell<Vec<(u16, f64)>>,
+    slower_by: Cell<Duration>,
+    truncates: Cell<bool>,
+    refuses: Cell<bool>,
+    changed: Notify,
+}
+
+/// What every body consists of.
+const FILLING: u8 = b'.';
+
+impl Origin {
+    /// The origin at `place` of its scenario.
+    pub(crate) fn new(place: usize, script: scenario::Origin, seed: u64, log: Log) -> Rc<Self> {
+        Rc::new(Self {
+            place,
+            script,
+            seed,
+            log,
+            statuses: RefCell::default(),
+            slower_by: Cell::default(),
+            truncates: Cell::default(),
+            refuses: Cell::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// From now on some requests are answered with `code`, or no longer.
+    pub(crate) fn answer(&self, code: u16, rate: f64, begins: bool) {
+        let mut statuses = self.statuses.borrow_mut();
+        if begins {
+            statuses.push((code, rate));
+        } else {
+            statuses.retain(|said| *said != (code, rate));
+        }
+    }
+
+    /// From now on answers take longer by this much.
+    pub(crate) fn slow_down(&self, by: Duration) {
+        self.slower_by.set(by);
+    }
+
+    /// From now on bodies break off, or no longer.
+    pub(crate) fn truncate(&self, truncates: bool) {
+        self.truncates.set(truncates);
+    }
+
+    /// From now on nobody listens, or somebody does again.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.refuses.set(refuses);
+        self.changed.notify_waiters();
+    }
+
+    /// Serves for ever.
+    pub(crate) async fn serve(self: Rc<Self>) -> turmoil::Result {
+        loop {
+            while self.refuses.get() {
+                self.changed.notified().await;
+            }
+            tokio::select! {
+                biased;
+                () = self.stops() => {}
+                served = Rc::clone(&self).listen() => served?,
+            }
+        }
+    }
+
+    async fn stops(&self) {
+        while !self.refuses.get() {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Accepts until it is dropped, which closes every connection.
+    async fn listen(self: Rc<Self>) -> turmoil::Result {
+        let addr = (std::net::Ipv4Addr::UNSPECIFIED, self.script.port).into();
+        let mut listener: Box<dyn Listen> = World { seed: self.seed }.listen(addr).await?;
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(_ended) = connections.join_next() => {}
+                accepted = listener.accept() => {
+                    let (io, _) = accepted?;
+                    let this = Rc::clone(&self);
+                    let service = service_fn(move |request| Rc::clone(&this).respond(request));
+                    connections.spawn_local(
+                        http1::Builder::new()
+                            .timer(TokioTimer::new())
+                            .auto_date_header(false)
+                            .serve_connection(TokioIo::new(io), service),
+                    );
+                }
+            }
+        }
+    }
+
+    async fn respond(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Filling>, Infallible> {
+        let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+        let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
+        let number = exchange.map_or(0, |exchange| exchange.0);
+        // The dice of this request at this origin: the same whatever else happens.
+        let mut dice = Dice::new(self.seed, &self.script.host, number);
+        let latency = dice.within(self.script.latency) + self.slower_by.get();
+        let chance = dice.unit();
+        let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
+        let status = status.unwrap_or(200);
+        if let Some(exchange) = exchange {
+            let post = request.method() == Method::POST;
+            self.log.write(What::Reached { origin: self.place, exchange, post, status });
+        }
+        // A request that breaks off is not answered: its connection is gone.
+        let _broken = request.into_body().collect().await;
+        sleep(latency).await;
+        let breaks_at = self.truncates.get().then_some(self.script.body / 2);
+        let filling = Filling { left: self.script.body, size: self.script.body, breaks_at };
+        let mut response = Response::new(filling);
+        *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
+        Ok(response)
+    }
+}
+
+/// A body of so many bytes, which may break off.
+pub(crate) struct Filling {
+    size: usize,
+    left: usize,
+    breaks_at: Option<usize>,
+}
+
+/// Bytes of a body that go out at once.
+const PIECE: usize = 8 * 1024;
+
+/// A body broke off, because the scenario says so.
+#[derive(Debug)]
+pub(crate) struct BrokeOff;
+
+impl std::fmt::Display for BrokeOff {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("the body broke off")
+    }
+}
+
+impl std::error::Error for BrokeOff {}
+
+impl Filling {
+    /// A whole body of this many bytes.
+    pub(crate) const fn whole(size: usize) -> Self {
+        Self { size, left: size, breaks_at: None }
+    }
+
+    /// Whether these bytes are a part of such a body.
+    pub(crate) fn is_filling(bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| *byte == FILLING)
+    }
+}
+
+impl Body for Filling {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
+            return Poll::Ready(Some(Err(BrokeOff)));
+        }
+        let piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
+        if piece == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= piece;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![FILLING; piece])))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0 && self.breaks_at.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
+    }
+}

@@ -1,0 +1,163 @@
+//! What a person reads of a run: what happened second by second, and what it comes to.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use lb_core::{BackendId, BreakerState, Event};
+
+use crate::engine::Run;
+use crate::invariant::Kind;
+use crate::log::What;
+use crate::measure::{Facts, Measure, origin_of, seconds};
+use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::verdict::{Expected, Verdict};
+
+/// The timeline of a run: a line per second, with a mark and a share for each origin.
+pub fn timeline(scenario: &Scenario, run: &Run) -> String {
+    let mut out = String::new();
+    let facts = Facts::of(scenario, &run.log);
+    let all = Duration::ZERO..scenario.duration;
+    out += "   second   requests  errors  retries     p99";
+    for origin in &scenario.origins {
+        put(&mut out, format_args!("  {:>11}", origin.host));
+    }
+    out += "\n";
+    for second in seconds(&all) {
+        let measure = facts.measure(scenario, &second);
+        let [requests, errors, retries] = [measure.requests, measure.errors, measure.retries];
+        put(&mut out, format_args!("  {:>6}s   {requests:>8}", second.start.as_secs()));
+        put(&mut out, format_args!("  {errors:>6}  {retries:>7}"));
+        put(&mut out, format_args!("  {:>4.0} ms", measure.latency_ms(0.99)));
+        for place in 0..scenario.origins.len() {
+            put(&mut out, format_args!("  {}", cell(scenario, run, place, &measure, &second)));
+        }
+        for fault in &scenario.faults {
+            for (when, word) in [(fault.at, "begins"), (fault.end(), "ends")] {
+                if second.contains(&when) {
+                    put(&mut out, format_args!("  ◂ {} {word}", described(scenario, fault)));
+                }
+            }
+        }
+        out += "\n";
+    }
+    out += "  ● closed  ○ open  ◐ half-open, at the second's end; ! a fault lasts\n";
+    out
+}
+
+/// What an origin did in a second: fault, breaker, and its share of the attempts as a bar.
+fn cell(
+    scenario: &Scenario,
+    run: &Run,
+    place: usize,
+    measure: &Measure,
+    second: &std::ops::Range<Duration>,
+) -> String {
+    let faulty = scenario
+        .faults
+        .iter()
+        .any(|fault| fault.origin == place && fault.at < second.end && fault.end() > second.start);
+    let state = match breaker(scenario, run, place, second.end) {
+        BreakerState::Closed => '●',
+        BreakerState::Open => '○',
+        BreakerState::HalfOpen => '◐',
+    };
+    let share = measure.share(Some(place));
+    let bar: String = (1..=4_u8)
+        .map(|step| if share * 4.0 >= f64::from(step) - 0.5 { '▮' } else { '▯' })
+        .collect();
+    let mark = if faulty { '!' } else { ' ' };
+    format!("{mark}{state}{bar} {:>3.0}%", share * 100.0)
+}
+
+/// Where the breaker of an origin was at a time.
+fn breaker(scenario: &Scenario, run: &Run, place: usize, at: Duration) -> BreakerState {
+    let is_there = |backend: BackendId| origin_of(scenario, backend) == place;
+    let moves = run.log.iter().take_while(|entry| entry.at < at);
+    let last = moves.filter_map(|entry| match entry.what {
+        What::Core(Event::BreakerMoved { backend, to, .. }) if is_there(backend) => Some(to),
+        _ => None,
+    });
+    last.last().unwrap_or(BreakerState::Closed)
+}
+
+fn described(scenario: &Scenario, fault: &Fault) -> String {
+    let origin = &scenario.origins[fault.origin];
+    let how = match fault.kind {
+        FaultKind::Status { code, rate } => format!(" {code} for {:.0}%", rate * 100.0),
+        FaultKind::Slow { by } => format!(" by {}", lb_config::quantity::show_duration(by)),
+        _ => String::new(),
+    };
+    format!("{}{how} at {}", fault.kind.as_str(), origin.host)
+}
+
+/// What a run comes to, and how to see it again.
+pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
+    let mut out = String::new();
+    out += "\n  invariants                                 checks\n";
+    for finding in &verdict.findings {
+        let mark = if finding.violations.is_empty() { '✓' } else { '✗' };
+        put(&mut out, format_args!("  {mark} {:<40} {:>7}\n", finding.name, finding.checks));
+        for violation in &finding.violations {
+            put(&mut out, format_args!("      {:?}: {}\n", violation.at, violation.what));
+        }
+    }
+    if !verdict.expected.is_empty() {
+        out += "\n  expectations                               checks\n";
+    }
+    for Expected { text, checks, broken, .. } in &verdict.expected {
+        let mark = if broken.is_none() { '✓' } else { '✗' };
+        put(&mut out, format_args!("  {mark} {text:<40} {checks:>7}\n"));
+        if let Some((at, measured)) = broken {
+            put(&mut out, format_args!("      from {at:?} on: {measured:.4}\n"));
+        }
+    }
+    for (fault, bit) in scenario.faults.iter().zip(&verdict.bit) {
+        let (mark, word) = if *bit { ('✓', "bit") } else { ('✗', "was noticed by nobody") };
+        put(&mut out, format_args!("  {mark} {} {word}\n", described(scenario, fault)));
+    }
+    let missing: Vec<&str> = scenario
+        .expect
+        .sometimes
+        .iter()
+        .filter(|mark| !verdict.marks.contains(mark))
+        .map(|mark| mark.0.as_str())
+        .collect();
+    if !missing.is_empty() {
+        put(&mut out, format_args!("  – not reached this time: {}\n", missing.join(", ")));
+    }
+    if let Some(panic) = &verdict.panic {
+        put(&mut out, format_args!("  ✗ {panic}\n"));
+    }
+    put(&mut out, format_args!("\n  trace {:016x}\n", verdict.trace_hash));
+    match verdict.class() {
+        None => put(&mut out, format_args!("  PASS  {}\n", scenario.claim)),
+        Some(class) => {
+            put(&mut out, format_args!("  FAIL  {}: {}\n", class.as_str(), scenario.claim));
+            put(&mut out, format_args!("  seed {}: {}\n", verdict.seed, failures(verdict)));
+            put(&mut out, format_args!("  again: {}\n", replay(scenario, verdict.seed)));
+        }
+    }
+    out
+}
+
+/// The names of what did not hold.
+pub fn failures(verdict: &Verdict) -> String {
+    let findings = verdict.findings.iter().filter(|it| !it.violations.is_empty());
+    let kind = |kind| if kind == Kind::Safety { "invariant" } else { "liveness" };
+    let findings = findings.map(|it| format!("{} \"{}\"", kind(it.kind), it.name));
+    let expected = verdict.expected.iter().filter(|it| it.broken.is_some());
+    let expected = expected.map(|it| format!("expectation \"{}\"", it.text));
+    let bit = verdict.bit.iter().zip(0..).filter(|(bit, _)| !**bit);
+    let bit = bit.map(|(_, place): (_, usize)| format!("fault {} never bit", place + 1));
+    let panic = verdict.panic.iter().map(|_| "a panic".to_owned());
+    findings.chain(expected).chain(bit).chain(panic).collect::<Vec<_>>().join(", ")
+}
+
+/// The command that repeats a run.
+pub fn replay(scenario: &Scenario, seed: u64) -> String {
+    format!("cargo run -p lb-sim -- run {} --seed {seed}", scenario.file)
+}
+
+fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
+    out.write_fmt(what).expect("writing to a string cannot fail");
+}

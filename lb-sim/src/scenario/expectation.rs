@@ -1,0 +1,174 @@
+//! The small language of expectations: `p99@faults <= 120ms`, `share(b1:80) <= 0.2`.
+//!
+//! ```text
+//! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
+//! metric      = errors | error_ratio | retries | retry_ratio | attempts_max
+//!             | share | p50 | p90 | p99 | max
+//! phase       = calm | faults | healed
+//! op          = "<=" | ">=" | "=="
+//! mark        = retry | again | panic | trial | recovered | open | outcome name | withheld name
+//! ```
+
+use lb_config::quantity;
+use lb_config::read::Mistake;
+
+/// A number, and what it is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// As it was written.
+    pub text: String,
+    /// The number.
+    pub metric: Metric,
+    /// Over which part of the run; `None` is all of it.
+    pub phase: Option<Phase>,
+    op: Op,
+    /// What it is compared with: a count, a ratio, or milliseconds.
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    AtMost,
+    AtLeast,
+    Equal,
+}
+
+/// Something that can be measured of a run or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Requests that were not answered below 500.
+    Errors,
+    /// Their share of the requests.
+    ErrorRatio,
+    /// Attempts after the first.
+    Retries,
+    /// Retries per request.
+    RetryRatio,
+    /// The most attempts that one request had.
+    AttemptsMax,
+    /// The share of the attempts that went to this origin.
+    Share(String),
+    /// The latency, in milliseconds, below which this share of the good answers stayed.
+    Latency(u8),
+    /// The longest latency of a good answer, in milliseconds.
+    LatencyMax,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the first fault.
+    Calm,
+    /// From the first fault to the end of the last.
+    Faults,
+    /// After the last fault.
+    Healed,
+}
+
+/// Something worth reaching at least once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(pub String);
+
+/// The marks that have no outcome's or reason's name.
+const MARKS: [&str; 6] = ["retry", "again", "panic", "trial", "recovered", "open"];
+
+const METRICS: [&str; 10] = [
+    "errors",
+    "error_ratio",
+    "retries",
+    "retry_ratio",
+    "attempts_max",
+    "share",
+    "p50",
+    "p90",
+    "p99",
+    "max",
+];
+
+impl Expectation {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what can be written instead.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let ops = [("<=", Op::AtMost), (">=", Op::AtLeast), ("==", Op::Equal)];
+        let found = ops.iter().find_map(|(sign, op)| Some((text.split_once(sign)?, *op)));
+        let ((left, right), op) = found.ok_or_else(|| {
+            Mistake::new("compares nothing", "write <=, >= or ==, as in \"error_ratio <= 0.01\"")
+        })?;
+        let (name, phase) = match left.trim().split_once('@') {
+            Some((name, phase)) => (name, Some(read_phase(phase.trim())?)),
+            None => (left.trim(), None),
+        };
+        let metric = read_metric(name.trim())?;
+        let bound = read_bound(right.trim(), &metric)?;
+        Ok(Self { text: text.to_owned(), metric, phase, op, bound })
+    }
+
+    /// Whether `measured` is as expected.
+    pub fn holds(&self, measured: f64) -> bool {
+        match self.op {
+            Op::AtMost => measured <= self.bound,
+            Op::AtLeast => measured >= self.bound,
+            Op::Equal => (measured - self.bound).abs() < f64::EPSILON,
+        }
+    }
+}
+
+fn read_phase(name: &str) -> Result<Phase, Mistake> {
+    match name {
+        "calm" => Ok(Phase::Calm),
+        "faults" => Ok(Phase::Faults),
+        "healed" => Ok(Phase::Healed),
+        _ => Err(Mistake::new("names no phase", "write @calm, @faults or @healed")),
+    }
+}
+
+fn read_metric(name: &str) -> Result<Metric, Mistake> {
+    if let Some(origin) = name.strip_prefix("share(").and_then(|rest| rest.strip_suffix(')')) {
+        return Ok(Metric::Share(origin.to_owned()));
+    }
+    match name {
+        "errors" => Ok(Metric::Errors),
+        "error_ratio" => Ok(Metric::ErrorRatio),
+        "retries" => Ok(Metric::Retries),
+        "retry_ratio" => Ok(Metric::RetryRatio),
+        "attempts_max" => Ok(Metric::AttemptsMax),
+        "p50" => Ok(Metric::Latency(50)),
+        "p90" => Ok(Metric::Latency(90)),
+        "p99" => Ok(Metric::Latency(99)),
+        "max" => Ok(Metric::LatencyMax),
+        "share" => Err(Mistake::new("names no origin", "write share(b1:80)")),
+        _ => Err(Mistake::new(
+            format!("measures {name:?}, which is unknown"),
+            format!("what can be measured is {}", METRICS.join(", ")),
+        )),
+    }
+}
+
+fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
+    if matches!(metric, Metric::Latency(_) | Metric::LatencyMax) {
+        return quantity::duration(text).map(|bound| bound.as_secs_f64() * 1_000.0);
+    }
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| Mistake::new("compares with no number", "write one, as in <= 0.01"))
+}
+
+impl Mark {
+    /// Reads one: a name of [`MARKS`], a failure, or a reason for a withheld retry.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what can be written instead.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let known: Vec<&str> = MARKS
+            .into_iter()
+            .chain(lb_core::Failure::ALL.map(lb_core::Failure::as_str))
+            .chain(lb_core::Withheld::ALL.map(lb_core::Withheld::as_str))
+            .collect();
+        if known.contains(&text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let remedy = format!("what can be reached is {}", known.join(", "));
+        Err(Mistake::new("is no mark", remedy))
+    }
+}

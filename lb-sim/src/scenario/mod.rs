@@ -1,0 +1,190 @@
+//! What is rehearsed: a configuration, a world around it, what goes wrong, and what must hold.
+//!
+//! A scenario file embeds the native configuration unchanged under `[config]`; everything else says
+//! what the world is like. The format is in `scenarios/README.md`. Whoever holds a [`Scenario`] may
+//! trust it: every backend has an origin, every fault names one, every expectation is understood.
+
+mod expectation;
+mod read;
+
+use std::time::Duration;
+
+use lb_config::Config;
+
+pub use expectation::{Expectation, Mark, Metric, Phase};
+pub use read::load;
+
+/// A whole scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// What it proves: the first line of its file.
+    pub claim: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// The seed when none is given.
+    pub seed: u64,
+    /// How long requests arrive.
+    pub duration: Duration,
+    /// How long after the last fault everything must be as before.
+    pub recover_within: Duration,
+    /// What is rehearsed.
+    pub config: Config,
+    /// The servers behind it.
+    pub origins: Vec<Origin>,
+    /// The clients in front of it.
+    pub workload: Workload,
+    /// How long a segment is on its way, at least and at most.
+    pub network: Span,
+    /// What goes wrong, and when.
+    pub faults: Vec<Fault>,
+    /// What must hold, beside the invariants.
+    pub expect: Expect,
+}
+
+/// Any duration between two, each as likely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The shortest.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// A scripted server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The host name by which the configuration's urls know it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How long it takes to answer.
+    pub latency: Span,
+    /// Bytes of its answers.
+    pub body: usize,
+}
+
+/// Requests that arrive whether or not earlier ones have been answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Requests per second.
+    pub rate: f64,
+    /// How they follow each other.
+    pub arrivals: Arrivals,
+    /// The share of POST requests; the others are GET.
+    pub post: f64,
+    /// Bytes of a POST's body.
+    pub body: usize,
+    /// The host they ask for.
+    pub host: String,
+    /// How long a client waits before it hangs up.
+    pub timeout: Duration,
+}
+
+/// How requests follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// Each on its own: gaps are exponential.
+    Poisson,
+    /// All gaps are the same.
+    Even,
+}
+
+/// Something that goes wrong, named by what can be observed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// When it begins.
+    pub at: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// Which origin, by its place in the scenario.
+    pub origin: usize,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FaultKind {
+    /// Nothing arrives and nothing comes back: connections hang, and connecting does.
+    Blackhole,
+    /// New connections are refused at once; established ones hang.
+    Partition,
+    /// Requests arrive, and nothing comes back.
+    HalfOpen,
+    /// The process has stopped: connections are closed, and connecting is refused.
+    Refuse,
+    /// The machine has lost its power: connections break, and connecting hangs.
+    Crash,
+    /// This share of the requests is answered with this status.
+    Status {
+        /// The status.
+        code: u16,
+        /// The share.
+        rate: f64,
+    },
+    /// Answers take this much longer.
+    Slow {
+        /// How much.
+        by: Duration,
+    },
+    /// Bodies break off half-way.
+    Truncate,
+}
+
+impl FaultKind {
+    /// As written in scenario files and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blackhole => "blackhole",
+            Self::Partition => "partition",
+            Self::HalfOpen => "half_open",
+            Self::Refuse => "refuse",
+            Self::Crash => "crash",
+            Self::Status { .. } => "status",
+            Self::Slow { .. } => "slow",
+            Self::Truncate => "truncate",
+        }
+    }
+}
+
+impl Fault {
+    /// When it is over.
+    pub fn end(&self) -> Duration {
+        self.at + self.lasts
+    }
+}
+
+/// What must hold, beside the invariants.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expect {
+    /// In every second in which requests arrive.
+    pub always: Vec<Expectation>,
+    /// At least once over all seeds of a sweep.
+    pub sometimes: Vec<Mark>,
+    /// In every second from `recover_within` after the last fault on.
+    pub eventually: Vec<Expectation>,
+    /// Over the whole run, or the phase that it names.
+    pub at_end: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// When the first fault begins; the end of the run if there is none.
+    pub fn first_fault(&self) -> Duration {
+        self.faults.iter().map(|fault| fault.at).min().unwrap_or(self.duration)
+    }
+
+    /// When the last fault is over: from then on the world is healed.
+    pub fn healed(&self) -> Duration {
+        self.faults.iter().map(Fault::end).max().unwrap_or(Duration::ZERO)
+    }
+
+    /// When everything must be as before.
+    pub fn recovered(&self) -> Duration {
+        self.healed() + self.recover_within
+    }
+
+    /// The place of the origin that is written as `host:port`.
+    pub fn place(&self, written: &str) -> Option<usize> {
+        self.origins.iter().position(|it| format!("{}:{}", it.host, it.port) == written)
+    }
+}

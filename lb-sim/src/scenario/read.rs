@@ -1,0 +1,206 @@
+//! Scenario files: read like configurations, with all mistakes at once.
+
+use std::time::Duration;
+
+use lb_config::read::{Document, Mistake, Table, Value};
+use lb_config::{Config, Diagnostic, Source, load_table};
+
+use super::{
+    Arrivals, Expect, Expectation, Fault, FaultKind, Mark, Metric, Origin, Scenario, Span, Workload,
+};
+
+/// The longest run.
+const DURATION_MAX: Duration = Duration::from_secs(3_600);
+/// The most requests per second.
+const RATE_MAX: f64 = 10_000.0;
+/// The largest body on either side.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+/// The shortest time that the network tells apart.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Reads a scenario. There is one exactly if no diagnostic is an error.
+pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
+    let document = Document::parse(source);
+    let claim = source.text.lines().next().and_then(|line| line.strip_prefix("# "));
+    let mut root = document.root();
+    if claim.is_none() {
+        let remedy = "begin with a comment, as in \"# A backend that vanishes costs no answer.\"";
+        root.report().error(root.at(), "the first line says nothing", remedy);
+    }
+    let scenario = read(&mut root, claim.unwrap_or_default(), source.name);
+    drop(root);
+    document.finish(scenario)
+}
+
+fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
+    let _version = root.integer("schema", 1..=1_u32).required("schema = 1");
+    let seed = root.integer("seed", 0..=u64::MAX).or(1);
+    let duration = root.duration("duration", TICK..=DURATION_MAX).required("duration = \"30s\"");
+    let recover_within = root.duration("recover_within", TICK..=DURATION_MAX);
+    let recover_within = recover_within.or(Duration::from_secs(10));
+    let network = root.field("network", |value| span(&value)).or(Span { min: TICK, max: 2 * TICK });
+    let origins = root.tables("origin").or(Vec::new());
+    let origins: Vec<Origin> = origins.into_iter().filter_map(origin).collect();
+    let workload = workload(root.table("workload"));
+    let faults = root.tables("fault").or(Vec::new());
+    let faults: Vec<Fault> = faults.into_iter().filter_map(|it| fault(it, &origins)).collect();
+    let expect = expect(root.table("expect"), &origins);
+    let config = load_table(root.table("config"));
+
+    let scenario = Scenario {
+        claim: claim.to_owned(),
+        file: file.to_owned(),
+        seed,
+        duration: duration?.value,
+        recover_within,
+        config: config?,
+        origins,
+        workload: workload?,
+        network,
+        faults,
+        expect,
+    };
+    check(root, &scenario);
+    Some(scenario)
+}
+
+/// What concerns more than one table.
+fn check(root: &Table<'_>, scenario: &Scenario) {
+    let report = root.report();
+    for Missing(host) in missing_origins(&scenario.config, &scenario.origins) {
+        let remedy = format!("add [[origin]] with at = {host:?}");
+        report.error(root.at(), format!("backend {host} has no origin"), remedy);
+    }
+    if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
+        let remedy = "let duration be longer, or the faults end earlier";
+        report.error(root.at(), "the run ends before the world has recovered", remedy);
+    }
+}
+
+struct Missing(String);
+
+fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
+    let backends = config.services.iter().flat_map(|service| &service.origins);
+    let has_origin = |host: &str, port: u16| {
+        origins.iter().any(|origin| origin.host == host && origin.port == port)
+    };
+    backends
+        .filter(|backend| !has_origin(&backend.host, backend.port))
+        .map(|backend| Missing(format!("{}:{}", backend.host, backend.port)))
+        .collect()
+}
+
+/// `"5ms"`, or `{ min = "4ms", max = "8ms" }`.
+fn span(value: &Value<'_>) -> Option<Span> {
+    let range = Duration::ZERO..=DURATION_MAX;
+    if value.is_text() {
+        let fixed = value.duration(range)?;
+        return Some(Span { min: fixed, max: fixed });
+    }
+    let mut table = value.table()?;
+    let min = table.duration("min", range.clone()).required("min = \"4ms\"")?;
+    let max = table.duration("max", range).required("max = \"8ms\"")?;
+    if max.value < min.value {
+        table.report().error(max.at, "max is below min", "swap the two");
+        return None;
+    }
+    Some(Span { min: min.value, max: max.value })
+}
+
+fn origin(mut table: Table<'_>) -> Option<Origin> {
+    let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
+    let fast = Span { min: 5 * TICK, max: 5 * TICK };
+    let latency = table.field("latency", |value| span(&value)).or(fast);
+    let body = table.size("body", 0..=BODY_MAX).or(1024);
+    let (host, port) = at?.value;
+    Some(Origin { host, port, latency, body })
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
+    let split = text.split_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match split {
+        Some((host, port)) if !host.is_empty() && port > 0 => Ok((host.to_owned(), port)),
+        _ => Err(Mistake::new("is no host and port", "write \"b1:80\"")),
+    }
+}
+
+fn workload(mut table: Table<'_>) -> Option<Workload> {
+    let rate = table.number("rate", 0.1..=RATE_MAX).required("rate = 200");
+    let arrivals = [("poisson", Arrivals::Poisson), ("even", Arrivals::Even)];
+    let workload = Workload {
+        rate: 0.0,
+        arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
+        post: table.number("post", 0.0..=1.0).or(0.0),
+        body: table.size("body", 0..=BODY_MAX).or(1024),
+        host: table.text("host").or("web".to_owned()),
+        timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
+    };
+    Some(Workload { rate: rate?.value, ..workload })
+}
+
+const KINDS: [(&str, FaultKind); 8] = [
+    ("blackhole", FaultKind::Blackhole),
+    ("partition", FaultKind::Partition),
+    ("half_open", FaultKind::HalfOpen),
+    ("refuse", FaultKind::Refuse),
+    ("crash", FaultKind::Crash),
+    ("status", FaultKind::Status { code: 0, rate: 1.0 }),
+    ("slow", FaultKind::Slow { by: Duration::ZERO }),
+    ("truncate", FaultKind::Truncate),
+];
+
+fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
+    let at = table.duration("at", Duration::ZERO..=DURATION_MAX).required("at = \"5s\"");
+    let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
+    let kind = table.choice("kind", &KINDS).required("kind = \"blackhole\"");
+    let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
+    let kind = match kind?.value {
+        FaultKind::Status { .. } => {
+            let code = table.integer("code", 400..=599_u16).required("code = 523");
+            let rate = table.number("rate", 0.0..=1.0).or(1.0);
+            FaultKind::Status { code: code?.value, rate }
+        }
+        FaultKind::Slow { .. } => {
+            let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");
+            FaultKind::Slow { by: by?.value }
+        }
+        kind => kind,
+    };
+    Some(Fault { at: at?.value, lasts: lasts?.value, origin: origin?.value, kind })
+}
+
+fn place(text: &str, origins: &[Origin]) -> Result<usize, Mistake> {
+    let (host, port) = host_and_port(text)?;
+    origins.iter().position(|origin| origin.host == host && origin.port == port).ok_or_else(|| {
+        let all: Vec<_> = origins.iter().map(|it| format!("{}:{}", it.host, it.port)).collect();
+        Mistake::new("is no origin", format!("the origins are {}", all.join(", ")))
+    })
+}
+
+fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
+    let one = |value: &Value<'_>| {
+        value.parsed(|text| {
+            let expectation = Expectation::parse(text)?;
+            if let Metric::Share(origin) = &expectation.metric {
+                place(origin, origins)?;
+            }
+            Ok(expectation)
+        })
+    };
+    let unphased = |value: Value<'_>| {
+        let expectation = one(&value)?;
+        match expectation.phase {
+            None => Some(expectation),
+            Some(_) => {
+                value.wrong(&Mistake::new("names a phase", "only at_end looks at one phase"));
+                None
+            }
+        }
+    };
+    Expect {
+        always: table.list("always", unphased).or(Vec::new()),
+        sometimes: table.list("sometimes", |value| value.parsed(Mark::parse)).or(Vec::new()),
+        eventually: table.list("eventually", unphased).or(Vec::new()),
+        at_end: table.list("at_end", |value| one(&value)).or(Vec::new()),
+    }
+}

@@ -1,0 +1,115 @@
+//! The trace: everything that happened, a line each, the same text for the same run.
+
+use std::fmt::Write;
+
+use lb_core::Event;
+
+use crate::log::{Entry, What};
+
+/// The trace of a log. Each line begins with the microsecond.
+pub fn text(log: &[Entry]) -> String {
+    let mut text = String::new();
+    for Entry { at, what } in log {
+        write!(text, "{} ", at.as_micros()).expect("writing to a string cannot fail");
+        line(&mut text, what).expect("writing to a string cannot fail");
+        text.push('\n');
+    }
+    text
+}
+
+/// Where two traces differ first: the line's number, counted from 1, and both lines.
+pub fn first_difference(left: &str, right: &str) -> Option<(usize, String, String)> {
+    let (mut lines, mut others) = (left.lines(), right.lines());
+    (1..).find_map(|number| match (lines.next(), others.next()) {
+        (None, None) => Some(None),
+        (line, other) if line == other => None,
+        (line, other) => {
+            let shown = |line: Option<&str>| line.unwrap_or("(the trace ends)").to_owned();
+            Some(Some((number, shown(line), shown(other))))
+        }
+    })?
+}
+
+fn line(out: &mut String, what: &What) -> std::fmt::Result {
+    match what {
+        What::Core(event) => core_line(out, event),
+        What::Sent { request, post } => {
+            write!(out, "sent request={request} method={}", if *post { "POST" } else { "GET" })
+        }
+        What::Ended { request, end, exchange, took } => {
+            let exchange = exchange.map_or(0, |exchange| exchange.0);
+            let took = took.as_micros();
+            write!(out, "ended request={request} exchange={exchange} end={end:?} took={took}")
+        }
+        What::Reached { origin, exchange, post, status } => {
+            let method = if *post { "POST" } else { "GET" };
+            let exchange = exchange.0;
+            write!(out, "reached exchange={exchange} origin={origin} method={method} says={status}")
+        }
+        What::FaultBegan(place) => write!(out, "fault-began {place}"),
+        What::FaultEnded(place) => write!(out, "fault-ended {place}"),
+        What::Quiet(held) => write!(out, "quiet held={held:?}"),
+        What::Drained => write!(out, "drained"),
+    }
+}
+
+fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
+    match event {
+        Event::Started { exchange, service, deadline } => {
+            let (exchange, deadline) = (exchange.0, deadline.as_micros());
+            write!(out, "started exchange={exchange} service={service} deadline={deadline}")
+        }
+        Event::Attempted { exchange, attempt, backend, choice, deadline } => write!(
+            out,
+            "attempted exchange={} attempt={attempt} backend={}.{} role={} pool={} how={:?} \
+             again={} deadline={}",
+            exchange.0,
+            backend.service,
+            backend.backend,
+            choice.role.as_str(),
+            choice.pool,
+            choice.how,
+            choice.again,
+            deadline.as_micros(),
+        ),
+        Event::Concluded { exchange, attempt, backend, outcome, took } => write!(
+            out,
+            "concluded exchange={} attempt={attempt} backend={}.{} outcome={outcome:?} took={}",
+            exchange.0,
+            backend.service,
+            backend.backend,
+            took.as_micros(),
+        ),
+        Event::Delayed { exchange, until } => {
+            write!(out, "delayed exchange={} until={}", exchange.0, until.as_micros())
+        }
+        Event::Withheld { exchange, why } => {
+            write!(out, "withheld exchange={} why={}", exchange.0, why.as_str())
+        }
+        Event::Delivered { exchange, backend, status } => write!(
+            out,
+            "delivered exchange={} backend={}.{} status={status}",
+            exchange.0, backend.service, backend.backend,
+        ),
+        Event::Rejected { exchange, rejection } => {
+            write!(out, "rejected exchange={} why={}", exchange.0, rejection.as_str())
+        }
+        Event::Ended { exchange, backend, end } => write!(
+            out,
+            "body-ended exchange={} backend={}.{} end={}",
+            exchange.0,
+            backend.service,
+            backend.backend,
+            end.as_str(),
+        ),
+        Event::Left { exchange } => write!(out, "left exchange={}", exchange.0),
+        Event::BreakerMoved { backend, from, to } => write!(
+            out,
+            "breaker backend={}.{} from={} to={}",
+            backend.service,
+            backend.backend,
+            from.as_str(),
+            to.as_str(),
+        ),
+    }
+}

@@ -1,0 +1,209 @@
+//! What a run comes to: invariants, expectations, and whether its faults bit.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use lb_core::{BodyEnd, BreakerState, Event, ExchangeId, Outcome, Role, stable_hash};
+
+use crate::engine::Run;
+use crate::invariant::{Finding, Kind, judge};
+use crate::log::{Entry, What};
+use crate::measure::{Facts, origin_of, seconds, span};
+use crate::scenario::{Expectation, Fault, FaultKind, Mark, Scenario};
+use crate::trace;
+
+/// What a run comes to.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Under which seed.
+    pub seed: u64,
+    /// What each invariant found.
+    pub findings: Vec<Finding>,
+    /// What each expectation of the scenario came to.
+    pub expected: Vec<Expected>,
+    /// By fault: whether somebody noticed it.
+    pub bit: Vec<bool>,
+    /// The marks that were reached.
+    pub marks: BTreeSet<Mark>,
+    /// What panicked, if anything did.
+    pub panic: Option<String>,
+    /// Of the whole trace.
+    pub trace_hash: u64,
+    /// How long the run took in the world's time.
+    pub simulated: Duration,
+}
+
+/// What an expectation came to.
+#[derive(Debug)]
+pub struct Expected {
+    /// As it was written, behind `always`, `eventually` or `at_end`.
+    pub text: String,
+    /// What kind of promise it is.
+    pub kind: Kind,
+    /// How often it was looked at.
+    pub checks: u64,
+    /// When it did not hold for the first time, and what was measured.
+    pub broken: Option<(Duration, f64)>,
+}
+
+/// What went wrong, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Something panicked.
+    Crash,
+    /// Something bad happened.
+    Safety,
+    /// Something good did not happen in time.
+    Liveness,
+    /// A fault was noticed by nobody: the run proves nothing.
+    Toothless,
+}
+
+impl Class {
+    /// The exit code of a process that found it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Crash => 127,
+            Self::Liveness => 128,
+            Self::Safety => 129,
+            Self::Toothless => 130,
+        }
+    }
+
+    /// As written in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Safety => "safety",
+            Self::Liveness => "liveness",
+            Self::Toothless => "a fault never bit",
+        }
+    }
+}
+
+impl Verdict {
+    /// What `run` comes to.
+    pub fn of(scenario: &Scenario, seed: u64, run: &Run) -> Self {
+        let (findings, _) = judge(scenario, &run.log, run.simulated);
+        Self {
+            seed,
+            findings,
+            expected: expectations(scenario, &run.log),
+            bit: scenario.faults.iter().map(|fault| bit(scenario, fault, &run.log)).collect(),
+            marks: marks(&run.log),
+            panic: run.panic.clone(),
+            trace_hash: stable_hash(trace::text(&run.log).as_bytes()),
+            simulated: run.simulated,
+        }
+    }
+
+    /// The worst thing that went wrong, if anything did.
+    pub fn class(&self) -> Option<Class> {
+        let broken = |kind| {
+            let finding = |it: &Finding| it.kind == kind && !it.violations.is_empty();
+            let expected = |it: &Expected| it.kind == kind && it.broken.is_some();
+            self.findings.iter().any(finding) || self.expected.iter().any(expected)
+        };
+        let classes = [
+            (self.panic.is_some(), Class::Crash),
+            (broken(Kind::Safety), Class::Safety),
+            (broken(Kind::Liveness), Class::Liveness),
+            (self.bit.contains(&false), Class::Toothless),
+        ];
+        classes.into_iter().find_map(|(is, class)| is.then_some(class))
+    }
+}
+
+fn expectations(scenario: &Scenario, log: &[Entry]) -> Vec<Expected> {
+    let facts = Facts::of(scenario, log);
+    let measured = |expectation: &Expectation, over: &Range<Duration>| {
+        facts.measure(scenario, over).of(&expectation.metric, scenario)
+    };
+    let every =
+        |kind, word: &str, expectation: &Expectation, spans: Vec<Range<Duration>>| Expected {
+            text: format!("{word} {}", expectation.text),
+            kind,
+            checks: spans.len() as u64,
+            broken: spans.iter().find_map(|over| {
+                let measured = measured(expectation, over);
+                (!expectation.holds(measured)).then_some((over.start, measured))
+            }),
+        };
+    let whole = span(scenario, None);
+    let recovered = scenario.recovered()..scenario.duration;
+    let expect = &scenario.expect;
+    let always =
+        expect.always.iter().map(|it| every(Kind::Safety, "always", it, seconds(&whole).collect()));
+    let eventually = expect
+        .eventually
+        .iter()
+        .map(|it| every(Kind::Liveness, "eventually", it, seconds(&recovered).collect()));
+    let at_end = expect
+        .at_end
+        .iter()
+        .map(|it| every(Kind::Safety, "at_end", it, vec![span(scenario, it.phase)]));
+    always.chain(eventually).chain(at_end).collect()
+}
+
+/// Whether somebody noticed a fault.
+fn bit(scenario: &Scenario, fault: &Fault, log: &[Entry]) -> bool {
+    let is_there = |backend| origin_of(scenario, backend) == fault.origin;
+    let during = |at: Duration| fault.at <= at && at < fault.end();
+    // Attempts under way at the faulty origin while the fault lasts.
+    let mut under_way: BTreeSet<ExchangeId> = BTreeSet::new();
+    log.iter().any(|Entry { at, what }| match *what {
+        What::Reached { origin, status, .. } => {
+            origin == fault.origin
+                && during(*at)
+                && matches!(fault.kind, FaultKind::Status { code, .. } if code == status)
+        }
+        What::Core(Event::Attempted { exchange, backend, .. }) => {
+            if is_there(backend) && *at < fault.end() {
+                under_way.insert(exchange);
+            }
+            false
+        }
+        What::Core(Event::Concluded { exchange, backend, outcome, took, .. }) => {
+            let was = is_there(backend) && under_way.remove(&exchange) && *at >= fault.at;
+            was && match (fault.kind, outcome) {
+                (FaultKind::Slow { by }, Outcome::Answered(_)) => took >= by,
+                (FaultKind::Slow { .. }, Outcome::Failed(_)) => true,
+                (FaultKind::Status { .. } | FaultKind::Truncate, _) => false,
+                (_, outcome) => matches!(outcome, Outcome::Failed(_)),
+            }
+        }
+        What::Core(Event::Left { exchange }) => {
+            let breaks = !matches!(fault.kind, FaultKind::Status { .. } | FaultKind::Truncate);
+            under_way.remove(&exchange) && breaks && *at >= fault.at
+        }
+        What::Core(Event::Ended { backend, end: BodyEnd::BackendBroke, .. }) => {
+            is_there(backend) && fault.kind == FaultKind::Truncate && *at >= fault.at
+        }
+        _ => false,
+    })
+}
+
+/// The marks that a log reaches.
+fn marks(log: &[Entry]) -> BTreeSet<Mark> {
+    let reached = log.iter().flat_map(|entry| -> Vec<&'static str> {
+        let What::Core(event) = entry.what else { return Vec::new() };
+        match event {
+            Event::Attempted { attempt, choice, .. } => [
+                (attempt > 1, "retry"),
+                (choice.again, "again"),
+                (choice.role == Role::Panic, "panic"),
+                (choice.role == Role::Trial, "trial"),
+            ]
+            .into_iter()
+            .filter_map(|(is, name)| is.then_some(name))
+            .collect(),
+            Event::Concluded { outcome: Outcome::Failed(failure), .. } => vec![failure.as_str()],
+            Event::Withheld { why, .. } => vec![why.as_str()],
+            Event::BreakerMoved { to: BreakerState::Open, .. } => vec!["open"],
+            Event::BreakerMoved { to: BreakerState::Closed, .. } => vec!["recovered"],
+            _ => Vec::new(),
+        }
+    });
+    reached.map(|name| Mark(name.to_owned())).collect()
+}
