@@ -22,15 +22,15 @@ use crate::world::World;
 
 /// When a request arrives, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
+struct Arrival {
     /// Since the world began.
-    pub(crate) at: Duration,
+    at: Duration,
     /// Whether it is a POST.
-    pub(crate) post: bool,
+    post: bool,
 }
 
 /// All arrivals of a run. They are made before it begins, so that nothing in it can shift them.
-pub(crate) fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
+fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
     let workload = &scenario.workload;
     let (mut gaps, mut methods) = (Dice::new(seed, "gaps", 0), Dice::new(seed, "methods", 0));
     let mean = Duration::from_secs_f64(1.0 / workload.rate);
@@ -60,12 +60,14 @@ pub(crate) struct Clients {
     bodies: Vec<usize>,
     log: Log,
     idle: RefCell<Vec<SendRequest<Filling>>>,
+    arrivals: Vec<Arrival>,
     open: Cell<usize>,
 }
 
 impl Clients {
     /// The clients of `scenario`, who reach the proxy at `proxy`.
     pub(crate) fn new(scenario: &Scenario, seed: u64, proxy: (&str, u16), log: Log) -> Rc<Self> {
+        let arrivals = arrivals(scenario, seed);
         Rc::new(Self {
             workload: scenario.workload.clone(),
             seed,
@@ -73,22 +75,22 @@ impl Clients {
             bodies: scenario.origins.iter().map(|origin| origin.body).collect(),
             log,
             idle: RefCell::default(),
-            open: Cell::new(0),
+            open: Cell::new(arrivals.len()),
+            arrivals,
         })
     }
 
-    /// Requests that have not come to their end.
+    /// Requests that have not come to their end, or not even begun.
     pub(crate) fn open(&self) -> usize {
         self.open.get()
     }
 
     /// Sends every request at its time. Deadlines are absolute: waiting for gaps one after another
     /// would add up the waiting of each.
-    pub(crate) async fn run(self: Rc<Self>, arrivals: Rc<Vec<Arrival>>) -> turmoil::Result {
+    pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         let start = Instant::now();
-        for (number, arrival) in (0..).zip(arrivals.iter()) {
+        for (number, arrival) in (0..).zip(&self.arrivals) {
             sleep_until(start + arrival.at).await;
-            self.open.set(self.open.get() + 1);
             tokio::task::spawn_local(Rc::clone(&self).request(number, arrival.post));
         }
         std::future::pending().await

@@ -12,7 +12,7 @@ use lb_server::shutdown::{self, Shutdown};
 use lb_server::{Gateway, Listeners, Listening, WorkerOptions};
 use turmoil::{Builder, Sim};
 
-use crate::client::{Clients, arrivals};
+use crate::client::Clients;
 use crate::log::{Entry, Log, What};
 use crate::origin::Origin;
 use crate::panics;
@@ -90,9 +90,8 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     host_proxy(&mut sim, scenario, seed, log, &gateway, &shutdown);
     let port = scenario.config.listeners[0].bind.port();
     let clients = Clients::new(scenario, seed, (PROXY, port), log.clone());
-    let arrivals = Rc::new(arrivals(scenario, seed));
-    let (all, made) = (Rc::clone(&clients), Rc::clone(&arrivals));
-    sim.host(CLIENTS, move || Rc::clone(&all).run(Rc::clone(&made)));
+    let all = Rc::clone(&clients);
+    sim.host(CLIENTS, move || Rc::clone(&all).run());
 
     let faults = vec![(false, false); scenario.faults.len()];
     let mut stage = Stage { sim, scenario, origins, faults, log: log.clone() };
