@@ -62,6 +62,11 @@ impl Backend {
         self.config.and_then(|_| self.breaker().open_until())
     }
 
+    /// Whether [`Backend::lease`] would be granted.
+    pub(crate) fn would_admit(&self, now: Time) -> bool {
+        self.config.is_none_or(|config| self.breaker().admit(now, &config).is_ok())
+    }
+
     /// Takes a lease, if the breaker lets it. A closed breaker is only looked at.
     pub(crate) fn lease(
         self: &Arc<Self>,

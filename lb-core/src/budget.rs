@@ -21,6 +21,8 @@ pub(crate) struct Budget {
 
 /// A retry, in hundredths.
 const RETRY: u64 = 100;
+/// How long one retry per second takes to earn a hundredth of a retry.
+const BEAT_MS: u64 = 1_000 / RETRY;
 const SAVED_BITS: u32 = 24;
 const MS_MAX: u64 = (1 << (64 - SAVED_BITS)) - 1;
 
@@ -51,23 +53,20 @@ impl Budget {
         Some(Self { saved: filled.saved.checked_sub(RETRY)?, ..filled })
     }
 
-    /// What time added. Whole hundredths are taken, and the clock moves on by what they took,
-    /// rounded up: the bucket may be a millisecond late, never early.
+    /// What time added. Only whole beats count and the clock moves on by those alone, so nothing
+    /// is lost however often somebody looks: the bucket is at most a beat and the rounding of its
+    /// last filling late, and never early.
     fn filled(self, now: Time, config: &BudgetConfig) -> Self {
         let now_ms = (now.as_micros() / 1_000).min(MS_MAX);
-        let rate = u64::from(config.min_per_second) * RETRY; // hundredths per 1,000 ms
+        let beats = now_ms.saturating_sub(self.filled_ms) / BEAT_MS;
+        // n per second are n hundredths per beat.
+        let earned = beats.saturating_mul(u64::from(config.min_per_second));
         let full = capacity(config);
-        let earned = now_ms.saturating_sub(self.filled_ms).saturating_mul(rate) / 1_000;
-        if self.saved == full || earned >= full - self.saved {
-            return Self { saved: full, filled_ms: now_ms.max(self.filled_ms) };
+        if earned >= full - self.saved {
+            let filled_ms = now.as_millis_ceil().min(MS_MAX).max(self.filled_ms);
+            return Self { saved: full, filled_ms };
         }
-        if earned == 0 {
-            return self;
-        }
-        Self {
-            saved: self.saved + earned,
-            filled_ms: self.filled_ms + (earned * 1_000).div_ceil(rate),
-        }
+        Self { saved: self.saved + earned, filled_ms: self.filled_ms + beats * BEAT_MS }
     }
 }
 
@@ -82,5 +81,123 @@ impl Word for Budget {
 
     fn unpack(bits: u64) -> Self {
         Self { saved: bits >> (64 - SAVED_BITS), filled_ms: bits & MS_MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngSeed};
+
+    use super::*;
+
+    /// The bucket in exact arithmetic: 10⁸ parts are a retry, so that a microsecond of one per
+    /// second and a request's percent are whole. It follows the decisions of the one under test.
+    struct Exact {
+        parts: u64,
+        filled: Time,
+    }
+
+    const PART: u64 = 100_000_000;
+    /// How late the bucket may be: a beat, and a millisecond from rounding.
+    const LATE_US: u64 = 11_000;
+
+    impl Exact {
+        fn fill(&mut self, now: Time, config: &BudgetConfig) {
+            let span = now.as_micros() - self.filled.as_micros();
+            self.filled = now;
+            self.add(span * u64::from(config.min_per_second) * (PART / 1_000_000), config);
+        }
+
+        fn add(&mut self, parts: u64, config: &BudgetConfig) {
+            self.parts = (self.parts + parts).min(u64::from(config.burst) * PART);
+        }
+    }
+
+    /// Requests and wishes to retry, each after some microseconds.
+    fn check(config: &BudgetConfig, events: &[(u64, bool)]) -> Result<(), TestCaseError> {
+        let mut budget = Budget::full(config);
+        let mut exact = Exact { parts: u64::from(config.burst) * PART, filled: Time::ZERO };
+        let late = u64::from(config.min_per_second) * LATE_US * (PART / 1_000_000);
+        let mut now = 0;
+        for (after, is_request) in events {
+            now += after;
+            let at = Time::from_micros(now);
+            exact.fill(at, config);
+            let left = budget.left(at, config) * (PART / RETRY);
+            prop_assert!(left <= exact.parts, "early at {now} µs: {left} > {}", exact.parts);
+            prop_assert!(left + late >= exact.parts, "late at {now} µs: {left}");
+            let next = if *is_request {
+                exact.add(u64::from(config.percent) * (PART / 100), config);
+                budget.deposit(at, config)
+            } else {
+                let granted = budget.withdraw(at, config);
+                prop_assert_eq!(granted.is_some(), left >= PART);
+                exact.parts -= if granted.is_some() { PART } else { 0 };
+                granted
+            };
+            budget = Budget::unpack(next.unwrap_or(budget).pack());
+            prop_assert_eq!(budget.pack(), next.unwrap_or(budget).pack());
+        }
+        Ok(())
+    }
+
+    fn config() -> impl Strategy<Value = BudgetConfig> {
+        let percent = prop_oneof![Just(0), Just(20), 0..=crate::config::BUDGET_PERCENT_MAX];
+        let max = crate::config::BUDGET_RETRIES_MAX;
+        let min_per_second = prop_oneof![Just(0), 0..20_u32, 0..=max];
+        let burst = prop_oneof![Just(0), Just(1), 0..100_u32, 0..=max];
+        (percent, min_per_second, burst).prop_map(|(percent, min_per_second, burst)| BudgetConfig {
+            percent,
+            min_per_second,
+            burst,
+        })
+    }
+
+    fn events() -> impl Strategy<Value = Vec<(u64, bool)>> {
+        let after = prop_oneof![Just(0), 0..1_000_u64, 0..20_000_u64, 0..10_000_000_u64];
+        prop::collection::vec((after, prop::bool::weighted(0.4)), 1..200)
+    }
+
+    proptest! {
+        #![proptest_config(Config {
+            cases: 500,
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..Config::default()
+        })]
+
+        #[test]
+        fn a_budget_is_never_early_and_at_most_a_beat_late(config in config(), events in events()) {
+            check(&config, &events)?;
+        }
+    }
+
+    #[test]
+    fn a_budget_that_is_looked_at_all_the_time_earns_what_it_promises() {
+        for min_per_second in 1..=30 {
+            let config = BudgetConfig { percent: 0, min_per_second, burst: 100_000 };
+            let mut budget = Budget { saved: 0, filled_ms: 0 };
+            for ms in 1..=10_000 {
+                budget = budget.deposit(Time::from_millis(ms), &config).expect("it is not full");
+            }
+            let earned = budget.left(Time::from_millis(10_000), &config);
+            assert_eq!(earned, u64::from(min_per_second) * 10 * RETRY, "{min_per_second}/s");
+        }
+    }
+
+    #[test]
+    fn a_full_budget_is_not_written_and_a_spent_one_grants_nothing() {
+        let config = BudgetConfig { percent: 50, min_per_second: 0, burst: 1 };
+        let full = Budget::full(&config);
+        assert_eq!(full.deposit(Time::MAX, &config), None);
+        let spent = full.withdraw(Time::ZERO, &config).expect("one was there");
+        assert_eq!(spent.withdraw(Time::MAX, &config), None);
+        let half = spent.deposit(Time::MAX, &config).expect("there is room");
+        assert_eq!(half.withdraw(Time::MAX, &config), None);
+        let whole = half.deposit(Time::MAX, &config).expect("there is room");
+        assert!(whole.withdraw(Time::MAX, &config).is_some());
     }
 }

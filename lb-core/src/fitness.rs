@@ -56,7 +56,9 @@ impl Fitness {
         if now.as_micros() < self.due.load(Ordering::Acquire) {
             return;
         }
-        self.due.store(u64::MAX, Ordering::Release);
+        // A swap and not a store: whoever lowered `due` since it was loaded loses that time here,
+        // but by reading it the swap makes sure that the sweep sees the bit cleared before it.
+        self.due.swap(u64::MAX, Ordering::AcqRel);
         for place in (0..self.count).filter(|place| !self.is_fit(*place)) {
             match rests_until(place) {
                 Some(until) if now < until => {
@@ -69,16 +71,12 @@ impl Fitness {
         }
     }
 
-    /// The first fit place in `from..` and then in `..from`, among those that `admits` lets pass.
+    /// The first fit place in `from..`, among those that `admits` lets pass.
     pub(crate) fn first_from(&self, from: usize, admits: impl Fn(usize) -> bool) -> Option<usize> {
-        let word_count = self.words.len();
-        // One round and the first word again, whose low bits come last.
-        for step in 0..=word_count {
-            let index = (from / BITS + step) % word_count;
-            let mut bits = self.words[index].load(Ordering::Relaxed);
-            if step == 0 {
-                bits &= u64::MAX << (from % BITS);
-            }
+        let mut wanted = u64::MAX << (from % BITS);
+        for index in from / BITS..self.words.len() {
+            let mut bits = self.words[index].load(Ordering::Relaxed) & wanted;
+            wanted = u64::MAX;
             while bits != 0 {
                 let place = index * BITS + bits.trailing_zeros() as usize;
                 if admits(place) {
@@ -93,4 +91,102 @@ impl Fitness {
 
 const fn mask(place: usize) -> u64 {
     1 << (place % BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::iter::successors;
+
+    use super::*;
+
+    /// Around the edges of words.
+    const COUNTS: [usize; 8] = [1, 2, 63, 64, 65, 127, 128, 129];
+    const NEVER: Time = Time::MAX;
+
+    fn bits(fitness: &Fitness) -> Vec<u64> {
+        fitness.words.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    fn fit(fitness: &Fitness) -> Vec<usize> {
+        (0..fitness.count).filter(|place| fitness.is_fit(*place)).collect()
+    }
+
+    fn walked(fitness: &Fitness) -> Vec<usize> {
+        let next = |from| fitness.first_from(from, |_| true);
+        successors(next(0), |place| next(place + 1)).collect()
+    }
+
+    #[test]
+    fn no_bit_behind_the_last_backend_is_ever_set() {
+        for count in COUNTS {
+            let fitness = Fitness::all(count);
+            let ones =
+                |bits: Vec<u64>| bits.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+            assert_eq!((bits(&fitness).len(), fitness.fit_count()), (count.div_ceil(BITS), count));
+            for place in 0..count {
+                fitness.rest(place, Time::ZERO);
+                fitness.rest(place, Time::ZERO);
+                assert_eq!(fitness.fit_count(), count - place - 1);
+            }
+            assert_eq!(fitness.first_from(0, |_| true), None);
+            fitness.refresh(Time::ZERO, |_| None);
+            assert_eq!(ones(bits(&fitness)), count);
+            assert_eq!(bits(&fitness), bits(&Fitness::all(count)));
+        }
+    }
+
+    #[test]
+    fn a_walk_visits_every_fit_place_once_and_no_other() {
+        for count in COUNTS {
+            for step in 1..=5 {
+                let fitness = Fitness::all(count);
+                (0..count).step_by(step).for_each(|place| fitness.rest(place, NEVER));
+                assert_eq!(walked(&fitness), fit(&fitness), "all but every {step} of {count}");
+                for from in 0..=count {
+                    let expected = fit(&fitness).into_iter().find(|place| *place >= from);
+                    assert_eq!(fitness.first_from(from, |_| true), expected);
+                }
+            }
+            let fitness = Fitness::all(count);
+            assert_eq!(fitness.first_from(0, |place| place + 1 == count), Some(count - 1));
+            assert_eq!(fitness.first_from(0, |_| false), None);
+        }
+    }
+
+    #[test]
+    fn a_resting_place_comes_back_when_it_is_due_and_not_before() {
+        let until = |place: usize| Time::from_millis(10 + place as u64);
+        for count in COUNTS {
+            let fitness = Fitness::all(count);
+            (0..count).for_each(|place| fitness.rest(place, until(place)));
+            for now in (0..10 + count as u64).map(Time::from_millis) {
+                fitness.refresh(now, |place| Some(until(place)));
+                let expected: Vec<usize> = (0..count).filter(|p| until(*p) <= now).collect();
+                assert_eq!(fit(&fitness), expected, "at {now:?} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_looks_before_something_is_due() {
+        let fitness = Fitness::all(65);
+        let looked = core::cell::Cell::new(0);
+        let look = |until: Option<Time>| {
+            looked.set(looked.get() + 1);
+            until
+        };
+        fitness.refresh(NEVER, |_| look(None));
+        // All are fit, so even the end of time finds nobody to look at.
+        assert_eq!(looked.get(), 0);
+        fitness.rest(64, Time::from_millis(5));
+        fitness.refresh(Time::from_micros(4_999), |_| look(None));
+        assert_eq!((looked.get(), fitness.is_fit(64)), (0, false));
+        // It turns out to rest for longer, and is not looked at again until then.
+        fitness.refresh(Time::from_millis(5), |_| look(Some(Time::from_millis(9))));
+        fitness.refresh(Time::from_millis(8), |_| look(None));
+        assert_eq!((looked.get(), fitness.is_fit(64)), (1, false));
+        fitness.refresh(Time::from_millis(9), |_| look(None));
+        assert_eq!((looked.get(), fitness.is_fit(64)), (2, true));
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Picked {
     pub(crate) how: How,
 }
 
-/// Picks that breakers may decline before the pool asks its backends one by one.
+/// Draws that breakers may decline before the pool asks them first.
 const DECLINES_MAX: usize = 8;
 
 impl Pool {
@@ -92,17 +92,25 @@ impl Pool {
                 }
             }
         }
-        self.pick_one_by_one(tried, now, observe)
+        self.pick_asked(tried, rng, now, observe)
     }
 
-    /// Many breakers declined at once: asks every one that is left, in order.
+    /// Many breakers declined in a row: asks them before it draws, so that those who would let the
+    /// request through have their shares of it.
     #[cold]
-    fn pick_one_by_one(&self, tried: &Places, now: Time, observe: &dyn Observe) -> Option<Picked> {
-        let among = Fit { pool: self, left_out: tried };
-        let lease = (0..self.backends.len())
-            .filter(|place| among.admits(*place))
-            .find_map(|place| self.backends[place].lease(now, observe).ok())?;
-        Some(Picked { lease, how: How::Only })
+    fn pick_asked(
+        &self,
+        tried: &Places,
+        rng: &mut Rng,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<Picked> {
+        let among = Asked { fit: Fit { pool: self, left_out: tried }, now };
+        // Only another thread that takes the last place in between makes this go round.
+        (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, rng)).find_map(|drawn| {
+            let lease = self.backends[drawn.place].lease(now, observe).ok()?;
+            Some(Picked { lease, how: self.in_service(drawn.how) })
+        })
     }
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
@@ -130,10 +138,6 @@ struct Fit<'p> {
 }
 
 impl Candidates for Fit<'_> {
-    fn count(&self) -> usize {
-        self.pool.backends.len()
-    }
-
     fn admits(&self, place: usize) -> bool {
         self.pool.fitness.is_fit(place) && !self.left_out.contains(self.pool.first + small(place))
     }
@@ -149,6 +153,26 @@ impl Candidates for Fit<'_> {
     }
 }
 
+/// The fit backends whose breakers would let a request through now.
+struct Asked<'p> {
+    fit: Fit<'p>,
+    now: Time,
+}
+
+impl Candidates for Asked<'_> {
+    fn admits(&self, place: usize) -> bool {
+        self.fit.admits(place) && self.fit.pool.backends[place].would_admit(self.now)
+    }
+
+    fn first_from(&self, from: usize) -> Option<usize> {
+        self.fit.pool.fitness.first_from(from, |place| self.admits(place))
+    }
+
+    fn in_flight(&self, place: usize) -> u32 {
+        self.fit.in_flight(place)
+    }
+}
+
 /// All backends of a pool, but for some.
 struct All<'p> {
     pool: &'p Pool,
@@ -156,16 +180,12 @@ struct All<'p> {
 }
 
 impl Candidates for All<'_> {
-    fn count(&self) -> usize {
-        self.pool.backends.len()
-    }
-
     fn admits(&self, place: usize) -> bool {
         !self.left_out.contains(self.pool.first + small(place))
     }
 
     fn first_from(&self, from: usize) -> Option<usize> {
-        (from..self.count()).chain(0..from).find(|place| self.admits(*place))
+        (from..self.pool.backends.len()).find(|place| self.admits(*place))
     }
 
     fn in_flight(&self, place: usize) -> u32 {

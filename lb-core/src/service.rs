@@ -10,8 +10,8 @@ use crate::backend::Backend;
 use crate::balance::Balancer;
 use crate::breaker::Role;
 use crate::config::{
-    ATTEMPTS_MAX, BACKENDS_MAX, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts,
-    WEIGHT_MAX, WhenAllUnfit,
+    ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig,
+    CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
 use crate::pool::{Picked, Pool};
@@ -41,7 +41,8 @@ pub enum Meaningless {
     TooManyBackends,
     /// A weight is outside `1..=WEIGHT_MAX`.
     Weight(u32),
-    /// A count (attempts, failures, trials, successes) is zero or beyond its bound.
+    /// A count (attempts, failures, trials, successes) is zero or beyond its bound, or a number of
+    /// the budget is beyond its own.
     Count(u32),
 }
 
@@ -205,6 +206,11 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
         return Err(Meaningless::Weight(wrong));
     }
     count(config.retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
+    let BudgetConfig { percent, min_per_second, burst } = config.retry.budget;
+    // A budget may be zero.
+    count(percent.max(1), BUDGET_PERCENT_MAX)?;
+    count(min_per_second.max(1), BUDGET_RETRIES_MAX)?;
+    count(burst.max(1), BUDGET_RETRIES_MAX)?;
     if let Some(breaker) = config.breaker {
         count(breaker.consecutive_failures.into(), CONSECUTIVE_FAILURES_MAX.into())?;
         count(breaker.half_open_trials.into(), TRIALS_MAX.into())?;

@@ -65,7 +65,7 @@ pub(crate) async fn respond(
         out.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     if head.method == Method::HEAD {
-        let length = headers::written(response.body().size_hint().lower());
+        let length = headers::written(&response.body().size_hint().lower());
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         *response.body_mut() = Full::default();
     }

@@ -237,6 +237,6 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), |source| source.size.clone())
+        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), |source| source.size)
     }
 }

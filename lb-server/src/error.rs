@@ -95,7 +95,7 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::DATE, date);
-        headers.insert(X_REQUEST_ID, headers::written(id));
+        headers.insert(X_REQUEST_ID, headers::written(&id));
         match self {
             // Whatever follows on this connection cannot be trusted to begin where it seems to.
             Self::Refused(_) | Self::RequestTimeout | Self::BrokenRequest => {
@@ -111,7 +111,7 @@ impl Problem {
             Self::NoService | Self::Rejected(_) => {}
         }
         if request.method == Method::HEAD {
-            let length = headers::written(response.body().size_hint().lower());
+            let length = headers::written(&response.body().size_hint().lower());
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
             *response.body_mut() = Full::default();
         }
@@ -124,4 +124,128 @@ fn prefers_text(request: &Parts) -> bool {
     let accept = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let first = accept.and_then(|accept| accept.split([',', ';']).next()).map(str::trim);
     matches!(first, Some("text/plain" | "text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use http::Request;
+    use http_body_util::BodyExt;
+    use lb_core::{ExchangeId, Failure};
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn check(problem: Problem, request: http::request::Builder, expected: &Expect) {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let id = RequestId::new(7, ExchangeId(1));
+        let response = problem.response(&head, id, HeaderValue::from_static("(now)"));
+        let (parts, body) = response.into_parts();
+        let collecting = pin!(body.collect());
+        let Poll::Ready(body) = collecting.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("our own bodies are there at once");
+        };
+        let body = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
+        let mut text = format!("{}\n", parts.status);
+        for (name, value) in &parts.headers {
+            text += &format!("{name}: {}\n", value.to_str().unwrap());
+        }
+        let id = id.to_string();
+        expected.assert_eq(&format!("{text}\n{body}").replace(&id, "(id)"));
+    }
+
+    #[test]
+    fn a_machine_gets_json_with_the_reason_and_the_request() {
+        check(
+            Problem::Rejected(Rejection::NoFitBackend),
+            Request::get("/"),
+            &expect![[r#"
+            503 Service Unavailable
+            content-type: application/json
+            cache-control: no-store
+            date: (now)
+            x-request-id: (id)
+            retry-after: 1
+
+            {"error":"no_fit_backend","message":"no backend can take this request now","request_id":"(id)"}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_person_gets_a_line_of_text() {
+        let accept = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+        check(
+            Problem::NoService,
+            Request::get("/").header("accept", accept),
+            &expect![[r#"
+            404 Not Found
+            content-type: text/plain; charset=utf-8
+            cache-control: no-store
+            date: (now)
+            x-request-id: (id)
+
+            no service is configured for this host (no_service, (id))
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_head_request_gets_the_length_and_no_body() {
+        check(
+            Problem::NoService,
+            Request::head("/"),
+            &expect![[r#"
+            404 Not Found
+            content-type: application/json
+            cache-control: no-store
+            date: (now)
+            x-request-id: (id)
+            content-length: 122
+
+        "#]],
+        );
+    }
+
+    #[test]
+    fn nothing_follows_on_the_connection_of_a_refused_request() {
+        check(
+            Problem::Refused(Refusal::TwoFramings),
+            Request::get("/"),
+            &expect![[r#"
+            400 Bad Request
+            content-type: application/json
+            cache-control: no-store
+            date: (now)
+            x-request-id: (id)
+            connection: close
+
+            {"error":"length_and_transfer_encoding","message":"Content-Length and Transfer-Encoding exclude each other","request_id":"(id)"}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn every_problem_has_a_status_a_reason_of_its_own_and_a_sentence() {
+        let refusals = Refusal::ALL.map(Problem::Refused);
+        let own = [
+            Problem::Connect,
+            Problem::NoService,
+            Problem::RequestTimeout,
+            Problem::BrokenRequest,
+            Problem::Rejected(Rejection::NoFitBackend),
+            Problem::Rejected(Rejection::DeadlinePassed),
+        ];
+        let failed = Failure::ALL.map(|why| Problem::Rejected(Rejection::AttemptFailed(why)));
+        let mut reasons = std::collections::BTreeSet::new();
+        for problem in refusals.into_iter().chain(own).chain(failed) {
+            assert!(reasons.insert(problem.reason()), "{problem:?}: {} is taken", problem.reason());
+            let status = problem.status();
+            let ours = matches!(problem, Problem::Rejected(_));
+            assert_eq!(status.is_server_error(), ours, "{problem:?}: {status}");
+            assert!(status.is_client_error() || ours, "{problem:?}: {status}");
+            assert!(!problem.sentence().ends_with('.'), "{problem:?}");
+        }
+    }
 }

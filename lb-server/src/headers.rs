@@ -66,9 +66,9 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     } else {
         headers.remove(X_FORWARDED_HOST);
     }
-    headers.insert(X_FORWARDED_FOR, written(forward.client.ip().to_canonical()));
+    headers.insert(X_FORWARDED_FOR, written(&forward.client.ip().to_canonical()));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(X_REQUEST_ID, written(forward.id));
+    headers.insert(X_REQUEST_ID, written(&forward.id));
     add_via(headers);
     head.uri = origin_form(&head.uri);
 }
@@ -80,7 +80,7 @@ pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: Request
     if let Entry::Vacant(vacant) = head.headers.entry(header::DATE) {
         vacant.insert(date(now));
     }
-    head.headers.insert(X_REQUEST_ID, written(id));
+    head.headers.insert(X_REQUEST_ID, written(&id));
 }
 
 /// `Date` at `now` (RFC 9110 §6.6.1), written once per second and thread.
@@ -92,14 +92,14 @@ pub(crate) fn date(now: SystemTime) -> HeaderValue {
     let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     WRITTEN.with_borrow_mut(|(at, value)| {
         if *at != second {
-            (*at, *value) = (second, written(httpdate::fmt_http_date(now)));
+            (*at, *value) = (second, written(&httpdate::fmt_http_date(now)));
         }
         value.clone()
     })
 }
 
 /// What is made of digits, colons, commas and letters is a header's value.
-pub(crate) fn written(value: impl ToString) -> HeaderValue {
+pub(crate) fn written(value: &dyn ToString) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).expect("what we write is visible ASCII")
 }
 
@@ -195,9 +195,9 @@ mod tests {
                 host: example.com
                 x-forwarded-for: 192.0.2.1
                 x-forwarded-proto: http
-                x-request-id: 00000000000000070000000000000001
                 via: 1.0 other
                 via: 1.1 lb
+                x-request-id: 00000000000000070000000000000001
                 x-forwarded-host: example.com
             "]],
         );

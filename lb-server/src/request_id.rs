@@ -46,3 +46,38 @@ impl fmt::Display for RequestId {
         write!(out, "{:016x}{:016x}", self.process, self.exchange.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(7),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn what_is_written_reads_back(seed in any::<u64>(), exchange in any::<u64>()) {
+            let id = RequestId::new(seed, ExchangeId(exchange));
+            prop_assert_eq!(RequestId::parse(&id.to_string()), Some(id));
+            prop_assert_eq!(id.exchange().0, exchange);
+        }
+
+        #[test]
+        fn anything_else_is_no_request_id(text in "\\PC{0,40}") {
+            let written = RequestId::parse(&text).map(|id| id.to_string());
+            prop_assert!(written.is_none_or(|written| written.eq_ignore_ascii_case(&text)));
+        }
+    }
+
+    #[test]
+    fn processes_are_told_apart_and_their_seeds_stay_secret() {
+        let of_seed = |seed| RequestId::new(seed, ExchangeId(1)).to_string();
+        assert_ne!(of_seed(7), of_seed(8));
+        assert!(!of_seed(7).starts_with("0000000000000007"));
+    }
+}

@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{Candidates, DRAWS_MAX, reduced};
+use super::{Candidates, DRAWS_MAX, draw_one_by_one, reduced};
 use crate::rng::Rng;
 
 /// A die whose sides are places, as likely as their weights.
@@ -55,24 +55,7 @@ impl Alias {
         (0..DRAWS_MAX)
             .map(|_| self.draw(rng))
             .find(|place| among.admits(*place))
-            .or_else(|| self.draw_one_by_one(among, rng))
-    }
-
-    #[cold]
-    fn draw_one_by_one(&self, among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
-        let candidates = || (0..self.weights.len()).filter(|place| among.admits(*place));
-        let total: u32 = candidates().map(|place| self.weights[place]).sum();
-        let mut mark = (total > 0).then(|| rng.below(total))?;
-        // Another thread may change who is admitted between the two walks: then the last will do.
-        let mut last = None;
-        for place in candidates() {
-            last = Some(place);
-            match mark.checked_sub(self.weights[place]) {
-                Some(rest) => mark = rest,
-                None => break,
-            }
-        }
-        last
+            .or_else(|| draw_one_by_one(&self.weights, among, rng))
     }
 
     /// The weight of a place, common factor taken out.
@@ -100,4 +83,68 @@ fn columns(weights: &[u32], height: u32) -> Box<[Column]> {
         }
     }
     columns.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngSeed};
+
+    use super::*;
+    use crate::config::{BACKENDS_MAX, WEIGHT_MAX};
+
+    /// What each place has over all columns, in units in which a column holds the total weight.
+    fn shares(alias: &Alias) -> Vec<u64> {
+        let mut shares = alloc::vec![0; alias.weights.len()];
+        for (place, column) in alias.columns.iter().enumerate() {
+            assert!(column.own <= alias.height);
+            shares[place] += u64::from(column.own);
+            shares[column.other as usize] += u64::from(alias.height - column.own);
+        }
+        shares
+    }
+
+    fn check(weights: &[u32]) {
+        let alias = Alias::new(weights);
+        if alias.columns.is_empty() {
+            assert!(weights.iter().all(|weight| *weight == weights[0]), "{weights:?}");
+            return;
+        }
+        let count = weights.len() as u64;
+        let expected: Vec<u64> = alias.weights.iter().map(|w| u64::from(*w) * count).collect();
+        assert_eq!(shares(&alias), expected, "{weights:?}");
+        let same =
+            |(own, given)| u64::from(weights[0]) * own == u64::from(alias.weights[0]) * given;
+        let given = weights.iter().copied().map(u64::from);
+        assert!(alias.weights.iter().copied().map(u64::from).zip(given).all(same), "{weights:?}");
+    }
+
+    #[test]
+    fn the_largest_die_is_exact() {
+        let weights: Vec<u32> = (0..BACKENDS_MAX)
+            .map(|place| if place % 3 == 0 { 1 } else { WEIGHT_MAX - u32::from(place % 2 == 0) })
+            .collect();
+        check(&weights);
+        check(&alloc::vec![WEIGHT_MAX; BACKENDS_MAX]);
+    }
+
+    proptest! {
+        #![proptest_config(Config {
+            cases: 500,
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..Config::default()
+        })]
+
+        #[test]
+        fn a_die_is_exactly_as_likely_as_its_weights(
+            weights in prop_oneof![
+                prop::collection::vec(1..=WEIGHT_MAX, 1..200),
+                prop::collection::vec(1..=3_u32, 1..20),
+                prop::collection::vec(prop_oneof![Just(1), Just(WEIGHT_MAX)], 1..50),
+            ],
+        ) {
+            check(&weights);
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! that an idle pool is shared in proportion to the weights.
 
 use super::alias::Alias;
-use super::{Candidates, DRAWS_MAX, Drawn, How};
+use super::{Candidates, Drawn, How};
 use crate::rng::Rng;
 
 /// Two weighted dice and a comparison.
@@ -23,7 +23,7 @@ impl LeastRequest {
 
     pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
         let first = self.die.draw_among(among, rng)?;
-        let Some(second) = self.draw_another(first, among, rng) else {
+        let Some(second) = self.die.draw_among(&AllBut { first, among }, rng) else {
             return Some(Drawn { place: first, how: How::Only });
         };
         let (in_flight, others) = (among.in_flight(first), among.in_flight(second));
@@ -38,11 +38,27 @@ impl LeastRequest {
         let than = u16::try_from(than).expect("BACKENDS_MAX fits in 16 bits");
         Some(Drawn { place, how: How::LessLoaded { in_flight, than, than_in_flight } })
     }
+}
 
-    /// A second candidate, if there is one.
-    fn draw_another(&self, first: usize, among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
-        (0..DRAWS_MAX)
-            .find_map(|_| self.die.draw_among(among, rng).filter(|second| *second != first))
-            .or_else(|| among.first_from((first + 1) % among.count()).filter(|next| *next != first))
+/// The candidates for the second choice.
+struct AllBut<'a, C> {
+    first: usize,
+    among: &'a C,
+}
+
+impl<C: Candidates> Candidates for AllBut<'_, C> {
+    fn admits(&self, place: usize) -> bool {
+        place != self.first && self.among.admits(place)
+    }
+
+    fn first_from(&self, from: usize) -> Option<usize> {
+        self.among.first_from(from).and_then(|place| match place == self.first {
+            true => self.among.first_from(place + 1),
+            false => Some(place),
+        })
+    }
+
+    fn in_flight(&self, place: usize) -> u32 {
+        self.among.in_flight(place)
     }
 }

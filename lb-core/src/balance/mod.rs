@@ -11,6 +11,7 @@ mod round_robin;
 mod weighted_random;
 
 use alloc::boxed::Box;
+use core::iter::successors;
 
 use crate::config::Policy;
 use crate::rng::Rng;
@@ -56,11 +57,9 @@ impl How {
 
 /// Who may be chosen, and what is known of them.
 pub(crate) trait Candidates {
-    /// Places run from 0 to this.
-    fn count(&self) -> usize;
     /// Whether this place may be chosen.
     fn admits(&self, place: usize) -> bool;
-    /// The first place in `from..`, then `..from`, that may be chosen.
+    /// The first place in `from..` that may be chosen.
     fn first_from(&self, from: usize) -> Option<usize>;
     /// Attempts in flight there.
     fn in_flight(&self, place: usize) -> u32;
@@ -94,11 +93,30 @@ impl Balancer {
     /// Chooses one that may be chosen; `None` exactly when there is none.
     pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
         match self {
-            Self::RoundRobin(policy) => policy.choose(among),
+            Self::RoundRobin(policy) => policy.choose(among, rng),
             Self::WeightedRandom(policy) => policy.choose(among, rng),
             Self::LeastRequest(policy) => policy.choose(among, rng),
         }
     }
+}
+
+/// Draws a candidate by weight after a look at every one, when other draws were refused too often.
+#[cold]
+fn draw_one_by_one(weights: &[u32], among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
+    let candidates =
+        || successors(among.first_from(0), |place: &usize| among.first_from(place + 1));
+    let total: u32 = candidates().map(|place| weights[place]).sum();
+    let mut mark = (total > 0).then(|| rng.below(total))?;
+    // Another thread may change who is admitted between the two walks: then the last will do.
+    let mut last = None;
+    for place in candidates() {
+        last = Some(place);
+        match mark.checked_sub(weights[place]) {
+            Some(rest) => mark = rest,
+            None => break,
+        }
+    }
+    last
 }
 
 /// The weights with their common factor taken out.

@@ -4,20 +4,23 @@
 //! (nginx, "upstream: smooth weighted round-robin balancing", 2012). Weights 1, 2, 1 give
 //! b2 b1 b3 b2. The cycle is worked out once, and a pick is one step of a shared cursor. A backend
 //! that may not be chosen has its turn struck out: the others' turns stay in proportion, where
-//! passing a turn to the next in line would double that neighbour's share.
+//! passing a turn to the next in line would double that neighbour's share. For the same reason a
+//! die by weight decides where a long row of turns was struck out, as when a whole zone is gone.
 
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::{Candidates, Drawn, How, reduced};
+use super::{Candidates, Drawn, How, draw_one_by_one, reduced};
+use crate::rng::Rng;
 use crate::word::atomic::{AtomicU64, Ordering};
 
 /// The turns of one cycle, and whose turn it is.
 #[derive(Debug)]
 pub(crate) struct RoundRobin {
     turns: Box<[u16]>,
+    weights: Box<[u32]>,
     cursor: AtomicU64,
 }
 
@@ -43,19 +46,18 @@ impl RoundRobin {
         } else {
             deadline_turns(&weights, total)
         };
-        Self { turns, cursor: AtomicU64::new(0) }
+        Self { turns, weights, cursor: AtomicU64::new(0) }
     }
 
-    pub(crate) fn choose(&self, among: &impl Candidates) -> Option<Drawn> {
-        let drawn = |place| Drawn { place, how: How::Turn };
-        let mut place = 0;
-        for _ in 0..STRUCK_MAX.min(self.turns.len()) {
-            place = self.next_turn();
-            if among.admits(place) {
-                return Some(drawn(place));
-            }
-        }
-        among.first_from(place).map(drawn)
+    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
+        (0..STRUCK_MAX.min(self.turns.len()))
+            .map(|_| self.next_turn())
+            .find(|place| among.admits(*place))
+            .map(|place| Drawn { place, how: How::Turn })
+            .or_else(|| {
+                let place = draw_one_by_one(&self.weights, among, rng)?;
+                Some(Drawn { place, how: How::Weight })
+            })
     }
 
     fn next_turn(&self) -> usize {

@@ -21,9 +21,18 @@ pub(crate) enum Chunks {
     Done,
 }
 
-/// The body is not chunked as it should be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// More of it is to come.
+    Within,
+    /// That was all of it.
+    Done,
+    /// The next byte is not what it should be.
+    Malformed,
+}
+
+struct Malformed;
 
 /// Bytes of one extension, and of all trailers.
 const EXTRAS_MAX: u16 = 16 * 1024;
@@ -35,14 +44,10 @@ impl Chunks {
         Self::Size { size: 0, digits: 0 }
     }
 
-    pub(crate) const fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
-    }
-
     /// Follows `bytes` as far as the body goes, and says how many belong to it.
-    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> (usize, State) {
         let mut at = 0;
-        while at < bytes.len() && !self.is_done() {
+        while at < bytes.len() && !matches!(self, Self::Done) {
             if let Self::Data { left } = self {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
                 at += here;
@@ -51,11 +56,12 @@ impl Chunks {
                     *self = Self::DataEnd { carriage_return: false };
                 }
             } else {
-                *self = self.step(bytes[at])?;
+                let Ok(next) = self.step(bytes[at]) else { return (at, State::Malformed) };
+                *self = next;
                 at += 1;
             }
         }
-        Ok(at)
+        (at, if matches!(self, Self::Done) { State::Done } else { State::Within })
     }
 
     fn step(&self, byte: u8) -> Result<Self, Malformed> {

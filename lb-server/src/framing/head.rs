@@ -2,6 +2,8 @@
 //!
 //! RFC 9112 §2.2, §3.2, §5, §6.1 and §6.3, in the strict reading.
 
+use super::target::{TARGET_BYTES_MAX, is_host, is_target};
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
@@ -32,6 +34,23 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in order.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 12] = [
+        Self::RequestLine,
+        Self::Version,
+        Self::BareLineFeed,
+        Self::FoldedLine,
+        Self::FieldName,
+        Self::FieldValue,
+        Self::TwoFramings,
+        Self::TwoLengths,
+        Self::Length,
+        Self::TransferEncoding,
+        Self::Host,
+        Self::TooLong,
+    ];
+
     /// For machines, logs and metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -84,32 +103,31 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// An empty line before a request, which some clients send after a body (RFC 9112 §2.2).
-pub(crate) fn is_blank(head: &[u8]) -> bool {
-    head == b"\r\n"
-}
+/// Some clients send an empty line after a body. One before a request belongs to its head and is
+/// passed over (RFC 9112 §2.2).
+const BLANK: &[u8] = b"\r\n";
 
-/// Where the head that `bytes` begins with ends, if it does. An empty line at the very beginning is
-/// a head of its own, without a request. `line_at` is where to go on when more has come.
+/// Where the head that `bytes` begins with ends, if it does. `line_at` is where to go on when more
+/// has come. What is wrong is found at the same byte however the bytes are cut.
 pub(crate) fn end(
     bytes: &[u8],
     line_at: &mut usize,
     limits: &Limits,
 ) -> Result<Option<usize>, Refusal> {
-    if !bytes.first().is_none_or(|byte| is_token(*byte) || *byte == b'\r') {
+    let begin = bytes.strip_prefix(BLANK).unwrap_or(bytes);
+    if !begin.first().is_none_or(|byte| is_token(*byte)) && begin != b"\r" {
         return Err(Refusal::RequestLine); // TLS, or something else that is not HTTP
     }
-    loop {
-        let Some(length) = memchr::memchr(b'\n', &bytes[*line_at..]) else { break };
+    let within = &bytes[..bytes.len().min(limits.bytes_max)];
+    while let Some(length) = memchr::memchr(b'\n', &within[*line_at..]) {
         let line_feed = *line_at + length;
-        if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
+        if line_feed == 0 || within[line_feed - 1] != b'\r' {
             return Err(Refusal::BareLineFeed);
         }
-        let is_empty = length == 1;
+        let ends_head = length == 1 && *line_at > 0;
         *line_at = line_feed + 1;
-        if is_empty {
-            let end = *line_at;
-            return if end > limits.bytes_max { Err(Refusal::TooLong) } else { Ok(Some(end)) };
+        if ends_head {
+            return Ok(Some(*line_at));
         }
     }
     if bytes.len() > limits.bytes_max { Err(Refusal::TooLong) } else { Ok(None) }
@@ -117,10 +135,7 @@ pub(crate) fn end(
 
 /// Whether a whole head can be read in one way only, and what follows it.
 pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> {
-    if is_blank(head) {
-        return Ok(Framing::None);
-    }
-    let mut lines = Lines { rest: head };
+    let mut lines = Lines { rest: head.strip_prefix(BLANK).unwrap_or(head) };
     let version = request_line(lines.next().unwrap_or_default())?;
     let mut seen = Seen::default();
     for (line, count) in lines.zip(1..) {
@@ -175,11 +190,10 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
     else {
         return Err(Refusal::RequestLine);
     };
-    let visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
-    if method.is_empty() || !method.iter().copied().all(is_token) {
-        return Err(Refusal::RequestLine);
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Refusal::TooLong);
     }
-    if target.is_empty() || !target.iter().all(visible) {
+    if method.is_empty() || !method.iter().copied().all(is_token) || !is_target(method, target) {
         return Err(Refusal::RequestLine);
     }
     match version {
@@ -189,6 +203,11 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         _ => Err(Refusal::RequestLine),
     }
 }
+
+/// Bytes of a field's name, which hyper counts in 16 bits.
+const NAME_BYTES_MAX: usize = 0xffff;
+/// The longest body. hyper keeps the two highest numbers for bodies without a length.
+const LENGTH_MAX: u64 = u64::MAX - 2;
 
 /// The fields that decide how a request is read.
 #[derive(Default)]
@@ -203,13 +222,17 @@ fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
         return Err(Refusal::FoldedLine);
     }
     let colon = memchr::memchr(b':', line).ok_or(Refusal::FieldName)?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Refusal::TooLong);
+    }
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Err(Refusal::FieldName);
     }
     if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
         return Err(Refusal::FieldValue);
     }
+    let value = value.trim_ascii(); // of spaces and tabs: the rest of it was refused above
     match name.len() {
         4 if name.eq_ignore_ascii_case(b"host") => {
             seen.hosts += 1;
@@ -241,32 +264,7 @@ fn length(value: &[u8]) -> Result<u64, Refusal> {
     }
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(value).ok().filter(|_| digits).ok_or(Refusal::Length)?;
-    text.parse().map_err(|_| Refusal::Length)
-}
-
-/// `host` or `host:port`, with the characters that RFC 3986 §3.2.2 allows.
-fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if !value[colon..].contains(&b']') => {
-            (&value[..colon], Some(&value[colon + 1..]))
-        }
-        _ => (value, None),
-    };
-    let port_is_good = port.is_none_or(|port| {
-        let text = std::str::from_utf8(port).unwrap_or("x");
-        port.iter().all(u8::is_ascii_digit) && (text.is_empty() || text.parse::<u16>().is_ok())
-    });
-    let host_is_good = match host {
-        [b'[', literal @ .., b']'] => {
-            !literal.is_empty()
-                && literal.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
-        }
-        [] => false,
-        name => name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)),
-    };
-    port_is_good && host_is_good
+    text.parse().ok().filter(|length| *length <= LENGTH_MAX).ok_or(Refusal::Length)
 }
 
 /// RFC 9110 §5.6.2.

@@ -12,6 +12,7 @@
 
 mod chunks;
 mod head;
+mod target;
 
 use std::cell::Cell;
 use std::io;
@@ -50,6 +51,8 @@ enum Next {
     Refused {
         thrown: usize,
     },
+    /// Nothing: the chunks of a body are malformed, and nobody knows where it would end.
+    Broken,
 }
 
 /// What the proxy is told of a connection.
@@ -91,13 +94,13 @@ impl<I> Guard<I> {
 
     /// Follows `bytes` and says how many of them may pass now. The rest is kept here: the beginning
     /// of a head, or nothing, because it was refused.
-    fn follow(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             match &mut self.next {
                 Next::Head => match self.follow_head(&bytes[at..]) {
                     Some(length) => at += length,
-                    None => return Ok(at),
+                    None => return at,
                 },
                 Next::Length(left) => {
                     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
@@ -108,18 +111,22 @@ impl<I> Guard<I> {
                     }
                 }
                 Next::Chunks(chunks) => {
-                    at += chunks.follow(&bytes[at..]).map_err(invalid)?;
-                    if chunks.is_done() {
-                        self.next = Next::Head;
+                    let (here, state) = chunks.follow(&bytes[at..]);
+                    at += here;
+                    match state {
+                        chunks::State::Within => {}
+                        chunks::State::Done => self.next = Next::Head,
+                        chunks::State::Malformed => self.next = Next::Broken,
                     }
                 }
                 Next::Refused { thrown } => {
                     *thrown += bytes.len() - at;
-                    return Ok(at);
+                    return at;
                 }
+                Next::Broken => return at,
             }
         }
-        Ok(at)
+        at
     }
 
     /// The length of the head that `bytes` begins with, if it is complete and passes.
@@ -136,9 +143,7 @@ impl<I> Guard<I> {
                 Ok(framing) => {
                     self.line_at = 0;
                     self.shared.head_since.set(None);
-                    if !head::is_blank(&bytes[..length]) {
-                        self.shared.passed.set(self.shared.passed.get() + 1);
-                    }
+                    self.shared.passed.set(self.shared.passed.get() + 1);
                     self.next = match framing {
                         Framing::None => Next::Head,
                         Framing::Length(length) => Next::Length(length),
@@ -163,10 +168,6 @@ impl<I> Guard<I> {
     fn stand_in_is_due(&self, before: bool) -> bool {
         !before && self.shared.refused.get().is_some()
     }
-}
-
-fn invalid(_: chunks::Malformed) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the chunks of a request's body are malformed")
 }
 
 impl Watch {
@@ -198,6 +199,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             if matches!(this.next, Next::Refused { thrown } if thrown > THROWN_MAX) {
                 return Poll::Pending; // hyper answers, and closes
             }
+            if matches!(this.next, Next::Broken) {
+                let said = "the chunks of a request's body are malformed";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, said)));
+            }
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
             if buf.filled().len() == before {
@@ -205,14 +210,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             }
             let refused = this.shared.refused.get().is_some();
             if this.head.is_empty() {
-                let passed = this.follow(&buf.filled()[before..])?;
+                let passed = this.follow(&buf.filled()[before..]);
                 buf.set_filled(before + passed);
                 this.passed.clear();
             } else {
                 this.head.extend_from_slice(&buf.filled()[before..]);
                 buf.set_filled(before);
                 let mut bytes = std::mem::take(&mut this.head);
-                let passed = this.follow(&bytes)?;
+                let passed = this.follow(&bytes);
                 bytes.truncate(passed);
                 this.passed = bytes;
             }

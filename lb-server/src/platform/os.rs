@@ -23,7 +23,6 @@ impl Os {
     /// The world with chance from the operating system.
     #[expect(
         clippy::disallowed_types,
-        clippy::disallowed_methods,
         reason = "the standard library's keys are its only way to the system's entropy"
     )]
     pub fn new() -> Self {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String>
 
 /// Starts the backends on a thread of their own, which ends with the process.
 fn start() -> io::Result<[SocketAddr; 3]> {
-    let (told, hear) = channel();
+    let (told, hear) = sync_channel(1);
     #[expect(clippy::disallowed_methods, reason = "the backends must not share a worker's thread")]
     Builder::new().name("demo".to_owned()).spawn(move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -111,7 +111,7 @@ fn start() -> io::Result<[SocketAddr; 3]> {
     hear.recv().map_err(|_| io::Error::other("their thread panicked"))?
 }
 
-async fn run(told: &Sender<io::Result<[SocketAddr; 3]>>) {
+async fn run(told: &SyncSender<io::Result<[SocketAddr; 3]>>) {
     match listen().await {
         Err(error) => drop(told.send(Err(error))),
         Ok((listeners, addrs)) => {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use lb_config::Config;
@@ -92,7 +92,7 @@ fn start(
     options: WorkerOptions,
     shutdown: &Shutdown,
 ) -> Result<(JoinHandle<()>, Bound), String> {
-    let (told, hear) = channel();
+    let (told, hear) = sync_channel(1);
     let (gateway, shutdown) = (Arc::clone(gateway), shutdown.clone());
     let name = format!("worker-{}", options.index);
     #[expect(clippy::disallowed_methods, reason = "a worker is a thread")]
@@ -111,7 +111,7 @@ fn work(
     gateway: Arc<Gateway>,
     options: WorkerOptions,
     shutdown: Shutdown,
-    told: &Sender<io::Result<Bound>>,
+    told: &SyncSender<io::Result<Bound>>,
 ) {
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -128,7 +128,7 @@ fn work(
     });
 }
 
-fn tell(told: &Sender<io::Result<Bound>>, what: io::Result<Bound>) {
+fn tell(told: &SyncSender<io::Result<Bound>>, what: io::Result<Bound>) {
     told.send(what).expect("who starts a worker waits until it listens");
 }
 
