@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use lb_server::RequestId;
 use lb_server::platform::{Listen, Platform};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use crate::dice::Dice;
 use crate::log::{Log, What};
@@ -149,7 +150,7 @@ impl Origin {
         let _broken = request.into_body().collect().await;
         sleep(latency).await;
         let breaks_at = self.truncates.get().then_some(self.script.body / 2);
-        let filling = Filling { left: self.script.body, size: self.script.body, breaks_at };
+        let filling = Filling { breaks_at, ..Filling::whole(self.script.body) };
         let mut response = Response::new(filling);
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
@@ -161,7 +162,12 @@ pub(crate) struct Filling {
     size: usize,
     left: usize,
     breaks_at: Option<usize>,
+    /// What was sent before it breaks off is on its way by then.
+    breaks_after: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a body that breaks off stands still before.
+const BREAKS_AFTER: Duration = Duration::from_millis(5);
 
 /// Bytes of a body that go out at once.
 const PIECE: usize = 8 * 1024;
@@ -181,7 +187,7 @@ impl std::error::Error for BrokeOff {}
 impl Filling {
     /// A whole body of this many bytes.
     pub(crate) const fn whole(size: usize) -> Self {
-        Self { size, left: size, breaks_at: None }
+        Self { size, left: size, breaks_at: None, breaks_after: None }
     }
 
     /// Whether these bytes are a part of such a body.
@@ -196,9 +202,11 @@ impl Body for Filling {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
+            let standing = || Box::pin(sleep(BREAKS_AFTER));
+            ready!(self.breaks_after.get_or_insert_with(standing).as_mut().poll(cx));
             return Poll::Ready(Some(Err(BrokeOff)));
         }
         let piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
