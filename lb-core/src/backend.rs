@@ -52,6 +52,17 @@ impl Backend {
         self.breaker.get()
     }
 
+    /// Failures in a row, counted until its breaker opens: from then on, until it closes, as many
+    /// as opened it.
+    pub fn consecutive_failures(&self) -> u16 {
+        match (self.breaker(), self.config) {
+            (breaker, Some(config)) if breaker.state() != BreakerState::Closed => {
+                config.consecutive_failures
+            }
+            (breaker, _) => breaker.failures(),
+        }
+    }
+
     /// Whether a request would be let through as a matter of course.
     pub fn is_fit(&self) -> bool {
         self.config.is_none() || self.breaker().state() == BreakerState::Closed

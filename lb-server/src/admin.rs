@@ -119,7 +119,7 @@ fn learned(gateway: &Gateway) -> Value {
                     "errorRate": rate,
                     "avgResponseTime": counts.mean_ms(),
                     "isHealthy": backend.is_fit(),
-                    "consecutiveFailures": breaker.failures(),
+                    "consecutiveFailures": backend.consecutive_failures(),
                     "breaker": breaker.state().as_str(),
                     "inFlight": backend.in_flight(),
                 });

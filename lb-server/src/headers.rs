@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
-use http::{request, response};
+use http::{Version, request, response};
 
 use crate::request_id::RequestId;
 
@@ -75,6 +75,8 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
 
 /// Makes a backend's head a client's.
 pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: RequestId) {
+    // A version speaks for one connection: ours is 1.1 whatever the backend's is (RFC 9110 §2.5).
+    head.version = Version::HTTP_11;
     remove_hop_by_hop(&mut head.headers);
     add_via(&mut head.headers);
     if let Entry::Vacant(vacant) = head.headers.entry(header::DATE) {

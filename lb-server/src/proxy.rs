@@ -33,8 +33,12 @@ pub(crate) async fn respond(
     let (mut head, incoming) = request.into_parts();
     let id = worker.next_request_id();
     let host = headers::host(&head);
-    let site = worker.gateway.site(&host);
-    let facts = RequestFacts::new(id, client.peer, &head, &host, site);
+    // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
+    let site = worker.gateway.site(&host).filter(|_| refusal.is_none());
+    let facts = match refusal {
+        Some(_) => RequestFacts::unread(id, client.peer),
+        None => RequestFacts::new(id, client.peer, &head, &host, site),
+    };
     let journal = Rc::new(Journal::new(Rc::clone(&worker), facts));
 
     let checked = match (refusal, site) {

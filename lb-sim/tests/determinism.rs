@@ -1,5 +1,7 @@
 //! The same scenario under the same seed is the same run, byte for byte, in any process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -20,12 +20,17 @@ use crate::serve::Worker;
 pub(crate) struct RequestFacts {
     id: RequestId,
     client: SocketAddr,
-    method: Method,
-    uri: Uri,
-    host: String,
+    asked: Option<Asked>,
     /// What the client calls its request. Not believed, only noted.
     client_request_id: Option<String>,
     service: Option<usize>,
+}
+
+/// What was asked for, and of whom.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    host: String,
 }
 
 /// The longest name of a request that is noted for a client.
@@ -43,14 +48,21 @@ impl RequestFacts {
         Self {
             id,
             client,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            host: host.to_owned(),
+            asked: Some(Asked {
+                method: head.method.clone(),
+                uri: head.uri.clone(),
+                host: host.to_owned(),
+            }),
             client_request_id: theirs
                 .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
                 .map(str::to_owned),
             service: site.map(|site| usize::from(site.service.index())),
         }
+    }
+
+    /// Of a request whose head is not to be believed in anything.
+    pub(crate) const fn unread(id: RequestId, client: SocketAddr) -> Self {
+        Self { id, client, asked: None, client_request_id: None, service: None }
     }
 }
 
@@ -114,6 +126,7 @@ impl Journal {
         let gateway = &self.worker.gateway;
         let (facts, record) = (&self.facts, self.record.borrow());
         let site = facts.service.map(|service| &gateway.sites[service]);
+        let asked = facts.asked.as_ref();
         let status = record.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
         let name = |id: BackendId| {
             let service = site.map(|site| &site.service);
@@ -124,10 +137,10 @@ impl Journal {
             request_id: facts.id.to_string(),
             client_request_id: facts.client_request_id.as_deref(),
             client: facts.client,
-            method: facts.method.as_str(),
-            host: &facts.host,
+            method: asked.map(|asked| asked.method.as_str()),
+            host: asked.map(|asked| asked.host.as_str()),
             // Not the query: it holds tokens and names.
-            path: facts.uri.path(),
+            path: asked.map(|asked| asked.uri.path()),
             service: site.map(|site| site.service.name()),
             status,
             reason: record.reason,
@@ -241,9 +254,9 @@ struct Line<'l> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<&'l str>,
     client: SocketAddr,
-    method: &'l str,
-    host: &'l str,
-    path: &'l str,
+    method: Option<&'l str>,
+    host: Option<&'l str>,
+    path: Option<&'l str>,
     service: Option<&'l str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,186 @@
+//! The binary as a person meets it: what it says, how it ends, and that the demo serves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+const GOOD: &str = r#"
+[[listener]]
+bind = "127.0.0.1:0"
+
+[[service]]
+name = "web"
+hosts = ["*"]
+
+[[service.pool]]
+backends = [{ url = "http://10.0.0.1:3000" }, { url = "http://10.0.0.2:3000" }]
+"#;
+
+fn lb_server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-server"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end: how it ended, and what it said about it.
+fn run(args: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = lb_server(args).output().unwrap();
+    (status.code(), [stdout, stderr].map(|said| String::from_utf8(said).unwrap()).concat())
+}
+
+fn file(name: &str, text: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_good_configuration_is_counted_and_a_bad_one_is_diagnosed() {
+    let good = file("good.toml", GOOD);
+    assert_eq!(
+        run(&["--check", &good]),
+        (Some(0), format!("{good}: ok (1 service, 2 backends)\n"))
+    );
+
+    let bad = file("bad.toml", &GOOD.replace("hosts", "host_names"));
+    let (code, said) = run(&["--check", &bad]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("{bad}:7:1: ")), "{said}");
+    assert_eq!(run(&["--config", &bad]), (Some(1), said), "what cannot be checked is not served");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let (code, said) = run(&["--config", "no-such.toml"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("no-such.toml: "), "{said}");
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let (code, said) = run(&["--version"]);
+    assert_eq!((code, said), (Some(0), format!("lb-server {}\n", env!("CARGO_PKG_VERSION"))));
+    let (code, said) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("lb-server --config lb.toml"), "an example: {said}");
+    assert_eq!(run(&["--chekc", "lb.toml"]).0, Some(2), "wrong usage");
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_way_to_another() {
+    #[expect(clippy::disallowed_methods, reason = "somebody has to take the port")]
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for args in [
+        ["--listen", &addr, "--admin", "127.0.0.1:0"],
+        ["--listen", "127.0.0.1:0", "--admin", &addr],
+    ] {
+        let (code, said) = run(&args);
+        assert_eq!(code, Some(1));
+        assert!(said.contains(&format!("cannot listen at {addr}")), "{said}");
+        assert!(said.contains("--listen") && said.contains("--admin"), "{said}");
+    }
+}
+
+/// The demo, killed when a test ends early.
+struct Demo {
+    child: Child,
+    said: BufReader<ChildStderr>,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut child =
+            lb_server(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        Self { child, said }
+    }
+
+    /// The address in the next line that has `before` in it.
+    fn addr(&mut self, before: &str) -> SocketAddr {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "it ended before {before:?}");
+            if let Some((_, addr)) = line.trim_end().split_once(before) {
+                return addr.parse().unwrap();
+            }
+        }
+    }
+
+    /// Has it finish, and returns its access log.
+    fn finish(mut self) -> Vec<String> {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        let mut log = String::new();
+        let mut stdout = self.child.stdout.take().expect("standard output is piped");
+        stdout.read_to_string(&mut log).unwrap();
+        assert!(self.child.wait().unwrap().success(), "a drained process has not failed");
+        log.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ended = self.child.kill();
+    }
+}
+
+/// The whole answer to a request on a connection of its own.
+fn ask(addr: SocketAddr, head: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a client is outside of the proxy")]
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(addr: SocketAddr, path: &str) -> String {
+    ask(addr, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+}
+
+#[test]
+fn the_demo_answers_from_all_its_backends_and_logs_every_exchange() {
+    let mut demo = Demo::start();
+    let proxy = demo.addr("listening at http://");
+    let admin = demo.addr("admin at http://");
+
+    let answers: Vec<String> = (0..6).map(|n| get(proxy, &format!("/{n}?secret"))).collect();
+    for answer in &answers {
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    for name in ["steady", "slow", "flaky"] {
+        let count = answers.iter().filter(|it| it.contains(&format!("hello from {name}"))).count();
+        assert_eq!(count, 2, "round robin over three: {answers:#?}");
+    }
+    let refused =
+        ask(proxy, "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    assert!(refused.contains("several_lengths"), "{refused}");
+
+    assert!(get(admin, "/health").ends_with("\r\n\r\nok\n"));
+    let metrics = get(admin, "/metrics");
+    assert!(metrics.contains("lb_exchanges_total{service=\"demo\"} 6\n"), "{metrics}");
+    assert!(metrics.contains("lb_requests_refused_total 1\n"), "{metrics}");
+
+    let log = demo.finish();
+    assert_eq!(log.len(), 7, "{log:#?}");
+    let lines: Vec<serde_json::Value> =
+        log.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    for (line, answer) in lines.iter().zip(&answers) {
+        let id = line["request_id"].as_str().expect("a line names its request");
+        assert!(answer.contains(&format!("x-request-id: {id}\r\n")), "{line}\n{answer}");
+        assert_eq!((&line["status"], &line["end"]), (&200.into(), &"complete".into()), "{line}");
+        assert_eq!(line["attempts"].as_array().map(Vec::len), Some(1), "{line}");
+        assert_eq!(line["attempts"][0]["why"]["how"], "turn", "{line}");
+    }
+    assert!(!log.concat().contains("secret"), "queries stay out of the log");
+    let refused = &lines[6];
+    assert_eq!(refused["reason"], "several_lengths");
+    assert!(refused["method"].is_null() && refused["service"].is_null(), "{refused}");
+}

@@ -1,0 +1,94 @@
+//! Connections on both sides: kept, counted, and closed in time.
+
+use crate::support::{Backend, Client, Proxy, Script, run, until};
+
+#[test]
+fn a_connection_to_a_backend_is_used_again() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..10 {
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
+            assert_eq!(client.answer().await.unwrap().text(), "hello");
+        }
+        assert_eq!((backend.requests().len(), backend.connections()), (10, 1));
+    });
+}
+
+#[test]
+fn a_backend_may_close_what_is_idle_and_nobody_notices() {
+    run(async {
+        let backend = Backend::start(|_, _| {
+            Script::WriteAndClose(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec())
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for _ in 0..20 {
+            assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "hi");
+        }
+        assert_eq!(backend.requests().len(), 20);
+        assert!(proxy.log().iter().all(|line| line["attempts"].as_array().unwrap().len() == 1));
+    });
+}
+
+#[test]
+fn a_body_without_a_length_ends_with_its_connection() {
+    run(async {
+        let backend = Backend::start(|_, _| {
+            Script::WriteAndClose(b"HTTP/1.0 200 OK\r\n\r\nuntil the end".to_vec())
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..3 {
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.text(), answer.whole), ("until the end", true));
+        }
+    });
+}
+
+#[test]
+fn idle_connections_to_backends_are_closed_in_time() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let keep = "[service.keep_alive]\nidle_timeout = \"50ms\"";
+        let proxy = Proxy::start(&[backend.url()], keep).await;
+        Client::get(proxy.addr).await;
+        until(|| backend.open() == 0).await;
+    });
+}
+
+#[test]
+fn silent_clients_are_hung_up_on() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let server = "[server]\nkeep_alive_timeout = \"50ms\"\nheader_timeout = \"50ms\"";
+        let proxy = Proxy::start(&[backend.url()], server).await;
+        let mut silent = Client::connect(proxy.addr).await;
+        let mut slow = Client::connect(proxy.addr).await;
+        slow.write("GET / HTTP/1.1\r\nhost:").await;
+        let mut served = Client::connect(proxy.addr).await;
+        served.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(served.answer().await.unwrap().status, 200);
+        assert!(silent.is_closed().await && slow.is_closed().await && served.is_closed().await);
+        until(|| proxy.gateway.connections() == 0).await;
+    });
+}
+
+#[test]
+fn clients_beyond_the_limit_wait_for_a_place() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "[server]\nconnections_max = 1").await;
+        let first = Client::connect(proxy.addr).await;
+        until(|| proxy.gateway.connections() == 1).await;
+        let mut second = Client::connect(proxy.addr).await;
+        second.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(proxy.gateway.connections(), 1);
+        assert!(backend.requests().is_empty());
+        drop(first);
+        assert_eq!(second.answer().await.unwrap().text(), "hello");
+    });
+}

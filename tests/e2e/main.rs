@@ -1,0 +1,17 @@
+//! The real proxy on real sockets, as clients and backends see it.
+//!
+//! Everything runs on one thread: the proxy, scripted backends, and clients that write raw bytes.
+//! Ports are given by the kernel, nothing sleeps, and every wait has one generous bound.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+mod access;
+mod bodies;
+mod connections;
+mod heads;
+mod life;
+mod retries;
+mod strict;
+mod timeouts;

@@ -1,0 +1,161 @@
+//! What is tried again, where, and what is not.
+
+use std::rc::Rc;
+
+use crate::support::{Backend, Client, Proxy, Script, run};
+
+/// A proxy that asks `first` and then `second`.
+async fn two(
+    policies: &str,
+    first: impl Fn() -> Script + 'static,
+    second: impl Fn() -> Script + 'static,
+) -> (Backend, Backend, Proxy) {
+    let first = Backend::start(move |_, _| first()).await;
+    let second = Backend::start(move |_, _| second()).await;
+    let proxy = Proxy::start(&[first.url(), second.url()], policies).await;
+    (first, second, proxy)
+}
+
+#[test]
+fn a_refused_connection_sends_any_request_elsewhere() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        let nobody = format!("http://{}", Backend::nobody().await);
+        let proxy = Proxy::start(&[nobody, backend.url()], "").await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "here");
+        assert_eq!(backend.requests().last().unwrap().body, b"abc");
+        let log = proxy.log();
+        assert_eq!(log[0]["attempts"][0]["outcome"], "connect_refused");
+        assert_eq!(log[0]["attempts"][1]["outcome"], "answered");
+    });
+}
+
+#[test]
+fn an_origin_that_cannot_be_reached_sends_a_post_elsewhere() {
+    run(async {
+        let (first, second, proxy) =
+            two("", || Script::status(523, "unreachable"), || Script::ok("here")).await;
+        let answer = Client::post(proxy.addr, b"abc").await;
+        assert_eq!((answer.status, answer.text()), (200, "here"));
+        assert_eq!((first.requests().len(), second.request().body), (1, b"abc".to_vec()));
+    });
+}
+
+#[test]
+fn an_unavailable_backend_sends_a_get_elsewhere_and_a_post_nowhere() {
+    run(async {
+        let busy = || Script::status(503, "busy");
+        let (_, second, proxy) = two("", busy, || Script::ok("here")).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        assert_eq!(second.requests().len(), 1);
+        // Round robin: the retry took the second's turn, so the first is next again.
+        let answer = Client::post(proxy.addr, b"abc").await;
+        assert_eq!((answer.status, answer.text()), (503, "busy"));
+        assert_eq!(proxy.log()[1]["retry_withheld"], "not_idempotent");
+        assert_eq!(second.requests().len(), 1);
+    });
+}
+
+#[test]
+fn a_post_whose_connection_broke_is_not_sent_again() {
+    run(async {
+        let (first, second, proxy) =
+            two("", || Script::WriteAndClose(Vec::new()), || Script::ok("here")).await;
+        let answer = Client::post(proxy.addr, b"abc").await;
+        assert_eq!((answer.status, answer.error().as_str()), (502, "reset"));
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 0));
+        // A GET may be carried out twice: after the second's turn it meets the first, and goes on.
+        Client::get(proxy.addr).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+    });
+}
+
+#[test]
+fn a_body_is_sent_again_byte_for_byte() {
+    run(async {
+        let body: Rc<Vec<u8>> = Rc::new((0..60_000_u32).map(|n| (n % 251) as u8).collect());
+        let (first, second, proxy) =
+            two("", || Script::status(523, ""), || Script::ok("here")).await;
+        assert_eq!(Client::post(proxy.addr, &body).await.status, 200);
+        assert_eq!(first.request().body, *body);
+        assert_eq!(second.request().body, *body);
+    });
+}
+
+#[test]
+fn a_body_beyond_the_replay_buffer_is_sent_once() {
+    run(async {
+        let (first, second, proxy) = two(
+            "[service.retry]\nreplay_buffer = \"1KiB\"",
+            || Script::status(523, "unreachable"),
+            || Script::ok("here"),
+        )
+        .await;
+        let answer = Client::post(proxy.addr, &[b'x'; 2_000]).await;
+        assert_eq!((answer.status, answer.text()), (523, "unreachable"));
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 0));
+        assert_eq!(proxy.log()[0]["retry_withheld"], "body_spent");
+    });
+}
+
+#[test]
+fn the_last_answer_goes_out_when_attempts_are_spent() {
+    run(async {
+        let policies = "[service.retry]\nattempts_max = 2\n\
+                        backoff = { base = \"1ms\", max = \"1ms\" }";
+        let busy = || Script::status(503, "busy");
+        let (first, second, proxy) = two(policies, busy, busy).await;
+        let answer = Client::get(proxy.addr).await;
+        assert_eq!((answer.status, answer.text()), (503, "busy"));
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+        assert_eq!(proxy.log()[0]["retry_withheld"], "attempts_spent");
+    });
+}
+
+#[test]
+fn an_open_breaker_fails_fast_and_says_so() {
+    run(async {
+        let nobody = format!("http://{}", Backend::nobody().await);
+        let policies = "[service.breaker]\nconsecutive_failures = 1\nopen_for = \"1h\"\n\
+                        open_for_max = \"1h\"\n[service.retry]\nattempts_max = 1";
+        let proxy = Proxy::start(&[nobody], policies).await;
+        let refused = Client::get(proxy.addr).await;
+        assert_eq!((refused.status, refused.error().as_str()), (502, "connect_refused"));
+        let fast = Client::get(proxy.addr).await;
+        assert_eq!((fast.status, fast.error().as_str()), (503, "no_fit_backend"));
+        assert_eq!(fast.one("retry-after"), Some("1"));
+        assert!(!fast.text().contains("127.0.0.1"), "{}", fast.text());
+    });
+}
+
+#[test]
+fn a_service_that_fails_open_asks_all_the_same() {
+    run(async {
+        let policies = "when_all_unfit = \"fail-open\"\n\
+                        [service.breaker]\nconsecutive_failures = 1\nopen_for = \"1h\"\n\
+                        open_for_max = \"1h\"\n[service.retry]\nattempts_max = 1";
+        let backend = Backend::start(|before, _| match before {
+            0 => Script::status(500, "ill"),
+            _ => Script::ok("well"),
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        assert_eq!(Client::get(proxy.addr).await.status, 500);
+        assert_eq!(Client::get(proxy.addr).await.text(), "well");
+        assert_eq!(proxy.log()[1]["attempts"][0]["why"]["role"], "panic");
+    });
+}
+
+#[test]
+fn people_get_words_and_machines_get_reasons() {
+    run(async {
+        let nobody = format!("http://{}", Backend::nobody().await);
+        let proxy = Proxy::start(&[nobody], "[service.retry]\nattempts_max = 1").await;
+        let request = "GET / HTTP/1.1\r\nhost: a\r\naccept: text/html,*/*\r\n\r\n";
+        let answer = Client::ask(proxy.addr, request).await;
+        assert_eq!(answer.one("content-type"), Some("text/plain; charset=utf-8"));
+        assert!(answer.text().starts_with("no backend answered this request (connect_refused, "));
+    });
+}

@@ -1,0 +1,77 @@
+//! The proxy, as the binary would start it, on ports of the kernel's choice.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use lb_server::platform::os::Os;
+use lb_server::shutdown::{self, Trigger};
+use lb_server::{AccessSink, Gateway, Listeners, Listening, WorkerOptions};
+use tokio::task::JoinHandle;
+
+/// A running proxy. Dropping it leaves it running until the test ends.
+pub(crate) struct Proxy {
+    pub(crate) addr: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) trigger: Trigger,
+    pub(crate) serving: JoinHandle<()>,
+    lines: Arc<Lines>,
+}
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl AccessSink for Lines {
+    fn line(&self, line: &[u8]) {
+        let line = String::from_utf8(line.to_vec()).expect("access lines are text");
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Proxy {
+    /// Starts one service over `backends`, with `policies` as its tables (`[service.retry]`, …).
+    pub(crate) async fn start(backends: &[String], policies: &str) -> Self {
+        let backends: Vec<String> =
+            backends.iter().map(|url| format!("{{ url = \"{url}\" }}")).collect();
+        let backends = backends.join(", ");
+        Self::start_with(&format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n\
+             [admin]\nbind = \"127.0.0.1:0\"\n\
+             [[service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+             balance = {{ policy = \"round-robin\" }}\n\
+             pool = [{{ backends = [{backends}] }}]\n\
+             {policies}"
+        ))
+        .await
+    }
+
+    /// Starts what `config` says.
+    pub(crate) async fn start_with(config: &str) -> Self {
+        let source = lb_config::Source { name: "test.toml", text: config };
+        let (config, diagnostics) = lb_config::load(&source);
+        let config = config.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+        let lines = Arc::new(Lines::default());
+        let access = Some(Arc::clone(&lines) as Arc<dyn AccessSink>);
+        let listeners = Listeners { access, ..Listeners::default() };
+        let gateway = Gateway::new(Arc::new(Os::with_seed(7)), config, listeners).unwrap();
+        let listening =
+            Listening::open(Arc::clone(&gateway), WorkerOptions::default()).await.unwrap();
+        let (trigger, shutdown) = shutdown::pair();
+        let bound = listening.bound().clone();
+        let serving = tokio::task::spawn_local(listening.serve(shutdown));
+        let admin = bound.admin.expect("the tests' configurations have an admin listener");
+        Self { addr: bound.listeners[0], admin, gateway, trigger, serving, lines }
+    }
+
+    /// Attempts that hold a lease, over all backends.
+    pub(crate) fn in_flight(&self) -> u32 {
+        let services = self.gateway.services();
+        services.flat_map(|it| it.backends()).map(|backend| backend.in_flight()).sum()
+    }
+
+    /// The access log so far.
+    pub(crate) fn log(&self) -> Vec<serde_json::Value> {
+        let lines = self.lines.0.lock().unwrap();
+        lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    }
+}
