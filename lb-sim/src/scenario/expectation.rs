@@ -155,7 +155,8 @@ fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
 }
 
 impl Mark {
-    /// Reads one: a name of [`MARKS`], a failure, or a reason for a withheld retry.
+    /// Reads one: `retry`, `again`, `panic`, `trial`, `recovered`, `open`, a failure's name, or that of
+    /// a reason for a withheld retry.
     ///
     /// # Errors
     /// What is wrong with it, and what can be written instead.
