@@ -1,0 +1,426 @@
+//! One exchange at a time, step by step: what is refused, where a retry goes, and who pays for it.
+
+use core::time::Duration;
+use std::fmt::Write as _;
+
+use expect_test::{Expect, expect};
+use lb_core::config::{
+    BACKENDS_MAX, BackendConfig, BreakerConfig, BudgetConfig, Jitter, Policy, ServiceConfig,
+    WhenAllUnfit,
+};
+use lb_core::{
+    Ask, Body, BodyEnd, Event, Exchange, ExchangeId, Failure, Meaningless, Outcome, Repeat,
+    Service, Step, Time,
+};
+
+use crate::support::{Log, attempt, config, in_flight, secs, service, start};
+
+/// Three attempts, a strike opens for a second, retries on 503 after exactly 25 ms.
+fn calm_config() -> ServiceConfig {
+    let mut config = config(Policy::RoundRobin, &[&[1, 1]]);
+    config.retry.attempts_max = 3;
+    config.retry.statuses = vec![503];
+    config.retry.backoff.jitter = Jitter::None;
+    config.breaker = Some(BreakerConfig {
+        consecutive_failures: 1,
+        open_for: Duration::from_secs(1),
+        open_for_max: Duration::from_secs(60),
+        half_open_trials: 1,
+        half_open_successes: 1,
+    });
+    config
+}
+
+/// What one line of a script does with the step that is there.
+#[derive(Clone, Copy, Debug)]
+enum Do {
+    Finish(Outcome),
+    FinishSpent(Outcome),
+    Wake,
+    End(BodyEnd),
+    Drop,
+}
+use Do::{Drop, End, Finish, FinishSpent, Wake};
+
+const OK: Outcome = Outcome::Answered(200);
+const BUSY: Outcome = Outcome::Answered(503);
+const REFUSED: Outcome = Outcome::Failed(Failure::ConnectRefused);
+const RESET: Outcome = Outcome::Failed(Failure::Reset);
+const UNSENT: Outcome = Outcome::Failed(Failure::Unsent);
+
+/// Drives one exchange by a script, a millisecond per line (a wait lasts as long as it asks), and
+/// prints what was told.
+fn drive(service: &Service, ask: Ask, script: &[Do], now: &mut Time) -> String {
+    let log = Log::default();
+    let mut step = Some(Exchange::start(service, &log, ask, *now));
+    for said in script {
+        *now = *now + Duration::from_millis(1);
+        step = match (step.take().expect("the exchange goes on"), *said) {
+            (Step::Attempt(attempt), Finish(outcome)) => {
+                Some(attempt.finish(outcome, Body::Intact, *now))
+            }
+            (Step::Attempt(attempt), FinishSpent(outcome)) => {
+                Some(attempt.finish(outcome, Body::Spent, *now))
+            }
+            (Step::Wait(wait), Wake) => {
+                *now = (*now).max(wait.until());
+                Some(wait.wake(*now))
+            }
+            (Step::Deliver(delivery), End(end)) => {
+                delivery.end(end, *now, &log);
+                None
+            }
+            (_, Drop) => None,
+            (step, said) => panic!("{said:?} does not follow {step:?}"),
+        };
+    }
+    assert!(matches!(step, None | Some(Step::Reject(_))), "unfinished: {step:?}");
+    assert!(in_flight(service).iter().all(|held| *held == 0));
+    let mut told = String::new();
+    for (at, event) in log.take() {
+        writeln!(told, "{:<4} {}", at.as_micros() / 1_000, line(&event)).expect("a string");
+    }
+    told
+}
+
+fn line(event: &Event) -> String {
+    let name = |id: &lb_core::BackendId| ["a", "b", "c"][usize::from(id.backend)];
+    match event {
+        Event::Started { .. } => "started".into(),
+        Event::Attempted { backend, choice, .. } => {
+            let again = if choice.again { " again" } else { "" };
+            format!("attempted {}, {}{again}", name(backend), choice.role.as_str())
+        }
+        Event::Concluded { backend, outcome, .. } => {
+            format!("concluded {}, {}", name(backend), outcome.as_str())
+        }
+        Event::Delayed { until, .. } => format!("delayed until {}", until.as_micros() / 1_000),
+        Event::Withheld { why, .. } => format!("withheld, {}", why.as_str()),
+        Event::Delivered { backend, status, .. } => format!("delivered {} {status}", name(backend)),
+        Event::Rejected { rejection, .. } => format!("rejected, {}", rejection.as_str()),
+        Event::Ended { backend, end, .. } => format!("ended {}, {}", name(backend), end.as_str()),
+        Event::Left { .. } => "left".into(),
+        Event::BreakerMoved { backend, from, to } => {
+            format!("breaker of {} from {} to {}", name(backend), from.as_str(), to.as_str())
+        }
+    }
+}
+
+fn check(config: &ServiceConfig, repeat: Repeat, script: &[Do], expected: &Expect) {
+    let ask = Ask { id: ExchangeId(1), repeat };
+    expected.assert_eq(&drive(&service(config), ask, script, &mut Time::ZERO.clone()));
+}
+
+#[test]
+fn a_request_that_never_arrived_goes_elsewhere_at_once_whatever_its_method() {
+    check(
+        &calm_config(),
+        Repeat::Once,
+        &[Finish(REFUSED), Finish(OK), End(BodyEnd::Complete)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, connect_refused
+            1    breaker of a from closed to open
+            1    attempted b, normal
+            2    concluded b, 2xx
+            2    delivered b 200
+            3    ended b, complete
+        "#]],
+    );
+}
+
+#[test]
+fn a_request_that_may_have_arrived_is_repeated_only_if_it_may_be() {
+    let script = [Finish(RESET), Wake, Finish(OK), End(BodyEnd::Complete)];
+    check(
+        &calm_config(),
+        Repeat::Idempotent,
+        &script,
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, reset
+            1    breaker of a from closed to open
+            1    delayed until 26
+            26   attempted b, normal
+            27   concluded b, 2xx
+            27   delivered b 200
+            28   ended b, complete
+        "#]],
+    );
+    check(
+        &calm_config(),
+        Repeat::Once,
+        &[Finish(RESET)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, reset
+            1    breaker of a from closed to open
+            1    withheld, not_idempotent
+            1    rejected, reset
+        "#]],
+    );
+    // Its answer goes to the client, since no better one may be asked for.
+    let script = [Finish(BUSY), End(BodyEnd::Complete)];
+    check(
+        &calm_config(),
+        Repeat::Once,
+        &script,
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, 5xx
+            1    breaker of a from closed to open
+            1    withheld, not_idempotent
+            1    delivered a 503
+            2    ended a, complete
+        "#]],
+    );
+}
+
+#[test]
+fn a_body_that_is_gone_is_not_sent_again() {
+    check(
+        &calm_config(),
+        Repeat::Idempotent,
+        &[FinishSpent(RESET)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, reset
+            1    breaker of a from closed to open
+            1    withheld, body_spent
+            1    rejected, reset
+        "#]],
+    );
+}
+
+#[test]
+fn the_last_attempt_decides() {
+    let mut config = calm_config();
+    config.breaker = None;
+    let script = [Finish(BUSY), Wake, Finish(RESET), Wake, Finish(BUSY), End(BodyEnd::ClientLeft)];
+    check(
+        &config,
+        Repeat::Idempotent,
+        &script,
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, 5xx
+            1    delayed until 26
+            26   attempted b, normal
+            27   concluded b, reset
+            27   delayed until 77
+            77   attempted a, normal again
+            78   concluded a, 5xx
+            78   withheld, attempts_spent
+            78   delivered a 503
+            79   ended a, client_left
+        "#]],
+    );
+}
+
+#[test]
+fn without_a_budget_nothing_is_repeated() {
+    let mut config = calm_config();
+    config.retry.budget = BudgetConfig { percent: 100, min_per_second: 100, burst: 0 };
+    check(
+        &config,
+        Repeat::Idempotent,
+        &[Finish(REFUSED)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, connect_refused
+            1    breaker of a from closed to open
+            1    withheld, budget_spent
+            1    rejected, connect_refused
+        "#]],
+    );
+}
+
+#[test]
+fn a_wait_beyond_the_deadline_is_not_begun() {
+    let mut config = calm_config();
+    config.timeouts.exchange = Duration::from_millis(20);
+    check(
+        &config,
+        Repeat::Idempotent,
+        &[Finish(BUSY), End(BodyEnd::Complete)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, 5xx
+            1    breaker of a from closed to open
+            1    withheld, deadline_near
+            1    delivered a 503
+            2    ended a, complete
+        "#]],
+    );
+}
+
+#[test]
+fn when_all_are_unfit_a_service_fails_fast_or_panics() {
+    let mut config = calm_config();
+    let script = [Finish(RESET), Wake, Finish(RESET), Wake];
+    check(
+        &config,
+        Repeat::Idempotent,
+        &script,
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, reset
+            1    breaker of a from closed to open
+            1    delayed until 26
+            26   attempted b, normal
+            27   concluded b, reset
+            27   breaker of b from closed to open
+            27   delayed until 77
+            77   withheld, no_fit_backend
+            77   rejected, reset
+        "#]],
+    );
+    config.when_all_unfit = WhenAllUnfit::FailOpen;
+    let script = [Finish(RESET), Wake, Finish(RESET), Wake, Finish(OK), End(BodyEnd::Complete)];
+    check(
+        &config,
+        Repeat::Idempotent,
+        &script,
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, reset
+            1    breaker of a from closed to open
+            1    delayed until 26
+            26   attempted b, normal
+            27   concluded b, reset
+            27   breaker of b from closed to open
+            27   delayed until 77
+            77   attempted a, panic again
+            78   concluded a, 2xx
+            78   delivered a 200
+            79   ended a, complete
+        "#]],
+    );
+}
+
+#[test]
+fn a_trial_closes_by_its_head_and_a_body_broken_off_later_still_counts() {
+    let mut config = calm_config();
+    config.pools[0].backends.truncate(1);
+    config.retry.attempts_max = 1;
+    let service = service(&config);
+    let mut now = Time::ZERO;
+    let mut told = drive(&service, crate::support::ask(1), &[Finish(RESET)], &mut now);
+    now = secs(2);
+    // A trial that is left without an answer, one whose connection had closed, then a good head.
+    told += &drive(&service, crate::support::ask(2), &[Drop], &mut now);
+    told += &drive(&service, crate::support::ask(3), &[Finish(UNSENT)], &mut now);
+    let script = [Finish(OK), End(BodyEnd::BackendBroke)];
+    told += &drive(&service, crate::support::ask(4), &script, &mut now);
+    expect![[r#"
+        0    started
+        0    attempted a, normal
+        1    concluded a, reset
+        1    breaker of a from closed to open
+        1    withheld, attempts_spent
+        1    rejected, reset
+        2000 started
+        2000 breaker of a from open to half_open
+        2000 attempted a, trial
+        2001 started
+        2001 attempted a, trial
+        2002 concluded a, unsent
+        2002 withheld, attempts_spent
+        2002 rejected, unsent
+        2002 started
+        2002 attempted a, trial
+        2003 concluded a, 2xx
+        2003 breaker of a from half_open to closed
+        2003 delivered a 200
+        2004 breaker of a from closed to open
+        2004 ended a, backend_broke
+    "#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn a_good_head_breaks_no_row_of_failures_and_a_good_body_does() {
+    let mut config = calm_config();
+    config.pools[0].backends.truncate(1);
+    config.retry.attempts_max = 1;
+    config.breaker = config.breaker.map(|it| BreakerConfig { consecutive_failures: 3, ..it });
+    let service = service(&config);
+    let failures = || service.backend(0).breaker().failures();
+    let go = |script: &[Do]| {
+        drive(&service, crate::support::ask(1), script, &mut Time::ZERO.clone());
+        failures()
+    };
+    assert_eq!(go(&[Finish(RESET)]), 1);
+    assert_eq!(go(&[Finish(OK), Drop]), 1);
+    assert_eq!(go(&[Finish(OK), End(BodyEnd::ClientLeft)]), 1);
+    assert_eq!(go(&[Finish(OK), End(BodyEnd::BackendIdle)]), 2);
+    assert_eq!(go(&[Finish(OK), End(BodyEnd::Complete)]), 0);
+    // A bad head and a broken body are one failure.
+    assert_eq!(go(&[Finish(BUSY), End(BodyEnd::BackendBroke)]), 1);
+}
+
+#[test]
+fn a_deadline_is_that_of_the_exchange_or_of_the_attempt_whichever_comes_first() {
+    let mut config = calm_config();
+    config.timeouts.exchange = Duration::from_secs(10);
+    config.timeouts.first_byte = Duration::from_secs(7);
+    config.timeouts.connect = Duration::from_secs(2);
+    let service = service(&config);
+    let first = attempt(start(&service, 1, secs(100)));
+    assert_eq!((first.connect_deadline(), first.deadline()), (secs(102), secs(107)));
+    let second = attempt(first.finish(REFUSED, Body::Intact, secs(109)));
+    assert_eq!((second.connect_deadline(), second.deadline()), (secs(110), secs(110)));
+    assert_eq!(second.number(), 2);
+    let Step::Deliver(delivery) = second.finish(OK, Body::Intact, secs(109)) else { panic!() };
+    assert_eq!(delivery.deadline(), secs(110));
+}
+
+#[test]
+fn a_meaningless_service_is_refused() {
+    let refused = |change: &dyn Fn(&mut ServiceConfig)| {
+        let mut config = calm_config();
+        change(&mut config);
+        Service::new(&config, 0, 7).err()
+    };
+    assert_eq!(refused(&|_| ()), None);
+    assert_eq!(refused(&|config| config.pools.clear()), Some(Meaningless::NoBackend));
+    let emptied = refused(&|config| config.pools[0].backends.clear());
+    assert_eq!(emptied, Some(Meaningless::NoBackend));
+    let filled = |count: usize| {
+        refused(&move |config| {
+            let backend = BackendConfig { name: "http://a".into(), weight: 1 };
+            config.pools[0].backends = vec![backend; count];
+        })
+    };
+    assert_eq!(filled(BACKENDS_MAX), None);
+    assert_eq!(filled(BACKENDS_MAX + 1), Some(Meaningless::TooManyBackends));
+    for weight in [0, 1_001] {
+        let weighed = refused(&|config| config.pools[0].backends[1].weight = weight);
+        assert_eq!(weighed, Some(Meaningless::Weight(weight)));
+    }
+    for attempts in [0, 9] {
+        let count = Meaningless::Count(attempts.into());
+        assert_eq!(refused(&|config| config.retry.attempts_max = attempts), Some(count));
+    }
+    // Beyond these the word of the budget would overflow.
+    let budget = |percent, min_per_second, burst| {
+        refused(&move |config| {
+            config.retry.budget = BudgetConfig { percent, min_per_second, burst }
+        })
+    };
+    assert_eq!(budget(1_000, 100_000, 100_000), None);
+    assert_eq!(budget(0, 0, 0), None);
+    assert_eq!(budget(1_001, 0, 0), Some(Meaningless::Count(1_001)));
+    assert_eq!(budget(0, 100_001, 0), Some(Meaningless::Count(100_001)));
+    assert_eq!(budget(0, 0, 200_000), Some(Meaningless::Count(200_000)));
+}

@@ -1,0 +1,16 @@
+//! What lb-core promises, tested through its public door: text of what happened, models that are
+//! simpler than the code, and legal runs that chance invents.
+//!
+//! What can only be seen from inside (tables, bitmaps, the bucket) is tested beside it in `src/`;
+//! what only several threads can break is in `loom.rs`.
+
+#![cfg(not(loom))]
+
+mod support;
+
+mod breaker;
+mod exchange;
+mod outcome;
+mod picks;
+mod runs;
+mod shares;

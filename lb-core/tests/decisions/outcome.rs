@@ -1,0 +1,140 @@
+//! The one table of what became of attempts, printed whole: whoever changes a line sees it here.
+
+use std::fmt::Write as _;
+
+use expect_test::{Expect, expect};
+use lb_core::{BodyEnd, Failure, Outcome, Rejection, Withheld};
+
+fn check(rows: impl IntoIterator<Item = String>, expected: &Expect) {
+    let mut table = String::new();
+    for row in rows {
+        writeln!(table, "{}", row.trim_end()).expect("a string takes all");
+    }
+    expected.assert_eq(&table);
+}
+
+fn row(name: &str, outcome: Outcome) -> String {
+    let (reach, verdict) = (outcome.reach(), outcome.verdict());
+    format!("{name:16} {:18} {reach:5?} {verdict:?}", outcome.as_str())
+}
+
+#[test]
+fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
+    check(
+        Failure::ALL.map(|failure| row(&format!("{failure:?}"), Outcome::Failed(failure))),
+        &expect![[r#"
+            NoAddress        no_address         Never Failure
+            ConnectRefused   connect_refused    Never Failure
+            ConnectFailed    connect_failed     Never Failure
+            ConnectTimeout   connect_timeout    Never Failure
+            Unsent           unsent             Never Abandoned
+            Reset            reset              Maybe Failure
+            FirstByteTimeout first_byte_timeout Maybe Failure
+            Malformed        malformed          Maybe Failure
+        "#]],
+    );
+}
+
+#[test]
+fn every_notable_status_says_whether_the_backend_may_have_acted_and_what_it_proves() {
+    let statuses = [
+        100, 101, 200, 204, 206, 301, 304, 400, 401, 404, 408, 421, 425, 429, 499, 500, 501, 502,
+        503, 504, 505, 507, 511, 520, 521, 522, 523, 524, 525, 526, 527, 530, 599, 999,
+    ];
+    check(
+        statuses.map(|status| row(&status.to_string(), Outcome::Answered(status))),
+        &expect![[r#"
+            100              1xx                Maybe Success
+            101              1xx                Maybe Success
+            200              2xx                Maybe Success
+            204              2xx                Maybe Success
+            206              2xx                Maybe Success
+            301              3xx                Maybe Success
+            304              3xx                Maybe Success
+            400              4xx                Maybe Success
+            401              4xx                Maybe Success
+            404              4xx                Maybe Success
+            408              4xx                Maybe Success
+            421              4xx                Maybe Success
+            425              4xx                Maybe Success
+            429              4xx                Maybe Success
+            499              4xx                Maybe Success
+            500              5xx                Maybe Failure
+            501              5xx                Maybe Failure
+            502              5xx                Maybe Failure
+            503              5xx                Maybe Failure
+            504              5xx                Maybe Failure
+            505              5xx                Maybe Failure
+            507              5xx                Maybe Failure
+            511              5xx                Maybe Failure
+            520              5xx                Maybe Failure
+            521              5xx                Never Failure
+            522              5xx                Never Failure
+            523              5xx                Never Failure
+            524              5xx                Maybe Failure
+            525              5xx                Never Failure
+            526              5xx                Never Failure
+            527              5xx                Maybe Failure
+            530              5xx                Maybe Failure
+            599              5xx                Maybe Failure
+            999              5xx                Maybe Failure
+        "#]],
+    );
+}
+
+#[test]
+fn only_five_statuses_say_that_the_request_never_arrived() {
+    let never: Vec<u16> = (0..=u16::MAX)
+        .filter(|status| Outcome::Answered(*status).reach() == lb_core::Reach::Never)
+        .collect();
+    assert_eq!(never, [521, 522, 523, 525, 526]);
+}
+
+#[test]
+fn every_end_of_a_body_says_what_it_proves() {
+    check(
+        BodyEnd::ALL.map(|end| format!("{:14} {:?}", end.as_str(), end.verdict())),
+        &expect![[r#"
+            complete       Success
+            backend_broke  Failure
+            backend_idle   Failure
+            deadline       Abandoned
+            client_left    Abandoned
+        "#]],
+    );
+}
+
+#[test]
+fn every_rejection_has_a_status_and_a_code() {
+    let failed = Failure::ALL.map(Rejection::AttemptFailed);
+    let others = [Rejection::NoFitBackend, Rejection::DeadlinePassed];
+    check(
+        failed.into_iter().chain(others).map(|why| format!("{} {}", why.status(), why.as_str())),
+        &expect![[r#"
+            502 no_address
+            502 connect_refused
+            502 connect_failed
+            504 connect_timeout
+            502 unsent
+            502 reset
+            504 first_byte_timeout
+            502 malformed
+            503 no_fit_backend
+            504 deadline_passed
+        "#]],
+    );
+}
+
+#[test]
+fn no_two_codes_are_the_same() {
+    let mut codes: Vec<&str> = Failure::ALL
+        .map(Failure::as_str)
+        .into_iter()
+        .chain(Withheld::ALL.map(Withheld::as_str))
+        .chain(BodyEnd::ALL.map(BodyEnd::as_str))
+        .collect();
+    let count = codes.len();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), count);
+}
