@@ -151,7 +151,8 @@ pub enum Jitter {
 pub struct Timeouts {
     /// From asking for a connection to having one.
     pub connect: Duration,
-    /// From the start of an attempt to the head of its response.
+    /// From the start of an attempt, or from the last piece of the request's body that the backend
+    /// took, to the head of its response. Waiting for the client does not count.
     pub first_byte: Duration,
     /// Between two pieces of a body, in either direction.
     pub body_idle: Duration,

@@ -232,9 +232,18 @@ impl<'c> Attempt<'c> {
         (self.started + self.exchange.service.timeouts().connect).min(self.deadline)
     }
 
-    /// Until when the head of a response must have come.
+    /// Until when the head of a response must have come, if the backend has had all it asked for
+    /// since the attempt began.
     pub const fn deadline(&self) -> Time {
         self.deadline
+    }
+
+    /// Until when it must have come if the backend took a piece of the request's body at `moved`,
+    /// or still waits for the client to send one: the time to answer begins with the last piece. It
+    /// never goes beyond the exchange's own.
+    pub fn deadline_after(&self, moved: Time) -> Time {
+        let first_byte = self.exchange.service.timeouts().first_byte;
+        (self.started.max(moved) + first_byte).min(self.exchange.deadline)
     }
 
     /// Hands back what became of it, and whether the request's body could be sent again.

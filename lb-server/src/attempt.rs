@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
 use crate::gateway::Site;
+use crate::platform::Clock;
 use crate::pool::Connection;
 use crate::serve::Worker;
 
@@ -31,7 +32,6 @@ pub(crate) async fn make(
     let gateway = &worker.gateway;
     let backend = attempt.backend().id();
     let connect_deadline = attempt.connect_deadline();
-    let deadline = gateway.clock.instant(attempt.deadline());
     let mut connection = worker.pool.connection(gateway, backend, connect_deadline).await?;
     loop {
         let mut request = request(head, replay.upload());
@@ -39,11 +39,11 @@ pub(crate) async fn make(
             let authority = site.endpoints[usize::from(backend.backend)].authority.clone();
             request.headers_mut().insert(header::HOST, authority);
         }
-        let answer = timeout_at(deadline, connection.sender.try_send_request(request)).await;
-        let mut error = match answer {
-            Ok(Ok(response)) => return Ok(Answer { response, connection }),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Failure::FirstByteTimeout),
+        let sending = connection.sender.try_send_request(request);
+        let mut error = match in_time(&gateway.clock, attempt, replay, sending).await {
+            Some(Ok(response)) => return Ok(Answer { response, connection }),
+            Some(Err(error)) => error,
+            None => return Err(Failure::FirstByteTimeout),
         };
         let unsent = error.take_message().is_some();
         if !(unsent && connection.reused) {
@@ -52,6 +52,32 @@ pub(crate) async fn make(
         // The backend closed a kept connection while it was idle, which it may at any time, and
         // not a byte was written: a new connection carries the same attempt.
         connection = worker.pool.dial(gateway, backend, connect_deadline).await?;
+    }
+}
+
+/// Waits for an answer for as long as the core lets the backend think, which begins anew with every
+/// piece of the request's body that it takes. `None`: that was too long.
+async fn in_time<A>(
+    clock: &Clock,
+    attempt: &Attempt<'_>,
+    replay: &Replay,
+    answer: impl Future<Output = A>,
+) -> Option<A> {
+    let deadline = || match replay.moved() {
+        None => attempt.deadline(),
+        Some(moved) => attempt.deadline_after(clock.time(moved)),
+    };
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        if let Ok(answer) = timeout_at(clock.instant(deadline()), answer.as_mut()).await {
+            return Some(answer);
+        }
+        if deadline() <= clock.now() {
+            if replay.waits_for_client() {
+                replay.give_up();
+            }
+            return None;
+        }
     }
 }
 

@@ -57,6 +57,8 @@ struct Source {
     /// Which upload may read: the last one made.
     turn: Cell<u64>,
     bytes: Cell<u64>,
+    /// When the backend last took a piece.
+    moved: Cell<Instant>,
     size: SizeHint,
     idle_for: Duration,
     keep_max: usize,
@@ -99,6 +101,7 @@ impl Replay {
             state: RefCell::new(state),
             turn: Cell::new(0),
             bytes: Cell::new(0),
+            moved: Cell::new(Instant::now()),
             size,
             idle_for,
             keep_max,
@@ -110,6 +113,7 @@ impl Replay {
     pub(crate) fn upload(&self) -> Upload {
         let Some(source) = &self.source else { return Upload { source: None, turn: 0, next: 0 } };
         source.turn.set(source.turn.get() + 1);
+        source.state.borrow_mut().idle = None;
         Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), next: 0 }
     }
 
@@ -124,6 +128,25 @@ impl Replay {
     /// What the client did wrong, if its side of the body broke.
     pub(crate) fn broken(&self) -> Option<Broken> {
         self.source.as_ref().and_then(|source| source.state.borrow().broken)
+    }
+
+    /// When the backend last took a piece of the body. It is now as long as it waits for one: what
+    /// it cannot have is not held against it.
+    pub(crate) fn moved(&self) -> Option<Instant> {
+        let source = self.source.as_ref()?;
+        Some(if self.waits_for_client() { Instant::now() } else { source.moved.get() })
+    }
+
+    /// Whether the backend wants more of the body than the client has sent.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.state.borrow().idle.is_some())
+    }
+
+    /// Nobody waits for the client any longer.
+    pub(crate) fn give_up(&self) {
+        if let Some(source) = &self.source {
+            source.state.borrow_mut().broken.get_or_insert(Broken::ClientIdle);
+        }
     }
 
     /// Whether all of the body was read.
@@ -225,6 +248,7 @@ impl Body for Upload {
         };
         if matches!(frame, Poll::Ready(Some(Ok(_)))) {
             self.next += 1;
+            source.moved.set(Instant::now());
         }
         frame
     }

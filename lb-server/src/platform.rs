@@ -63,6 +63,11 @@ impl Clock {
         Time::ZERO + self.start.elapsed()
     }
 
+    /// Core time at `instant`.
+    pub fn time(&self, instant: Instant) -> Time {
+        Time::ZERO + instant.saturating_duration_since(self.start)
+    }
+
     /// When `time` is, for tokio's timers.
     pub fn instant(&self, time: Time) -> Instant {
         self.start + (time - Time::ZERO)

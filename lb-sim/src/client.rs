@@ -118,7 +118,7 @@ impl Clients {
             .method(if post { Method::POST } else { Method::GET })
             .uri("/")
             .header(header::HOST, &self.workload.host)
-            .body(Filling::whole(body))
+            .body(Filling::over(body, self.workload.upload))
             .expect("a request of valid parts");
         let response = sender.send_request(request).await.ok()?;
         told.set(request_id(&response));

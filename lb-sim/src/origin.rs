@@ -162,9 +162,14 @@ pub(crate) struct Filling {
     size: usize,
     left: usize,
     breaks_at: Option<usize>,
-    /// What was sent before it breaks off is on its way by then.
-    breaks_after: Option<Pin<Box<Sleep>>>,
+    /// Between two pieces.
+    pause: Duration,
+    /// The end of a pause, or of the time that a body stands still before it breaks off.
+    wait: Option<Pin<Box<Sleep>>>,
 }
+
+/// Pieces of a body that takes its time.
+const PIECES: u32 = 8;
 
 /// How long a body that breaks off stands still before.
 const BREAKS_AFTER: Duration = Duration::from_millis(5);
@@ -187,7 +192,12 @@ impl std::error::Error for BrokeOff {}
 impl Filling {
     /// A whole body of this many bytes.
     pub(crate) const fn whole(size: usize) -> Self {
-        Self { size, left: size, breaks_at: None, breaks_after: None }
+        Self { size, left: size, breaks_at: None, pause: Duration::ZERO, wait: None }
+    }
+
+    /// A whole body of this many bytes, which takes this long to send.
+    pub(crate) fn over(size: usize, span: Duration) -> Self {
+        Self { pause: span / PIECES, ..Self::whole(size) }
     }
 
     /// Whether these bytes are a part of such a body.
@@ -206,12 +216,18 @@ impl Body for Filling {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
             let standing = || Box::pin(sleep(BREAKS_AFTER));
-            ready!(self.breaks_after.get_or_insert_with(standing).as_mut().poll(cx));
+            ready!(self.wait.get_or_insert_with(standing).as_mut().poll(cx));
             return Poll::Ready(Some(Err(BrokeOff)));
         }
-        let piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
+        let mut piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
         if piece == 0 {
             return Poll::Ready(None);
+        }
+        if !self.pause.is_zero() {
+            let pause = self.pause;
+            ready!(self.wait.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(cx));
+            self.wait = None;
+            piece = piece.min(self.size.div_ceil(PIECES as usize));
         }
         self.left -= piece;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![FILLING; piece])))))

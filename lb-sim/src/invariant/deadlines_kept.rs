@@ -1,15 +1,19 @@
 //! Nothing outlives its deadline by more than two ticks of the world: no attempt, and no exchange.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lb_core::{Event, Time};
+use lb_core::{Event, ExchangeId, Time};
 
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
 use crate::log::{Entry, What};
 
-pub(super) struct DeadlinesKept;
+#[derive(Default)]
+pub(super) struct DeadlinesKept {
+    posts: BTreeSet<ExchangeId>,
+}
 
 impl Invariant for DeadlinesKept {
     fn name(&self) -> &'static str {
@@ -17,13 +21,22 @@ impl Invariant for DeadlinesKept {
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Core(event) = entry.what else { return };
+        let event = match entry.what {
+            What::Core(event) => event,
+            What::Reached { exchange, post: true, .. } => {
+                self.posts.insert(exchange);
+                return;
+            }
+            _ => return,
+        };
         let (id, deadline) = match event {
-            Event::Concluded { exchange, .. } => {
+            // The time to answer a POST begins with the last piece of its body.
+            Event::Concluded { exchange, .. } if !self.posts.contains(&exchange) => {
                 let attempts = ledger.exchanges.get(&exchange).map(|it| &it.attempts);
                 (exchange, attempts.and_then(|it| it.last()).map(|it| it.deadline))
             }
-            Event::Delivered { exchange, .. }
+            Event::Concluded { exchange, .. }
+            | Event::Delivered { exchange, .. }
             | Event::Rejected { exchange, .. }
             | Event::Ended { exchange, .. } => {
                 (exchange, ledger.exchanges.get(&exchange).map(|it| it.deadline))

@@ -120,7 +120,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(ends_once::EndsOnce),
         Box::new(attempts_bounded::AttemptsBounded),
-        Box::new(deadlines_kept::DeadlinesKept),
+        Box::new(deadlines_kept::DeadlinesKept::default()),
         Box::new(no_duplicates::NoDuplicates::default()),
         Box::new(tried_excluded::TriedExcluded),
         Box::new(breaker_respected::BreakerRespected),

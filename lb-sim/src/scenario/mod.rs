@@ -74,6 +74,8 @@ pub struct Workload {
     pub post: f64,
     /// Bytes of a POST's body.
     pub body: usize,
+    /// How long a POST's body takes to send.
+    pub upload: Duration,
     /// The host they ask for.
     pub host: String,
     /// How long a client waits before it hangs up.

@@ -132,6 +132,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
         post: table.number("post", 0.0..=1.0).or(0.0),
         body: table.size("body", 0..=BODY_MAX).or(1024),
+        upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
         host: table.text("host").or("web".to_owned()),
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
     };
