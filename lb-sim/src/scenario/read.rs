@@ -198,10 +198,20 @@ fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
             }
         }
     };
+    let latency = latency(table.table("latency"));
     Expect {
         always: table.list("always", unphased).or(Vec::new()),
         sometimes: table.list("sometimes", |value| value.parsed(Mark::parse)).or(Vec::new()),
         eventually: table.list("eventually", unphased).or(Vec::new()),
-        at_end: table.list("at_end", |value| one(&value)).or(Vec::new()),
+        at_end: [table.list("at_end", |value| one(&value)).or(Vec::new()), latency].concat(),
     }
+}
+
+/// `p99 = "120ms"` is short for `at_end = ["p99 <= 120ms"]`.
+fn latency(mut table: Table<'_>) -> Vec<Expectation> {
+    let mut at_most = |key: &'static str| {
+        let read = |text: &str| Expectation::parse(&format!("{key} <= {text}"));
+        table.parsed(key, read).given().map(|given| given.value)
+    };
+    ["p50", "p90", "p99", "max"].into_iter().filter_map(&mut at_most).collect()
 }
