@@ -105,7 +105,7 @@ impl Backend {
 
     fn leased(self: &Arc<Self>, permit: Permit) -> Lease {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Lease { backend: Arc::clone(self), permit, judged: false }
+        Lease { backend: Arc::clone(self), permit, judged: false, late: None }
     }
 
     /// What one request showed, where somebody listens. Returns the move, if there was one.
@@ -129,6 +129,8 @@ pub struct Lease {
     backend: Arc<Backend>,
     permit: Permit,
     judged: bool,
+    /// What a trial with a good head is judged by if its body fails: the era that head led to.
+    late: Option<Permit>,
 }
 
 impl Lease {
@@ -147,26 +149,29 @@ impl Lease {
     pub(crate) fn judge_head(&mut self, outcome: Outcome, now: Time, observe: &dyn Observe) {
         let verdict = outcome.verdict();
         if verdict != Verdict::Success || self.role() == Role::Trial {
-            self.judge(verdict, now, observe);
+            let entered = self.judge(verdict, now, observe);
+            self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
         }
     }
 
-    /// How the body ended. A trial that failed late counts against the breaker it has closed.
+    /// How the body ended. A trial that failed late counts against the breaker it has closed, and
+    /// no longer once that has moved: then it is a straggler like any other.
     pub(crate) fn judge_body(&mut self, end: BodyEnd, now: Time, observe: &dyn Observe) {
         let verdict = end.verdict();
-        if self.judged && self.role() == Role::Trial && verdict == Verdict::Failure {
-            self.permit = self.backend.breaker().waive();
+        if let Some(late) = self.late.filter(|_| verdict == Verdict::Failure) {
+            self.permit = late;
             self.judge(verdict, now, observe);
         } else if !self.judged {
             self.judge(verdict, now, observe);
         }
     }
 
-    fn judge(&mut self, verdict: Verdict, now: Time, observe: &dyn Observe) {
+    /// Returns the breaker that the verdict led to, if it changed anything.
+    fn judge(&mut self, verdict: Verdict, now: Time, observe: &dyn Observe) -> Option<Breaker> {
         self.judged = true;
-        if let Some((from, to)) = self.backend.judge(self.permit, verdict, now) {
-            self.backend.tell_move(from, to, now, observe);
-        }
+        let (from, to) = self.backend.judge(self.permit, verdict, now)?;
+        self.backend.tell_move(from, to, now, observe);
+        Some(to)
     }
 }
 

@@ -1,9 +1,9 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline.
 
 use http::request::Parts;
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use hyper::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 use lb_config::config::HostPolicy;
 use lb_core::{Attempt, Failure};
@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
 use crate::gateway::Site;
+use crate::headers;
 use crate::platform::Clock;
 use crate::pool::Connection;
 use crate::serve::Worker;
@@ -35,13 +36,17 @@ pub(crate) async fn make(
     let mut connection = worker.pool.connection(gateway, backend, connect_deadline).await?;
     loop {
         let mut request = request(head, replay.upload());
-        if site.host == HostPolicy::Backend {
+        // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
+        if site.host == HostPolicy::Backend || !request.headers().contains_key(header::HOST) {
             let authority = site.endpoints[usize::from(backend.backend)].authority.clone();
             request.headers_mut().insert(header::HOST, authority);
         }
         let sending = connection.sender.try_send_request(request);
         let mut error = match in_time(&gateway.clock, attempt, replay, sending).await {
-            Some(Ok(response)) => return Ok(Answer { response, connection }),
+            Some(Ok(response)) if headers::is_answer(response.status(), response.headers()) => {
+                return Ok(Answer { response, connection });
+            }
+            Some(Ok(_)) => return Err(Failure::Malformed),
             Some(Err(error)) => error,
             None => return Err(Failure::FirstByteTimeout),
         };
@@ -86,6 +91,11 @@ fn request(head: &Parts, body: Upload) -> Request<Upload> {
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
+    if request.body().size_hint().exact().is_none() {
+        // hyper sends a GET without its body unless it is told of one.
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
     request
 }
 

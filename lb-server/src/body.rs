@@ -186,7 +186,8 @@ impl Source {
                 self.bytes
                     .set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 state.keep(&frame, self.keep_max);
-                state.done = state.incoming.is_end_stream();
+                // Nothing follows trailers, and hyper does not ask.
+                state.done = frame.is_trailers() || state.incoming.is_end_stream();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {

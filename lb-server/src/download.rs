@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::body::{Broken, Replay};
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::serve::{Busy, Worker};
+use crate::serve::{Busy, Patience, Worker};
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -45,7 +45,12 @@ pub(crate) struct Download {
 }
 
 impl Outgoing {
-    pub(crate) const fn new(body: Whose, busy: Busy) -> Self {
+    pub(crate) fn new(body: Whose, busy: Busy) -> Self {
+        if let Whose::Backends(download) = &body
+            && let Some(patience) = download.patience()
+        {
+            busy.delivers(patience);
+        }
         Self { body, _busy: busy }
     }
 }
@@ -78,7 +83,8 @@ impl Download {
         match frame {
             Some(Ok(frame)) => {
                 self.journal.body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
-                if self.incoming.is_end_stream() {
+                // Nothing follows trailers, and hyper does not ask.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.end(BodyEnd::Complete);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -96,16 +102,22 @@ impl Download {
 
     /// Waits for whatever comes first: the backend idle for too long, or the exchange's end.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyEnd> {
-        let Some(delivery) = &self.delivery else { return Poll::Pending };
-        let gateway = &self.worker.gateway;
+        let Some(patience) = self.patience() else { return Poll::Pending };
         let (sleep, end) = self.wait.get_or_insert_with(|| {
-            let site = &gateway.sites[usize::from(delivery.backend().id().service)];
-            let idle = Instant::now() + site.service.timeouts().body_idle;
-            let deadline = gateway.clock.instant(delivery.deadline());
+            let (idle, deadline) = (Instant::now() + patience.idle, patience.until);
             let end = if idle < deadline { BodyEnd::BackendIdle } else { BodyEnd::Deadline };
             (Box::pin(sleep_until(idle.min(deadline))), end)
         });
         sleep.as_mut().poll(cx).map(|()| *end)
+    }
+
+    /// How long the rest may take, on either side. `None`: there is no rest.
+    fn patience(&self) -> Option<Patience> {
+        let delivery = self.delivery.as_ref()?;
+        let gateway = &self.worker.gateway;
+        let site = &gateway.sites[usize::from(delivery.backend().id().service)];
+        let until = gateway.clock.instant(delivery.deadline());
+        Some(Patience { idle: site.service.timeouts().body_idle, until })
     }
 
     /// Ends the exchange, once.
@@ -126,7 +138,8 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        self.end(BodyEnd::ClientLeft);
+        let late = self.patience().is_some_and(|patience| patience.until <= Instant::now());
+        self.end(if late { BodyEnd::Deadline } else { BodyEnd::ClientLeft });
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
-use http::{Version, request, response};
+use http::{StatusCode, Version, request, response};
 
 use crate::request_id::RequestId;
 
@@ -77,12 +77,26 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
 pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: RequestId) {
     // A version speaks for one connection: ours is 1.1 whatever the backend's is (RFC 9110 §2.5).
     head.version = Version::HTTP_11;
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        // The body was read by its chunks: a length beside them is not its own (RFC 9112 §6.3).
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     remove_hop_by_hop(&mut head.headers);
     add_via(&mut head.headers);
     if let Entry::Vacant(vacant) = head.headers.entry(header::DATE) {
         vacant.insert(date(now));
     }
     head.headers.insert(X_REQUEST_ID, written(&id));
+}
+
+/// Whether a backend's head is an answer to what was asked. `Upgrade` and `TE` stay behind, so nobody
+/// asked for another protocol (RFC 9110 §7.8) or another coding than chunks (RFC 9112 §6.1), and what
+/// comes in either could not be passed on.
+pub(crate) fn is_answer(status: StatusCode, headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first_is_chunked =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    status != StatusCode::SWITCHING_PROTOCOLS && first_is_chunked && codings.next().is_none()
 }
 
 /// `Date` at `now` (RFC 9110 §6.6.1), written once per second and thread.
@@ -219,5 +233,32 @@ mod tests {
                 via: 1.1 lb
             "]],
         );
+    }
+
+    #[test]
+    fn an_answer_is_in_the_protocol_and_coding_that_was_asked_for() {
+        let head = |status: u16, codings: &[&'static str]| {
+            let codings = codings.iter().map(|coding| HeaderValue::from_static(coding));
+            let headers = codings.map(|coding| (header::TRANSFER_ENCODING, coding)).collect();
+            is_answer(StatusCode::from_u16(status).unwrap(), &headers)
+        };
+        assert!(head(200, &[]) && head(523, &["chunked"]) && head(200, &["Chunked"]));
+        assert!(!head(101, &[]), "nobody asked for another protocol");
+        for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"]] {
+            assert!(!head(200, codings), "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_not_passed_on() {
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+        let id = RequestId::parse("00000000000000070000000000000001").unwrap();
+        let response = http::Response::builder()
+            .header("content-length", "2")
+            .header("transfer-encoding", "chunked");
+        let (mut head, ()) = response.body(()).unwrap().into_parts();
+        to_client(&mut head, now, id);
+        let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["via", "date", "x-request-id"]);
     }
 }

@@ -55,7 +55,10 @@ pub(crate) async fn respond(
         Err(problem) => Err(problem),
     };
     let response = passed.unwrap_or_else(|problem| {
-        journal.refused(problem);
+        // A body that is not malformed and ends early ends with its client: that is no refusal.
+        if problem != Problem::BrokenRequest || !client.left() {
+            journal.refused(problem);
+        }
         let date = headers::date(worker.gateway.platform.unix_time());
         problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
     });

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_core::ExchangeId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admin;
 use crate::framing::{Guard, Limits, Refusal, Watch};
@@ -305,20 +305,31 @@ impl Client {
         self.watch.refusal(self.requests.get().saturating_sub(1))
     }
 
-    /// Waits until the client has been silent for too long: between requests, or within a head.
+    /// Whether a body ended early because its client left.
+    pub(crate) fn left(&self) -> bool {
+        !self.watch.is_malformed()
+    }
+
+    /// Waits until the client has been silent for too long: between requests, within a head, or
+    /// when it takes nothing of an answer, which hyper then asks for no more.
     async fn silent(&self, server: &lb_config::config::Server) {
         loop {
             let now = Instant::now();
             let until = match (self.pulse.busy.get(), self.watch.head_since()) {
                 (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
                 (0, Some(since)) => since + server.header_timeout,
-                _ => now + server.keep_alive_timeout.min(server.header_timeout),
+                _ => match (self.watch.stuck_since(), self.pulse.patience.get()) {
+                    (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
+                    (Some(since), None) => since + server.keep_alive_timeout,
+                    (None, _) => now + server.keep_alive_timeout.min(server.header_timeout),
+                },
             };
             if until <= now {
                 return;
             }
             // A head may begin meanwhile, and its time is shorter: look again by then.
-            sleep_until(until.min(now + server.header_timeout)).await;
+            let look_again = until.min(now + server.header_timeout);
+            let _stuck_or_not = timeout_at(look_again, self.watch.stuck()).await;
         }
     }
 }
@@ -328,11 +339,25 @@ impl Client {
 struct Pulse {
     busy: Cell<u32>,
     since: Cell<Instant>,
+    patience: Cell<Option<Patience>>,
+}
+
+/// How long a client may leave a backend's answer where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without taking any of it.
+    pub(crate) idle: Duration,
+    /// With all of it.
+    pub(crate) until: Instant,
 }
 
 impl Pulse {
     fn new() -> Rc<Self> {
-        Rc::new(Self { busy: Cell::new(0), since: Cell::new(Instant::now()) })
+        Rc::new(Self {
+            busy: Cell::new(0),
+            since: Cell::new(Instant::now()),
+            patience: Cell::new(None),
+        })
     }
 }
 
@@ -340,8 +365,16 @@ impl Pulse {
 #[derive(Debug)]
 pub(crate) struct Busy(Rc<Pulse>);
 
+impl Busy {
+    /// A backend's answer begins.
+    pub(crate) fn delivers(&self, patience: Patience) {
+        self.0.patience.set(Some(patience));
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.patience.set(None);
         self.0.busy.set(self.0.busy.get() - 1);
         self.0.since.set(Instant::now());
     }

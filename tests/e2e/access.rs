@@ -1,8 +1,10 @@
 //! What the access log and the admin listener say.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Backend, Client, Proxy, Script, run};
+use crate::support::{Answer, Backend, Client, Nobody, Proxy, Script, run, until};
 
 async fn admin(proxy: &Proxy, path: &str) -> Answer {
     let request =
@@ -53,17 +55,17 @@ fn a_line_tells_what_every_attempt_came_to_and_why_it_was_made() {
 fn metrics_and_log_agree() {
     run(async {
         let ill = Backend::start(|_, _| Script::status(500, "ill")).await;
-        let nobody = format!("http://{}", Backend::nobody().await);
+        let nobody = Nobody::new();
         let policies = "[service.breaker]\nconsecutive_failures = 2\nopen_for = \"1h\"\n\
                         open_for_max = \"1h\"";
-        let proxy = Proxy::start(&[ill.url(), nobody.clone()], policies).await;
+        let proxy = Proxy::start(&[ill.url(), nobody.url()], policies).await;
         for _ in 0..4 {
             Client::get(proxy.addr).await;
         }
         let learned: Value =
             serde_json::from_slice(&admin(&proxy, "/metrics.json").await.body).unwrap();
         let log = proxy.log();
-        for url in [ill.url(), nobody] {
+        for url in [ill.url(), nobody.url()] {
             let attempts = log.iter().flat_map(|line| line["attempts"].as_array().unwrap());
             let made = attempts.filter(|attempt| attempt["backend"] == url.as_str()).count();
             let said = &learned["web"][url.as_str()];
@@ -83,14 +85,168 @@ fn metrics_and_log_agree() {
 }
 
 #[test]
-fn the_admin_listener_answers_this_machine_only_and_only_reads() {
+fn each_backend_is_told_of_in_eight_figures() {
+    run(async {
+        let backend = Backend::start(|before, _| match before {
+            0..3 => Script::ok("well"),
+            3 => Script::status(500, "ill"),
+            _ => Script::WriteAndHang(Vec::new()),
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for _ in 0..4 {
+            Client::get(proxy.addr).await;
+        }
+        let mut waiting = Client::connect(proxy.addr).await;
+        waiting.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        until(|| backend.requests().len() == 5).await;
+        let answer = admin(&proxy, "/metrics.json").await;
+        assert_eq!(answer.one("content-type"), Some("application/json"));
+        let mut learned: Value = serde_json::from_slice(&answer.body).unwrap();
+        let figures = &mut learned["web"][backend.url().as_str()];
+        assert!(figures["avgResponseTime"].as_f64().is_some_and(|ms| ms > 0.0), "{figures}");
+        figures["avgResponseTime"] = Value::Null;
+        assert_eq!(
+            learned,
+            json!({ "web": { backend.url(): {
+                "requests": 4, "errors": 1, "errorRate": 0.25, "avgResponseTime": null,
+                "isHealthy": true, "consecutiveFailures": 1, "breaker": "closed", "inFlight": 1,
+            } } })
+        );
+    });
+}
+
+/// The samples of an exposition, after a look at its lines: `name{label="value",…} number`.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let body = text.strip_suffix("# EOF\n").expect("an end");
+    let mut typed = BTreeSet::new();
+    let mut samples = BTreeMap::new();
+    for line in body.lines() {
+        if let Some(said) = line.strip_prefix("# ") {
+            let mut words = said.split(' ');
+            match (words.next(), words.next()) {
+                (Some("TYPE"), Some(name)) => assert!(typed.insert(name), "twice: {line}"),
+                (Some("HELP"), Some(_)) => {}
+                _ => panic!("neither type nor help: {line}"),
+            }
+            continue;
+        }
+        let (series, number) = line.rsplit_once(' ').expect("a series and a number");
+        let name = series.split('{').next().unwrap();
+        assert!(typed.iter().any(|it| name.starts_with(it)), "no type: {line}");
+        let number = number.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        assert!(samples.insert(series.to_owned(), number).is_none(), "twice: {line}");
+    }
+    samples
+}
+
+#[test]
+fn every_count_agrees_with_the_log() {
+    run(async {
+        let busy = Backend::start(|_, _| Script::status(503, "busy")).await;
+        let well = Backend::start(|_, _| Script::ok("well")).await;
+        let proxy = Proxy::start(&[busy.url(), well.url()], "").await;
+        for _ in 0..5 {
+            Client::get(proxy.addr).await;
+            Client::post(proxy.addr, b"abc").await;
+        }
+        Client::ask(proxy.addr, "GET / HTTP/1.1\r\n\r\n").await;
+        let said = samples(admin(&proxy, "/metrics").await.text());
+        let log = proxy.log();
+        assert_eq!(log.len(), 11);
+        let attempts = || log.iter().flat_map(|line| line["attempts"].as_array().unwrap());
+        let count = |is: &dyn Fn(&Value) -> bool| log.iter().filter(|line| is(line)).count() as f64;
+        assert_eq!(
+            said["lb_exchanges_total{service=\"web\"}"],
+            count(&|it| it["service"] == "web")
+        );
+        assert_eq!(said["lb_requests_refused_total"], count(&|it| it["reason"] == "bad_host"));
+        let retries = count(&|it| it["attempts"].as_array().unwrap().len() == 2);
+        assert!(retries > 0.0);
+        assert_eq!(said["lb_retries_total{service=\"web\"}"], retries);
+        let withheld = "lb_retries_withheld_total{service=\"web\",reason=\"not_idempotent\"}";
+        assert_eq!(said[withheld], count(&|it| it["retry_withheld"] == "not_idempotent"));
+        for class in [2, 5] {
+            let delivered = format!("lb_delivered_total{{service=\"web\",status=\"{class}xx\"}}");
+            let of_class = |it: &Value| it["status"].as_u64().unwrap() / 100 == class;
+            assert_eq!(said[&delivered], count(&of_class), "{delivered}");
+        }
+        for url in [busy.url(), well.url()] {
+            let labels = format!("service=\"web\",backend=\"{url}\"");
+            let made: Vec<u64> = attempts()
+                .filter(|it| it["backend"] == url.as_str())
+                .map(|it| it["status"].as_u64().unwrap() / 100)
+                .collect();
+            for class in 1..=5 {
+                let series = format!("lb_backend_attempts_total{{{labels},outcome=\"{class}xx\"}}");
+                let of_class = made.iter().filter(|it| **it == class).count();
+                assert_eq!(said[&series], of_class as f64, "{series}");
+            }
+            assert_eq!(said[&format!("lb_attempt_seconds_count{{{labels}}}")], made.len() as f64);
+            assert_eq!(said[&format!("lb_backend_in_flight{{{labels}}}")], 0.0);
+        }
+    });
+}
+
+#[test]
+fn being_ready_says_of_whom() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let answer = admin(&proxy, "/ready").await;
+        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        let expected = json!({
+            "ready": true, "draining": false, "services": { "web": { "backends": 1, "fit": 1 } },
+        });
+        assert_eq!((answer.status, said), (200, expected));
+    });
+}
+
+#[test]
+fn a_name_that_leads_here_from_elsewhere_reads_nothing() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for path in ["/", "/health", "/ready", "/metrics", "/metrics.json", "/nowhere"] {
+            for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:9090"] {
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+                let answer = Client::ask(proxy.admin, request).await;
+                assert_eq!(answer.status, 403, "{host}{path}");
+                assert!(!answer.text().contains(&backend.url()), "{host}{path}");
+            }
+            let absolute = format!(
+                "GET http://evil.example{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            );
+            assert_eq!(Client::ask(proxy.admin, absolute).await.status, 403, "{path}");
+        }
+    });
+}
+
+#[test]
+fn the_admin_listener_is_as_strict_as_the_others() {
+    run(async {
+        let proxy = Proxy::start(&[Backend::start(|_, _| Script::ok("")).await.url()], "").await;
+        let request = "GET /health HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n";
+        let mut client = Client::connect(proxy.admin).await;
+        client.write(request).await;
+        assert_eq!(client.answer().await.unwrap().status, 400);
+        assert!(client.is_closed().await);
+        assert!(proxy.log().is_empty(), "it is no exchange");
+    });
+}
+
+#[test]
+fn the_admin_listener_only_reads() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("")).await;
         let proxy = Proxy::start(&[backend.url()], "").await;
         assert_eq!(admin(&proxy, "/health").await.text(), "ok\n");
         assert_eq!(admin(&proxy, "/nowhere").await.status, 404);
-        let elsewhere = "GET /metrics HTTP/1.1\r\nhost: evil.example\r\n\r\n";
-        assert_eq!(Client::ask(proxy.admin, elsewhere).await.status, 403);
+        let mut head = Client::connect(proxy.admin).await;
+        head.write("HEAD /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        let answer = head.answer_to_head().await.unwrap();
+        assert_eq!((answer.status, answer.one("content-length")), (200, Some("3")));
         let post = "POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
         let answer = Client::ask(proxy.admin, post).await;
         assert_eq!((answer.status, answer.one("allow")), (405, Some("GET, HEAD")));

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use crate::support::{Backend, Client, Nobody, Proxy, Script, read_head, run, until};
 
 fn noise(size: u32) -> Vec<u8> {
     (0..size).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
@@ -79,6 +79,17 @@ fn pipelined_requests_are_answered_in_order() {
 /// More than all buffers between a client and a backend hold.
 const ENDLESS: usize = 256 * 1024 * 1024;
 
+/// What a count has come to when it has moved, and then not for many turns of everybody.
+async fn stands_still(count: &Cell<usize>) -> usize {
+    let (mut seen, mut still) = (0, 0);
+    while still < 10_000 {
+        tokio::task::yield_now().await;
+        still = if count.get() > seen || count.get() == 0 { 0 } else { still + 1 };
+        seen = count.get();
+    }
+    seen
+}
+
 #[test]
 fn a_client_that_does_not_read_stops_its_backend() {
     run(async {
@@ -100,14 +111,7 @@ fn a_client_that_does_not_read_stops_its_backend() {
         let proxy = Proxy::start(&[backend.url()], "").await;
         let mut client = Client::connect(proxy.addr).await;
         client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        // It stands still when it has not moved for as many turns of everybody.
-        let (mut seen, mut still) = (0, 0);
-        while still < 10_000 {
-            tokio::task::yield_now().await;
-            still = if written.get() > seen { 0 } else { still + 1 };
-            still = if written.get() == 0 { 0 } else { still };
-            seen = written.get();
-        }
+        let seen = stands_still(&written).await;
         assert!(seen < ENDLESS / 4, "{seen} bytes were taken for a client that reads none");
         drop(client);
         until(|| proxy.in_flight() == 0).await;
@@ -143,5 +147,181 @@ fn half_an_answer_does_not_look_whole() {
         assert!(!answer.whole);
         until(|| !proxy.log().is_empty()).await;
         assert_eq!(proxy.log()[0]["end"], "backend_broke");
+    });
+}
+
+#[test]
+fn a_backend_that_does_not_read_stops_its_client() {
+    run(async {
+        // It takes the head, and nothing behind it.
+        let backend = Backend::raw(|mut stream| {
+            Box::pin(async move {
+                stream.get_mut().read_u8().await.unwrap();
+                std::future::pending().await
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {ENDLESS}\r\n\r\n");
+        client.write(head).await;
+        let taken = Rc::new(Cell::new(0));
+        tokio::task::spawn_local(client.pour(Rc::clone(&taken)));
+        let seen = stands_still(&taken).await;
+        assert!(seen < ENDLESS / 4, "{seen} bytes were taken for a backend that reads none");
+        assert_eq!(proxy.in_flight(), 1);
+        assert!(proxy.log().is_empty());
+    });
+}
+
+#[test]
+fn a_client_that_leaves_within_its_body_gives_its_lease_back() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf").await;
+        until(|| proxy.in_flight() == 1).await;
+        drop(client);
+        until(|| !proxy.log().is_empty()).await;
+        assert_eq!((proxy.in_flight(), &proxy.log()[0]["status"]), (0, &499.into()));
+        until(|| backend.open() == 0).await;
+        assert!(backend.requests().is_empty(), "half a body is no request");
+    });
+}
+
+#[test]
+fn a_get_keeps_its_body() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("found")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for framed in [
+            "content-length: 3\r\n\r\nabc",
+            "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{framed}");
+            assert_eq!(Client::ask(proxy.addr, request).await.text(), "found");
+            assert_eq!(backend.requests().last().unwrap().body, b"abc", "{framed:?}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_body_stays_empty() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for framed in
+            ["content-length: 0\r\n\r\n", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "\r\n"]
+        {
+            let request = format!("POST / HTTP/1.1\r\nhost: a\r\n{framed}");
+            assert_eq!(Client::ask(proxy.addr, request).await.status, 200, "{framed:?}");
+            assert!(backend.requests().last().unwrap().body.is_empty(), "{framed:?}");
+        }
+    });
+}
+
+/// Trailers belong to one connection unless both sides agree, and are left behind (RFC 9110 §6.5.1).
+#[test]
+fn trailers_are_dropped_and_the_connections_go_on() {
+    run(async {
+        let backend = Backend::start(|_, _| {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: sum\r\n\r\n";
+            Script::Write(format!("{head}2\r\nhi\r\n0\r\nsum: 1\r\n\r\n").into())
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..2 {
+            let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\
+                        te: trailers\r\ntrailer: sum\r\n\r\n";
+            client.write(format!("{head}3\r\nabc\r\n0\r\nsum: 2\r\n\r\n")).await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.text(), answer.one("trailer")), ("hi", None));
+            assert_eq!(answer.one("sum"), None);
+        }
+        until(|| proxy.log().len() == 2).await;
+        assert!(proxy.log().iter().all(|line| line["end"] == "complete"), "{:?}", proxy.log());
+        assert_eq!(backend.connections(), 1);
+        let requests = backend.requests();
+        assert!(requests.iter().all(|it| it.body == b"abc" && it.one("trailer").is_none()));
+    });
+}
+
+#[test]
+fn malformed_chunks_reach_no_backend_as_a_whole_body() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for chunks in ["3\r\nabcX", "zz\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n0\r\n\n"] {
+            let mut client = Client::connect(proxy.addr).await;
+            let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            client.write(format!("{head}{chunks}GET /secret HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+            let answer = client.answer().await.unwrap_or_else(|| panic!("no answer: {chunks:?}"));
+            assert_eq!((answer.status, answer.error().as_str()), (400, "broken_request"));
+            assert!(client.is_closed().await, "{chunks:?}");
+        }
+        until(|| proxy.log().len() == 4).await;
+        assert!(proxy.log().iter().all(|line| line["reason"] == "broken_request"));
+        assert_eq!(proxy.in_flight(), 0);
+        assert!(backend.requests().is_empty());
+    });
+}
+
+#[test]
+fn an_answer_that_comes_early_reaches_a_client_that_still_sends() {
+    run(async {
+        // It answers when it has the head, and reads no more.
+        let backend = Backend::raw(|mut stream| {
+            Box::pin(async move {
+                read_head(&mut stream).await.unwrap();
+                let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
+                stream.write_all(answer).await.unwrap();
+                std::future::pending().await
+            })
+        })
+        .await;
+        let timeouts = "[service.timeouts]\nbody_idle = \"50ms\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        let mut client = Client::connect(proxy.addr).await;
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {ENDLESS}\r\n\r\n");
+        client.write(head).await;
+        client.write([b'x'; 1_000]).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (413, "big"));
+        until(|| proxy.in_flight() == 0).await;
+        assert!(client.is_closed().await, "the rest of the body is not a request");
+    });
+}
+
+#[test]
+fn bytes_behind_an_answer_answer_nobody() {
+    run(async {
+        let backend = Backend::start(|_, request| {
+            let body = request.head.split(' ').nth(1).unwrap();
+            let answer = |body: &str| {
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            };
+            Script::Write([answer(body), answer("poison")].concat().into())
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for n in 0..10 {
+            let request = format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n");
+            assert_eq!(Client::ask(proxy.addr, request).await.text(), format!("/{n}"));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_still_sends_can_read_our_own_answer() {
+    run(async {
+        let nobody = Nobody::new();
+        let proxy = Proxy::start(&[nobody.url()], "[service.breaker]\nenabled = false").await;
+        for _ in 0..5 {
+            let body = vec![b'x'; 3_000_000];
+            let answer = Client::post(proxy.addr, &body).await;
+            assert_eq!((answer.status, answer.error().as_str()), (502, "connect_refused"));
+        }
     });
 }

@@ -1,6 +1,8 @@
 //! Connections on both sides: kept, counted, and closed in time.
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Backend, Client, Proxy, Script, read_request, run, until};
 
 #[test]
 fn a_connection_to_a_backend_is_used_again() {
@@ -61,19 +63,83 @@ fn idle_connections_to_backends_are_closed_in_time() {
 }
 
 #[test]
-fn silent_clients_are_hung_up_on() {
+fn a_backend_that_says_close_is_believed() {
+    run(async {
+        let backend = Backend::start(|_, _| {
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+            Script::Write(format!("{head}hi").into())
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..3 {
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.text(), answer.one("connection")), ("hi", None));
+        }
+        assert_eq!(backend.connections(), 3);
+        until(|| backend.open() == 0).await;
+    });
+}
+
+#[test]
+fn a_connection_that_was_closed_while_idle_is_not_used_again() {
+    run(async {
+        let (close, closing) = tokio::sync::watch::channel(false);
+        let backend = Backend::raw(move |mut stream| {
+            let mut closing = closing.clone();
+            Box::pin(async move {
+                if read_request(&mut stream).await.is_some() {
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+                        .await
+                        .unwrap();
+                    closing.wait_for(|told| *told).await.unwrap();
+                }
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "hi");
+        assert_eq!(backend.open(), 1);
+        close.send(true).unwrap();
+        until(|| backend.open() == 0).await;
+        assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "hi");
+        assert_eq!(backend.connections(), 2);
+        assert_eq!(proxy.log()[1]["attempts"].as_array().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn clients_that_are_silent_between_requests_are_hung_up_on() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("")).await;
-        let server = "[server]\nkeep_alive_timeout = \"50ms\"\nheader_timeout = \"50ms\"";
+        let server = "[server]\nkeep_alive_timeout = \"50ms\"\nheader_timeout = \"1h\"";
         let proxy = Proxy::start(&[backend.url()], server).await;
         let mut silent = Client::connect(proxy.addr).await;
-        let mut slow = Client::connect(proxy.addr).await;
-        slow.write("GET / HTTP/1.1\r\nhost:").await;
         let mut served = Client::connect(proxy.addr).await;
         served.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert_eq!(served.answer().await.unwrap().status, 200);
-        assert!(silent.is_closed().await && slow.is_closed().await && served.is_closed().await);
+        assert!(silent.is_closed().await && served.is_closed().await);
         until(|| proxy.gateway.connections() == 0).await;
+    });
+}
+
+#[test]
+fn a_head_that_takes_too_long_is_not_waited_for() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let server = "[server]\nkeep_alive_timeout = \"1h\"\nheader_timeout = \"50ms\"";
+        let proxy = Proxy::start(&[backend.url()], server).await;
+        let mut slow = Client::connect(proxy.addr).await;
+        slow.write("GET / HTTP/1.1\r\nhost:").await;
+        let mut second = Client::connect(proxy.addr).await;
+        second.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(second.answer().await.unwrap().status, 200);
+        second.write("GET").await;
+        assert!(slow.is_closed().await && second.is_closed().await);
+        until(|| proxy.gateway.connections() == 0).await;
+        assert_eq!(backend.requests().len(), 1);
     });
 }
 
@@ -90,5 +156,19 @@ fn clients_beyond_the_limit_wait_for_a_place() {
         assert!(backend.requests().is_empty());
         drop(first);
         assert_eq!(second.answer().await.unwrap().text(), "hello");
+    });
+}
+
+#[test]
+fn a_backend_that_wants_no_kept_connections_gets_none() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let keep = "[service.keep_alive]\nidle_max = 0";
+        let proxy = Proxy::start(&[backend.url()], keep).await;
+        for n in 1..=3 {
+            assert_eq!(Client::get(proxy.addr).await.text(), "hello");
+            assert_eq!(backend.connections(), n);
+        }
+        until(|| backend.open() == 0).await;
     });
 }

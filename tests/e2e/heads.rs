@@ -187,3 +187,129 @@ fn a_client_that_waits_for_100_is_answered_by_us() {
         assert_eq!((seen.body.as_slice(), seen.one("expect")), (&b"body"[..], None));
     });
 }
+
+#[test]
+fn what_a_message_cannot_do_without_is_not_named_away() {
+    run(async {
+        let (backend, proxy) = pair("", || Script::ok("hello")).await;
+        let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\
+                       connection: host, content-length\r\n\r\nabc";
+        assert_eq!(Client::ask(proxy.addr, request).await.text(), "hello");
+        let seen = backend.request();
+        assert_eq!((seen.one("host"), seen.body.as_slice()), (Some("a"), &b"abc"[..]));
+    });
+}
+
+#[test]
+fn every_proxy_on_the_way_is_named_in_via() {
+    run(async {
+        let (backend, proxy) = pair("", || {
+            Script::Write(
+                b"HTTP/1.1 200 OK\r\nvia: 1.1 behind\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            )
+        })
+        .await;
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nvia: 1.0 before\r\n\r\n";
+        let answer = Client::ask(proxy.addr, request).await;
+        assert_eq!(answer.all("via"), ["1.1 behind", "1.1 lb"]);
+        assert_eq!(backend.request().all("via"), ["1.0 before", "1.1 lb"]);
+    });
+}
+
+#[test]
+fn a_server_may_be_asked_as_a_whole() {
+    run(async {
+        let (backend, proxy) = pair("", || Script::ok("")).await;
+        let answer = Client::ask(proxy.addr, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(answer.status, 200);
+        let seen = backend.request();
+        assert!(seen.head.starts_with("OPTIONS * HTTP/1.1\r\n"), "{}", seen.head);
+    });
+}
+
+#[test]
+fn an_answer_without_content_keeps_the_connection() {
+    run(async {
+        let (_, proxy) =
+            pair("", || Script::Write(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())).await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..3 {
+            client.write("DELETE / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.one("content-length")), (204, None));
+            assert_eq!(answer.one("transfer-encoding"), None);
+        }
+    });
+}
+
+#[test]
+fn a_backend_is_always_told_a_host() {
+    run(async {
+        let (backend, proxy) = pair("", || Script::ok("hello")).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(client.answer().await.unwrap().text(), "hello");
+        assert!(client.is_closed().await);
+        let seen = backend.request();
+        assert!(seen.head.starts_with("GET / HTTP/1.1\r\n"), "{}", seen.head);
+        assert_eq!(seen.one("host"), Some(backend.addr.to_string().as_str()));
+        assert_eq!(seen.one("x-forwarded-host"), None);
+    });
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_chunks() {
+    run(async {
+        let (_, proxy) = pair("", || {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            Script::Write(format!("{head}5\r\nhello\r\n0\r\n\r\n").into())
+        })
+        .await;
+        let answer = Client::ask(proxy.addr, "GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+        assert_eq!((answer.text(), answer.one("transfer-encoding")), ("hello", None));
+    });
+}
+
+#[test]
+fn hints_before_an_answer_are_not_taken_for_it() {
+    run(async {
+        let (_, proxy) = pair("", || {
+            let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+            Script::Write(format!("{hint}{answer}").into())
+        })
+        .await;
+        let answer = Client::get(proxy.addr).await;
+        assert_eq!((answer.status, answer.text()), (200, "hi"));
+    });
+}
+
+#[test]
+fn a_backend_that_changes_protocols_unasked_is_not_believed() {
+    run(async {
+        let (_, proxy) = pair("", || {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade";
+            Script::WriteAndHang(format!("{head}\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").into())
+        })
+        .await;
+        let answer = Client::get(proxy.addr).await;
+        assert_eq!((answer.status, answer.error().as_str()), (502, "malformed"));
+    });
+}
+
+#[test]
+fn an_answer_that_could_be_read_in_two_ways_is_read_in_one() {
+    run(async {
+        let (_, proxy) = pair("", || {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked";
+            Script::Write(format!("{head}\r\n\r\n5\r\nhello\r\n0\r\n\r\n").into())
+        })
+        .await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..2 {
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.text()), (200, "hello"));
+        }
+    });
+}

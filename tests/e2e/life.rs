@@ -63,6 +63,26 @@ fn draining_does_not_wait_for_ever() {
         proxy.trigger.drain();
         proxy.serving.await.unwrap();
         assert!(client.answer().await.is_none());
+        until(|| proxy.gateway.connections() == 0).await;
+    });
+}
+
+#[test]
+fn what_is_cut_short_is_logged() {
+    run(async {
+        let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;
+        let proxy = Proxy::start(&[hung.url()], "[server]\ndrain_timeout = \"1ms\"").await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        until(|| hung.requests().len() == 1).await;
+        proxy.trigger.drain();
+        until(|| !proxy.log().is_empty()).await;
+        let line = &proxy.log()[0];
+        assert_eq!(
+            (&line["status"], &line["attempts"][0]["outcome"]),
+            (&499.into(), &"abandoned".into())
+        );
+        assert_eq!(proxy.in_flight(), 0);
     });
 }
 
@@ -79,3 +99,50 @@ fn stopping_waits_for_nobody() {
         proxy.serving.await.unwrap();
     });
 }
+
+#[test]
+fn a_request_on_its_way_when_draining_begins_is_answered() {
+    run(async {
+        let (backend, answer) = patient().await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nha").await;
+        until(|| proxy.in_flight() == 1).await;
+        proxy.trigger.drain();
+        client.write("lf").await;
+        answer.send(()).unwrap();
+        assert_eq!(client.answer().await.unwrap().text(), "done");
+        proxy.serving.await.unwrap();
+        assert_eq!(backend.request().body, b"half");
+    });
+}
+
+#[test]
+fn workers_share_a_port_and_what_they_learned() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let other = proxy.join(1).await;
+        // The kernel spreads connections by chance: that one worker gets all has odds of 2⁻⁶³.
+        for _ in 0..64 {
+            assert_eq!(Client::get(proxy.addr).await.text(), "hello");
+        }
+        let log = proxy.log();
+        let worker =
+            |line: &serde_json::Value| line["request_id"].as_str().unwrap()[16..20].to_owned();
+        let of_first = log.iter().filter(|line| worker(line) == "0000").count();
+        let of_other = log.iter().filter(|line| worker(line) == "0001").count();
+        assert!(of_first > 0 && of_other > 0 && of_first + of_other == 64, "{of_first} {of_other}");
+        let ids: std::collections::BTreeSet<_> =
+            log.iter().map(|it| it["request_id"].as_str()).collect();
+        assert_eq!(ids.len(), 64, "a request's name is its own");
+        let text = Client::ask(proxy.admin, METRICS).await;
+        let exchanges = "lb_exchanges_total{service=\"web\"} 64\n";
+        assert!(text.text().contains(exchanges), "{}", text.text());
+        proxy.trigger.drain();
+        proxy.serving.await.unwrap();
+        other.await.unwrap();
+    });
+}
+
+const METRICS: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::support::{Backend, Client, Proxy, Script, run};
+use crate::support::{Backend, Client, Nobody, Proxy, Script, run};
 
 /// A proxy that asks `first` and then `second`.
 async fn two(
@@ -20,8 +20,8 @@ async fn two(
 fn a_refused_connection_sends_any_request_elsewhere() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("here")).await;
-        let nobody = format!("http://{}", Backend::nobody().await);
-        let proxy = Proxy::start(&[nobody, backend.url()], "").await;
+        let nobody = Nobody::new();
+        let proxy = Proxy::start(&[nobody.url(), backend.url()], "").await;
         assert_eq!(Client::get(proxy.addr).await.text(), "here");
         assert_eq!(Client::get(proxy.addr).await.text(), "here");
         assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "here");
@@ -115,12 +115,82 @@ fn the_last_answer_goes_out_when_attempts_are_spent() {
 }
 
 #[test]
+fn no_more_backends_are_asked_than_attempts_are_allowed() {
+    run(async {
+        let busy = || Backend::start(|_, _| Script::status(503, "busy"));
+        let backends = [busy().await, busy().await, busy().await, busy().await];
+        let policies = "[service.retry]\nattempts_max = 3\n\
+                        backoff = { base = \"1ms\", max = \"1ms\" }";
+        let proxy = Proxy::start(&backends.each_ref().map(Backend::url), policies).await;
+        assert_eq!(Client::get(proxy.addr).await.status, 503);
+        assert_eq!(backends.each_ref().map(|it| it.requests().len()), [1, 1, 1, 0]);
+    });
+}
+
+#[test]
+fn a_request_that_everybody_refuses_is_answered_by_us() {
+    run(async {
+        let nobodies = [Nobody::new(), Nobody::new()];
+        let proxy = Proxy::start(&nobodies.each_ref().map(Nobody::url), "").await;
+        for answer in [Client::get(proxy.addr).await, Client::post(proxy.addr, b"abc").await] {
+            assert_eq!((answer.status, answer.error().as_str()), (502, "connect_refused"));
+            assert_eq!(answer.one("x-request-id").map(str::len), Some(32));
+        }
+        for line in proxy.log() {
+            let attempts = line["attempts"].as_array().unwrap();
+            assert_ne!(attempts[0]["backend"], attempts[1]["backend"], "{line}");
+        }
+    });
+}
+
+#[test]
+fn what_is_no_http_is_not_delivered() {
+    run(async {
+        let garbage = || Script::WriteAndClose(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec());
+        let (_, second, proxy) = two("", garbage, || Script::ok("here")).await;
+        let answer = Client::post(proxy.addr, b"abc").await;
+        assert_eq!((answer.status, answer.error().as_str()), (502, "malformed"));
+        assert!(second.requests().is_empty(), "it may have been carried out");
+    });
+}
+
+#[test]
+fn a_chunked_body_is_sent_again_byte_for_byte() {
+    run(async {
+        let (first, second, proxy) =
+            two("", || Script::status(523, ""), || Script::ok("here")).await;
+        let request = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+                       3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+        assert_eq!(Client::ask(proxy.addr, request).await.text(), "here");
+        assert_eq!(
+            (first.request().body, second.request().body.as_slice()),
+            (b"abcdefg".to_vec(), &b"abcdefg"[..])
+        );
+    });
+}
+
+#[test]
+fn an_idempotent_body_beyond_the_replay_buffer_gets_the_first_answer() {
+    run(async {
+        let policies = "[service.retry]\nreplay_buffer = \"1KiB\"";
+        let busy = || Script::status(503, "busy");
+        let (first, second, proxy) = two(policies, busy, || Script::ok("here")).await;
+        let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2000\r\n\r\n";
+        let request = [head.as_bytes(), &[b'x'; 2_000]].concat();
+        let answer = Client::ask(proxy.addr, request).await;
+        assert_eq!((answer.status, answer.text()), (503, "busy"));
+        assert_eq!((first.request().body.len(), second.requests().len()), (2_000, 0));
+        assert_eq!(proxy.log()[0]["retry_withheld"], "body_spent");
+    });
+}
+
+#[test]
 fn an_open_breaker_fails_fast_and_says_so() {
     run(async {
-        let nobody = format!("http://{}", Backend::nobody().await);
+        let nobody = Nobody::new();
         let policies = "[service.breaker]\nconsecutive_failures = 1\nopen_for = \"1h\"\n\
                         open_for_max = \"1h\"\n[service.retry]\nattempts_max = 1";
-        let proxy = Proxy::start(&[nobody], policies).await;
+        let proxy = Proxy::start(&[nobody.url()], policies).await;
         let refused = Client::get(proxy.addr).await;
         assert_eq!((refused.status, refused.error().as_str()), (502, "connect_refused"));
         let fast = Client::get(proxy.addr).await;
@@ -151,8 +221,8 @@ fn a_service_that_fails_open_asks_all_the_same() {
 #[test]
 fn people_get_words_and_machines_get_reasons() {
     run(async {
-        let nobody = format!("http://{}", Backend::nobody().await);
-        let proxy = Proxy::start(&[nobody], "[service.retry]\nattempts_max = 1").await;
+        let nobody = Nobody::new();
+        let proxy = Proxy::start(&[nobody.url()], "[service.retry]\nattempts_max = 1").await;
         let request = "GET / HTTP/1.1\r\nhost: a\r\naccept: text/html,*/*\r\n\r\n";
         let answer = Client::ask(proxy.addr, request).await;
         assert_eq!(answer.one("content-type"), Some("text/plain; charset=utf-8"));

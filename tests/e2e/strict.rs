@@ -1,6 +1,6 @@
 //! Requests that could be read in two ways are refused, and no backend hears of them.
 
-use crate::support::{Backend, Client, Proxy, Script, run};
+use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 const BAD: [(&str, &str); 16] = [
     (
@@ -46,7 +46,58 @@ fn each_is_told_why_and_its_connection_closed() {
             assert_eq!(answer.one("connection"), Some("close"), "{request}");
             assert!(client.is_closed().await, "{request}");
         }
-        assert!(backend.requests().is_empty());
+        assert_eq!(backend.connections(), 0, "no backend hears of them");
+    });
+}
+
+#[test]
+fn each_is_logged_by_the_name_that_its_client_was_told() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for (n, (request, reason)) in BAD.into_iter().enumerate() {
+            let answer = Client::ask(proxy.addr, request).await;
+            let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(said["request_id"].as_str(), answer.one("x-request-id"), "{request}");
+            until(|| proxy.log().len() > n).await;
+            let line = &proxy.log()[n];
+            assert_eq!(line["request_id"], said["request_id"], "{request}");
+            assert_eq!((&line["status"], &line["reason"]), (&400.into(), &reason.into()));
+            assert_eq!(line["attempts"].as_array().map(Vec::len), Some(0), "{request}");
+        }
+    });
+}
+
+#[test]
+fn a_kept_connection_is_no_excuse() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("good")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for (request, reason) in BAD {
+            let mut client = Client::connect(proxy.addr).await;
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await;
+            assert_eq!(client.answer().await.unwrap().text(), "good", "{request}");
+            client.write(request).await;
+            assert_eq!(client.answer().await.unwrap().error(), reason, "{request}");
+            assert!(client.is_closed().await, "{request}");
+        }
+        assert_eq!(backend.requests().len(), BAD.len());
+    });
+}
+
+#[test]
+fn a_refused_upload_does_not_keep_its_client_from_the_answer() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let head =
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\ncontent-length: 100000\r\n\r\n";
+        let upload = [head.as_bytes(), &[b'x'; 100_000]].concat();
+        for _ in 0..20 {
+            let answer = Client::ask(proxy.addr, &upload).await;
+            assert_eq!((answer.status, answer.error().as_str()), (400, "several_lengths"));
+        }
+        assert_eq!(backend.connections(), 0);
     });
 }
 
@@ -89,6 +140,19 @@ fn a_head_that_is_too_long_is_refused() {
         let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(9_000));
         let answer = Client::ask(proxy.addr, long).await;
         assert_eq!((answer.status, answer.error().as_str()), (431, "head_too_long"));
+    });
+}
+
+#[test]
+fn a_head_with_too_many_lines_is_refused() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "[server]\nheaders_max = 10").await;
+        let head = |lines| format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(lines));
+        assert_eq!(Client::ask(proxy.addr, head(9)).await.status, 200);
+        let answer = Client::ask(proxy.addr, head(10)).await;
+        assert_eq!((answer.status, answer.error().as_str()), (431, "head_too_long"));
+        assert_eq!(backend.requests().len(), 1);
     });
 }
 

@@ -1,6 +1,9 @@
 //! Every wait has an end.
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
 
 #[test]
 fn a_backend_that_does_not_answer_is_given_up() {
@@ -67,5 +70,89 @@ fn a_client_that_stops_sending_is_told_so() {
         assert_eq!((answer.status, answer.error().as_str()), (408, "request_timeout"));
         assert!(client.is_closed().await);
         assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_backend_that_accepts_no_connection_is_given_up() {
+    run(async {
+        // With its queue full, the kernel answers nobody who knocks.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let addr = full.local_addr().unwrap();
+        let _queued = TcpStream::connect(addr).await.unwrap();
+        let well = Backend::start(|_, _| Script::ok("here")).await;
+        let policies = "[service.timeouts]\nconnect = \"50ms\"";
+        let proxy = Proxy::start(&[format!("http://{addr}"), well.url()], policies).await;
+        assert_eq!(Client::post(proxy.addr, b"abc").await.text(), "here");
+        assert_eq!(proxy.log()[0]["attempts"][0]["outcome"], "connect_timeout");
+    });
+}
+
+#[test]
+fn a_backend_that_goes_silent_after_a_body_was_sent_is_given_up() {
+    run(async {
+        let silent = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;
+        let timeouts = "[service.timeouts]\nconnect = \"50ms\"\nfirst_byte = \"50ms\"";
+        let proxy = Proxy::start(&[silent.url()], timeouts).await;
+        let answer = Client::post(proxy.addr, &[b'x'; 100_000]).await;
+        assert_eq!((answer.status, answer.error().as_str()), (504, "first_byte_timeout"));
+        assert_eq!(silent.request().body.len(), 100_000);
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+/// A backend whose answer is longer than all buffers on its way.
+async fn endless() -> Backend {
+    Backend::raw(|mut stream| {
+        Box::pin(async move {
+            read_head(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b'x'; 65_536]).await.is_ok() {}
+        })
+    })
+    .await
+}
+
+#[test]
+fn an_answer_without_end_ends_at_the_exchanges_deadline() {
+    run(async {
+        let backend = endless().await;
+        let timeouts = "[service.timeouts]\nconnect = \"50ms\"\nfirst_byte = \"50ms\"\n\
+                        exchange = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        assert!(!Client::get(proxy.addr).await.whole);
+        until(|| backend.open() == 0 && !proxy.log().is_empty()).await;
+        assert_eq!(proxy.log()[0]["end"], "deadline");
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    run(async {
+        let backend = endless().await;
+        let timeouts = "[service.timeouts]\nconnect = \"50ms\"\nfirst_byte = \"50ms\"\n\
+                        exchange = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        until(|| proxy.in_flight() == 1).await;
+        until(|| proxy.gateway.connections() == 0 && backend.open() == 0).await;
+        assert_eq!((proxy.in_flight(), &proxy.log()[0]["end"]), (0, &"deadline".into()));
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_not_waited_for_until_the_deadline() {
+    run(async {
+        let backend = endless().await;
+        let timeouts = "[service.timeouts]\nbody_idle = \"50ms\"\nexchange = \"1h\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        until(|| proxy.in_flight() == 1).await;
+        until(|| proxy.gateway.connections() == 0 && backend.open() == 0).await;
+        assert_eq!((proxy.in_flight(), &proxy.log()[0]["end"]), (0, &"client_left".into()));
     });
 }

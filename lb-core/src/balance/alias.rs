@@ -6,8 +6,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter::successors;
 
-use super::{Candidates, DRAWS_MAX, draw_one_by_one, reduced};
+use super::{Candidates, DRAWS_MAX, reduced};
 use crate::rng::Rng;
 
 /// A die whose sides are places, as likely as their weights.
@@ -62,6 +63,25 @@ impl Alias {
     pub(crate) fn weight(&self, place: usize) -> u32 {
         self.weights[place]
     }
+}
+
+/// Draws a candidate by weight after a look at every one, when other draws were refused too often.
+#[cold]
+fn draw_one_by_one(weights: &[u32], among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
+    let candidates =
+        || successors(among.first_from(0), |place: &usize| among.first_from(place + 1));
+    let total: u32 = candidates().map(|place| weights[place]).sum();
+    let mut mark = (total > 0).then(|| rng.below(total))?;
+    // Another thread may change who is admitted between the two walks: then the last will do.
+    let mut last = None;
+    for place in candidates() {
+        last = Some(place);
+        match mark.checked_sub(weights[place]) {
+            Some(rest) => mark = rest,
+            None => break,
+        }
+    }
+    last
 }
 
 /// Fills short columns from tall ones until all are level.

@@ -11,7 +11,6 @@ mod round_robin;
 mod weighted_random;
 
 use alloc::boxed::Box;
-use core::iter::successors;
 
 use crate::config::Policy;
 use crate::rng::Rng;
@@ -98,25 +97,6 @@ impl Balancer {
             Self::LeastRequest(policy) => policy.choose(among, rng),
         }
     }
-}
-
-/// Draws a candidate by weight after a look at every one, when other draws were refused too often.
-#[cold]
-fn draw_one_by_one(weights: &[u32], among: &impl Candidates, rng: &mut Rng) -> Option<usize> {
-    let candidates =
-        || successors(among.first_from(0), |place: &usize| among.first_from(place + 1));
-    let total: u32 = candidates().map(|place| weights[place]).sum();
-    let mut mark = (total > 0).then(|| rng.below(total))?;
-    // Another thread may change who is admitted between the two walks: then the last will do.
-    let mut last = None;
-    for place in candidates() {
-        last = Some(place);
-        match mark.checked_sub(weights[place]) {
-            Some(rest) => mark = rest,
-            None => break,
-        }
-    }
-    last
 }
 
 /// The weights with their common factor taken out.

@@ -12,7 +12,8 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::{Candidates, Drawn, How, draw_one_by_one, reduced};
+use super::alias::Alias;
+use super::{Candidates, Drawn, How, reduced};
 use crate::rng::Rng;
 use crate::word::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +21,8 @@ use crate::word::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct RoundRobin {
     turns: Box<[u16]>,
-    weights: Box<[u32]>,
+    /// Decides where a long row of turns was struck out.
+    die: Alias,
     cursor: AtomicU64,
 }
 
@@ -29,8 +31,8 @@ pub(crate) struct RoundRobin {
 const SMOOTH_WORK_MAX: u64 = 1 << 22;
 /// Turns of a cycle. Beyond it weights are halved (and kept at least 1) until it fits.
 const TURNS_MAX: u64 = 1 << 20;
-/// Turns struck out in a row before the candidates are looked at one by one.
-const STRUCK_MAX: usize = 64;
+/// Turns struck out in a row before the die decides.
+const STRUCK_MAX: usize = 16;
 
 impl RoundRobin {
     pub(crate) fn new(weights: &[u32]) -> Self {
@@ -46,7 +48,7 @@ impl RoundRobin {
         } else {
             deadline_turns(&weights, total)
         };
-        Self { turns, weights, cursor: AtomicU64::new(0) }
+        Self { turns, die: Alias::new(&weights), cursor: AtomicU64::new(0) }
     }
 
     pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
@@ -55,7 +57,7 @@ impl RoundRobin {
             .find(|place| among.admits(*place))
             .map(|place| Drawn { place, how: How::Turn })
             .or_else(|| {
-                let place = draw_one_by_one(&self.weights, among, rng)?;
+                let place = self.die.draw_among(among, rng)?;
                 Some(Drawn { place, how: How::Weight })
             })
     }

@@ -9,8 +9,8 @@ use lb_core::config::{
     WhenAllUnfit,
 };
 use lb_core::{
-    Ask, Body, BodyEnd, Event, Exchange, ExchangeId, Failure, Meaningless, Outcome, Repeat,
-    Service, Step, Time,
+    Ask, Body, BodyEnd, BreakerState, Event, Exchange, ExchangeId, Failure, Meaningless, Outcome,
+    Repeat, Service, Step, Time,
 };
 
 use crate::support::{Log, attempt, config, in_flight, secs, service, start};
@@ -346,6 +346,34 @@ fn a_trial_closes_by_its_head_and_a_body_broken_off_later_still_counts() {
         2004 ended a, backend_broke
     "#]]
     .assert_eq(&told);
+}
+
+#[test]
+fn a_trial_that_fails_late_counts_against_no_breaker_but_the_one_it_closed() {
+    let mut config = calm_config();
+    config.pools[0].backends.truncate(1);
+    config.retry.attempts_max = 1;
+    let service = service(&config);
+    let finish = |id, outcome, now| {
+        let trial_or_not = attempt(start(&service, id, now));
+        match trial_or_not.finish(outcome, Body::Intact, now) {
+            Step::Deliver(delivery) => Some(delivery),
+            _ => None,
+        }
+    };
+    // Its head closes the breaker. Then the backend fails again, and another trial closes it again.
+    assert!(finish(1, RESET, Time::ZERO).is_none());
+    let early = finish(2, OK, secs(2)).expect("a trial");
+    assert!(finish(3, RESET, secs(3)).is_none());
+    let answered_badly = finish(4, BUSY, secs(10)).expect("an answer");
+    let late = finish(5, OK, secs(20)).expect("a trial");
+    let closed_again = service.backend(0).breaker();
+    for straggler in [early, answered_badly] {
+        straggler.end(BodyEnd::BackendBroke, secs(21), &Log::default());
+        assert_eq!(service.backend(0).breaker(), closed_again);
+    }
+    late.end(BodyEnd::BackendBroke, secs(21), &Log::default());
+    assert_eq!(service.backend(0).breaker().state(), BreakerState::Open);
 }
 
 #[test]

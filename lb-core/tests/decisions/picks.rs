@@ -292,6 +292,22 @@ fn the_two_that_are_compared_do_not_depend_on_the_load() {
 }
 
 #[test]
+fn the_dice_depend_on_the_seed_the_service_and_the_exchange() {
+    let config = config(Policy::WeightedRandom, &[&[1; 1_000]]);
+    let places = |index: u16, seed: u64, first: u64| -> Vec<usize> {
+        let service = Service::new(&config, index, seed).expect("the configuration is meaningful");
+        (first..first + 50).map(|id| place(&attempt(start(&service, id, Time::ZERO)))).collect()
+    };
+    let thrown = places(3, 7, 0);
+    assert_eq!(thrown, places(3, 7, 0));
+    for other in [places(3, 8, 0), places(4, 7, 0), places(3, 7, 50)] {
+        // By chance one of fifty in a thousand falls alike now and then, but not five.
+        let alike = thrown.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(alike < 5, "{alike} of 50 fell alike");
+    }
+}
+
+#[test]
 fn an_exchange_that_may_not_be_repeated_has_the_same_dice() {
     let config = config(Policy::WeightedRandom, &[&[1; 100]]);
     let service = service(&config);

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use chunks::Chunks;
@@ -64,8 +65,14 @@ struct Shared {
     passed: Cell<u64>,
     /// Why the head after those did not.
     refused: Cell<Option<Refusal>>,
+    /// Whether the body behind the last of them is malformed.
+    malformed: Cell<bool>,
     /// Since when a head is incomplete.
     head_since: Cell<Option<Instant>>,
+    /// Since when the client takes nothing of what is written.
+    stuck_since: Cell<Option<Instant>>,
+    /// Told when that begins.
+    stuck: Notify,
 }
 
 /// What hyper reads in place of a refused head. Nobody is asked for it.
@@ -116,7 +123,10 @@ impl<I> Guard<I> {
                     match state {
                         chunks::State::Within => {}
                         chunks::State::Done => self.next = Next::Head,
-                        chunks::State::Malformed => self.next = Next::Broken,
+                        chunks::State::Malformed => {
+                            self.shared.malformed.set(true);
+                            self.next = Next::Broken;
+                        }
                     }
                 }
                 Next::Refused { thrown } => {
@@ -164,6 +174,19 @@ impl<I> Guard<I> {
         self.next = Next::Refused { thrown: 0 };
     }
 
+    /// Notes whether the client takes what is written.
+    fn wrote<T>(&self, written: Poll<T>) -> Poll<T> {
+        match (&written, self.shared.stuck_since.get()) {
+            (Poll::Pending, None) => {
+                self.shared.stuck_since.set(Some(Instant::now()));
+                self.shared.stuck.notify_one();
+            }
+            (Poll::Ready(_), Some(_)) => self.shared.stuck_since.set(None),
+            _ => {}
+        }
+        written
+    }
+
     /// Whether a refused head was just found, whose stand-in hyper has not got.
     fn stand_in_is_due(&self, before: bool) -> bool {
         !before && self.shared.refused.get().is_some()
@@ -176,9 +199,24 @@ impl Watch {
         self.0.refused.get().filter(|_| n == self.0.passed.get())
     }
 
+    /// Whether a body was broken off because it was malformed: otherwise its client left.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.0.malformed.get()
+    }
+
     /// Since when a head has been incomplete, if one is.
     pub(crate) fn head_since(&self) -> Option<Instant> {
         self.0.head_since.get()
+    }
+
+    /// Since when the client has taken nothing of what is written to it, if it does not.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.0.stuck_since.get()
+    }
+
+    /// Waits until the client takes nothing.
+    pub(crate) async fn stuck(&self) {
+        self.0.stuck.notified().await;
     }
 }
 
@@ -238,7 +276,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -246,7 +285,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -81,6 +81,7 @@ fn read(bytes: &[u8], cuts: &[usize], room: usize) -> Seen {
     }
     seen.heads = watch.0.passed.get();
     seen.refused = watch.refusal(seen.heads);
+    assert_eq!(watch.is_malformed(), seen.failed, "reading fails at malformed bodies alone");
     assert!((0..seen.heads).all(|n| watch.refusal(n).is_none()), "what passed is not refused");
     seen
 }
@@ -265,6 +266,24 @@ fn a_head_is_late_from_its_first_byte_to_its_last() {
     assert_eq!(watch.head_since(), Some(since), "another byte buys no time");
     assert_eq!(guard.follow(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"), 27);
     assert_eq!(watch.head_since(), None);
+}
+
+#[test]
+fn a_client_is_stuck_from_the_first_byte_it_does_not_take_to_the_next_it_does() {
+    let (client, socket) = tokio::io::duplex(4);
+    let (guard, watch) = Guard::new(socket, LIMITS);
+    let (mut guard, mut client) = (pin!(guard), pin!(client));
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(guard.as_mut().poll_write(cx, b"1234").is_ready());
+    assert_eq!(watch.stuck_since(), None);
+    assert!(guard.as_mut().poll_write(cx, b"5").is_pending());
+    let since = watch.stuck_since().expect("nothing is taken");
+    assert!(pin!(watch.stuck()).poll(cx).is_ready());
+    assert!(guard.as_mut().poll_write_vectored(cx, &[io::IoSlice::new(b"5")]).is_pending());
+    assert_eq!(watch.stuck_since(), Some(since), "asking again is no progress");
+    assert!(client.as_mut().poll_read(cx, &mut ReadBuf::new(&mut [0; 4])).is_ready());
+    assert!(guard.as_mut().poll_write(cx, b"5").is_ready());
+    assert_eq!(watch.stuck_since(), None);
 }
 
 /// Pieces of which connections are made, good and bad.

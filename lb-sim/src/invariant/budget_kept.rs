@@ -1,11 +1,12 @@
 //! Retries stay within the budget: over any span, `burst + percent × requests + rate × time`.
 //!
-//! The ledger's own bucket in exact fractions; the core's may be later by a millisecond per refill,
-//! never earlier.
+//! The ledger's own bucket in exact fractions; the core's may be a little later, never earlier. A
+//! retry is paid for when it is decided, which is before its wait if it has one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lb_core::Event;
+use lb_core::{Event, ExchangeId};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
@@ -15,6 +16,8 @@ use crate::scenario::Scenario;
 pub(super) struct BudgetKept {
     /// By service: retries that are left, and when that was.
     buckets: Vec<(f64, Duration)>,
+    /// Exchanges whose next attempt has been paid for.
+    paid: BTreeSet<ExchangeId>,
 }
 
 /// What adding up a million fractions may cost.
@@ -24,7 +27,8 @@ impl BudgetKept {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let services = scenario.config.services.iter();
         let full = |burst: u32| (f64::from(burst), Duration::ZERO);
-        Self { buckets: services.map(|it| full(it.core.retry.budget.burst)).collect() }
+        let buckets = services.map(|it| full(it.core.retry.budget.burst)).collect();
+        Self { buckets, paid: BTreeSet::new() }
     }
 }
 
@@ -36,7 +40,17 @@ impl Invariant for BudgetKept {
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let (service, is_retry) = match entry.what {
             What::Core(Event::Started { service, .. }) => (service, false),
-            What::Core(Event::Attempted { backend, attempt: 2.., .. }) => (backend.service, true),
+            What::Core(Event::Delayed { exchange, .. }) => {
+                self.paid.insert(exchange);
+                let Some(known) = ledger.exchanges.get(&exchange) else { return };
+                (known.service, true)
+            }
+            What::Core(Event::Attempted { exchange, backend, attempt: 2.., .. }) => {
+                if self.paid.remove(&exchange) {
+                    return;
+                }
+                (backend.service, true)
+            }
             _ => return,
         };
         let budget = ledger.service(service).core.retry.budget;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -44,7 +44,10 @@ pub(crate) enum Script {
 }
 
 /// Whatever can be done with a connection.
-type Act = dyn FnOnce(BufReader<TcpStream>) -> Pin<Box<dyn Future<Output = ()>>>;
+type Act = dyn FnOnce(BufReader<TcpStream>) -> Acting;
+
+/// Something being done.
+pub(crate) type Acting = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Script {
     /// 200 with this body.
@@ -73,6 +76,20 @@ pub(crate) struct Backend {
 impl Backend {
     /// Answers every request by `script`, which is told how many came before it.
     pub(crate) async fn start(script: impl Fn(usize, &Request) -> Script + 'static) -> Self {
+        let script = Rc::new(script);
+        Self::listen(move |this, stream| {
+            let script = Rc::clone(&script);
+            Box::pin(async move { this.serve(stream, &*script).await })
+        })
+        .await
+    }
+
+    /// Leaves every connection to `act`, from its first byte.
+    pub(crate) async fn raw(act: impl Fn(BufReader<TcpStream>) -> Acting + 'static) -> Self {
+        Self::listen(move |_, stream| act(BufReader::new(stream))).await
+    }
+
+    async fn listen(act: impl Fn(Self, TcpStream) -> Acting + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let backend = Self {
             addr: listener.local_addr().unwrap(),
@@ -80,24 +97,19 @@ impl Backend {
             connections: Rc::default(),
             open: Rc::default(),
         };
-        let (script, this) = (Rc::new(script), backend.clone());
+        let this = backend.clone();
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 this.connections.set(this.connections.get() + 1);
-                let (this, script) = (this.clone(), Rc::clone(&script));
+                let (this, acting) = (this.clone(), act(this.clone(), stream));
                 tokio::task::spawn_local(async move {
                     this.open.set(this.open.get() + 1);
-                    this.serve(stream, &*script).await;
+                    acting.await;
                     this.open.set(this.open.get() - 1);
                 });
             }
         });
         backend
-    }
-
-    /// An address at which nobody listens.
-    pub(crate) async fn nobody() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }
 
     /// Its url.
@@ -158,15 +170,28 @@ impl Backend {
     }
 }
 
-/// One request, head and body; `None` when the connection ends first.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await.ok()? == 0 {
-            return None;
-        }
+/// An address that is taken, and at which nobody listens: whoever knocks is refused.
+pub(crate) struct Nobody {
+    socket: TcpSocket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // It is held: a port that was free a moment ago may be another test's by now.
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { socket }
     }
-    let request = Request { head, body: Vec::new() };
+
+    /// Its url.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.socket.local_addr().unwrap())
+    }
+}
+
+/// One request, head and body; `None` when the connection ends first.
+pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let request = Request { head: read_head(stream).await?, body: Vec::new() };
     let body = match (request.one("content-length"), request.one("transfer-encoding")) {
         (Some(length), None) => {
             let mut body = vec![0; length.parse().unwrap()];
@@ -178,6 +203,17 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         both => panic!("ambiguous framing towards a backend: {both:?}"),
     };
     Some(Request { body, ..request })
+}
+
+/// A head, up to the empty line; `None` when the connection ends first.
+pub(crate) async fn read_head<R: AsyncBufReadExt + Unpin>(stream: &mut R) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
 }
 
 /// A chunked body, trailers left out.

@@ -1,11 +1,13 @@
 //! A client that writes raw bytes and reads answers.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::backend::read_chunks;
+use super::backend::{read_chunks, read_head};
 
 /// One connection to the proxy.
 pub(crate) struct Client {
@@ -77,6 +79,14 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Writes for as long as it is read, counting what was taken.
+    pub(crate) async fn pour(mut self, taken: Rc<Cell<usize>>) {
+        static PIECE: [u8; 65_536] = [b'x'; 65_536];
+        while let Ok(count @ 1..) = self.stream.write(&PIECE).await {
+            taken.set(taken.get() + count);
+        }
+    }
+
     /// The next answer to a request that was not HEAD; `None` when the connection has ended.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         self.answer_to(false).await
@@ -93,12 +103,7 @@ impl Client {
     }
 
     async fn answer_to(&mut self, was_head: bool) -> Option<Answer> {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if self.stream.read_line(&mut head).await.ok()? == 0 {
-                return None;
-            }
-        }
+        let head = read_head(&mut self.stream).await?;
         let status = head[9..12].parse().unwrap();
         let mut answer = Answer { status, head, body: Vec::new(), whole: true };
         if was_head || status < 200 || status == 204 || status == 304 {

@@ -7,7 +7,7 @@ mod proxy;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use backend::{Backend, Script};
+pub(crate) use backend::{Backend, Nobody, Script, read_head, read_request};
 pub(crate) use client::{Answer, Client};
 pub(crate) use proxy::Proxy;
 

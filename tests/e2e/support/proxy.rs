@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use lb_server::platform::os::Os;
-use lb_server::shutdown::{self, Trigger};
+use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{AccessSink, Gateway, Listeners, Listening, WorkerOptions};
 use tokio::task::JoinHandle;
 
@@ -15,6 +15,7 @@ pub(crate) struct Proxy {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) trigger: Trigger,
     pub(crate) serving: JoinHandle<()>,
+    shutdown: Shutdown,
     lines: Arc<Lines>,
 }
 
@@ -47,20 +48,22 @@ impl Proxy {
 
     /// Starts what `config` says.
     pub(crate) async fn start_with(config: &str) -> Self {
-        let source = lb_config::Source { name: "test.toml", text: config };
-        let (config, diagnostics) = lb_config::load(&source);
-        let config = config.unwrap_or_else(|| panic!("{diagnostics:#?}"));
-        let lines = Arc::new(Lines::default());
-        let access = Some(Arc::clone(&lines) as Arc<dyn AccessSink>);
-        let listeners = Listeners { access, ..Listeners::default() };
-        let gateway = Gateway::new(Arc::new(Os::with_seed(7)), config, listeners).unwrap();
+        let (gateway, lines) = gateway(config);
         let listening =
             Listening::open(Arc::clone(&gateway), WorkerOptions::default()).await.unwrap();
         let (trigger, shutdown) = shutdown::pair();
         let bound = listening.bound().clone();
-        let serving = tokio::task::spawn_local(listening.serve(shutdown));
+        let serving = tokio::task::spawn_local(listening.serve(shutdown.clone()));
         let admin = bound.admin.expect("the tests' configurations have an admin listener");
-        Self { addr: bound.listeners[0], admin, gateway, trigger, serving, lines }
+        Self { addr: bound.listeners[0], admin, gateway, trigger, shutdown, serving, lines }
+    }
+
+    /// Starts another worker on the same port. It ends with this one's trigger.
+    pub(crate) async fn join(&self, index: u16) -> JoinHandle<()> {
+        let options = WorkerOptions { index, count: 2, listeners: Some(vec![self.addr]) };
+        let listening = Listening::open(Arc::clone(&self.gateway), options).await.unwrap();
+        assert_eq!(listening.bound().listeners, [self.addr]);
+        tokio::task::spawn_local(listening.serve(self.shutdown.clone()))
     }
 
     /// Attempts that hold a lease, over all backends.
@@ -74,4 +77,14 @@ impl Proxy {
         let lines = self.lines.0.lock().unwrap();
         lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
+}
+
+fn gateway(config: &str) -> (Arc<Gateway>, Arc<Lines>) {
+    let source = lb_config::Source { name: "test.toml", text: config };
+    let (config, diagnostics) = lb_config::load(&source);
+    let config = config.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    let lines = Arc::new(Lines::default());
+    let access = Some(Arc::clone(&lines) as Arc<dyn AccessSink>);
+    let listeners = Listeners { access, ..Listeners::default() };
+    (Gateway::new(Arc::new(Os::with_seed(7)), config, listeners).unwrap(), lines)
 }
