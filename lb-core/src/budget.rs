@@ -197,14 +197,16 @@ mod tests {
 
     #[test]
     fn a_full_budget_is_not_written_and_a_spent_one_grants_nothing() {
-        let config = BudgetConfig { percent: 50, min_per_second: 0, burst: 1 };
+        let config = BudgetConfig { percent: 70, min_per_second: 0, burst: 1 };
         let full = Budget::full(&config);
         assert_eq!(full.deposit(Time::MAX, &config), None);
         let spent = full.withdraw(Time::ZERO, &config).expect("one was there");
         assert_eq!(spent.withdraw(Time::MAX, &config), None);
-        let half = spent.deposit(Time::MAX, &config).expect("there is room");
-        assert_eq!(half.withdraw(Time::MAX, &config), None);
-        let whole = half.deposit(Time::MAX, &config).expect("there is room");
+        let partly = spent.deposit(Time::MAX, &config).expect("there is room");
+        assert_eq!(partly.withdraw(Time::MAX, &config), None);
+        // Two requests bring more than there is room for.
+        let whole = partly.deposit(Time::MAX, &config).expect("there is room");
+        assert_eq!(whole.deposit(Time::MAX, &config), None, "full again, and not written");
         assert!(whole.withdraw(Time::MAX, &config).is_some());
     }
 }

@@ -1,11 +1,12 @@
 //! What must not be carried out twice is not sent again once a backend may have acted on it.
 //!
 //! Origins write down every request that reaches them and what they will answer. An edge that
-//! answers 521, 522, 523, 525 or 526 says by it that nobody acted.
+//! answers 521, 522, 523, 525 or 526 says by it that nobody acted. The list is written down here
+//! once more, since the core's own table is what is being judged.
 
 use std::collections::BTreeSet;
 
-use lb_core::{ExchangeId, Outcome, Reach};
+use lb_core::ExchangeId;
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
@@ -27,7 +28,8 @@ impl Invariant for NoDuplicates {
         judge.check(!self.acted.contains(&exchange), || {
             format!("the POST of exchange {} reaches origin {origin} as well", exchange.0)
         });
-        if Outcome::Answered(status).reach() == Reach::Maybe {
+        let nobody_acted = matches!(status, 521 | 522 | 523 | 525 | 526);
+        if !nobody_acted {
             self.acted.insert(exchange);
         }
     }
