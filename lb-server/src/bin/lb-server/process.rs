@@ -31,7 +31,6 @@ pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), St
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
     let (trigger, shutdown) = shutdown::pair();
-    // Before anything runs, so that no signal is lost.
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let (first, bound) =
         start(&gateway, WorkerOptions { index: 0, count, listeners: None }, &shutdown)?;
