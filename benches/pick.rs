@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig, Timeouts, WhenAllUnfit,
+    BackendConfig, BreakerConfig, Policy, PoolConfig, RetryConfig, ServiceConfig,
 };
 use lb_core::{
     Ask, Body, Exchange, ExchangeId, Failure, Outcome, Repeat, Service, Step, Time, Unobserved,
@@ -24,43 +23,25 @@ const POLICIES: [(&str, Policy); 3] = [
 const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
 
 fn service(policy: Policy, count: usize) -> Service {
-    let backends = (0..count)
-        .map(|index| BackendConfig { name: format!("http://backend-{index}"), weight: 1 })
-        .collect();
+    let backends =
+        (0..count).map(|index| BackendConfig::new(&format!("http://backend-{index}"))).collect();
+    let pools = vec![PoolConfig { name: "all".into(), backends }];
     let config = ServiceConfig {
-        name: "bench".into(),
         policy,
-        when_all_unfit: WhenAllUnfit::FailFast,
         breaker: Some(BreakerConfig {
             consecutive_failures: 1,
             open_for: Duration::from_secs(3_600),
             open_for_max: Duration::from_secs(3_600),
-            half_open_trials: 1,
-            half_open_successes: 1,
+            ..BreakerConfig::default()
         }),
-        retry: RetryConfig {
-            attempts_max: 1,
-            statuses: Vec::new(),
-            budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
-            backoff: BackoffConfig {
-                base: Duration::from_millis(25),
-                max: Duration::from_secs(1),
-                jitter: Jitter::Full,
-            },
-        },
-        timeouts: Timeouts {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(15),
-            body_idle: Duration::from_secs(30),
-            exchange: Duration::from_secs(300),
-        },
-        pools: vec![PoolConfig { name: "all".into(), backends }],
+        retry: RetryConfig { attempts_max: 1, ..RetryConfig::default() },
+        ..ServiceConfig::new("bench", pools)
     };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
 
 fn start(service: &Service, id: u64) -> Step<'_> {
-    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Idempotent };
+    let ask = Ask::bare(ExchangeId(id), Repeat::Idempotent);
     Exchange::start(service, &Unobserved, ask, Time::from_millis(1))
 }
 

@@ -8,7 +8,7 @@ use lb_config::config::{
 use lb_config::{Source, load};
 use lb_core::config::{
     BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig, Timeouts, WhenAllUnfit,
+    RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -44,7 +44,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         }),
         retry: RetryConfig {
             attempts_max: 3,
-            statuses: vec![502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527],
+            statuses: StatusSet::RETRIED,
             budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
             backoff: BackoffConfig {
                 base: Duration::from_millis(25),
@@ -52,6 +52,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
                 jitter: Jitter::Full,
             },
         },
+        failures: StatusSet::FAILURES,
         timeouts: Timeouts {
             connect: secs(2),
             first_byte: secs(15),

@@ -206,6 +206,7 @@ impl Breaker {
             return None; // a straggler from a past era
         }
         match (self.phase, verdict) {
+            (_, Verdict::Abandoned) => self.give_back(permit),
             (Phase::Closed { failures, calm_at_s }, Verdict::Success) => {
                 let level = self.level_after_calm(calm_at_s, now);
                 let changed = failures != 0 || level != self.level;
@@ -219,37 +220,40 @@ impl Breaker {
                 let stays = failures < config.consecutive_failures;
                 Some(if stays { struck } else { struck.open(now, config) })
             }
-            (Phase::HalfOpen { trials, successes }, verdict) if permit.role == Role::Trial => {
-                Some(self.judge_trial(trials, successes, verdict, now, config))
+            (Phase::HalfOpen { .. }, Verdict::Failure) if permit.role == Role::Trial => {
+                Some(self.open(now, config))
+            }
+            (Phase::HalfOpen { trials, successes }, Verdict::Success)
+                if permit.role == Role::Trial =>
+            {
+                Some(self.trial_succeeded(trials.saturating_sub(1), successes + 1, now, config))
             }
             // What panic sent to an open or half-open backend proves nothing about its trials.
-            (Phase::Open { .. } | Phase::HalfOpen { .. }, _)
-            | (Phase::Closed { .. }, Verdict::Abandoned) => None,
+            (Phase::Open { .. } | Phase::HalfOpen { .. }, _) => None,
         }
     }
 
-    fn judge_trial(
-        self,
-        trials: u8,
-        successes: u8,
-        verdict: Verdict,
-        now: Time,
-        config: &BreakerConfig,
-    ) -> Self {
-        let trials = trials.saturating_sub(1);
-        match verdict {
-            Verdict::Abandoned => Self { phase: Phase::HalfOpen { trials, successes }, ..self },
-            Verdict::Failure => self.open(now, config),
-            Verdict::Success if successes + 1 < config.half_open_successes => {
-                Self { phase: Phase::HalfOpen { trials, successes: successes + 1 }, ..self }
+    /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
+    pub fn give_back(self, permit: Permit) -> Option<Self> {
+        match self.phase {
+            Phase::HalfOpen { trials, successes }
+                if permit.role == Role::Trial && permit.era == self.era =>
+            {
+                let trials = trials.saturating_sub(1);
+                Some(Self { phase: Phase::HalfOpen { trials, successes }, ..self })
             }
-            Verdict::Success => {
-                // As long as it was open last, it has to stay closed before the level is forgotten.
-                let calm_at = now + open_for(self.level.saturating_sub(1), config);
-                let calm_at_s = calm_at.as_micros().div_ceil(1_000_000).min(CALM_S_MAX);
-                Self { phase: Phase::Closed { failures: 0, calm_at_s }, ..self.next_era() }
-            }
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
+    }
+
+    fn trial_succeeded(self, trials: u8, successes: u8, now: Time, config: &BreakerConfig) -> Self {
+        if successes < config.half_open_successes {
+            return Self { phase: Phase::HalfOpen { trials, successes }, ..self };
+        }
+        // As long as it was open last, it has to stay closed before the level is forgotten.
+        let calm_at = now + open_for(self.level.saturating_sub(1), config);
+        let calm_at_s = calm_at.as_micros().div_ceil(1_000_000).min(CALM_S_MAX);
+        Self { phase: Phase::Closed { failures: 0, calm_at_s }, ..self.next_era() }
     }
 
     /// After calm, past openings are forgotten.

@@ -2,13 +2,16 @@
 //!
 //! `lb-config` reads files into these and reports mistakes with their place; [`Service::new`]
 //! refuses what would have no meaning. Every duration and count is finite, and each has a named
-//! bound here, so that both crates speak of the same one.
+//! bound here, so that both crates speak of the same one. [`ServiceConfig::new`] and the `Default`s
+//! are what holds where nothing is said: safe, finite, and written down here alone.
 //!
 //! [`Service::new`]: crate::Service::new
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use crate::statuses::StatusSet;
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
 pub const WEIGHT_MAX: u32 = 1_000;
@@ -40,10 +43,28 @@ pub struct ServiceConfig {
     pub breaker: Option<BreakerConfig>,
     /// What may be tried again, where, and after how long.
     pub retry: RetryConfig,
+    /// Answers that count against the backend that gave them.
+    pub failures: StatusSet,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
     /// The first pool with a fit backend serves. At least one.
     pub pools: Vec<PoolConfig>,
+}
+
+impl ServiceConfig {
+    /// A service where nothing but its pools was said.
+    pub fn new(name: &str, pools: Vec<PoolConfig>) -> Self {
+        Self {
+            name: name.into(),
+            policy: Policy::LeastRequest,
+            when_all_unfit: WhenAllUnfit::FailFast,
+            breaker: Some(BreakerConfig::default()),
+            retry: RetryConfig::default(),
+            failures: StatusSet::FAILURES,
+            timeouts: Timeouts::default(),
+            pools,
+        }
+    }
 }
 
 /// A group of backends.
@@ -62,6 +83,13 @@ pub struct BackendConfig {
     pub name: String,
     /// Its share of the traffic relative to the others: `1..=WEIGHT_MAX`.
     pub weight: u32,
+}
+
+impl BackendConfig {
+    /// A backend of weight 1.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), weight: 1 }
+    }
 }
 
 /// How a backend is chosen within a pool.
@@ -99,17 +127,40 @@ pub struct BreakerConfig {
     pub half_open_successes: u8,
 }
 
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            open_for: Duration::from_secs(10),
+            open_for_max: Duration::from_secs(300),
+            half_open_trials: 3,
+            half_open_successes: 2,
+        }
+    }
+}
+
 /// What may be tried again, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryConfig {
     /// Attempts of one exchange, the first included: `1..=ATTEMPTS_MAX`. 1 turns retries off.
     pub attempts_max: u8,
     /// Answers that are worth another attempt.
-    pub statuses: Vec<u16>,
+    pub statuses: StatusSet,
     /// The bound on retries as a share of requests.
     pub budget: BudgetConfig,
     /// How long to wait before trying again.
     pub backoff: BackoffConfig,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            attempts_max: 3,
+            statuses: StatusSet::RETRIED,
+            budget: BudgetConfig::default(),
+            backoff: BackoffConfig::default(),
+        }
+    }
 }
 
 /// The bound on retries: over any span of `t` seconds at most
@@ -124,6 +175,12 @@ pub struct BudgetConfig {
     pub burst: u32,
 }
 
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self { percent: 20, min_per_second: 10, burst: 50 }
+    }
+}
+
 /// How long to wait before another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffConfig {
@@ -133,6 +190,12 @@ pub struct BackoffConfig {
     pub max: Duration,
     /// Where below the ceiling the wait lies.
     pub jitter: Jitter,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(25), max: Duration::from_secs(1), jitter: Jitter::Full }
+    }
 }
 
 /// Where below its ceiling a wait lies.
@@ -158,4 +221,15 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// From the request's head to the last byte of the response, all attempts included.
     pub exchange: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(15),
+            body_idle: Duration::from_secs(30),
+            exchange: Duration::from_secs(300),
+        }
+    }
 }

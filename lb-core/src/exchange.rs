@@ -11,9 +11,12 @@
 //! what became of it. Dropping any step is legal at any time: it is what happens when a client
 //! hangs up, and the lease gives everything back.
 
-use crate::backend::{Backend, Lease};
-use crate::event::{Choice, Event, ExchangeId, Observe, Rejection};
-use crate::outcome::{BodyEnd, Outcome, Reach};
+use crate::backend::Member;
+use crate::balance::Draw;
+use crate::event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection};
+use crate::facts::{Facts, Unknown};
+use crate::lease::Lease;
+use crate::outcome::{BodyEnd, Failure, Outcome, Reach};
 use crate::retry::{Body, Repeat, Withheld};
 use crate::rng::Rng;
 use crate::service::Service;
@@ -21,12 +24,21 @@ use crate::time::Time;
 use crate::tried::Places;
 
 /// What is known of a request before it is sent anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
+#[derive(Clone, Copy)]
+pub struct Ask<'r> {
     /// Its name, and the name of its dice.
     pub id: ExchangeId,
     /// Whether it may be carried out twice.
     pub repeat: Repeat,
+    /// What it says of itself and of its client.
+    pub facts: &'r dyn Facts,
+}
+
+impl Ask<'static> {
+    /// A request of which nothing else is known.
+    pub const fn bare(id: ExchangeId, repeat: Repeat) -> Self {
+        Self { id, repeat, facts: &Unknown }
+    }
 }
 
 /// What to do next.
@@ -44,17 +56,15 @@ pub enum Step<'c> {
 }
 
 /// One request on its way. Not held by anybody: it lives inside the steps.
-#[derive(Clone)]
 pub struct Exchange<'c> {
     service: &'c Service,
     observe: &'c dyn Observe,
-    ask: Ask,
+    id: ExchangeId,
+    repeat: Repeat,
     rng: Rng,
     deadline: Time,
     tried: Places,
     attempts: u8,
-    /// What the last attempt came to.
-    last: Option<Outcome>,
 }
 
 /// A backend to send the request to, and the lease on it.
@@ -67,12 +77,21 @@ pub struct Attempt<'c> {
     deadline: Time,
 }
 
-/// A wait before another attempt.
+/// A wait before another attempt. Keep the answer that came, if one did, until there is a new
+/// attempt: should nobody be there to take one, it is the answer that goes out.
 #[must_use]
 #[derive(Debug)]
 pub struct Wait<'c> {
     exchange: Exchange<'c>,
     until: Time,
+    last: Last,
+}
+
+/// What the last attempt came to. An answer holds on to its lease: its body is still to come.
+#[derive(Debug)]
+enum Last {
+    Answered(Lease, u16),
+    Failed(Failure),
 }
 
 /// An answer on its way to the client. Keep it until the body's last byte, then end it.
@@ -86,17 +105,22 @@ pub struct Delivery {
 
 impl<'c> Exchange<'c> {
     /// Begins the exchange and makes its first choice.
-    pub fn start(service: &'c Service, observe: &'c dyn Observe, ask: Ask, now: Time) -> Step<'c> {
+    pub fn start(
+        service: &'c Service,
+        observe: &'c dyn Observe,
+        ask: Ask<'_>,
+        now: Time,
+    ) -> Step<'c> {
         service.retry.deposit(now);
         let exchange = Self {
             service,
             observe,
-            ask,
+            id: ask.id,
+            repeat: ask.repeat,
             rng: service.dice(ask.id.0),
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
             attempts: 0,
-            last: None,
         };
         exchange.tell(
             now,
@@ -106,19 +130,21 @@ impl<'c> Exchange<'c> {
                 deadline: exchange.deadline,
             },
         );
-        exchange.attempt(now)
+        exchange.attempt(None, now)
     }
 
-    /// Tries a backend, whichever is best.
-    fn attempt(mut self, now: Time) -> Step<'c> {
-        match self.service.pick(&self.tried, &mut self.rng, now, self.observe) {
-            Some((lease, choice)) => self.attempt_at(lease, choice, now),
-            None => self.without_backend(now),
+    /// Tries a backend, whichever is best. Without any, what came of the `last` attempt decides.
+    fn attempt(mut self, last: Option<Last>, now: Time) -> Step<'c> {
+        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0 };
+        match (self.service.pick(&self.tried, &mut draw, now, self.observe), last) {
+            (Some((lease, choice)), _) => self.attempt_at(lease, choice, now),
+            (None, Some(last)) => self.withhold(Withheld::NoFitBackend, last, now),
+            (None, None) => self.reject(Rejection::NoFitBackend, now),
         }
     }
 
     fn attempt_at(mut self, lease: Lease, choice: Choice, now: Time) -> Step<'c> {
-        let backend = lease.backend().id();
+        let backend = lease.id();
         self.attempts += 1;
         if !choice.again {
             // Attempts are at most ATTEMPTS_MAX, and there is room for each.
@@ -128,7 +154,7 @@ impl<'c> Exchange<'c> {
         self.tell(
             now,
             Event::Attempted {
-                exchange: self.ask.id,
+                exchange: self.id,
                 attempt: self.attempts,
                 backend,
                 choice,
@@ -140,74 +166,65 @@ impl<'c> Exchange<'c> {
 
     /// What follows an attempt that came to `outcome`.
     fn follow(mut self, lease: Lease, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
-        self.last = Some(outcome);
+        let last = match outcome {
+            Outcome::Answered(status) => Last::Answered(lease, status),
+            Outcome::Failed(failure) => {
+                drop(lease);
+                Last::Failed(failure)
+            }
+        };
         let retry = &self.service.retry;
         if !retry.wants(outcome) {
-            return self.settle(lease, outcome, now);
+            return self.settle(last, now);
         }
-        if let Err(why) = retry.allows(outcome, self.ask.repeat, body, self.attempts) {
-            return self.withhold(why, lease, outcome, now);
+        if let Err(why) = retry.allows(outcome, self.repeat, body, self.attempts) {
+            return self.withhold(why, last, now);
         }
-        let until = now + retry.backoff(self.attempts, &mut self.rng);
+        // Nothing was overloaded by a request that never arrived: another backend can have it now.
+        let at_once = outcome.reach() == Reach::Never && self.service.may_serve(&self.tried, now);
+        let wait = retry.backoff(self.attempts, &mut self.rng);
+        let until = if at_once { now } else { now + wait };
         if until >= self.deadline {
-            return self.withhold(Withheld::DeadlineNear, lease, outcome, now);
+            return self.withhold(Withheld::DeadlineNear, last, now);
+        }
+        if !self.service.may_serve_at_all(until) {
+            return self.withhold(Withheld::NoFitBackend, last, now);
         }
         if !retry.withdraw(now) {
-            return self.withhold(Withheld::BudgetSpent, lease, outcome, now);
+            return self.withhold(Withheld::BudgetSpent, last, now);
         }
-        drop(lease);
-        // Nothing was overloaded by a request that never arrived: another backend can have it now.
-        if outcome.reach() == Reach::Never
-            && let Some((lease, choice)) =
-                self.service.pick_fresh(&self.tried, &mut self.rng, now, self.observe)
-        {
-            return self.attempt_at(lease, choice, now);
+        if at_once {
+            let mut draw = Draw { rng: &mut self.rng, first: false };
+            let picked = self.service.pick_fresh(&self.tried, &mut draw, now, self.observe);
+            if let Some((lease, choice)) = picked {
+                return self.attempt_at(lease, choice, now);
+            }
         }
-        self.tell(now, Event::Delayed { exchange: self.ask.id, until });
-        Step::Wait(Wait { exchange: self, until })
+        self.tell(now, Event::Delayed { exchange: self.id, until });
+        Step::Wait(Wait { exchange: self, until, last })
     }
 
     /// A retry was worth making and is not made.
-    fn withhold(self, why: Withheld, lease: Lease, outcome: Outcome, now: Time) -> Step<'c> {
-        self.tell(now, Event::Withheld { exchange: self.ask.id, why });
-        self.settle(lease, outcome, now)
+    fn withhold(self, why: Withheld, last: Last, now: Time) -> Step<'c> {
+        self.tell(now, Event::Withheld { exchange: self.id, why });
+        self.settle(last, now)
     }
 
     /// The last attempt decides: its answer goes out, or its failure is told.
-    fn settle(self, lease: Lease, outcome: Outcome, now: Time) -> Step<'c> {
-        match outcome {
-            Outcome::Answered(status) => {
-                let (exchange, backend) = (self.ask.id, lease.backend().id());
+    fn settle(self, last: Last, now: Time) -> Step<'c> {
+        match last {
+            Last::Answered(lease, status) => {
+                let (exchange, backend) = (self.id, lease.id());
                 self.tell(now, Event::Delivered { exchange, backend, status });
                 Step::Deliver(Delivery { exchange, lease, deadline: self.deadline })
             }
-            Outcome::Failed(_) if now >= self.deadline => {
-                self.reject(Rejection::DeadlinePassed, now)
-            }
-            Outcome::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),
-        }
-    }
-
-    /// Nobody can take the request: what went wrong before is the better reason.
-    fn without_backend(self, now: Time) -> Step<'c> {
-        match self.last {
-            None => self.reject(Rejection::NoFitBackend, now),
-            Some(last) => {
-                let why = Withheld::NoFitBackend;
-                self.tell(now, Event::Withheld { exchange: self.ask.id, why });
-                self.reject(
-                    match last {
-                        Outcome::Failed(failure) => Rejection::AttemptFailed(failure),
-                        Outcome::Answered(_) => Rejection::NoFitBackend,
-                    },
-                    now,
-                )
-            }
+            Last::Failed(_) if now >= self.deadline => self.reject(Rejection::DeadlinePassed, now),
+            Last::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),
         }
     }
 
     fn reject(self, rejection: Rejection, now: Time) -> Step<'c> {
-        self.tell(now, Event::Rejected { exchange: self.ask.id, rejection });
+        self.tell(now, Event::Rejected { exchange: self.id, rejection });
         Step::Reject(rejection)
     }
 
@@ -218,8 +235,12 @@ impl<'c> Exchange<'c> {
 
 impl<'c> Attempt<'c> {
     /// Where to send the request.
-    pub fn backend(&self) -> &Backend {
-        self.lease.backend()
+    pub fn backend(&self) -> Member<'_> {
+        Member {
+            id: self.lease.id(),
+            backend: self.lease.backend(),
+            rules: &self.exchange.service.rules,
+        }
     }
 
     /// Which attempt of the exchange this is, counted from 1.
@@ -252,14 +273,14 @@ impl<'c> Attempt<'c> {
         exchange.tell(
             now,
             Event::Concluded {
-                exchange: exchange.ask.id,
+                exchange: exchange.id,
                 attempt: exchange.attempts,
-                backend: lease.backend().id(),
+                backend: lease.id(),
                 outcome,
                 took: now - started,
             },
         );
-        lease.judge_head(outcome, now, exchange.observe);
+        lease.judge_head(outcome, &exchange.service.rules, now, exchange.observe);
         exchange.follow(lease, outcome, body, now)
     }
 }
@@ -270,20 +291,28 @@ impl<'c> Wait<'c> {
         self.until
     }
 
+    /// Whose answer is kept meanwhile, if the last attempt came to one.
+    pub fn keeps_answer_of(&self) -> Option<BackendId> {
+        match &self.last {
+            Last::Answered(lease, _) => Some(lease.id()),
+            Last::Failed(_) => None,
+        }
+    }
+
     /// Makes the next attempt.
     pub fn wake(self, now: Time) -> Step<'c> {
-        let Self { exchange, .. } = self;
+        let Self { exchange, last, .. } = self;
         if now >= exchange.deadline {
-            return exchange.reject(Rejection::DeadlinePassed, now);
+            return exchange.withhold(Withheld::DeadlineNear, last, now);
         }
-        exchange.attempt(now)
+        exchange.attempt(Some(last), now)
     }
 }
 
 impl Delivery {
     /// Whose answer it is.
-    pub fn backend(&self) -> &Backend {
-        self.lease.backend()
+    pub const fn backend(&self) -> BackendId {
+        self.lease.id()
     }
 
     /// Until when its last byte must have gone out.
@@ -291,10 +320,10 @@ impl Delivery {
         self.deadline
     }
 
-    /// Hands back how the body ended. Gives the lease back.
-    pub fn end(mut self, end: BodyEnd, now: Time, observe: &dyn Observe) {
-        self.lease.judge_body(end, now, observe);
-        let (exchange, backend) = (self.exchange, self.lease.backend().id());
+    /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
+    pub fn end(mut self, end: BodyEnd, service: &Service, now: Time, observe: &dyn Observe) {
+        self.lease.judge_body(end, &service.rules, now, observe);
+        let (exchange, backend) = (self.exchange, self.lease.id());
         observe.on(now, &Event::Ended { exchange, backend, end });
     }
 }
@@ -302,9 +331,8 @@ impl Delivery {
 impl core::fmt::Debug for Exchange<'_> {
     fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         out.debug_struct("Exchange")
-            .field("ask", &self.ask)
+            .field("id", &self.id)
             .field("attempts", &self.attempts)
-            .field("last", &self.last)
             .finish_non_exhaustive()
     }
 }

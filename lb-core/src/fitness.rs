@@ -71,6 +71,16 @@ impl Fitness {
         }
     }
 
+    /// When some place that rests may be worth another look.
+    pub(crate) fn due(&self) -> Time {
+        Time::from_micros(self.due.load(Ordering::Acquire))
+    }
+
+    /// Has the next pick look at every place that rests: somebody spoke for one.
+    pub(crate) fn look_again(&self) {
+        self.due.store(0, Ordering::Release);
+    }
+
     /// The first fit place in `from..`, among those that `admits` lets pass.
     pub(crate) fn first_from(&self, from: usize, admits: impl Fn(usize) -> bool) -> Option<usize> {
         let mut wanted = u64::MAX << (from % BITS);

@@ -6,6 +6,7 @@
 //! may be repeated (RFC 9110 §9.2.2) goes elsewhere.
 
 use crate::breaker::Verdict;
+use crate::statuses::StatusSet;
 
 /// What became of an attempt, as far as the head of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +69,18 @@ impl Outcome {
         }
     }
 
-    /// What it says about the backend: server errors and silence are failures. A kept connection
-    /// that closed before anything was written is not: backends close idle connections by right.
-    pub const fn verdict(self) -> Verdict {
+    /// What it says about the backend: the answers in `failures` and silence count against it. A
+    /// kept connection that closed before anything was written does not: backends close idle
+    /// connections by right.
+    pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
-            Self::Answered(500..) | Self::Failed(_) if !self.is_unsent() => Verdict::Failure,
-            Self::Failed(_) => Verdict::Abandoned,
+            // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
+            Self::Answered(600..) => Verdict::Failure,
+            Self::Answered(status) if failures.contains(status) => Verdict::Failure,
             Self::Answered(_) => Verdict::Success,
+            Self::Failed(Failure::Unsent) => Verdict::Abandoned,
+            Self::Failed(_) => Verdict::Failure,
         }
-    }
-
-    const fn is_unsent(self) -> bool {
-        matches!(self, Self::Failed(Failure::Unsent))
     }
 
     /// As written in metrics and logs: a failure's code, or the class of a status.

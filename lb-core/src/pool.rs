@@ -3,12 +3,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::backend::{Backend, Lease};
-use crate::balance::{Balancer, Candidates, Drawn, How};
+use crate::backend::{Backend, Member, Rules};
+use crate::balance::{Balancer, Candidates, Draw, Drawn, How};
 use crate::breaker::Declined;
-use crate::event::Observe;
+use crate::event::{BackendId, Observe};
 use crate::fitness::Fitness;
-use crate::rng::Rng;
+use crate::lease::Lease;
 use crate::time::Time;
 use crate::tried::Places;
 
@@ -16,8 +16,10 @@ use crate::tried::Places;
 #[derive(Debug)]
 pub struct Pool {
     name: Box<str>,
+    service: u16,
     /// The place of the first one in the service.
     first: u16,
+    rules: Rules,
     backends: Box<[Arc<Backend>]>,
     fitness: Fitness,
     balancer: Balancer,
@@ -36,12 +38,14 @@ const DECLINES_MAX: usize = 8;
 impl Pool {
     pub(crate) fn new(
         name: &str,
-        first: u16,
+        first: BackendId,
+        rules: Rules,
         backends: Box<[Arc<Backend>]>,
         balancer: Balancer,
     ) -> Self {
+        let BackendId { service, backend: first } = first;
         let fitness = Fitness::all(backends.len());
-        Self { name: name.into(), first, backends, fitness, balancer }
+        Self { name: name.into(), service, first, rules, backends, fitness, balancer }
     }
 
     /// Its name, unique in its service.
@@ -50,8 +54,8 @@ impl Pool {
     }
 
     /// Its backends in order.
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    pub fn backends(&self) -> impl Iterator<Item = Member<'_>> {
+        (self.first..self.end()).map(|place| self.at(place))
     }
 
     /// The place in the service behind its last backend.
@@ -60,8 +64,10 @@ impl Pool {
     }
 
     /// The backend at a place in the service that lies within this pool.
-    pub(crate) fn at(&self, place: u16) -> &Arc<Backend> {
-        &self.backends[usize::from(place - self.first)]
+    pub(crate) fn at(&self, place: u16) -> Member<'_> {
+        let backend = &self.backends[usize::from(place - self.first)];
+        let id = BackendId { service: self.service, backend: place };
+        Member { id, backend, rules: &self.rules }
     }
 
     /// How many backends may be chosen as a matter of course, as far as is known.
@@ -69,20 +75,31 @@ impl Pool {
         self.fitness.fit_count()
     }
 
+    /// Has the next pick look at every backend that rests: somebody spoke for one.
+    pub(crate) fn look_again(&self) {
+        self.fitness.look_again();
+    }
+
+    /// Whether a pick at `at` may find somebody outside of `tried`, as far as is known.
+    pub(crate) fn may_serve(&self, tried: &Places, at: Time) -> bool {
+        let among = Asked { fit: Fit { pool: self, left_out: tried }, now: at };
+        among.first_from(0).is_some() || self.fitness.due() <= at
+    }
+
     /// Chooses among the fit that are not in `tried`, and takes the lease.
     pub(crate) fn pick(
         &self,
         tried: &Places,
-        rng: &mut Rng,
+        draw: &mut Draw<'_>,
         now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
-        self.fitness.refresh(now, |place| self.backends[place].open_until());
+        self.fitness.refresh(now, |place| self.backends[place].rests_until(now, &self.rules));
         let mut left_out = *tried;
         for _ in 0..DECLINES_MAX {
             let among = Fit { pool: self, left_out: &left_out };
-            let Drawn { place, how } = self.balancer.choose(&among, rng)?;
-            match self.backends[place].lease(now, observe) {
+            let Drawn { place, how } = self.balancer.choose(&among, draw)?;
+            match self.lease(place, now, observe) {
                 Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
                 Err(Declined::Until(due)) => self.fitness.rest(place, due),
                 Err(Declined::TrialsTaken) => {
@@ -92,7 +109,15 @@ impl Pool {
                 }
             }
         }
-        self.pick_asked(tried, rng, now, observe)
+        self.pick_asked(tried, draw, now, observe)
+    }
+
+    fn lease(&self, place: usize, now: Time, observe: &dyn Observe) -> Result<Lease, Declined> {
+        Lease::take(&self.backends[place], self.id(place), &self.rules, now, observe)
+    }
+
+    fn id(&self, place: usize) -> BackendId {
+        BackendId { service: self.service, backend: self.first + small(place) }
     }
 
     /// Many breakers declined in a row: asks them before it draws, so that those who would let the
@@ -101,23 +126,24 @@ impl Pool {
     fn pick_asked(
         &self,
         tried: &Places,
-        rng: &mut Rng,
+        draw: &mut Draw<'_>,
         now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
         let among = Asked { fit: Fit { pool: self, left_out: tried }, now };
         // Only another thread that takes the last place in between makes this go round.
-        (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, rng)).find_map(|drawn| {
-            let lease = self.backends[drawn.place].lease(now, observe).ok()?;
+        (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, draw)).find_map(|drawn| {
+            let lease = self.lease(drawn.place, now, observe).ok()?;
             Some(Picked { lease, how: self.in_service(drawn.how) })
         })
     }
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
-    pub(crate) fn pick_in_panic(&self, tried: &Places, rng: &mut Rng) -> Option<Picked> {
+    pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
         let Drawn { place, how } =
-            self.balancer.choose(&All { pool: self, left_out: tried }, rng)?;
-        Some(Picked { lease: self.backends[place].lease_in_panic(), how: self.in_service(how) })
+            self.balancer.choose(&All { pool: self, left_out: tried }, draw)?;
+        let lease = Lease::take_in_panic(&self.backends[place], self.id(place));
+        Some(Picked { lease, how: self.in_service(how) })
     }
 
     /// A draw speaks of places in the pool; everybody else of places in the service.
@@ -148,8 +174,8 @@ impl Candidates for Fit<'_> {
             .first_from(from, |place| !self.left_out.contains(self.pool.first + small(place)))
     }
 
-    fn in_flight(&self, place: usize) -> u32 {
-        self.pool.backends[place].in_flight()
+    fn backend(&self, place: usize) -> &Backend {
+        &self.pool.backends[place]
     }
 }
 
@@ -161,15 +187,16 @@ struct Asked<'p> {
 
 impl Candidates for Asked<'_> {
     fn admits(&self, place: usize) -> bool {
-        self.fit.admits(place) && self.fit.pool.backends[place].would_admit(self.now)
+        self.fit.admits(place)
+            && self.fit.pool.backends[place].would_admit(self.now, &self.fit.pool.rules)
     }
 
     fn first_from(&self, from: usize) -> Option<usize> {
         self.fit.pool.fitness.first_from(from, |place| self.admits(place))
     }
 
-    fn in_flight(&self, place: usize) -> u32 {
-        self.fit.in_flight(place)
+    fn backend(&self, place: usize) -> &Backend {
+        self.fit.backend(place)
     }
 }
 
@@ -188,8 +215,8 @@ impl Candidates for All<'_> {
         (from..self.pool.backends.len()).find(|place| self.admits(*place))
     }
 
-    fn in_flight(&self, place: usize) -> u32 {
-        self.pool.backends[place].in_flight()
+    fn backend(&self, place: usize) -> &Backend {
+        &self.pool.backends[place]
     }
 }
 

@@ -105,7 +105,7 @@ impl Retry {
     pub(crate) fn wants(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Failed(_) => true,
-            Outcome::Answered(status) => self.config.statuses.contains(&status),
+            Outcome::Answered(status) => self.config.statuses.contains(status),
         }
     }
 

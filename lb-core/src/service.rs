@@ -5,18 +5,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::Lease;
-use crate::backend::Backend;
-use crate::balance::Balancer;
-use crate::breaker::Role;
+use crate::backend::{Backend, Member, Rules};
+use crate::balance::{Balancer, Draw};
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig,
     CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
+use crate::lease::Lease;
 use crate::pool::{Picked, Pool};
 use crate::retry::Retry;
 use crate::rng::Rng;
+use crate::standing::Standing;
 use crate::time::Time;
 use crate::tried::Places;
 
@@ -29,6 +29,7 @@ pub struct Service {
     pools: Box<[Pool]>,
     when_all_unfit: WhenAllUnfit,
     timeouts: Timeouts,
+    pub(crate) rules: Rules,
     pub(crate) retry: Retry,
 }
 
@@ -67,21 +68,17 @@ impl Service {
     /// [`Meaningless`] when the configuration has no backends, or a number outside its bounds.
     pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
         check(config)?;
-        let mut first = 0;
+        let rules = Rules::new(config);
+        let mut first = BackendId { service: index, backend: 0 };
         let mut pools = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
-            let backends: Box<[_]> = (first..)
-                .zip(&pool.backends)
-                .map(|(backend, said)| {
-                    let id = BackendId { service: index, backend };
-                    Arc::new(Backend::new(id, &said.name, config.breaker))
-                })
-                .collect();
+            let backends: Box<[_]> =
+                pool.backends.iter().map(|said| Arc::new(Backend::new(&said.name))).collect();
             let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
             let count = u16::try_from(backends.len()).expect("BACKENDS_MAX fits in 16 bits");
             let balancer = Balancer::new(config.policy, &weights);
-            pools.push(Pool::new(&pool.name, first, backends, balancer));
-            first += count;
+            pools.push(Pool::new(&pool.name, first, rules.clone(), backends, balancer));
+            first.backend += count;
         }
         Ok(Self {
             name: config.name.as_str().into(),
@@ -90,6 +87,7 @@ impl Service {
             pools: pools.into(),
             when_all_unfit: config.when_all_unfit,
             timeouts: config.timeouts,
+            rules,
             retry: Retry::new(config.retry.clone()),
         })
     }
@@ -110,7 +108,7 @@ impl Service {
     }
 
     /// Its backends over all pools, in the order of [`BackendId::backend`].
-    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+    pub fn backends(&self) -> impl Iterator<Item = Member<'_>> {
         self.pools.iter().flat_map(Pool::backends)
     }
 
@@ -118,9 +116,24 @@ impl Service {
     ///
     /// # Panics
     /// If there is none: a place comes from an event of this service.
-    pub fn backend(&self, place: u16) -> &Arc<Backend> {
+    pub fn backend(&self, place: u16) -> Member<'_> {
+        self.pool_of(place).at(place)
+    }
+
+    fn pool_of(&self, place: u16) -> &Pool {
         let pool = self.pools.partition_point(|pool| pool.end() <= place);
-        self.pools[pool].at(place)
+        &self.pools[pool]
+    }
+
+    /// What an operator says: `draining`, the backend at `place` gets nothing new.
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub fn drain(&self, place: u16, draining: bool) {
+        let pool = self.pool_of(place);
+        let said = |standing: Standing| Some(Standing { draining, ..standing });
+        pool.at(place).backend.standing.step(said);
+        pool.look_again();
     }
 
     /// How long each part of an exchange may take.
@@ -138,16 +151,26 @@ impl Service {
         Rng::stream(self.seed ^ (u64::from(self.index) << 48), exchange)
     }
 
+    /// Whether a pick at `at` may find somebody outside of `tried`, as far as is known.
+    pub(crate) fn may_serve(&self, tried: &Places, at: Time) -> bool {
+        self.pools.iter().any(|pool| pool.may_serve(tried, at))
+    }
+
+    /// Whether a pick at `at` may find anybody at all.
+    pub(crate) fn may_serve_at_all(&self, at: Time) -> bool {
+        self.when_all_unfit == WhenAllUnfit::FailOpen || self.may_serve(&Places::NONE, at)
+    }
+
     /// A fit backend that was not tried, from the first pool that has one.
     pub(crate) fn pick_fresh(
         &self,
         tried: &Places,
-        rng: &mut Rng,
+        draw: &mut Draw<'_>,
         now: Time,
         observe: &dyn Observe,
     ) -> Option<(Lease, Choice)> {
         self.pools.iter().zip(0..).find_map(|(pool, index)| {
-            let picked = pool.pick(tried, rng, now, observe)?;
+            let picked = pool.pick(tried, draw, now, observe)?;
             Some(chosen(picked, index, false))
         })
     }
@@ -156,36 +179,39 @@ impl Service {
     pub(crate) fn pick(
         &self,
         tried: &Places,
-        rng: &mut Rng,
+        draw: &mut Draw<'_>,
         now: Time,
         observe: &dyn Observe,
     ) -> Option<(Lease, Choice)> {
-        let fresh = self.pick_fresh(tried, rng, now, observe);
+        let fresh = self.pick_fresh(tried, draw, now, observe);
         if fresh.is_some() {
             return fresh;
         }
         if !tried.is_empty()
-            && let Some((lease, choice)) = self.pick_fresh(&Places::NONE, rng, now, observe)
+            && let Some((lease, choice)) = self.pick_fresh(&Places::NONE, draw, now, observe)
         {
             return Some((lease, Choice { again: true, ..choice }));
         }
         match self.when_all_unfit {
             WhenAllUnfit::FailFast => None,
-            WhenAllUnfit::FailOpen => self.pick_in_panic(tried, rng),
+            WhenAllUnfit::FailOpen => self.pick_in_panic(tried, draw),
         }
     }
 
-    fn pick_in_panic(&self, tried: &Places, rng: &mut Rng) -> Option<(Lease, Choice)> {
-        let pool = self.pools.first()?;
-        pool.pick_in_panic(tried, rng).map(|picked| chosen(picked, 0, false)).or_else(|| {
-            pool.pick_in_panic(&Places::NONE, rng).map(|picked| chosen(picked, 0, true))
+    /// Pools in order, as without panic: a fallback pool is not struck as long as the first one is
+    /// worth a try.
+    fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<(Lease, Choice)> {
+        [(tried, false), (&Places::NONE, true)].into_iter().find_map(|(tried, again)| {
+            self.pools.iter().zip(0..).find_map(|(pool, index)| {
+                Some(chosen(pool.pick_in_panic(tried, draw)?, index, again))
+            })
         })
     }
 }
 
 fn chosen(picked: Picked, pool: u16, again: bool) -> (Lease, Choice) {
     let Picked { lease, how } = picked;
-    let role: Role = lease.role();
+    let role = lease.role();
     (lease, Choice { role, pool, how, again })
 }
 

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use lb_core::config::{
     BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig, Timeouts, WhenAllUnfit,
+    RetryConfig, ServiceConfig,
 };
 use lb_core::{
     Ask, Attempt, Body, BodyEnd, Breaker, BreakerState, Exchange, ExchangeId, Failure, Outcome,
@@ -146,38 +146,27 @@ fn a_trial_given_back_can_be_taken_and_decides_alone() {
 }
 
 fn service(policy: Policy, consecutive_failures: u16) -> Service {
-    let backend = |name: &str| BackendConfig { name: name.into(), weight: 1 };
+    let backends = vec![BackendConfig::new("http://a"), BackendConfig::new("http://b")];
     let config = ServiceConfig {
-        name: "loom".into(),
         policy,
-        when_all_unfit: WhenAllUnfit::FailFast,
         breaker: Some(BreakerConfig { consecutive_failures, ..CONFIG }),
         retry: RetryConfig {
             attempts_max: 2,
-            statuses: Vec::new(),
             budget: BudgetConfig { percent: 0, min_per_second: 0, burst: 1 },
             backoff: BackoffConfig {
                 base: Duration::ZERO,
                 max: Duration::ZERO,
                 jitter: Jitter::None,
             },
+            ..RetryConfig::default()
         },
-        timeouts: Timeouts {
-            connect: Duration::from_secs(1),
-            first_byte: Duration::from_secs(1),
-            body_idle: Duration::from_secs(1),
-            exchange: Duration::from_secs(60),
-        },
-        pools: vec![PoolConfig {
-            name: "all".into(),
-            backends: vec![backend("http://a"), backend("http://b")],
-        }],
+        ..ServiceConfig::new("loom", vec![PoolConfig { name: "all".into(), backends }])
     };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
 
 fn start(service: &Service, id: u64, now: Time) -> Step<'_> {
-    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once };
+    let ask = Ask::bare(ExchangeId(id), Repeat::Once);
     Exchange::start(service, &Unobserved, ask, now)
 }
 
@@ -217,7 +206,7 @@ fn two_threads_of_exchanges_give_every_lease_back() {
                         panic!("200 is an answer")
                     };
                     if thread == 0 {
-                        delivery.end(BodyEnd::Complete, Time::ZERO, &Unobserved);
+                        delivery.end(BodyEnd::Complete, &service, Time::ZERO, &Unobserved);
                     }
                     1
                 }

@@ -115,7 +115,7 @@ impl Download {
     fn patience(&self) -> Option<Patience> {
         let delivery = self.delivery.as_ref()?;
         let gateway = &self.worker.gateway;
-        let site = &gateway.sites[usize::from(delivery.backend().id().service)];
+        let site = &gateway.sites[usize::from(delivery.backend().service)];
         let until = gateway.clock.instant(delivery.deadline());
         Some(Patience { idle: site.service.timeouts().body_idle, until })
     }
@@ -125,7 +125,8 @@ impl Download {
         let Some(delivery) = self.delivery.take() else { return };
         let gateway = &self.worker.gateway;
         self.journal.body_bytes_in(self.replay.bytes());
-        delivery.end(end, gateway.clock.now(), &*self.journal);
+        let site = &gateway.sites[usize::from(delivery.backend().service)];
+        delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
         // A connection is worth keeping when nothing of this exchange is left on it.
         if end == BodyEnd::Complete
             && self.replay.is_done()

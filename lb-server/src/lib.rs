@@ -7,6 +7,7 @@
 mod proxy;
 mod headers;
 mod framing;
+mod asking;
 mod attempt;
 mod pool;
 mod body;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use lb_core::{Ask, Delivery, Exchange, Outcome, Repeat, Step};
 use tokio::time::sleep_until;
 
+use crate::asking::Asking;
 use crate::attempt::{self, Answer};
 use crate::body::{Broken, Replay};
 use crate::download::{Download, Outgoing, Whose};
@@ -50,7 +51,7 @@ pub(crate) async fn respond(
     let passed = match checked {
         Ok(site) => {
             headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
-            pass(&worker, site, &journal, id, &head, incoming).await
+            pass(&worker, &client, site, &journal, id, &head, incoming).await
         }
         Err(problem) => Err(problem),
     };
@@ -68,6 +69,7 @@ pub(crate) async fn respond(
 /// Takes a request that may pass to a backend, and brings back the answer.
 async fn pass(
     worker: &Rc<Worker>,
+    client: &Client,
     site: &Site,
     journal: &Rc<Journal>,
     id: RequestId,
@@ -76,7 +78,8 @@ async fn pass(
 ) -> Result<Response<Whose>, Problem> {
     let body_idle = site.service.timeouts().body_idle;
     let replay = Replay::new(incoming, site.replay_buffer, body_idle);
-    let ask = Ask { id: id.exchange(), repeat: repeat(&head.method) };
+    let asking = Asking { head, client: client.peer.ip() };
+    let ask = Ask { id: id.exchange(), repeat: repeat(&head.method), facts: &asking };
     let (answer, delivery) = exchange(worker, site, journal, ask, head, &replay).await?;
 
     let Answer { response, connection } = answer;
@@ -100,7 +103,7 @@ async fn exchange(
     worker: &Worker,
     site: &Site,
     journal: &Journal,
-    ask: Ask,
+    ask: Ask<'_>,
     head: &Parts,
     replay: &Replay,
 ) -> Result<(Answer, Delivery), Problem> {
@@ -122,8 +125,8 @@ async fn exchange(
                 }
                 attempt.finish(outcome, replay.body(), clock.now())
             }
+            // An answer is kept: should nobody be there to take a retry, it goes out after all.
             Step::Wait(wait) => {
-                drop(answer.take());
                 sleep_until(clock.instant(wait.until())).await;
                 wait.wake(clock.now())
             }

@@ -6,6 +6,7 @@
 mod policy;
 mod pool;
 mod service;
+mod statuses;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use lb_core::config::{
     ATTEMPTS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackoffConfig, BreakerConfig,
-    BudgetConfig, CONSECUTIVE_FAILURES_MAX, Jitter, Policy, RetryConfig, TRIALS_MAX, Timeouts,
+    BudgetConfig, CONSECUTIVE_FAILURES_MAX, Jitter, Policy, RetryConfig, StatusSet, TRIALS_MAX,
+    Timeouts,
 };
 
 use crate::config::KeepAlive;
+use crate::native::statuses::statuses;
 use crate::native::{DURATIONS, KIB, MIB};
 use crate::quantity::show_duration;
-use crate::read::{Given, Mistake, Table};
+use crate::read::{Given, Table};
 
-/// 502–504 and what edge networks answer for an origin they could not reach (520–527).
-const STATUSES: [u16; 11] = [502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527];
 /// Each concurrent exchange may hold this much memory.
 const REPLAY_BUFFER_MAX: usize = 16 * MIB;
 /// Per backend and worker.
@@ -32,13 +32,17 @@ pub(super) fn balance(mut table: Table<'_>) -> Policy {
 }
 
 pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
+    let default = BreakerConfig::default();
     let enabled = table.boolean("enabled").or(true);
-    let consecutive_failures =
-        table.integer("consecutive_failures", 1..=CONSECUTIVE_FAILURES_MAX).or(5);
-    let open_for = table.duration("open_for", DURATIONS).or_given(Duration::from_secs(10));
-    let open_for_max = table.duration("open_for_max", DURATIONS).or_given(Duration::from_secs(300));
-    let half_open_trials = table.integer("half_open_trials", 1..=TRIALS_MAX).or(3);
-    let half_open_successes = table.integer("half_open_successes", 1..=TRIALS_MAX).or(2);
+    let consecutive_failures = table
+        .integer("consecutive_failures", 1..=CONSECUTIVE_FAILURES_MAX)
+        .or(default.consecutive_failures);
+    let open_for = table.duration("open_for", DURATIONS).or_given(default.open_for);
+    let open_for_max = table.duration("open_for_max", DURATIONS).or_given(default.open_for_max);
+    let half_open_trials =
+        table.integer("half_open_trials", 1..=TRIALS_MAX).or(default.half_open_trials);
+    let half_open_successes =
+        table.integer("half_open_successes", 1..=TRIALS_MAX).or(default.half_open_successes);
     require_ascending(&table, ("open_for", open_for), ("open_for_max", open_for_max));
     if !enabled {
         let others = [
@@ -61,8 +65,9 @@ pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
 
 /// What may be tried again, and how many bytes of a body are kept for it.
 pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
-    let attempts_max = table.integer("attempts_max", 1..=ATTEMPTS_MAX).or(3);
-    let statuses = statuses(&mut table);
+    let attempts_max =
+        table.integer("attempts_max", 1..=ATTEMPTS_MAX).or(RetryConfig::default().attempts_max);
+    let statuses = statuses(&mut table, "statuses", StatusSet::RETRIED);
     let replay_buffer = table.size("replay_buffer", 0..=REPLAY_BUFFER_MAX).or(64 * KIB);
     let budget_table = table.table("budget");
     let budget_at = budget_table.at();
@@ -80,42 +85,33 @@ pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
     (RetryConfig { attempts_max, statuses, budget, backoff }, replay_buffer)
 }
 
-fn statuses(table: &mut Table<'_>) -> Vec<u16> {
-    let mut seen: Vec<u16> = Vec::new();
-    let statuses = table.list("statuses", |item| {
-        let status = item.integer(400..=599_u16)?;
-        if seen.contains(&status) {
-            item.wrong(&Mistake::new("is there twice", "remove one of the two"));
-            return None;
-        }
-        seen.push(status);
-        Some(status)
-    });
-    statuses.or(STATUSES.to_vec())
-}
-
 fn budget(mut table: Table<'_>) -> BudgetConfig {
+    let default = BudgetConfig::default();
     BudgetConfig {
-        percent: table.integer("percent", 0..=BUDGET_PERCENT_MAX).or(20),
-        min_per_second: table.integer("min_per_second", 0..=BUDGET_RETRIES_MAX).or(10),
-        burst: table.integer("burst", 0..=BUDGET_RETRIES_MAX).or(50),
+        percent: table.integer("percent", 0..=BUDGET_PERCENT_MAX).or(default.percent),
+        min_per_second: table
+            .integer("min_per_second", 0..=BUDGET_RETRIES_MAX)
+            .or(default.min_per_second),
+        burst: table.integer("burst", 0..=BUDGET_RETRIES_MAX).or(default.burst),
     }
 }
 
 fn backoff(mut table: Table<'_>) -> BackoffConfig {
-    let base = table.duration("base", DURATIONS).or_given(Duration::from_millis(25));
-    let max = table.duration("max", DURATIONS).or_given(Duration::from_secs(1));
+    let default = BackoffConfig::default();
+    let base = table.duration("base", DURATIONS).or_given(default.base);
+    let max = table.duration("max", DURATIONS).or_given(default.max);
     require_ascending(&table, ("base", base), ("max", max));
     let jitters = [("full", Jitter::Full), ("equal", Jitter::Equal), ("none", Jitter::None)];
-    let jitter = table.choice("jitter", &jitters).or(Jitter::Full);
+    let jitter = table.choice("jitter", &jitters).or(default.jitter);
     BackoffConfig { base: base.value, max: max.value, jitter }
 }
 
 pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
-    let connect = table.duration("connect", DURATIONS).or_given(Duration::from_secs(2));
-    let first_byte = table.duration("first_byte", DURATIONS).or_given(Duration::from_secs(15));
-    let body_idle = table.duration("body_idle", DURATIONS).or_given(Duration::from_secs(30));
-    let exchange = table.duration("exchange", DURATIONS).or_given(Duration::from_secs(300));
+    let default = Timeouts::default();
+    let connect = table.duration("connect", DURATIONS).or_given(default.connect);
+    let first_byte = table.duration("first_byte", DURATIONS).or_given(default.first_byte);
+    let body_idle = table.duration("body_idle", DURATIONS).or_given(default.body_idle);
+    let exchange = table.duration("exchange", DURATIONS).or_given(default.exchange);
 
     let whole = ("exchange", exchange);
     // An attempt's time to the first byte includes connecting, so it may end that first.

@@ -1,10 +1,11 @@
 //! `[[service]]`: who it answers for, and what all its parts make together.
 
-use lb_core::config::{ServiceConfig, WhenAllUnfit};
+use lb_core::config::{ServiceConfig, StatusSet, WhenAllUnfit};
 
 use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
+use crate::native::statuses::statuses;
 use crate::native::{Taken, label, policy, pool};
 use crate::read::{Given, Table};
 
@@ -62,12 +63,14 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         table.warn_without_effect(&["when_all_unfit"], why);
     }
     let (retry, replay_buffer) = policy::retry(table.table("retry"));
+    let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table);
 
     let name = name?.value;
-    let core = ServiceConfig { name, policy, when_all_unfit, breaker, retry, timeouts, pools };
+    let core =
+        ServiceConfig { name, policy, when_all_unfit, breaker, retry, failures, timeouts, pools };
     Some(Service { core, hosts, origins, host, replay_buffer, keep_alive })
 }
 

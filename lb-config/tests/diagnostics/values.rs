@@ -157,6 +157,15 @@ fn statuses_are_listed_once() {
     "#]],
     );
     check_service("retry.statuses = []", expect![[""]]);
+    check_service(
+        "failure_statuses = ['5xx', 503, '40x', '6xx', '5x']\nretry.statuses = [503, '50x', '50x']",
+        expect![[r#"
+            lb.toml:7:28: failure_statuses 503 is there twice; remove one of the two
+            lb.toml:7:40: failure_statuses "6xx" is no class of statuses; write a number, or as in "5xx" or "52x"
+            lb.toml:7:47: failure_statuses "5x" is no class of statuses; write a number, or as in "5xx" or "52x"
+            lb.toml:8:31: statuses "50x" is there twice; remove one of the two
+        "#]],
+    );
 }
 
 #[test]
@@ -193,7 +202,7 @@ fn long_values_are_not_repeated_whole() {
         &format!("host = {:?}\n{} = 1", "x".repeat(1_000), "y".repeat(1_000)),
         expect![[r#"
             lb.toml:7:8: host "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." is unknown; use one of "client", "backend"
-            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, balance, breaker, when_all_unfit, retry, timeouts, keep_alive, pool
+            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, balance, breaker, when_all_unfit, retry, failure_statuses, timeouts, keep_alive, pool
         "#]],
     );
 }

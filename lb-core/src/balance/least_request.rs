@@ -7,8 +7,8 @@
 //! that an idle pool is shared in proportion to the weights.
 
 use super::alias::Alias;
-use super::{Candidates, Drawn, How};
-use crate::rng::Rng;
+use super::{Candidates, Draw, Drawn, How};
+use crate::backend::Backend;
 
 /// Two weighted dice and a comparison.
 #[derive(Debug)]
@@ -21,12 +21,13 @@ impl LeastRequest {
         Self { die: Alias::new(weights) }
     }
 
-    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
-        let first = self.die.draw_among(among, rng)?;
-        let Some(second) = self.die.draw_among(&AllBut { first, among }, rng) else {
+    pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
+        let first = self.die.draw_among(among, draw.rng)?;
+        let Some(second) = self.die.draw_among(&AllBut { first, among }, draw.rng) else {
             return Some(Drawn { place: first, how: How::Only });
         };
-        let (in_flight, others) = (among.in_flight(first), among.in_flight(second));
+        let (in_flight, others) =
+            (among.backend(first).in_flight(), among.backend(second).in_flight());
         // in_flight/weight compared without a division: both sides times both weights.
         let load = u64::from(in_flight) * u64::from(self.die.weight(second));
         let others_load = u64::from(others) * u64::from(self.die.weight(first));
@@ -58,7 +59,7 @@ impl<C: Candidates> Candidates for AllBut<'_, C> {
         })
     }
 
-    fn in_flight(&self, place: usize) -> u32 {
-        self.among.in_flight(place)
+    fn backend(&self, place: usize) -> &Backend {
+        self.among.backend(place)
     }
 }

@@ -12,6 +12,7 @@ mod weighted_random;
 
 use alloc::boxed::Box;
 
+use crate::backend::Backend;
 use crate::config::Policy;
 use crate::rng::Rng;
 use least_request::LeastRequest;
@@ -60,8 +61,18 @@ pub(crate) trait Candidates {
     fn admits(&self, place: usize) -> bool;
     /// The first place in `from..` that may be chosen.
     fn first_from(&self, from: usize) -> Option<usize>;
-    /// Attempts in flight there.
-    fn in_flight(&self, place: usize) -> u32;
+    /// The backend there.
+    fn backend(&self, place: usize) -> &Backend;
+}
+
+/// What a choice is made for, and by.
+#[derive(Debug)]
+pub(crate) struct Draw<'a> {
+    /// The exchange's dice.
+    pub(crate) rng: &'a mut Rng,
+    /// Whether this is the first attempt. A retry takes no turn of a round: where requests come
+    /// one by one and one backend of two refuses, it would be struck by every first attempt.
+    pub(crate) first: bool,
 }
 
 /// One policy with its tables.
@@ -90,11 +101,11 @@ impl Balancer {
     }
 
     /// Chooses one that may be chosen; `None` exactly when there is none.
-    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
+    pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
         match self {
-            Self::RoundRobin(policy) => policy.choose(among, rng),
-            Self::WeightedRandom(policy) => policy.choose(among, rng),
-            Self::LeastRequest(policy) => policy.choose(among, rng),
+            Self::RoundRobin(policy) => policy.choose(among, draw),
+            Self::WeightedRandom(policy) => policy.choose(among, draw),
+            Self::LeastRequest(policy) => policy.choose(among, draw),
         }
     }
 }

@@ -13,8 +13,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::alias::Alias;
-use super::{Candidates, Drawn, How, reduced};
-use crate::rng::Rng;
+use super::{Candidates, Draw, Drawn, How, reduced};
 use crate::word::atomic::{AtomicU64, Ordering};
 
 /// The turns of one cycle, and whose turn it is.
@@ -51,13 +50,14 @@ impl RoundRobin {
         Self { turns, die: Alias::new(&weights), cursor: AtomicU64::new(0) }
     }
 
-    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
-        (0..STRUCK_MAX.min(self.turns.len()))
+    pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
+        let turns = if draw.first { STRUCK_MAX.min(self.turns.len()) } else { 0 };
+        (0..turns)
             .map(|_| self.next_turn())
             .find(|place| among.admits(*place))
             .map(|place| Drawn { place, how: How::Turn })
             .or_else(|| {
-                let place = self.die.draw_among(among, rng)?;
+                let place = self.die.draw_among(among, draw.rng)?;
                 Some(Drawn { place, how: How::Weight })
             })
     }

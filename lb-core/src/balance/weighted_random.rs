@@ -1,8 +1,7 @@
 //! Weighted random: each pick on its own, in proportion to the weights.
 
 use super::alias::Alias;
-use super::{Candidates, Drawn, How};
-use crate::rng::Rng;
+use super::{Candidates, Draw, Drawn, How};
 
 /// A weighted die.
 #[derive(Debug)]
@@ -15,8 +14,8 @@ impl WeightedRandom {
         Self { die: Alias::new(weights) }
     }
 
-    pub(crate) fn choose(&self, among: &impl Candidates, rng: &mut Rng) -> Option<Drawn> {
-        let place = self.die.draw_among(among, rng)?;
+    pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
+        let place = self.die.draw_among(among, draw.rng)?;
         Some(Drawn { place, how: How::Weight })
     }
 }

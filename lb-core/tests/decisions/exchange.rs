@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use expect_test::{Expect, expect};
 use lb_core::config::{
     BACKENDS_MAX, BackendConfig, BreakerConfig, BudgetConfig, Jitter, Policy, ServiceConfig,
-    WhenAllUnfit,
+    StatusSet, WhenAllUnfit,
 };
 use lb_core::{
     Ask, Body, BodyEnd, BreakerState, Event, Exchange, ExchangeId, Failure, Meaningless, Outcome,
@@ -19,7 +19,7 @@ use crate::support::{Log, attempt, config, in_flight, secs, service, start};
 fn calm_config() -> ServiceConfig {
     let mut config = config(Policy::RoundRobin, &[&[1, 1]]);
     config.retry.attempts_max = 3;
-    config.retry.statuses = vec![503];
+    config.retry.statuses = StatusSet::NONE.with(503);
     config.retry.backoff.jitter = Jitter::None;
     config.breaker = Some(BreakerConfig {
         consecutive_failures: 1,
@@ -50,7 +50,7 @@ const UNSENT: Outcome = Outcome::Failed(Failure::Unsent);
 
 /// Drives one exchange by a script, a millisecond per line (a wait lasts as long as it asks), and
 /// prints what was told.
-fn drive(service: &Service, ask: Ask, script: &[Do], now: &mut Time) -> String {
+fn drive(service: &Service, ask: Ask<'_>, script: &[Do], now: &mut Time) -> String {
     let log = Log::default();
     let mut step = Some(Exchange::start(service, &log, ask, *now));
     for said in script {
@@ -67,7 +67,7 @@ fn drive(service: &Service, ask: Ask, script: &[Do], now: &mut Time) -> String {
                 Some(wait.wake(*now))
             }
             (Step::Deliver(delivery), End(end)) => {
-                delivery.end(end, *now, &log);
+                delivery.end(end, service, *now, &log);
                 None
             }
             (_, Drop) => None,
@@ -107,7 +107,7 @@ fn line(event: &Event) -> String {
 }
 
 fn check(config: &ServiceConfig, repeat: Repeat, script: &[Do], expected: &Expect) {
-    let ask = Ask { id: ExchangeId(1), repeat };
+    let ask = Ask::bare(ExchangeId(1), repeat);
     expected.assert_eq(&drive(&service(config), ask, script, &mut Time::ZERO.clone()));
 }
 
@@ -265,7 +265,7 @@ fn a_wait_beyond_the_deadline_is_not_begun() {
 #[test]
 fn when_all_are_unfit_a_service_fails_fast_or_panics() {
     let mut config = calm_config();
-    let script = [Finish(RESET), Wake, Finish(RESET), Wake];
+    let script = [Finish(RESET), Wake, Finish(RESET)];
     check(
         &config,
         Repeat::Idempotent,
@@ -279,9 +279,8 @@ fn when_all_are_unfit_a_service_fails_fast_or_panics() {
             26   attempted b, normal
             27   concluded b, reset
             27   breaker of b from closed to open
-            27   delayed until 77
-            77   withheld, no_fit_backend
-            77   rejected, reset
+            27   withheld, no_fit_backend
+            27   rejected, reset
         "#]],
     );
     config.when_all_unfit = WhenAllUnfit::FailOpen;
@@ -300,10 +299,10 @@ fn when_all_are_unfit_a_service_fails_fast_or_panics() {
             27   concluded b, reset
             27   breaker of b from closed to open
             27   delayed until 77
-            77   attempted a, panic again
-            78   concluded a, 2xx
-            78   delivered a 200
-            79   ended a, complete
+            77   attempted b, panic again
+            78   concluded b, 2xx
+            78   delivered b 200
+            79   ended b, complete
         "#]],
     );
 }
@@ -369,10 +368,10 @@ fn a_trial_that_fails_late_counts_against_no_breaker_but_the_one_it_closed() {
     let late = finish(5, OK, secs(20)).expect("a trial");
     let closed_again = service.backend(0).breaker();
     for straggler in [early, answered_badly] {
-        straggler.end(BodyEnd::BackendBroke, secs(21), &Log::default());
+        straggler.end(BodyEnd::BackendBroke, &service, secs(21), &Log::default());
         assert_eq!(service.backend(0).breaker(), closed_again);
     }
-    late.end(BodyEnd::BackendBroke, secs(21), &Log::default());
+    late.end(BodyEnd::BackendBroke, &service, secs(21), &Log::default());
     assert_eq!(service.backend(0).breaker().state(), BreakerState::Open);
 }
 
@@ -451,4 +450,25 @@ fn a_meaningless_service_is_refused() {
     assert_eq!(budget(1_001, 0, 0), Some(Meaningless::Count(1_001)));
     assert_eq!(budget(0, 100_001, 0), Some(Meaningless::Count(100_001)));
     assert_eq!(budget(0, 0, 200_000), Some(Meaningless::Count(200_000)));
+}
+
+#[test]
+fn an_answer_worth_retrying_goes_out_when_nobody_is_left_to_retry_at() {
+    let mut config = calm_config();
+    config.pools[0].backends.truncate(1);
+    let answered = Outcome::Answered(503);
+    check(
+        &config,
+        Repeat::Idempotent,
+        &[Finish(answered), End(BodyEnd::Complete)],
+        &expect![[r#"
+            0    started
+            0    attempted a, normal
+            1    concluded a, 5xx
+            1    breaker of a from closed to open
+            1    withheld, no_fit_backend
+            1    delivered a 503
+            2    ended a, complete
+        "#]],
+    );
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lb_core::config::{Policy, ServiceConfig, WhenAllUnfit};
+use lb_core::config::{Policy, ServiceConfig, StatusSet, WhenAllUnfit};
 use lb_core::{
     Body, Choice, Event, Exchange, Failure, How, Outcome, Rejection, Repeat, Rng, Role, Service,
     Step, Time,
@@ -27,6 +27,8 @@ struct View<'s> {
     fit: Vec<bool>,
     in_flight: Vec<u32>,
     tried: BTreeSet<usize>,
+    /// Whose answer is kept while its exchange waits.
+    kept: Option<usize>,
 }
 
 /// What a pick must come to.
@@ -52,12 +54,17 @@ impl<'s> View<'s> {
             fit: service.backends().map(|backend| backend.is_fit()).collect(),
             in_flight: in_flight(service),
             tried: BTreeSet::new(),
+            kept: None,
         }
     }
 
-    /// The lease of an attempt that came to `outcome` is gone, and a failure has opened its breaker.
+    /// The lease of a failed attempt is gone; that of an answer is kept until the next attempt. What
+    /// is a failure has opened the breaker.
     fn conclude(&mut self, place: usize, outcome: Outcome) {
-        self.in_flight[place] -= 1;
+        match outcome {
+            Outcome::Answered(_) => self.kept = Some(place),
+            Outcome::Failed(_) => self.in_flight[place] -= 1,
+        }
         self.fit[place] &= outcome == NOT_YET;
     }
 
@@ -80,12 +87,11 @@ impl<'s> View<'s> {
             Some(Expected { pool, places, again: true, role: Role::Normal })
         };
         let panic = || {
-            let all = self.pools[0].clone();
-            let fresh: Vec<usize> = all.clone().filter(|p| !self.tried.contains(p)).collect();
-            let again = fresh.is_empty();
-            let places = if again { all.collect() } else { fresh };
+            let fresh = self.among(|place| !self.tried.contains(&place));
+            let again = fresh.is_none();
+            let (pool, places) = fresh.or_else(|| self.among(|_| true))?;
             let panics = self.config.when_all_unfit == WhenAllUnfit::FailOpen;
-            panics.then_some(Expected { pool: 0, places, again, role: Role::Panic })
+            panics.then_some(Expected { pool, places, again, role: Role::Panic })
         };
         self.fresh().or_else(fit).or_else(panic)
     }
@@ -112,6 +118,9 @@ impl<'s> View<'s> {
                 assert!(load(place) <= load(than), "the more loaded was chosen: {choice:?}");
             }
             (policy, how) => panic!("{policy:?} does not choose by {how:?}"),
+        }
+        if let Some(kept) = self.kept.take() {
+            self.in_flight[kept] -= 1;
         }
         self.tried.insert(place);
         self.in_flight[place] += 1;
@@ -150,7 +159,8 @@ fn drive<'s>(
                 let number = attempt.number();
                 let next = attempt.finish(outcome, Body::Intact, Time::ZERO);
                 if matches!(next, Step::Deliver(_)) {
-                    view.fit[at] &= outcome.verdict() != lb_core::Verdict::Failure;
+                    view.fit[at] &=
+                        outcome.verdict(StatusSet::FAILURES) != lb_core::Verdict::Failure;
                     return Some(next);
                 }
                 view.conclude(at, outcome);
@@ -167,6 +177,8 @@ fn drive<'s>(
                 expected = view.expected();
                 wait.wake(Time::ZERO)
             }
+            // Nobody was there to take a retry: the answer that was kept goes out.
+            (delivery @ Step::Deliver(_), None) => return Some(delivery),
             (Step::Reject(Rejection::NoFitBackend), expected) => {
                 assert!(expected.is_none(), "{expected:?}");
                 return None;
@@ -228,7 +240,7 @@ proptest! {
         let mut config = config(policy, &pools);
         config.when_all_unfit = when_all_unfit;
         config.retry.attempts_max = ATTEMPTS_MAX;
-        config.retry.statuses = vec![404, 503];
+        config.retry.statuses = StatusSet::NONE.with(404).with(503);
         config.retry.budget.burst = 100_000;
         check(&config, failing, seed);
     }
@@ -240,7 +252,7 @@ fn the_dice_of_one_exchange_do_not_depend_on_the_others() {
     let mut config = config(Policy::WeightedRandom, &[&[3, 1, 4, 1, 5, 9, 2, 6]]);
     config.breaker = None;
     config.retry.attempts_max = 4;
-    config.retry.statuses = vec![503];
+    config.retry.statuses = StatusSet::NONE.with(503);
     let told = |others: u64| {
         let service = service(&config);
         let log = Log::default();

@@ -4,7 +4,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_core::config::{BreakerConfig, BudgetConfig, Jitter, Policy, ServiceConfig, WhenAllUnfit};
+use lb_core::config::{
+    BreakerConfig, BudgetConfig, Jitter, Policy, ServiceConfig, StatusSet, WhenAllUnfit,
+};
 use lb_core::{
     Ask, BackendId, Body, BodyEnd, BreakerState, Event, Exchange, ExchangeId, Failure, Observe,
     Outcome, Reach, Repeat, Rng, Role, Service, Step, Time,
@@ -207,7 +209,7 @@ impl<'s> Run<'s> {
             0..5 if self.held.len() < HELD_MAX => {
                 let id = self.started;
                 self.started += 1;
-                let ask = Ask { id: ExchangeId(id), repeat: Self::repeat(id) };
+                let ask = Ask::bare(ExchangeId(id), Self::repeat(id));
                 let step = Exchange::start(self.service, self.log, ask, self.now);
                 self.hold(ask.id, step);
             }
@@ -259,7 +261,7 @@ impl<'s> Run<'s> {
             }
             Step::Deliver(delivery) => {
                 let end = BodyEnd::ALL[self.dice.below(5) as usize];
-                delivery.end(end, self.now, self.log);
+                delivery.end(end, self.service, self.now, self.log);
             }
             Step::Reject(_) => {}
         }
@@ -279,9 +281,14 @@ impl<'s> Run<'s> {
             match step {
                 Step::Attempt(attempt) => leases[usize::from(attempt.backend().id().backend)] += 1,
                 Step::Deliver(delivery) => {
-                    leases[usize::from(delivery.backend().id().backend)] += 1;
+                    leases[usize::from(delivery.backend().backend)] += 1;
                 }
-                Step::Wait(_) | Step::Reject(_) => {}
+                Step::Wait(wait) => {
+                    if let Some(backend) = wait.keeps_answer_of() {
+                        leases[usize::from(backend.backend)] += 1;
+                    }
+                }
+                Step::Reject(_) => {}
             }
         }
         assert_eq!(in_flight(self.service), leases);
@@ -360,7 +367,7 @@ fn settings() -> impl Strategy<Value = ServiceConfig> {
             config.breaker = breaker;
             config.retry.budget = budget;
             config.retry.attempts_max = attempts_max;
-            config.retry.statuses = vec![503, 523];
+            config.retry.statuses = StatusSet::NONE.with(503).with(523);
             config.timeouts.exchange = Duration::from_millis(exchange_ms);
             if panics {
                 config.when_all_unfit = WhenAllUnfit::FailOpen;
@@ -390,7 +397,7 @@ fn the_runs_reach_every_state_and_every_event() {
         ..breaker
     });
     config.retry.attempts_max = 3;
-    config.retry.statuses = vec![503, 523];
+    config.retry.statuses = StatusSet::NONE.with(503).with(523);
     config.retry.backoff.jitter = Jitter::Equal;
     config.retry.budget = BudgetConfig { percent: 30, min_per_second: 1, burst: 10 };
     config.timeouts.exchange = Duration::from_millis(300);
@@ -443,7 +450,7 @@ fn who_listens_does_not_matter() {
         let service = service(&config);
         (0..100)
             .map(|id| {
-                let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once };
+                let ask = Ask::bare(ExchangeId(id), Repeat::Once);
                 match Exchange::start(&service, observe, ask, Time::ZERO) {
                     Step::Attempt(attempt) => attempt.backend().id().backend,
                     step => panic!("all are fit: {step:?}"),

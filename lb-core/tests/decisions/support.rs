@@ -4,8 +4,8 @@ use core::cell::RefCell;
 use core::time::Duration;
 
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig, Timeouts, WhenAllUnfit,
+    BackendConfig, BreakerConfig, BudgetConfig, Policy, PoolConfig, RetryConfig, ServiceConfig,
+    StatusSet,
 };
 use lb_core::{
     Ask, Attempt, Event, Exchange, ExchangeId, Observe, Repeat, Service, Step, Time, Unobserved,
@@ -32,10 +32,9 @@ pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
             })
             .collect(),
     };
+    let pools = pools.iter().enumerate().map(pool).collect();
     ServiceConfig {
-        name: "tested".into(),
         policy,
-        when_all_unfit: WhenAllUnfit::FailFast,
         breaker: Some(BreakerConfig {
             consecutive_failures: 1,
             open_for: Duration::from_secs(3_600),
@@ -45,21 +44,11 @@ pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
         }),
         retry: RetryConfig {
             attempts_max: 1,
-            statuses: Vec::new(),
+            statuses: StatusSet::NONE,
             budget: BudgetConfig { percent: 0, min_per_second: 0, burst: 100_000 },
-            backoff: BackoffConfig {
-                base: Duration::from_millis(25),
-                max: Duration::from_secs(1),
-                jitter: Jitter::Full,
-            },
+            ..RetryConfig::default()
         },
-        timeouts: Timeouts {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(15),
-            body_idle: Duration::from_secs(30),
-            exchange: Duration::from_secs(300),
-        },
-        pools: pools.iter().enumerate().map(pool).collect(),
+        ..ServiceConfig::new("tested", pools)
     }
 }
 
@@ -67,8 +56,8 @@ pub(crate) fn service(config: &ServiceConfig) -> Service {
     Service::new(config, 3, 7).expect("the configuration is meaningful")
 }
 
-pub(crate) fn ask(id: u64) -> Ask {
-    Ask { id: ExchangeId(id), repeat: Repeat::Idempotent }
+pub(crate) fn ask(id: u64) -> Ask<'static> {
+    Ask::bare(ExchangeId(id), Repeat::Idempotent)
 }
 
 /// Starts an exchange that nobody watches.

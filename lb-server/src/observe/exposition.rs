@@ -214,7 +214,11 @@ fn each_service(
 
 fn each_backend(
     gateway: &Gateway,
-    mut write: impl FnMut(&Labels<'_>, &super::metrics::BackendCounts, &lb_core::Backend) -> fmt::Result,
+    mut write: impl FnMut(
+        &Labels<'_>,
+        &super::metrics::BackendCounts,
+        lb_core::Member<'_>,
+    ) -> fmt::Result,
 ) -> fmt::Result {
     for (site, counts) in gateway.sites.iter().zip(&gateway.metrics.services) {
         for (backend, counts) in site.service.backends().zip(&counts.backends) {

@@ -1,0 +1,108 @@
+//! What a request says of itself and of its client, as far as decisions ask for it.
+//!
+//! The core does not know HTTP messages: a driver answers these questions from whatever it holds.
+
+use core::net::IpAddr;
+
+/// A request, seen from the core.
+pub trait Facts {
+    /// The client's address.
+    fn client(&self) -> Option<IpAddr>;
+    /// The first value of a header, whose name is written in lower case.
+    fn header(&self, name: &str) -> Option<&[u8]>;
+    /// The path, beginning with `/`, without the query.
+    fn path(&self) -> &str;
+    /// The query, without the `?`.
+    fn query(&self) -> Option<&str>;
+
+    /// The value of a cookie, the first of that exact name (RFC 6265 §4.2.1).
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let pairs = self.header("cookie")?.split(|byte| *byte == b';');
+        pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            (pair[..equals].trim_ascii_end() == name.as_bytes())
+                .then(|| pair[equals + 1..].trim_ascii_start())
+        })
+    }
+
+    /// The value of a query parameter, the first of that exact name, as it was written.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.query()?.split('&').find_map(|pair| match pair.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (pair == name).then_some(""),
+        })
+    }
+}
+
+/// A request of which nothing is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Unknown;
+
+impl Facts for Unknown {
+    fn client(&self) -> Option<IpAddr> {
+        None
+    }
+
+    fn header(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn path(&self) -> &'static str {
+        "/"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Given {
+        cookie: &'static str,
+        query: &'static str,
+    }
+
+    impl Facts for Given {
+        fn client(&self) -> Option<IpAddr> {
+            None
+        }
+
+        fn header(&self, name: &str) -> Option<&[u8]> {
+            (name == "cookie").then_some(self.cookie.as_bytes())
+        }
+
+        fn path(&self) -> &'static str {
+            "/"
+        }
+
+        fn query(&self) -> Option<&str> {
+            Some(self.query)
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let facts = Given { cookie: "x_lb=1; lb=2;lb=3; a = b ;empty=", query: "" };
+        let found = |name| facts.cookie(name).map(|value| core::str::from_utf8(value).unwrap());
+        assert_eq!(found("lb"), Some("2"));
+        assert_eq!(found("x_lb"), Some("1"));
+        assert_eq!(found("a"), Some("b"));
+        assert_eq!(found("empty"), Some(""));
+        assert_eq!(found("LB"), None);
+        assert_eq!(found("b"), None);
+        assert_eq!(Unknown.cookie("lb"), None);
+    }
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name() {
+        let facts = Given { cookie: "", query: "xid=1&id=2&id=3&flag&empty=" };
+        assert_eq!(facts.parameter("id"), Some("2"));
+        assert_eq!(facts.parameter("xid"), Some("1"));
+        assert_eq!(facts.parameter("flag"), Some(""));
+        assert_eq!(facts.parameter("empty"), Some(""));
+        assert_eq!(facts.parameter("d"), None);
+    }
+}

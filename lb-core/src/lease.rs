@@ -1,0 +1,144 @@
+//! The in-flight slot of an attempt, and what the attempt shows about its backend.
+
+use alloc::sync::Arc;
+
+use crate::backend::{Backend, Rules};
+use crate::breaker::{Breaker, Declined, Permit, Role, Verdict};
+use crate::event::{BackendId, Event, Observe};
+use crate::outcome::{BodyEnd, Outcome};
+use crate::time::Time;
+use crate::word::atomic::Ordering;
+
+/// The in-flight slot of an attempt. Dropping it gives the slot back, and with it the place of a
+/// trial, whether the attempt was answered, failed, or was forgotten when its client hung up.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    backend: Arc<Backend>,
+    id: BackendId,
+    permit: Permit,
+    judged: bool,
+    /// What a trial with a good head is judged by if its body fails: the era that head led to.
+    late: Option<Permit>,
+}
+
+impl Lease {
+    /// Takes a lease, if nobody speaks against it. A closed breaker is only looked at.
+    pub(crate) fn take(
+        backend: &Arc<Backend>,
+        id: BackendId,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Result<Self, Declined> {
+        if let Some(until) = backend.standing.get().out_until(now) {
+            return Err(Declined::Until(until));
+        }
+        let seen = backend.breaker.get();
+        let Some(config) = &rules.breaker else {
+            return Ok(Self::granted(backend, id, seen.permit()));
+        };
+        if seen.admit(now, config)? == seen {
+            return Ok(Self::granted(backend, id, seen.permit()));
+        }
+        // Between the look and the step another thread may have taken the last place.
+        let (from, to) = backend
+            .breaker
+            .step(|breaker| breaker.admit(now, config).ok())
+            .ok_or(Declined::TrialsTaken)?;
+        tell_move(id, from, to, now, observe);
+        Ok(Self::granted(backend, id, to.permit()))
+    }
+
+    /// Takes a lease without asking anybody.
+    pub(crate) fn take_in_panic(backend: &Arc<Backend>, id: BackendId) -> Self {
+        Self::granted(backend, id, backend.breaker.get().waive())
+    }
+
+    fn granted(backend: &Arc<Backend>, id: BackendId, permit: Permit) -> Self {
+        backend.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { backend: Arc::clone(backend), id, permit, judged: false, late: None }
+    }
+
+    /// On whom.
+    pub(crate) const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// On whom, by place.
+    pub(crate) const fn id(&self) -> BackendId {
+        self.id
+    }
+
+    /// In what capacity.
+    pub(crate) const fn role(&self) -> Role {
+        self.permit.role
+    }
+
+    /// What the head of the response showed, or that there was none. A trial is decided here, so
+    /// that an endless body does not hold its place; a good head alone breaks no row of failures.
+    pub(crate) fn judge_head(
+        &mut self,
+        outcome: Outcome,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) {
+        let verdict = outcome.verdict(rules.failures);
+        if verdict != Verdict::Success || self.role() == Role::Trial {
+            let entered = self.judge(verdict, rules, now, observe);
+            self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
+        }
+    }
+
+    /// How the body ended. A trial that failed late counts against the breaker it has closed, and
+    /// no longer once that has moved: then it is a straggler like any other.
+    pub(crate) fn judge_body(
+        &mut self,
+        end: BodyEnd,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) {
+        let verdict = end.verdict();
+        if let Some(late) = self.late.filter(|_| verdict == Verdict::Failure) {
+            self.permit = late;
+            self.judge(verdict, rules, now, observe);
+        } else if !self.judged {
+            self.judge(verdict, rules, now, observe);
+        }
+    }
+
+    /// Returns the breaker that the verdict led to, if it changed anything.
+    fn judge(
+        &mut self,
+        verdict: Verdict,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<Breaker> {
+        self.judged = true;
+        let config = rules.breaker.as_ref()?;
+        let permit = self.permit;
+        let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config);
+        let (from, to) = self.backend.breaker.step(judge)?;
+        tell_move(self.id, from, to, now, observe);
+        Some(to)
+    }
+}
+
+fn tell_move(backend: BackendId, from: Breaker, to: Breaker, now: Time, observe: &dyn Observe) {
+    let (from, to) = (from.state(), to.state());
+    if from != to {
+        observe.on(now, &Event::BreakerMoved { backend, from, to });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.judged {
+            // No rule and no clock: no state is entered or left by giving a place back.
+            self.backend.breaker.step(|breaker| breaker.give_back(self.permit));
+        }
+        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
