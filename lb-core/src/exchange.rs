@@ -135,8 +135,8 @@ impl<'c> Exchange<'c> {
 
     /// Tries a backend, whichever is best. Without any, what came of the `last` attempt decides.
     fn attempt(mut self, last: Option<Last>, now: Time) -> Step<'c> {
-        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0 };
-        match (self.service.pick(&self.tried, &mut draw, now, self.observe), last) {
+        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0, now };
+        match (self.service.pick(&self.tried, &mut draw, self.observe), last) {
             (Some((lease, choice)), _) => self.attempt_at(lease, choice, now),
             (None, Some(last)) => self.withhold(Withheld::NoFitBackend, last, now),
             (None, None) => self.reject(Rejection::NoFitBackend, now),
@@ -194,8 +194,8 @@ impl<'c> Exchange<'c> {
             return self.withhold(Withheld::BudgetSpent, last, now);
         }
         if at_once {
-            let mut draw = Draw { rng: &mut self.rng, first: false };
-            let picked = self.service.pick_fresh(&self.tried, &mut draw, now, self.observe);
+            let mut draw = Draw { rng: &mut self.rng, first: false, now };
+            let picked = self.service.pick_fresh(&self.tried, &mut draw, self.observe);
             if let Some((lease, choice)) = picked {
                 return self.attempt_at(lease, choice, now);
             }

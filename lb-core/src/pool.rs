@@ -91,9 +91,9 @@ impl Pool {
         &self,
         tried: &Places,
         draw: &mut Draw<'_>,
-        now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
+        let now = draw.now;
         self.fitness.refresh(now, |place| self.backends[place].rests_until(now, &self.rules));
         let mut left_out = *tried;
         for _ in 0..DECLINES_MAX {
@@ -109,7 +109,7 @@ impl Pool {
                 }
             }
         }
-        self.pick_asked(tried, draw, now, observe)
+        self.pick_asked(tried, draw, observe)
     }
 
     fn lease(&self, place: usize, now: Time, observe: &dyn Observe) -> Result<Lease, Declined> {
@@ -127,9 +127,9 @@ impl Pool {
         &self,
         tried: &Places,
         draw: &mut Draw<'_>,
-        now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
+        let now = draw.now;
         let among = Asked { fit: Fit { pool: self, left_out: tried }, now };
         // Only another thread that takes the last place in between makes this go round.
         (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, draw)).find_map(|drawn| {

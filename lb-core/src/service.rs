@@ -166,11 +166,10 @@ impl Service {
         &self,
         tried: &Places,
         draw: &mut Draw<'_>,
-        now: Time,
         observe: &dyn Observe,
     ) -> Option<(Lease, Choice)> {
         self.pools.iter().zip(0..).find_map(|(pool, index)| {
-            let picked = pool.pick(tried, draw, now, observe)?;
+            let picked = pool.pick(tried, draw, observe)?;
             Some(chosen(picked, index, false))
         })
     }
@@ -180,15 +179,14 @@ impl Service {
         &self,
         tried: &Places,
         draw: &mut Draw<'_>,
-        now: Time,
         observe: &dyn Observe,
     ) -> Option<(Lease, Choice)> {
-        let fresh = self.pick_fresh(tried, draw, now, observe);
+        let fresh = self.pick_fresh(tried, draw, observe);
         if fresh.is_some() {
             return fresh;
         }
         if !tried.is_empty()
-            && let Some((lease, choice)) = self.pick_fresh(&Places::NONE, draw, now, observe)
+            && let Some((lease, choice)) = self.pick_fresh(&Places::NONE, draw, observe)
         {
             return Some((lease, Choice { again: true, ..choice }));
         }

@@ -33,6 +33,7 @@ fn a_line_tells_what_every_attempt_came_to_and_why_it_was_made() {
             attempt["ms"] = Value::Null;
         }
         let why = json!({ "pool": "default", "how": "turn", "role": "normal" });
+        let why_retried = json!({ "pool": "default", "how": "weight", "role": "normal" });
         assert_eq!(
             line,
             json!({
@@ -42,7 +43,7 @@ fn a_line_tells_what_every_attempt_came_to_and_why_it_was_made() {
                 "bytes_in": 0, "bytes_out": 5,
                 "attempts": [
                     { "backend": first.url(), "outcome": "answered", "status": 503, "ms": null, "why": why },
-                    { "backend": second.url(), "outcome": "answered", "status": 200, "ms": null, "why": why },
+                    { "backend": second.url(), "outcome": "answered", "status": 200, "ms": null, "why": why_retried },
                 ],
             })
         );

@@ -15,6 +15,7 @@ use alloc::boxed::Box;
 use crate::backend::Backend;
 use crate::config::Policy;
 use crate::rng::Rng;
+use crate::time::Time;
 use least_request::LeastRequest;
 use round_robin::RoundRobin;
 use weighted_random::WeightedRandom;
@@ -73,6 +74,8 @@ pub(crate) struct Draw<'a> {
     /// Whether this is the first attempt. A retry takes no turn of a round: where requests come
     /// one by one and one backend of two refuses, it would be struck by every first attempt.
     pub(crate) first: bool,
+    /// When.
+    pub(crate) now: Time,
 }
 
 /// One policy with its tables.
