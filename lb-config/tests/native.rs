@@ -7,8 +7,8 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit,
+    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, Jitter, Methods, Policy,
+    PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -44,7 +44,12 @@ fn the_smallest_file_gets_the_documented_defaults() {
         }),
         retry: RetryConfig {
             attempts_max: 3,
+            attempts_per_backend: 1,
+            methods: Methods::Idempotent,
+            failures: FailureSet::ALL,
             statuses: StatusSet::RETRIED,
+            retry_after_max: secs(1),
+            when_spent: WhenSpent::Pass,
             budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
             backoff: BackoffConfig {
                 base: Duration::from_millis(25),

@@ -11,7 +11,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+mod retry;
+
 pub use crate::statuses::StatusSet;
+pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
 pub const WEIGHT_MAX: u32 = 1_000;
@@ -137,76 +140,6 @@ impl Default for BreakerConfig {
             half_open_successes: 2,
         }
     }
-}
-
-/// What may be tried again, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryConfig {
-    /// Attempts of one exchange, the first included: `1..=ATTEMPTS_MAX`. 1 turns retries off.
-    pub attempts_max: u8,
-    /// Answers that are worth another attempt.
-    pub statuses: StatusSet,
-    /// The bound on retries as a share of requests.
-    pub budget: BudgetConfig,
-    /// How long to wait before trying again.
-    pub backoff: BackoffConfig,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            attempts_max: 3,
-            statuses: StatusSet::RETRIED,
-            budget: BudgetConfig::default(),
-            backoff: BackoffConfig::default(),
-        }
-    }
-}
-
-/// The bound on retries: over any span of `t` seconds at most
-/// `burst + percent/100 × requests + min_per_second × t`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BudgetConfig {
-    /// Retries per hundred requests.
-    pub percent: u32,
-    /// Retries per second that are allowed however few requests there are.
-    pub min_per_second: u32,
-    /// Retries that may be saved up.
-    pub burst: u32,
-}
-
-impl Default for BudgetConfig {
-    fn default() -> Self {
-        Self { percent: 20, min_per_second: 10, burst: 50 }
-    }
-}
-
-/// How long to wait before another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackoffConfig {
-    /// The ceiling of the first wait; doubled for each further one.
-    pub base: Duration,
-    /// The highest ceiling.
-    pub max: Duration,
-    /// Where below the ceiling the wait lies.
-    pub jitter: Jitter,
-}
-
-impl Default for BackoffConfig {
-    fn default() -> Self {
-        Self { base: Duration::from_millis(25), max: Duration::from_secs(1), jitter: Jitter::Full }
-    }
-}
-
-/// Where below its ceiling a wait lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Jitter {
-    /// Anywhere: fewest collisions.
-    Full,
-    /// In the upper half.
-    Equal,
-    /// At the ceiling.
-    None,
 }
 
 /// How long each part of an exchange may take.

@@ -138,6 +138,8 @@ pub enum Rejection {
     NoFitBackend,
     /// The last attempt came to nothing, and there was no other.
     AttemptFailed(crate::Failure),
+    /// The last answer, with this status, was not good enough, and the service replaces such.
+    Replaced(u16),
     /// The exchange's time was up.
     DeadlinePassed,
 }
@@ -151,6 +153,7 @@ impl Rejection {
                 crate::Failure::ConnectTimeout | crate::Failure::FirstByteTimeout,
             )
             | Self::DeadlinePassed => 504,
+            Self::Replaced(_) => 503,
             Self::AttemptFailed(_) => 502,
         }
     }
@@ -160,6 +163,7 @@ impl Rejection {
         match self {
             Self::NoFitBackend => "no_fit_backend",
             Self::AttemptFailed(failure) => failure.as_str(),
+            Self::Replaced(_) => "backend_error",
             Self::DeadlinePassed => "deadline_passed",
         }
     }

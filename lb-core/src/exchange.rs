@@ -11,8 +11,11 @@
 //! what became of it. Dropping any step is legal at any time: it is what happens when a client
 //! hangs up, and the lease gives everything back.
 
+use core::time::Duration;
+
 use crate::backend::Member;
-use crate::balance::Draw;
+use crate::balance::{Draw, How};
+use crate::config::WhenSpent;
 use crate::event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection};
 use crate::facts::{Facts, Unknown};
 use crate::lease::Lease;
@@ -65,6 +68,10 @@ pub struct Exchange<'c> {
     deadline: Time,
     tried: Places,
     attempts: u8,
+    /// Attempts at the same backend in a row.
+    at_same: u8,
+    /// How long the last wait was.
+    waited: Duration,
 }
 
 /// A backend to send the request to, and the lease on it.
@@ -75,6 +82,8 @@ pub struct Attempt<'c> {
     lease: Lease,
     started: Time,
     deadline: Time,
+    /// How long the backend asks to be left alone.
+    retry_after: Option<Duration>,
 }
 
 /// A wait before another attempt. Keep the answer that came, if one did, until there is a new
@@ -85,6 +94,8 @@ pub struct Wait<'c> {
     exchange: Exchange<'c>,
     until: Time,
     last: Last,
+    /// The backend that is asked once more, before another one is.
+    same: Option<u16>,
 }
 
 /// What the last attempt came to. An answer holds on to its lease: its body is still to come.
@@ -121,6 +132,8 @@ impl<'c> Exchange<'c> {
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
             attempts: 0,
+            at_same: 0,
+            waited: Duration::ZERO,
         };
         exchange.tell(
             now,
@@ -130,13 +143,15 @@ impl<'c> Exchange<'c> {
                 deadline: exchange.deadline,
             },
         );
-        exchange.attempt(None, now)
+        exchange.attempt(None, None, now)
     }
 
     /// Tries a backend, whichever is best. Without any, what came of the `last` attempt decides.
-    fn attempt(mut self, last: Option<Last>, now: Time) -> Step<'c> {
+    fn attempt(mut self, same: Option<u16>, last: Option<Last>, now: Time) -> Step<'c> {
+        let again = same.and_then(|place| self.service.pick_again(place, now, self.observe));
         let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0, now };
-        match (self.service.pick(&self.tried, &mut draw, self.observe), last) {
+        let picked = again.or_else(|| self.service.pick(&self.tried, &mut draw, self.observe));
+        match (picked, last) {
             (Some((lease, choice)), _) => self.attempt_at(lease, choice, now),
             (None, Some(last)) => self.withhold(Withheld::NoFitBackend, last, now),
             (None, None) => self.reject(Rejection::NoFitBackend, now),
@@ -146,6 +161,7 @@ impl<'c> Exchange<'c> {
     fn attempt_at(mut self, lease: Lease, choice: Choice, now: Time) -> Step<'c> {
         let backend = lease.id();
         self.attempts += 1;
+        self.at_same = if choice.how == How::Same { self.at_same + 1 } else { 1 };
         if !choice.again {
             // Attempts are at most ATTEMPTS_MAX, and there is room for each.
             self.tried.add(backend.backend);
@@ -161,11 +177,20 @@ impl<'c> Exchange<'c> {
                 deadline,
             },
         );
-        Step::Attempt(Attempt { exchange: self, lease, started: now, deadline })
+        let retry_after = None;
+        Step::Attempt(Attempt { exchange: self, lease, started: now, deadline, retry_after })
     }
 
     /// What follows an attempt that came to `outcome`.
-    fn follow(mut self, lease: Lease, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
+    fn follow(
+        mut self,
+        lease: Lease,
+        outcome: Outcome,
+        body: Body,
+        asked: Option<Duration>,
+        now: Time,
+    ) -> Step<'c> {
+        let place = lease.id().backend;
         let last = match outcome {
             Outcome::Answered(status) => Last::Answered(lease, status),
             Outcome::Failed(failure) => {
@@ -180,9 +205,15 @@ impl<'c> Exchange<'c> {
         if let Err(why) = retry.allows(outcome, self.repeat, body, self.attempts) {
             return self.withhold(why, last, now);
         }
+        let wait = match retry.wait(self.attempts, self.waited, asked, &mut self.rng) {
+            Ok(wait) => wait,
+            Err(why) => return self.withhold(why, last, now),
+        };
+        let same = retry.stays(self.at_same).then_some(place);
         // Nothing was overloaded by a request that never arrived: another backend can have it now.
-        let at_once = outcome.reach() == Reach::Never && self.service.may_serve(&self.tried, now);
-        let wait = retry.backoff(self.attempts, &mut self.rng);
+        let at_once = outcome.reach() == Reach::Never
+            && same.is_none()
+            && self.service.may_serve(&self.tried, now);
         let until = if at_once { now } else { now + wait };
         if until >= self.deadline {
             return self.withhold(Withheld::DeadlineNear, last, now);
@@ -200,14 +231,20 @@ impl<'c> Exchange<'c> {
                 return self.attempt_at(lease, choice, now);
             }
         }
+        self.waited = wait;
         self.tell(now, Event::Delayed { exchange: self.id, until });
-        Step::Wait(Wait { exchange: self, until, last })
+        Step::Wait(Wait { exchange: self, until, last, same })
     }
 
     /// A retry was worth making and is not made.
     fn withhold(self, why: Withheld, last: Last, now: Time) -> Step<'c> {
         self.tell(now, Event::Withheld { exchange: self.id, why });
-        self.settle(last, now)
+        match (last, self.service.retry.when_spent()) {
+            (Last::Answered(_, status), WhenSpent::Replace) => {
+                self.reject(Rejection::Replaced(status), now)
+            }
+            (last, _) => self.settle(last, now),
+        }
     }
 
     /// The last attempt decides: its answer goes out, or its failure is told.
@@ -267,9 +304,15 @@ impl<'c> Attempt<'c> {
         (self.started.max(moved) + first_byte).min(self.exchange.deadline)
     }
 
+    /// Tells that the answer asks to be left alone for `span` (`Retry-After`, RFC 9110 §10.2.3).
+    pub const fn asked_to_wait(mut self, span: Duration) -> Self {
+        self.retry_after = Some(span);
+        self
+    }
+
     /// Hands back what became of it, and whether the request's body could be sent again.
     pub fn finish(self, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
-        let Self { exchange, mut lease, started, .. } = self;
+        let Self { exchange, mut lease, started, retry_after, .. } = self;
         exchange.tell(
             now,
             Event::Concluded {
@@ -281,7 +324,7 @@ impl<'c> Attempt<'c> {
             },
         );
         lease.judge_head(outcome, &exchange.service.rules, now, exchange.observe);
-        exchange.follow(lease, outcome, body, now)
+        exchange.follow(lease, outcome, body, retry_after, now)
     }
 }
 
@@ -301,11 +344,11 @@ impl<'c> Wait<'c> {
 
     /// Makes the next attempt.
     pub fn wake(self, now: Time) -> Step<'c> {
-        let Self { exchange, last, .. } = self;
+        let Self { exchange, last, same, .. } = self;
         if now >= exchange.deadline {
             return exchange.withhold(Withheld::DeadlineNear, last, now);
         }
-        exchange.attempt(Some(last), now)
+        exchange.attempt(same, Some(last), now)
     }
 }
 

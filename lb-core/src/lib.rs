@@ -62,6 +62,7 @@ mod fitness;
 mod tried;
 mod balance;
 mod pool;
+mod backoff;
 mod retry;
 mod service;
 mod exchange;

@@ -120,6 +120,17 @@ impl Pool {
         BackendId { service: self.service, backend: self.first + small(place) }
     }
 
+    /// Takes a lease on the backend at a place in the service, if nobody speaks against it.
+    pub(crate) fn pick_again(
+        &self,
+        place: u16,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<Picked> {
+        let lease = self.lease(usize::from(place - self.first), now, observe).ok()?;
+        Some(Picked { lease, how: How::Same })
+    }
+
     /// Many breakers declined in a row: asks them before it draws, so that those who would let the
     /// request through have their shares of it.
     #[cold]
@@ -152,7 +163,7 @@ impl Pool {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
             }
-            How::Turn | How::Weight | How::Only => how,
+            How::Turn | How::Weight | How::Only | How::Same => how,
         }
     }
 }

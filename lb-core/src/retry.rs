@@ -7,16 +7,18 @@
 use core::time::Duration;
 
 use crate::budget::Budget;
-use crate::config::{BackoffConfig, Jitter, RetryConfig};
+use crate::config::{Methods, RetryConfig, WhenSpent};
 use crate::outcome::{Outcome, Reach};
 use crate::rng::Rng;
-use crate::time::{Time, micros};
+use crate::time::Time;
 use crate::word::Shared;
 
-/// Whether a request may be carried out twice (RFC 9110 §9.2.2).
+/// Whether a request may be carried out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Twice is as once: GET, HEAD, OPTIONS, TRACE, PUT, DELETE.
+    /// Nothing is carried out: GET, HEAD, OPTIONS, TRACE (RFC 9110 §9.2.1).
+    Safe,
+    /// Twice is as once: PUT, DELETE (RFC 9110 §9.2.2).
     Idempotent,
     /// Twice is not as once: POST, PATCH, CONNECT, and whatever else there is.
     Once,
@@ -38,6 +40,8 @@ pub enum Withheld {
     AttemptsSpent,
     /// The backend may have acted on a request that must not be carried out twice.
     NotIdempotent,
+    /// The backend asks to be left alone for longer than an exchange waits.
+    RetryAfterFar,
     /// The body cannot be sent again.
     BodySpent,
     /// The service has made too many retries lately.
@@ -50,9 +54,10 @@ pub enum Withheld {
 
 impl Withheld {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AttemptsSpent,
         Self::NotIdempotent,
+        Self::RetryAfterFar,
         Self::BodySpent,
         Self::BudgetSpent,
         Self::DeadlineNear,
@@ -64,6 +69,7 @@ impl Withheld {
         match self {
             Self::AttemptsSpent => "attempts_spent",
             Self::NotIdempotent => "not_idempotent",
+            Self::RetryAfterFar => "retry_after_far",
             Self::BodySpent => "body_spent",
             Self::BudgetSpent => "budget_spent",
             Self::DeadlineNear => "deadline_near",
@@ -104,7 +110,7 @@ impl Retry {
     /// Whether an outcome is worth another attempt.
     pub(crate) fn wants(&self, outcome: Outcome) -> bool {
         match outcome {
-            Outcome::Failed(_) => true,
+            Outcome::Failed(failure) => self.config.failures.contains(failure),
             Outcome::Answered(status) => self.config.statuses.contains(status),
         }
     }
@@ -117,7 +123,7 @@ impl Retry {
         body: Body,
         attempts: u8,
     ) -> Result<(), Withheld> {
-        if outcome.reach() == Reach::Maybe && repeat == Repeat::Once {
+        if outcome.reach() == Reach::Maybe && !self.may_be_repeated(repeat) {
             Err(Withheld::NotIdempotent)
         } else if body == Body::Spent {
             Err(Withheld::BodySpent)
@@ -128,92 +134,40 @@ impl Retry {
         }
     }
 
-    /// How long to wait after `attempts` of them.
-    pub(crate) fn backoff(&self, attempts: u8, rng: &mut Rng) -> Duration {
-        backoff(&self.config.backoff, attempts, rng)
-    }
-}
-
-/// The ceiling doubles with each attempt; jitter says where below it the wait lies. Full jitter
-/// collides least (AWS, "Exponential backoff and jitter", 2015).
-fn backoff(config: &BackoffConfig, attempts: u8, rng: &mut Rng) -> Duration {
-    let doubled = micros(config.base).saturating_mul(1 << attempts.saturating_sub(1).min(31));
-    let ceiling = doubled.min(micros(config.max));
-    Duration::from_micros(match config.jitter {
-        Jitter::Full => rng.up_to(ceiling),
-        Jitter::Equal => ceiling - rng.up_to(ceiling / 2),
-        Jitter::None => ceiling,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::format;
-    use std::string::String;
-
-    use expect_test::expect;
-
-    use super::*;
-
-    /// The least, the greatest and the mean of many waits after each count of attempts.
-    fn waits(jitter: Jitter) -> String {
-        let ms = Duration::from_millis;
-        let config = BackoffConfig { base: ms(100), max: ms(1_000), jitter };
-        let mut rng = Rng::stream(7, 7);
-        let mut table = String::new();
-        for attempts in 1..=6 {
-            let waits: alloc::vec::Vec<u64> =
-                (0..10_000).map(|_| micros(backoff(&config, attempts, &mut rng)) / 1_000).collect();
-            let (least, most) = (waits.iter().min(), waits.iter().max());
-            let mean = waits.iter().sum::<u64>() / waits.len() as u64;
-            let (least, most) = (least.expect("10,000 waits"), most.expect("10,000 waits"));
-            table += &format!("{attempts}: {least}..={most} ms, {mean} on average\n");
+    const fn may_be_repeated(&self, repeat: Repeat) -> bool {
+        match self.config.methods {
+            Methods::Safe => matches!(repeat, Repeat::Safe),
+            Methods::Idempotent => matches!(repeat, Repeat::Safe | Repeat::Idempotent),
+            Methods::Any => true,
         }
-        table
     }
 
-    #[test]
-    fn waits_double_up_to_the_ceiling_and_lie_where_jitter_says() {
-        expect![[r#"
-            1: 0..=99 ms, 49 on average
-            2: 0..=199 ms, 99 on average
-            3: 0..=399 ms, 200 on average
-            4: 0..=799 ms, 401 on average
-            5: 0..=1000 ms, 498 on average
-            6: 0..=999 ms, 500 on average
-        "#]]
-        .assert_eq(&waits(Jitter::Full));
-        expect![[r#"
-            1: 50..=99 ms, 74 on average
-            2: 100..=199 ms, 149 on average
-            3: 200..=399 ms, 298 on average
-            4: 400..=799 ms, 598 on average
-            5: 500..=999 ms, 749 on average
-            6: 500..=999 ms, 749 on average
-        "#]]
-        .assert_eq(&waits(Jitter::Equal));
-        expect![[r#"
-            1: 100..=100 ms, 100 on average
-            2: 200..=200 ms, 200 on average
-            3: 400..=400 ms, 400 on average
-            4: 800..=800 ms, 800 on average
-            5: 1000..=1000 ms, 1000 on average
-            6: 1000..=1000 ms, 1000 on average
-        "#]]
-        .assert_eq(&waits(Jitter::None));
+    /// Whether the backend that was asked `times` is asked once more before another one is.
+    pub(crate) const fn stays(&self, times: u8) -> bool {
+        times < self.config.attempts_per_backend
     }
 
-    #[test]
-    fn the_longest_waits_do_not_overflow() {
-        let max = crate::config::DURATION_MAX;
-        for jitter in [Jitter::Full, Jitter::Equal, Jitter::None] {
-            for base in [Duration::ZERO, Duration::from_micros(1), max, Duration::MAX] {
-                let config = BackoffConfig { base, max, jitter };
-                for attempts in 0..=u8::MAX {
-                    let wait = backoff(&config, attempts, &mut Rng::stream(7, 7));
-                    assert!(wait <= max.min(base.saturating_mul(1 << 31)), "{config:?}: {wait:?}");
-                }
-            }
+    /// What the client gets when no further attempt is made.
+    pub(crate) const fn when_spent(&self) -> WhenSpent {
+        self.config.when_spent
+    }
+
+    /// How long to wait after `attempts` of them, the wait before the last having been `last`. A
+    /// backend that asked for `asked` gets at least that.
+    ///
+    /// # Errors
+    /// [`Withheld::RetryAfterFar`] when it asked for too much.
+    pub(crate) fn wait(
+        &self,
+        attempts: u8,
+        last: Duration,
+        asked: Option<Duration>,
+        rng: &mut Rng,
+    ) -> Result<Duration, Withheld> {
+        let wait = self.config.backoff.wait(attempts, last, rng);
+        match asked {
+            Some(asked) if asked > self.config.retry_after_max => Err(Withheld::RetryAfterFar),
+            asked => Ok(wait.max(asked.unwrap_or_default())),
         }
     }
 }

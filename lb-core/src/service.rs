@@ -174,6 +174,19 @@ impl Service {
         })
     }
 
+    /// The backend that was asked last, once more, if nobody speaks against it.
+    pub(crate) fn pick_again(
+        &self,
+        place: u16,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<(Lease, Choice)> {
+        let index = self.pools.partition_point(|pool| pool.end() <= place);
+        let picked = self.pools[index].pick_again(place, now, observe)?;
+        let index = u16::try_from(index).expect("BACKENDS_MAX fits in 16 bits");
+        Some(chosen(picked, index, true))
+    }
+
     /// A backend for an attempt: fit and fresh, else fit, else (in panic) whoever is there.
     pub(crate) fn pick(
         &self,
@@ -230,6 +243,7 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
         return Err(Meaningless::Weight(wrong));
     }
     count(config.retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
+    count(config.retry.attempts_per_backend.into(), ATTEMPTS_MAX.into())?;
     let BudgetConfig { percent, min_per_second, burst } = config.retry.budget;
     // A budget may be zero.
     count(percent.max(1), BUDGET_PERCENT_MAX)?;

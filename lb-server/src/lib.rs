@@ -5,6 +5,7 @@
 //! is all they may ask of the world: the binary gives them the real one, the simulator its own.
 
 mod proxy;
+mod retry_after;
 mod headers;
 mod framing;
 mod asking;

@@ -21,6 +21,7 @@ use crate::gateway::Site;
 use crate::headers::{self, Forward};
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
+use crate::retry_after::retry_after;
 use crate::serve::{Client, Worker};
 
 /// Answers one request.
@@ -115,14 +116,24 @@ async fn exchange(
             Step::Attempt(attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
                 drop(answer.take());
-                let outcome = match attempt::make(worker, site, &attempt, head, replay).await {
-                    Ok(made) => Outcome::Answered(answer.insert(made).response.status().as_u16()),
-                    Err(failure) => Outcome::Failed(failure),
+                let made = attempt::make(worker, site, &attempt, head, replay).await;
+                let (outcome, wish) = match made {
+                    Ok(made) => {
+                        let response = &answer.insert(made).response;
+                        let unix_time = || worker.gateway.platform.unix_time();
+                        let wish = retry_after(response.headers(), unix_time);
+                        (Outcome::Answered(response.status().as_u16()), wish)
+                    }
+                    Err(failure) => (Outcome::Failed(failure), None),
                 };
                 if let (Some(broken), None) = (replay.broken(), &answer) {
                     // The client's fault says nothing about the backend: the attempt is dropped.
                     return Err(client_problem(broken));
                 }
+                let attempt = match wish {
+                    Some(span) => attempt.asked_to_wait(span),
+                    None => attempt,
+                };
                 attempt.finish(outcome, replay.body(), clock.now())
             }
             // An answer is kept: should nobody be there to take a retry, it goes out after all.
@@ -139,15 +150,11 @@ async fn exchange(
     }
 }
 
-/// RFC 9110 §9.2.2. A method that nobody has defined may do anything.
+/// RFC 9110 §9.2. A method that nobody has defined may do anything.
 fn repeat(method: &Method) -> Repeat {
     match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::OPTIONS
-        | Method::TRACE
-        | Method::PUT
-        | Method::DELETE => Repeat::Idempotent,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Repeat::Safe,
+        Method::PUT | Method::DELETE => Repeat::Idempotent,
         _ => Repeat::Once,
     }
 }

@@ -232,3 +232,58 @@ fn people_get_words_and_machines_get_reasons() {
         assert!(answer.text().starts_with("no backend answered this request (connect_refused, "));
     });
 }
+
+#[test]
+fn what_a_server_never_offers_says_nothing_against_it() {
+    run(async {
+        let policies = "[service.breaker]\nconsecutive_failures = 1";
+        let backend = Backend::start(|_, _| Script::status(501, "no POST here")).await;
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        for _ in 0..3 {
+            assert_eq!(Client::post(proxy.addr, b"abc").await.status, 501);
+        }
+        assert_eq!(backend.requests().len(), 3);
+    });
+}
+
+#[test]
+fn an_answer_worth_retrying_is_handed_on_when_there_is_nobody_to_retry_at() {
+    run(async {
+        let policies = "[service.breaker]\nconsecutive_failures = 1";
+        let backend = Backend::start(|_, _| Script::status(503, "busy")).await;
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let answer = Client::get(proxy.addr).await;
+        assert_eq!((answer.status, answer.text()), (503, "busy"));
+        assert_eq!(proxy.log()[0]["retry_withheld"], "no_fit_backend");
+        assert_eq!(Client::get(proxy.addr).await.error(), "no_fit_backend");
+    });
+}
+
+#[test]
+fn a_backend_that_asks_to_be_left_alone_for_long_is_not_asked_again() {
+    run(async {
+        let later = || {
+            Script::Write(
+                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 120\r\ncontent-length: 5\r\n\r\nlater"
+                    .to_vec(),
+            )
+        };
+        let (_, second, proxy) = two("", later, || Script::ok("here")).await;
+        let answer = Client::get(proxy.addr).await;
+        assert_eq!((answer.status, answer.text()), (503, "later"));
+        assert_eq!(proxy.log()[0]["retry_withheld"], "retry_after_far");
+        assert_eq!(second.requests().len(), 0);
+    });
+}
+
+#[test]
+fn the_last_answer_may_be_replaced_by_ours() {
+    run(async {
+        let policies = "[service.retry]\nwhen_spent = \"replace\"\nattempts_max = 2\n\
+                        backoff = { base = \"1ms\", max = \"1ms\" }";
+        let busy = || Script::status(503, "secrets of the backend");
+        let (_, _, proxy) = two(policies, busy, busy).await;
+        assert_eq!(Client::get(proxy.addr).await.error(), "backend_error");
+        assert_eq!(proxy.log()[0]["retry_withheld"], "attempts_spent");
+    });
+}

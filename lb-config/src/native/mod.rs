@@ -5,6 +5,7 @@
 
 mod policy;
 mod pool;
+mod retry;
 mod service;
 mod statuses;
 

@@ -1,24 +1,17 @@
-//! The policies of a service: balance, breaker, retry, timeouts, kept connections.
+//! The policies of a service: balance, breaker, timeouts, kept connections.
 //!
 //! What is written and can have no effect is warned about, here beside the fields; a default that
 //! has none is nobody's mistake.
 
 use std::time::Duration;
 
-use lb_core::config::{
-    ATTEMPTS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackoffConfig, BreakerConfig,
-    BudgetConfig, CONSECUTIVE_FAILURES_MAX, Jitter, Policy, RetryConfig, StatusSet, TRIALS_MAX,
-    Timeouts,
-};
+use lb_core::config::{BreakerConfig, CONSECUTIVE_FAILURES_MAX, Policy, TRIALS_MAX, Timeouts};
 
 use crate::config::KeepAlive;
-use crate::native::statuses::statuses;
-use crate::native::{DURATIONS, KIB, MIB};
+use crate::native::DURATIONS;
 use crate::quantity::show_duration;
 use crate::read::{Given, Table};
 
-/// Each concurrent exchange may hold this much memory.
-const REPLAY_BUFFER_MAX: usize = 16 * MIB;
 /// Per backend and worker.
 const IDLE_MAX: usize = 10_000;
 
@@ -63,49 +56,6 @@ pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
     })
 }
 
-/// What may be tried again, and how many bytes of a body are kept for it.
-pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
-    let attempts_max =
-        table.integer("attempts_max", 1..=ATTEMPTS_MAX).or(RetryConfig::default().attempts_max);
-    let statuses = statuses(&mut table, "statuses", StatusSet::RETRIED);
-    let replay_buffer = table.size("replay_buffer", 0..=REPLAY_BUFFER_MAX).or(64 * KIB);
-    let budget_table = table.table("budget");
-    let budget_at = budget_table.at();
-    let budget = budget(budget_table);
-    let backoff = backoff(table.table("backoff"));
-
-    if attempts_max == 1 {
-        let others = ["statuses", "replay_buffer", "budget", "backoff"];
-        table.warn_without_effect(&others, "with attempts_max = 1: nothing is tried again");
-    } else if budget.burst == 0 {
-        // Whatever fills the budget, it holds no retry.
-        let what = "a budget with burst = 0 allows no retry at all";
-        table.report().warn(budget_at, what, "raise burst, or write attempts_max = 1 instead");
-    }
-    (RetryConfig { attempts_max, statuses, budget, backoff }, replay_buffer)
-}
-
-fn budget(mut table: Table<'_>) -> BudgetConfig {
-    let default = BudgetConfig::default();
-    BudgetConfig {
-        percent: table.integer("percent", 0..=BUDGET_PERCENT_MAX).or(default.percent),
-        min_per_second: table
-            .integer("min_per_second", 0..=BUDGET_RETRIES_MAX)
-            .or(default.min_per_second),
-        burst: table.integer("burst", 0..=BUDGET_RETRIES_MAX).or(default.burst),
-    }
-}
-
-fn backoff(mut table: Table<'_>) -> BackoffConfig {
-    let default = BackoffConfig::default();
-    let base = table.duration("base", DURATIONS).or_given(default.base);
-    let max = table.duration("max", DURATIONS).or_given(default.max);
-    require_ascending(&table, ("base", base), ("max", max));
-    let jitters = [("full", Jitter::Full), ("equal", Jitter::Equal), ("none", Jitter::None)];
-    let jitter = table.choice("jitter", &jitters).or(default.jitter);
-    BackoffConfig { base: base.value, max: max.value, jitter }
-}
-
 pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
     let default = Timeouts::default();
     let connect = table.duration("connect", DURATIONS).or_given(default.connect);
@@ -138,11 +88,15 @@ pub(super) fn keep_alive(mut table: Table<'_>) -> KeepAlive {
 }
 
 /// A duration and the key that it is under.
-type Named<'k> = (&'k str, Given<Duration>);
+pub(super) type Named<'k> = (&'k str, Given<Duration>);
 
 /// Reports a lower bound above its upper bound, where it was written (one of them was: the
 /// defaults ascend).
-fn require_ascending(table: &Table<'_>, (low_key, low): Named<'_>, (high_key, high): Named<'_>) {
+pub(super) fn require_ascending(
+    table: &Table<'_>,
+    (low_key, low): Named<'_>,
+    (high_key, high): Named<'_>,
+) {
     if low.value <= high.value {
         return;
     }

@@ -6,7 +6,7 @@ use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, label, policy, pool};
+use crate::native::{Taken, label, policy, pool, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -62,7 +62,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         let why = "with the breaker off: no backend is ever unfit";
         table.warn_without_effect(&["when_all_unfit"], why);
     }
-    let (retry, replay_buffer) = policy::retry(table.table("retry"));
+    let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));

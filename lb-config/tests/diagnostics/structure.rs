@@ -135,7 +135,7 @@ backends = [
             lb.toml:11:30: hosts 7 is a number; write a text in quotes
             lb.toml:14:16: attempts_max 9 is out of range; use 1..=8
             lb.toml:15:20: base "2s" is more than max, which is "1s" by default; lower base or set max too
-            lb.toml:15:35: jitter "some" is unknown; use one of "full", "equal", "none"
+            lb.toml:15:35: jitter "some" is unknown; use one of "full", "equal", "decorrelated", "none"
             lb.toml:19:11: url "https://10.0.0.1" asks for TLS, which is not available to backends yet; use http:// to a port that serves without TLS
             lb.toml:19:40: weight 0 gets no traffic; remove the backend or use 1..=1000
             lb.toml:20:39: weight 1001 is out of range; use 1..=1000

@@ -42,6 +42,8 @@ pub enum How {
     },
     /// There was no other.
     Only,
+    /// It was the last one asked, and is asked once more.
+    Same,
 }
 
 impl How {
@@ -52,6 +54,7 @@ impl How {
             Self::Weight => "weight",
             Self::LessLoaded { .. } => "less_loaded",
             Self::Only => "only",
+            Self::Same => "same",
         }
     }
 }

@@ -16,7 +16,7 @@ use lb_core::{
 use crate::support::{Log, attempt, config, in_flight, secs, service, start};
 
 /// Three attempts, a strike opens for a second, retries on 503 after exactly 25 ms.
-fn calm_config() -> ServiceConfig {
+pub(crate) fn calm_config() -> ServiceConfig {
     let mut config = config(Policy::RoundRobin, &[&[1, 1]]);
     config.retry.attempts_max = 3;
     config.retry.statuses = StatusSet::NONE.with(503);
@@ -33,7 +33,7 @@ fn calm_config() -> ServiceConfig {
 
 /// What one line of a script does with the step that is there.
 #[derive(Clone, Copy, Debug)]
-enum Do {
+pub(crate) enum Do {
     Finish(Outcome),
     FinishSpent(Outcome),
     Wake,
@@ -42,10 +42,10 @@ enum Do {
 }
 use Do::{Drop, End, Finish, FinishSpent, Wake};
 
-const OK: Outcome = Outcome::Answered(200);
+pub(crate) const OK: Outcome = Outcome::Answered(200);
 const BUSY: Outcome = Outcome::Answered(503);
 const REFUSED: Outcome = Outcome::Failed(Failure::ConnectRefused);
-const RESET: Outcome = Outcome::Failed(Failure::Reset);
+pub(crate) const RESET: Outcome = Outcome::Failed(Failure::Reset);
 const UNSENT: Outcome = Outcome::Failed(Failure::Unsent);
 
 /// Drives one exchange by a script, a millisecond per line (a wait lasts as long as it asks), and
@@ -106,7 +106,7 @@ fn line(event: &Event) -> String {
     }
 }
 
-fn check(config: &ServiceConfig, repeat: Repeat, script: &[Do], expected: &Expect) {
+pub(crate) fn check(config: &ServiceConfig, repeat: Repeat, script: &[Do], expected: &Expect) {
     let ask = Ask::bare(ExchangeId(1), repeat);
     expected.assert_eq(&drive(&service(config), ask, script, &mut Time::ZERO.clone()));
 }

@@ -7,10 +7,12 @@
 #![cfg(not(loom))]
 
 mod support;
+mod theory;
 
 mod breaker;
 mod exchange;
 mod outcome;
 mod picks;
+mod retries;
 mod runs;
 mod shares;

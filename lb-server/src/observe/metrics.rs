@@ -36,7 +36,7 @@ pub(crate) struct ServiceCounts {
     pub(crate) left: Count,
     pub(crate) delivered: [Count; STATUS_CLASSES],
     /// By [`rejection_slot`].
-    pub(crate) rejected: [Count; 2 + Failure::ALL.len()],
+    pub(crate) rejected: [Count; REJECTIONS.len() + Failure::ALL.len()],
     pub(crate) withheld: [Count; lb_core::Withheld::ALL.len()],
     pub(crate) ended: [Count; lb_core::BodyEnd::ALL.len()],
     pub(crate) backends: Box<[BackendCounts]>,
@@ -155,9 +155,14 @@ const fn rejection_slot(rejection: Rejection) -> usize {
     match rejection {
         Rejection::NoFitBackend => 0,
         Rejection::DeadlinePassed => 1,
-        Rejection::AttemptFailed(failure) => 2 + failure_slot(failure),
+        Rejection::Replaced(_) => 2,
+        Rejection::AttemptFailed(failure) => REJECTIONS.len() + failure_slot(failure),
     }
 }
+
+/// Why we answer ourselves, but for failed attempts.
+const REJECTIONS: [Rejection; 3] =
+    [Rejection::NoFitBackend, Rejection::DeadlinePassed, Rejection::Replaced(0)];
 
 /// The labels of [`BackendCounts::outcomes`], in its order.
 pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {
@@ -166,8 +171,7 @@ pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {
 
 /// The labels of [`ServiceCounts::rejected`], in its order.
 pub(crate) fn rejection_names() -> impl Iterator<Item = &'static str> {
-    let own = [Rejection::NoFitBackend, Rejection::DeadlinePassed].map(Rejection::as_str);
-    own.into_iter().chain(Failure::ALL.map(Failure::as_str))
+    REJECTIONS.map(Rejection::as_str).into_iter().chain(Failure::ALL.map(Failure::as_str))
 }
 
 #[cfg(test)]
@@ -189,8 +193,7 @@ mod tests {
     #[test]
     fn every_rejection_is_counted_under_its_own_name() {
         let names: Vec<_> = rejection_names().collect();
-        let own = [Rejection::NoFitBackend, Rejection::DeadlinePassed];
-        for rejection in own.into_iter().chain(Failure::ALL.map(Rejection::AttemptFailed)) {
+        for rejection in REJECTIONS.into_iter().chain(Failure::ALL.map(Rejection::AttemptFailed)) {
             assert_eq!(names[rejection_slot(rejection)], rejection.as_str());
         }
     }

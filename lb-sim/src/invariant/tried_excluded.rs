@@ -1,6 +1,6 @@
 //! A backend that was tried is not tried again while another one of the service is fit.
 
-use lb_core::{BreakerState, Event, Role};
+use lb_core::{BreakerState, Event, How, Role};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
@@ -28,7 +28,8 @@ impl Invariant for TriedExcluded {
         let fresh = ledger
             .backends(backend.service)
             .find(|other| !tried(*other) && ledger.breaker(*other) == BreakerState::Closed);
-        judge.check(!tried(backend) || fresh.is_none(), || {
+        let same = choice.how == How::Same;
+        judge.check(!tried(backend) || same || fresh.is_none(), || {
             format!("exchange {} tries {backend:?} again while {fresh:?} is fit", id.0)
         });
     }

@@ -4,7 +4,7 @@ use lb_config::{Source, load};
 
 #[test]
 fn every_example_loads_without_a_diagnostic() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("there are examples")
         .map(|entry| entry.expect("a folder that can be read").path())
