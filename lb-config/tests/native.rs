@@ -66,7 +66,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         },
         pools: vec![PoolConfig {
             name: "default".into(),
-            backends: vec![BackendConfig { name: "http://10.0.0.1:3000".into(), weight: 1 }],
+            backends: vec![BackendConfig::new("http://10.0.0.1:3000")],
         }],
     };
     let expected = Config {

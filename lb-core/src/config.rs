@@ -86,12 +86,14 @@ pub struct BackendConfig {
     pub name: String,
     /// Its share of the traffic relative to the others: `1..=WEIGHT_MAX`.
     pub weight: u32,
+    /// Whether it only finishes what it has.
+    pub draining: bool,
 }
 
 impl BackendConfig {
     /// A backend of weight 1.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), weight: 1 }
+        Self { name: name.into(), weight: 1, draining: false }
     }
 }
 

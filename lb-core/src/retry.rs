@@ -4,6 +4,7 @@
 //! be afforded (attempts, budget), is there time (deadline). The budget is asked last of all that
 //! can refuse, so that no token is spent on a retry that is not made.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::budget::Budget;
@@ -82,13 +83,18 @@ impl Withheld {
 #[derive(Debug)]
 pub(crate) struct Retry {
     config: RetryConfig,
-    budget: Shared<Budget>,
+    budget: Arc<Shared<Budget>>,
 }
 
 impl Retry {
     pub(crate) fn new(config: RetryConfig) -> Self {
-        let budget = Shared::new(Budget::full(&config.budget));
+        let budget = Arc::new(Shared::new(Budget::full(&config.budget)));
         Self { config, budget }
+    }
+
+    /// New rules for the same budget.
+    pub(crate) fn succeed(&self, config: RetryConfig) -> Self {
+        Self { config, budget: Arc::clone(&self.budget) }
     }
 
     /// A request came in.

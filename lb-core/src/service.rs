@@ -1,6 +1,7 @@
 //! What a host name is served by: pools in order of preference, and the policies over them.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,8 +9,9 @@ use core::fmt;
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
-    ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig,
-    CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
+    ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackendConfig,
+    BudgetConfig, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX,
+    WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
 use crate::lease::Lease;
@@ -67,13 +69,50 @@ impl Service {
     /// # Errors
     /// [`Meaningless`] when the configuration has no backends, or a number outside its bounds.
     pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
+        Self::build(config, index, seed, None)
+    }
+
+    /// Builds the service that takes the place of this one: what was learned about a backend of the
+    /// same name lives on, and so does what is left of the retry budget. Exchanges that run end at
+    /// the service that they began at, and what they show is known to both.
+    ///
+    /// # Errors
+    /// As [`Service::new`]. This one stays as it is.
+    pub fn succeed(
+        &self,
+        config: &ServiceConfig,
+        index: u16,
+        seed: u64,
+    ) -> Result<Self, Meaningless> {
+        Self::build(config, index, seed, Some(self))
+    }
+
+    fn build(
+        config: &ServiceConfig,
+        index: u16,
+        seed: u64,
+        before: Option<&Self>,
+    ) -> Result<Self, Meaningless> {
         check(config)?;
+        let known: BTreeMap<&str, &Arc<Backend>> = before
+            .iter()
+            .flat_map(|service| service.backends())
+            .map(|member| (member.backend.name(), member.backend))
+            .collect();
+        let backend = |said: &BackendConfig| {
+            let backend = match known.get(said.name.as_str()) {
+                Some(backend) => Arc::clone(backend),
+                None => Arc::new(Backend::new(&said.name)),
+            };
+            let draining = said.draining;
+            backend.standing.step(|standing| Some(Standing { draining, ..standing }));
+            backend
+        };
         let rules = Rules::new(config);
         let mut first = BackendId { service: index, backend: 0 };
         let mut pools = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
-            let backends: Box<[_]> =
-                pool.backends.iter().map(|said| Arc::new(Backend::new(&said.name))).collect();
+            let backends: Box<[_]> = pool.backends.iter().map(backend).collect();
             let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
             let count = u16::try_from(backends.len()).expect("BACKENDS_MAX fits in 16 bits");
             let balancer = Balancer::new(config.policy, &weights);
@@ -88,7 +127,10 @@ impl Service {
             when_all_unfit: config.when_all_unfit,
             timeouts: config.timeouts,
             rules,
-            retry: Retry::new(config.retry.clone()),
+            retry: match before {
+                Some(service) => service.retry.succeed(config.retry.clone()),
+                None => Retry::new(config.retry.clone()),
+            },
         })
     }
 

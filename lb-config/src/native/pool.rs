@@ -14,6 +14,7 @@ const ONLY: &str = "default";
 struct Written {
     url: Given<BackendUrl>,
     weight: Given<u32>,
+    draining: bool,
 }
 
 /// All pools of a service and, in the same order, where their backends are.
@@ -100,7 +101,8 @@ fn backend(item: &Value<'_>) -> Option<Written> {
     let url = table.parsed("url", address::backend_url);
     let url = url.required("url = \"http://10.0.0.1:3000\"");
     let weight = table.field("weight", |value| weight(&value)).or_given(1);
-    Some(Written { url: url?, weight })
+    let draining = table.boolean("draining").or(false);
+    Some(Written { url: url?, weight, draining })
 }
 
 fn weight(value: &Value<'_>) -> Option<u32> {
@@ -113,5 +115,9 @@ fn weight(value: &Value<'_>) -> Option<u32> {
 }
 
 fn lower(written: Written) -> BackendConfig {
-    BackendConfig { name: written.url.value.identity, weight: written.weight.value }
+    BackendConfig {
+        weight: written.weight.value,
+        draining: written.draining,
+        ..BackendConfig::new(&written.url.value.identity)
+    }
 }

@@ -425,7 +425,7 @@ fn a_meaningless_service_is_refused() {
     assert_eq!(emptied, Some(Meaningless::NoBackend));
     let filled = |count: usize| {
         refused(&move |config| {
-            let backend = BackendConfig { name: "http://a".into(), weight: 1 };
+            let backend = BackendConfig::new("http://a");
             config.pools[0].backends = vec![backend; count];
         })
     };

@@ -7,12 +7,13 @@
 #![cfg(not(loom))]
 
 mod support;
-mod theory;
 
 mod breaker;
 mod exchange;
+mod membership;
 mod outcome;
 mod picks;
 mod retries;
 mod runs;
 mod shares;
+mod theory;

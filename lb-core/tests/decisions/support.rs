@@ -27,8 +27,8 @@ pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
         backends: (0..)
             .zip(*weights)
             .map(|(place, weight)| BackendConfig {
-                name: format!("http://{index}-{place}"),
                 weight: *weight,
+                ..BackendConfig::new(&format!("http://{index}-{place}"))
             })
             .collect(),
     };
