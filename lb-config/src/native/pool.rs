@@ -36,7 +36,7 @@ pub(super) fn pools(service: &mut Table<'_>) -> (Vec<PoolConfig>, Vec<Origin>) {
         let name = name(&mut table, only, &mut names);
         let backends = backends(&mut table, &mut identities);
         origins.extend(backends.iter().map(|backend| backend.url.value.origin.clone()));
-        pools.push(PoolConfig { name, backends: backends.into_iter().map(lower).collect() });
+        pools.push(PoolConfig { name, backends: backends.iter().map(lower).collect() });
     }
     if origins.len() > BACKENDS_MAX {
         let what = format!("the service has {} backends", origins.len());
@@ -114,7 +114,7 @@ fn weight(value: &Value<'_>) -> Option<u32> {
     value.integer(1..=WEIGHT_MAX)
 }
 
-fn lower(written: Written) -> BackendConfig {
+fn lower(written: &Written) -> BackendConfig {
     BackendConfig {
         weight: written.weight.value,
         draining: written.draining,
