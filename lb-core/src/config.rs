@@ -11,9 +11,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+mod affinity;
 mod retry;
 
 pub use crate::statuses::StatusSet;
+pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
@@ -48,6 +50,8 @@ pub struct ServiceConfig {
     pub retry: RetryConfig,
     /// Answers that count against the backend that gave them.
     pub failures: StatusSet,
+    /// What makes a client stick to a backend, if anything.
+    pub affinity: Option<AffinityConfig>,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
     /// The first pool with a fit backend serves. At least one.
@@ -64,6 +68,7 @@ impl ServiceConfig {
             breaker: Some(BreakerConfig::default()),
             retry: RetryConfig::default(),
             failures: StatusSet::FAILURES,
+            affinity: None,
             timeouts: Timeouts::default(),
             pools,
         }

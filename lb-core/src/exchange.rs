@@ -11,20 +11,25 @@
 //! what became of it. Dropping any step is legal at any time: it is what happens when a client
 //! hangs up, and the lease gives everything back.
 
+mod delivery;
+
 use core::time::Duration;
 
+use crate::affinity::Affinity;
 use crate::backend::Member;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
 use crate::event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection};
 use crate::facts::{Facts, Unknown};
 use crate::lease::Lease;
-use crate::outcome::{BodyEnd, Failure, Outcome, Reach};
+use crate::outcome::{Failure, Outcome, Reach};
 use crate::retry::{Body, Repeat, Withheld};
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::time::Time;
 use crate::tried::Places;
+
+pub use delivery::Delivery;
 
 /// What is known of a request before it is sent anywhere.
 #[derive(Clone, Copy)]
@@ -67,6 +72,8 @@ pub struct Exchange<'c> {
     rng: Rng,
     deadline: Time,
     tried: Places,
+    /// The backend that the client sticks to.
+    wish: Option<u16>,
     attempts: u8,
     /// Attempts at the same backend in a row.
     at_same: u8,
@@ -105,15 +112,6 @@ enum Last {
     Failed(Failure),
 }
 
-/// An answer on its way to the client. Keep it until the body's last byte, then end it.
-#[must_use]
-#[derive(Debug)]
-pub struct Delivery {
-    exchange: ExchangeId,
-    lease: Lease,
-    deadline: Time,
-}
-
 impl<'c> Exchange<'c> {
     /// Begins the exchange and makes its first choice.
     pub fn start(
@@ -131,6 +129,7 @@ impl<'c> Exchange<'c> {
             rng: service.dice(ask.id.0),
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
+            wish: service.affinity.as_ref().and_then(|affinity| affinity.wish(ask.facts)),
             attempts: 0,
             at_same: 0,
             waited: Duration::ZERO,
@@ -149,13 +148,27 @@ impl<'c> Exchange<'c> {
     /// Tries a backend, whichever is best. Without any, what came of the `last` attempt decides.
     fn attempt(mut self, same: Option<u16>, last: Option<Last>, now: Time) -> Step<'c> {
         let again = same.and_then(|place| self.service.pick_again(place, now, self.observe));
-        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0, now };
-        let picked = again.or_else(|| self.service.pick(&self.tried, &mut draw, self.observe));
-        match (picked, last) {
+        match (again.or_else(|| self.pick(now)), last) {
             (Some((lease, choice)), _) => self.attempt_at(lease, choice, now),
             (None, Some(last)) => self.withhold(Withheld::NoFitBackend, last, now),
             (None, None) => self.reject(Rejection::NoFitBackend, now),
         }
+    }
+
+    /// The backend that the client sticks to, else whichever is best.
+    fn pick(&mut self, now: Time) -> Option<(Lease, Choice)> {
+        let wish = self.wish.filter(|place| !self.tried.contains(*place));
+        let known = wish.and_then(|place| self.service.pick_known(place, now, self.observe));
+        if known.is_some() || self.is_bound() {
+            return known;
+        }
+        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0, now };
+        self.service.pick(&self.tried, &mut draw, self.observe)
+    }
+
+    /// Whether the client may go to no other backend than its own.
+    fn is_bound(&self) -> bool {
+        self.wish.is_some() && self.service.affinity.as_ref().is_some_and(Affinity::is_strict)
     }
 
     fn attempt_at(mut self, lease: Lease, choice: Choice, now: Time) -> Step<'c> {
@@ -218,7 +231,7 @@ impl<'c> Exchange<'c> {
         if until >= self.deadline {
             return self.withhold(Withheld::DeadlineNear, last, now);
         }
-        if !self.service.may_serve_at_all(until) {
+        if (self.is_bound() && same.is_none()) || !self.service.may_serve_at_all(until) {
             return self.withhold(Withheld::NoFitBackend, last, now);
         }
         if !retry.withdraw(now) {
@@ -253,7 +266,8 @@ impl<'c> Exchange<'c> {
             Last::Answered(lease, status) => {
                 let (exchange, backend) = (self.id, lease.id());
                 self.tell(now, Event::Delivered { exchange, backend, status });
-                Step::Deliver(Delivery { exchange, lease, deadline: self.deadline })
+                let (deadline, wish) = (self.deadline, self.wish);
+                Step::Deliver(Delivery { exchange, lease, deadline, wish })
             }
             Last::Failed(_) if now >= self.deadline => self.reject(Rejection::DeadlinePassed, now),
             Last::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),
@@ -349,25 +363,6 @@ impl<'c> Wait<'c> {
             return exchange.withhold(Withheld::DeadlineNear, last, now);
         }
         exchange.attempt(same, Some(last), now)
-    }
-}
-
-impl Delivery {
-    /// Whose answer it is.
-    pub const fn backend(&self) -> BackendId {
-        self.lease.id()
-    }
-
-    /// Until when its last byte must have gone out.
-    pub const fn deadline(&self) -> Time {
-        self.deadline
-    }
-
-    /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
-    pub fn end(mut self, end: BodyEnd, service: &Service, now: Time, observe: &dyn Observe) {
-        self.lease.judge_body(end, &service.rules, now, observe);
-        let (exchange, backend) = (self.exchange, self.lease.id());
-        observe.on(now, &Event::Ended { exchange, backend, end });
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Takes a lease, if nobody speaks against it. A closed breaker is only looked at.
+    /// Takes a lease, if nobody speaks against it.
     pub(crate) fn take(
         backend: &Arc<Backend>,
         id: BackendId,
@@ -30,9 +30,34 @@ impl Lease {
         now: Time,
         observe: &dyn Observe,
     ) -> Result<Self, Declined> {
-        if let Some(until) = backend.standing.get().out_until(now) {
-            return Err(Declined::Until(until));
+        match backend.standing.get().out_until(now) {
+            Some(until) => Err(Declined::Until(until)),
+            None => Self::ask_breaker(backend, id, rules, now, observe),
         }
+    }
+
+    /// Takes a lease for a client that the backend knows, if nobody speaks against it.
+    pub(crate) fn take_for_its_client(
+        backend: &Arc<Backend>,
+        id: BackendId,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Result<Self, Declined> {
+        match backend.standing.get().out_for_its_clients_until(now) {
+            Some(until) => Err(Declined::Until(until)),
+            None => Self::ask_breaker(backend, id, rules, now, observe),
+        }
+    }
+
+    /// A closed breaker is only looked at.
+    fn ask_breaker(
+        backend: &Arc<Backend>,
+        id: BackendId,
+        rules: &Rules,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Result<Self, Declined> {
         let seen = backend.breaker.get();
         let Some(config) = &rules.breaker else {
             return Ok(Self::granted(backend, id, seen.permit()));

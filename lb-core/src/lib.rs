@@ -60,6 +60,7 @@ mod backend;
 mod lease;
 mod fitness;
 mod tried;
+mod affinity;
 mod balance;
 mod pool;
 mod backoff;

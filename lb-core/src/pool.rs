@@ -131,6 +131,18 @@ impl Pool {
         Some(Picked { lease, how: How::Same })
     }
 
+    /// The same for a client that the backend knows.
+    pub(crate) fn pick_known(
+        &self,
+        place: u16,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<Picked> {
+        let Member { id, backend, rules } = self.at(place);
+        let lease = Lease::take_for_its_client(backend, id, rules, now, observe).ok()?;
+        Some(Picked { lease, how: How::Session })
+    }
+
     /// Many breakers declined in a row: asks them before it draws, so that those who would let the
     /// request through have their shares of it.
     #[cold]
@@ -163,7 +175,7 @@ impl Pool {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
             }
-            How::Turn | How::Weight | How::Only | How::Same => how,
+            How::Turn | How::Weight | How::Only | How::Same | How::Session => how,
         }
     }
 }

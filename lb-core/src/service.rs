@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::affinity::Affinity;
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
@@ -32,6 +33,7 @@ pub struct Service {
     when_all_unfit: WhenAllUnfit,
     timeouts: Timeouts,
     pub(crate) rules: Rules,
+    pub(crate) affinity: Option<Affinity>,
     pub(crate) retry: Retry,
 }
 
@@ -127,6 +129,11 @@ impl Service {
             when_all_unfit: config.when_all_unfit,
             timeouts: config.timeouts,
             rules,
+            affinity: config.affinity.clone().map(|affinity| {
+                let backends = config.pools.iter().flat_map(|pool| &pool.backends);
+                let names = backends.map(|said| said.name.as_str());
+                Affinity::new(affinity, &config.name, names, seed)
+            }),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),
                 None => Retry::new(config.retry.clone()),
@@ -163,8 +170,12 @@ impl Service {
     }
 
     fn pool_of(&self, place: u16) -> &Pool {
-        let pool = self.pools.partition_point(|pool| pool.end() <= place);
-        &self.pools[pool]
+        &self.pools[usize::from(self.pool_index(place))]
+    }
+
+    fn pool_index(&self, place: u16) -> u16 {
+        let index = self.pools.partition_point(|pool| pool.end() <= place);
+        u16::try_from(index).expect("BACKENDS_MAX fits in 16 bits")
     }
 
     /// What an operator says: `draining`, the backend at `place` gets nothing new.
@@ -223,10 +234,21 @@ impl Service {
         now: Time,
         observe: &dyn Observe,
     ) -> Option<(Lease, Choice)> {
-        let index = self.pools.partition_point(|pool| pool.end() <= place);
-        let picked = self.pools[index].pick_again(place, now, observe)?;
-        let index = u16::try_from(index).expect("BACKENDS_MAX fits in 16 bits");
+        let index = self.pool_index(place);
+        let picked = self.pools[usize::from(index)].pick_again(place, now, observe)?;
         Some(chosen(picked, index, true))
+    }
+
+    /// The backend that the client sticks to, if nobody speaks against it.
+    pub(crate) fn pick_known(
+        &self,
+        place: u16,
+        now: Time,
+        observe: &dyn Observe,
+    ) -> Option<(Lease, Choice)> {
+        let index = self.pool_index(place);
+        let picked = self.pools[usize::from(index)].pick_known(place, now, observe)?;
+        Some(chosen(picked, index, false))
     }
 
     /// A backend for an attempt: fit and fresh, else fit, else (in panic) whoever is there.

@@ -51,6 +51,14 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// The same, for a client that the backend knows: draining finishes what it has, and a session
+    /// is something that it has.
+    pub fn out_for_its_clients_until(self, now: Time) -> Option<Time> {
+        Self { draining: false, ..self }.out_until(now)
+    }
+}
+
 impl Word for Standing {
     fn pack(self) -> u64 {
         self.ejected_until_ms

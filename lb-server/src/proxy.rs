@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use lb_core::{Ask, Delivery, Exchange, Outcome, Repeat, Step};
 use tokio::time::sleep_until;
@@ -87,6 +87,10 @@ async fn pass(
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
     headers::to_client(&mut parts, worker.gateway.platform.unix_time(), id);
+    if let Some(cookie) = delivery.set_cookie(&site.service) {
+        let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
     let download = Download {
         incoming,
         worker: Rc::clone(worker),

@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod affinity;
 mod bodies;
 mod connections;
 mod heads;

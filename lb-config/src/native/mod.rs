@@ -3,6 +3,7 @@
 //! Each file reads one part and says all of its rules: the top level is here, then services, their
 //! policies, and their pools. `docs/configuration.md` is the same for users.
 
+mod affinity;
 mod policy;
 mod pool;
 mod retry;

@@ -6,7 +6,7 @@ use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, label, policy, pool, retry};
+use crate::native::{Taken, affinity, label, policy, pool, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -64,13 +64,23 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     }
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
+    let affinity = affinity::affinity(table.table("affinity"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table);
 
     let name = name?.value;
-    let core =
-        ServiceConfig { name, policy, when_all_unfit, breaker, retry, failures, timeouts, pools };
+    let core = ServiceConfig {
+        name,
+        policy,
+        when_all_unfit,
+        breaker,
+        retry,
+        failures,
+        affinity,
+        timeouts,
+        pools,
+    };
     Some(Service { core, hosts, origins, host, replay_buffer, keep_alive })
 }
 

@@ -221,7 +221,8 @@ impl<'d> Value<'d> {
         }
     }
 
-    pub(super) fn report(&self) -> &'d Report<'d> {
+    /// Where mistakes are reported in other words than [`Value::wrong`] has, as for secrets.
+    pub fn report(&self) -> &'d Report<'d> {
         self.report
     }
 

@@ -1,6 +1,7 @@
 //! What is said about every mistake that can be made: text in, diagnostics out.
 
 mod addresses;
+mod affinity;
 mod effects;
 mod structure;
 mod syntax;

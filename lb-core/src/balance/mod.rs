@@ -44,6 +44,8 @@ pub enum How {
     Only,
     /// It was the last one asked, and is asked once more.
     Same,
+    /// The client sticks to it.
+    Session,
 }
 
 impl How {
@@ -55,6 +57,7 @@ impl How {
             Self::LessLoaded { .. } => "less_loaded",
             Self::Only => "only",
             Self::Same => "same",
+            Self::Session => "session",
         }
     }
 }

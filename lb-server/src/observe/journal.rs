@@ -173,7 +173,7 @@ impl Attempt {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 (Some(in_flight), Some(other(than)), Some(than_in_flight))
             }
-            How::Turn | How::Weight | How::Only | How::Same => (None, None, None),
+            How::Turn | How::Weight | How::Only | How::Same | How::Session => (None, None, None),
         };
         AttemptLine {
             backend: name(self.backend),

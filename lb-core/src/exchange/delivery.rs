@@ -1,0 +1,45 @@
+//! The last step of an exchange: an answer on its way, and the lease that it holds on to.
+
+use alloc::string::String;
+
+use crate::event::{BackendId, Event, ExchangeId, Observe};
+use crate::lease::Lease;
+use crate::outcome::BodyEnd;
+use crate::service::Service;
+use crate::time::Time;
+
+/// An answer on its way to the client. Keep it until the body's last byte, then end it.
+#[must_use]
+#[derive(Debug)]
+pub struct Delivery {
+    pub(super) exchange: ExchangeId,
+    pub(super) lease: Lease,
+    pub(super) deadline: Time,
+    /// The backend that the client sticks to.
+    pub(super) wish: Option<u16>,
+}
+
+impl Delivery {
+    /// Whose answer it is.
+    pub const fn backend(&self) -> BackendId {
+        self.lease.id()
+    }
+
+    /// Until when its last byte must have gone out.
+    pub const fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// The `Set-Cookie` that makes the client stick to this backend of `service`, if it is to and
+    /// does not yet. It is added to those of the backend and replaces none.
+    pub fn set_cookie(&self, service: &Service) -> Option<String> {
+        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.wish)
+    }
+
+    /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
+    pub fn end(mut self, end: BodyEnd, service: &Service, now: Time, observe: &dyn Observe) {
+        self.lease.judge_body(end, &service.rules, now, observe);
+        let (exchange, backend) = (self.exchange, self.lease.id());
+        observe.on(now, &Event::Ended { exchange, backend, end });
+    }
+}
