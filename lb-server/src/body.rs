@@ -2,7 +2,8 @@
 //!
 //! A request's body is read when the backend takes it and not before; what was read is kept up to
 //! `replay_buffer`, so that another attempt can send it again. Past that bound nothing is kept and
-//! the request is simply no longer repeatable. A response's body carries the delivery: the lease is
+//! the request is simply no longer repeatable. What is kept is one run of bytes, however small the
+//! pieces were that it came in: the bound is on memory. Trailers are not passed on. A response's body carries the delivery: the lease is
 //! held to its last byte, and the connection goes back to the pool when that was read.
 
 use std::cell::{Cell, RefCell};
@@ -67,16 +68,18 @@ struct Source {
 struct State {
     incoming: Incoming,
     /// What was read, as long as all of it is.
-    kept: Option<Vec<Kept>>,
-    kept_bytes: usize,
+    kept: Option<Kept>,
     done: bool,
     broken: Option<Broken>,
     idle: Option<Pin<Box<Sleep>>>,
 }
 
+/// The body from its first byte on.
 enum Kept {
-    Data(Bytes),
-    Trailers(http::HeaderMap),
+    /// At most one piece, as it came.
+    One(Bytes),
+    /// Several, put together.
+    Many(Vec<u8>),
 }
 
 impl Replay {
@@ -91,8 +94,7 @@ impl Replay {
         let keep = size.lower() <= keep_max as u64;
         let state = State {
             incoming,
-            kept: keep.then(Vec::new),
-            kept_bytes: 0,
+            kept: keep.then(|| Kept::One(Bytes::new())),
             done: false,
             broken: None,
             idle: None,
@@ -111,10 +113,10 @@ impl Replay {
 
     /// The body for one more attempt. Earlier ones can no longer read.
     pub(crate) fn upload(&self) -> Upload {
-        let Some(source) = &self.source else { return Upload { source: None, turn: 0, next: 0 } };
+        let Some(source) = &self.source else { return Upload { source: None, turn: 0, sent: 0 } };
         source.turn.set(source.turn.get() + 1);
         source.state.borrow_mut().idle = None;
-        Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), next: 0 }
+        Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), sent: 0 }
     }
 
     /// Whether the whole body can be sent once more.
@@ -182,14 +184,18 @@ impl Source {
         };
         state.idle = None;
         match frame {
-            Some(Ok(frame)) => {
-                self.bytes
-                    .set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
-                state.keep(&frame, self.keep_max);
-                // Nothing follows trailers, and hyper does not ask.
-                state.done = frame.is_trailers() || state.incoming.is_end_stream();
-                Poll::Ready(Some(Ok(frame)))
-            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.bytes.set(self.bytes.get() + data.len() as u64);
+                    state.keep(&data, self.keep_max);
+                    state.done = state.incoming.is_end_stream();
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Err(_trailers) => {
+                    state.done = true;
+                    Poll::Ready(None)
+                }
+            },
             Some(Err(_)) => {
                 state.broken = Some(Broken::Client);
                 Poll::Ready(Some(Err(Broken::Client)))
@@ -203,16 +209,38 @@ impl Source {
 }
 
 impl State {
-    fn keep(&mut self, frame: &Frame<Bytes>, keep_max: usize) {
-        let Some(kept) = &mut self.kept else { return };
-        if let Some(data) = frame.data_ref() {
-            self.kept_bytes += data.len();
-            kept.push(Kept::Data(data.clone()));
-        } else if let Some(trailers) = frame.trailers_ref() {
-            kept.push(Kept::Trailers(trailers.clone()));
+    fn keep(&mut self, data: &Bytes, keep_max: usize) {
+        self.kept = match self.kept.take() {
+            Some(kept) if kept.bytes().len() + data.len() <= keep_max => Some(kept.and(data)),
+            _ => None,
+        };
+    }
+
+    /// What is kept beyond the first `sent` bytes.
+    fn kept_after(&self, sent: usize) -> Option<Bytes> {
+        match self.kept.as_ref()? {
+            Kept::One(data) => (sent < data.len()).then(|| data.slice(sent..)),
+            Kept::Many(data) => (sent < data.len()).then(|| Bytes::copy_from_slice(&data[sent..])),
         }
-        if self.kept_bytes > keep_max {
-            self.kept = None;
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(data) => data,
+            Self::Many(data) => data,
+        }
+    }
+
+    fn and(self, more: &Bytes) -> Self {
+        match self {
+            Self::One(data) if data.is_empty() => Self::One(more.clone()),
+            Self::One(data) => Self::Many([&data[..], more].concat()),
+            Self::Many(mut data) => {
+                data.extend_from_slice(more);
+                Self::Many(data)
+            }
         }
     }
 }
@@ -221,8 +249,8 @@ impl State {
 pub(crate) struct Upload {
     source: Option<Rc<Source>>,
     turn: u64,
-    /// Which kept piece comes next.
-    next: usize,
+    /// How many bytes this attempt has sent.
+    sent: usize,
 }
 
 impl Body for Upload {
@@ -237,18 +265,13 @@ impl Body for Upload {
         if source.turn.get() != self.turn {
             return Poll::Ready(Some(Err(Broken::Superseded)));
         }
-        let kept = source.state.borrow().kept.as_ref().and_then(|kept| {
-            kept.get(self.next).map(|kept| match kept {
-                Kept::Data(data) => Frame::data(data.clone()),
-                Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
-            })
-        });
+        let kept = source.state.borrow().kept_after(self.sent);
         let frame = match kept {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
             None => source.poll_incoming(cx),
         };
-        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.next += 1;
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.sent += frame.data_ref().map_or(0, Bytes::len);
             source.moved.set(Instant::now());
         }
         frame
@@ -257,7 +280,7 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         self.source.as_ref().is_none_or(|source| {
             let state = source.state.borrow();
-            state.done && state.kept.as_ref().is_none_or(|kept| self.next >= kept.len())
+            state.done && state.kept.as_ref().is_none_or(|kept| self.sent >= kept.bytes().len())
         })
     }
 

@@ -75,7 +75,9 @@ impl Download {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
-                self.end(end);
+                // Both stand still: the backend has nothing to go on with.
+                let fault = end == BodyEnd::BackendIdle && self.replay.waits_for_client();
+                self.end(if fault { BodyEnd::ClientLeft } else { end });
                 return Poll::Ready(Some(Err(Broken::Late)));
             }
         };
@@ -90,7 +92,9 @@ impl Download {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
-                self.end(BodyEnd::BackendBroke);
+                // A backend that answers while it still reads breaks off when its client does.
+                let fault = self.replay.broken().is_some();
+                self.end(if fault { BodyEnd::ClientLeft } else { BodyEnd::BackendBroke });
                 Poll::Ready(Some(Err(Broken::Backend)))
             }
             None => {

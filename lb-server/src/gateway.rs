@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use http::HeaderValue;
 use lb_config::config::{Config, HostPolicy, KeepAlive, Origin};
 use lb_core::{Meaningless, Routes, Service};
+use tokio::sync::Semaphore;
 
 use crate::observe::{AccessSink, Metrics, Tap};
 use crate::platform::{Clock, Platform};
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
+    /// A permit for each client connection that may be served at once.
+    pub(crate) places: Arc<Semaphore>,
     connections: AtomicUsize,
     phase: AtomicU64,
 }
@@ -94,6 +97,7 @@ impl Gateway {
         config: Config,
         listeners: Listeners,
     ) -> Result<Arc<Self>, StartError> {
+        let places = config.server.connections_max.min(Semaphore::MAX_PERMITS);
         let seed = platform.seed();
         let mut sites = Vec::with_capacity(config.services.len());
         for (index, said) in config.services.iter().enumerate() {
@@ -122,6 +126,7 @@ impl Gateway {
             metrics,
             tap: listeners.tap,
             access: listeners.access,
+            places: Arc::new(Semaphore::new(places)),
             connections: AtomicUsize::new(0),
             phase: AtomicU64::new(0),
         }))

@@ -125,14 +125,11 @@ impl Listening {
         let Self { worker, listeners, admin, .. } = self;
         let gateway = Arc::clone(&worker.gateway);
         let (stop, stopping) = shutdown::pair();
-        let count = usize::from(worker.options.count.max(1));
-        let places = gateway.config.server.connections_max.div_ceil(count);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         for listener in listeners {
             let accepting = accept(
                 Rc::clone(&worker),
                 listener,
-                Arc::clone(&places),
+                Arc::clone(&gateway.places),
                 Kind::Client,
                 stopping.clone(),
             );
@@ -202,7 +199,8 @@ enum Kind {
     Admin,
 }
 
-/// Accepts while there is a place for one more; otherwise clients wait in the kernel's queue.
+/// Accepts while there is a place for one more in the whole process. A connection that finds none
+/// waits for one, and those behind it in the kernel's queue.
 async fn accept(
     worker: Rc<Worker>,
     mut listener: Box<dyn Listen>,
@@ -213,16 +211,17 @@ async fn accept(
     let told = stopping.clone();
     loop {
         let next = async {
+            let accepted = listener.accept().await?;
             let place = Arc::clone(&places).acquire_owned().await;
-            (place.expect("the semaphore is never closed"), listener.accept().await)
+            Ok::<_, io::Error>((accepted, place.expect("the semaphore is never closed")))
         };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = stopping.reached(Phase::Draining) => return,
             next = next => next,
         };
         match accepted {
-            Ok((io, peer)) => {
+            Ok(((io, peer), place)) => {
                 let serving = connection(Rc::clone(&worker), io, peer, place, kind, told.clone());
                 tokio::task::spawn_local(serving);
             }

@@ -94,8 +94,11 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let mut child =
-            lb_server(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).spawn().unwrap();
+        Self::start_with(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+    }
+
+    fn start_with(args: &[&str]) -> Self {
+        let mut child = lb_server(args).spawn().unwrap();
         let said = BufReader::new(child.stderr.take().expect("standard error is piped"));
         Self { child, said }
     }
@@ -111,10 +114,22 @@ impl Demo {
         }
     }
 
-    /// Has it finish, and returns its access log.
-    fn finish(mut self) -> Vec<String> {
+    /// Sends SIGTERM.
+    fn terminate(&self) {
         let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(kill.success());
+    }
+
+    /// All that it says from now on.
+    fn last_words(&mut self) -> String {
+        let mut words = String::new();
+        self.said.read_to_string(&mut words).unwrap();
+        words
+    }
+
+    /// Has it finish, and returns its access log.
+    fn finish(mut self) -> Vec<String> {
+        self.terminate();
         let mut log = String::new();
         let mut stdout = self.child.stdout.take().expect("standard output is piped");
         stdout.read_to_string(&mut log).unwrap();
@@ -183,4 +198,45 @@ fn the_demo_answers_from_all_its_backends_and_logs_every_exchange() {
     let refused = &lines[6];
     assert_eq!(refused["reason"], "several_lengths");
     assert!(refused["method"].is_null() && refused["service"].is_null(), "{refused}");
+}
+
+#[test]
+fn a_signal_while_it_starts_is_heard() {
+    let many = GOOD
+        .replace("[[listener]]", "[server]\nworkers = 256\n[admin]\nenabled = false\n[[listener]]");
+    let mut process = Demo::start_with(&["--config", &file("many.toml", &many)]);
+    // Some of its workers run, and most are still to come.
+    let threads = format!("/proc/{}/task", process.child.id());
+    while fs::read_dir(&threads).unwrap().count() < 8 {
+        std::thread::yield_now();
+    }
+    process.terminate();
+    assert!(process.last_words().contains("finishing what runs"));
+    assert!(process.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_process() {
+    let config = GOOD.replace("\"*\"", "\"elsewhere.example\"");
+    let config = format!("admin.enabled = false\n{config}");
+    let mut demo = Demo::start_with(&["--config", &file("unread.toml", &config)]);
+    let proxy = demo.addr("listening at http://");
+    // More lines than the pipe holds, and nobody reads them.
+    let requests = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(999);
+    let answers = ask(
+        proxy,
+        &format!("{requests}GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
+    );
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1_000);
+    demo.terminate();
+    let mut drained = String::new();
+    while !drained.contains("finishing what runs") {
+        assert_ne!(demo.said.read_line(&mut drained).unwrap(), 0, "{drained}");
+    }
+    // Whoever does not want to wait says so again.
+    while demo.child.try_wait().unwrap().is_none() {
+        demo.terminate();
+    }
+    assert!(demo.child.wait().unwrap().success());
+    assert!(demo.last_words().contains("lines are lost"));
 }

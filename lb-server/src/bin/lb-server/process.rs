@@ -3,35 +3,47 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use lb_config::Config;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{AccessSink, Bound, Gateway, Listeners, Listening, WorkerOptions};
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::{access, say};
 
+/// How long the rest of the access log may take to be written when everything else has ended.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Serves `config` until a signal says otherwise. `ready` is told where, once clients can connect.
 pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), String> {
+    // First of all: a signal that nobody has asked to hear ends the process on the spot.
+    let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
+    let signals = {
+        let _inside = control.enter();
+        Signals::hear().map_err(|error| format!("cannot hear signals: {error}"))?
+    };
     for addr in addresses(&config) {
         Os::probe(addr).map_err(|error| taken(addr, &error))?;
     }
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
-    let (sink, writer) =
+    let (access, writer) =
         access::open().map_err(|error| format!("cannot start a thread: {error}"))?;
-    let sink = config.access_log.enabled.then_some(sink as Arc<dyn AccessSink>);
+    let waiting = access.waiting();
+    let sink = config.access_log.enabled.then_some(access as Arc<dyn AccessSink>);
     let listeners = Listeners { access: sink, tap: None };
     let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
     let (trigger, shutdown) = shutdown::pair();
-    let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let (first, bound) =
         start(&gateway, WorkerOptions { index: 0, count, listeners: None }, &shutdown)?;
     let mut workers = vec![first];
@@ -43,8 +55,12 @@ pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), St
     announce(&bound);
     ready(&bound);
 
-    control.block_on(until_stopped(trigger, workers))?;
-    writer.join().map_err(|_| "the access log's thread panicked".to_owned())
+    control.block_on(async {
+        let mut signals = signals;
+        until_stopped(&mut signals, &trigger, join("workers", workers)?).await?;
+        // Both ended with the workers: nobody holds the log any more but its writer.
+        until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
+    })
 }
 
 fn addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
@@ -131,33 +147,56 @@ fn tell(told: &SyncSender<io::Result<Bound>>, what: io::Result<Bound>) {
     told.send(what).expect("who starts a worker waits until it listens");
 }
 
-/// Waits for the first signal to drain, for a second one to stop, and for the workers to end.
-async fn until_stopped(trigger: Trigger, workers: Vec<JoinHandle<()>>) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let (ended, mut all_ended) = tokio::sync::oneshot::channel();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "joining threads blocks, and signals must be heard"
-    )]
-    let joining = Builder::new().name("join".to_owned()).spawn(move || {
-        let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+/// The signals that ask a process to end, heard from the first moment on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hear() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits for threads to end on a thread of its own, since joining blocks and signals must be heard.
+/// Says how many of them panicked.
+fn join(name: &str, threads: Vec<JoinHandle<()>>) -> Result<oneshot::Receiver<usize>, String> {
+    let (ended, all_ended) = oneshot::channel();
+    #[expect(clippy::disallowed_methods, reason = "joining threads blocks")]
+    let joining = Builder::new().name(format!("join-{name}")).spawn(move || {
+        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         // Nobody waits any more when the process stops at once.
         let _unheard = ended.send(panicked);
     });
-    joining.map_err(|error| format!("cannot start a thread: {error}"))?;
+    joining.map(|_| all_ended).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Waits for the first signal to drain, for a second one to stop, and for the workers to end.
+async fn until_stopped(
+    signals: &mut Signals,
+    trigger: &Trigger,
+    mut workers: oneshot::Receiver<usize>,
+) -> Result<(), String> {
     loop {
         tokio::select! {
             biased;
-            panicked = &mut all_ended => {
+            panicked = &mut workers => {
                 return match panicked {
                     Ok(0) => Ok(()),
                     _ => Err("a worker panicked".to_owned()),
                 };
             }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.next() => {}
         }
         if trigger.is_drained() {
             say("lb-server: stopping at once");
@@ -167,4 +206,37 @@ async fn until_stopped(trigger: Trigger, workers: Vec<JoinHandle<()>>) -> Result
             trigger.drain();
         }
     }
+}
+
+/// Waits until the rest of the access log is written, for a bounded time or until another signal:
+/// whoever reads standard output may have stopped reading.
+async fn until_written(
+    signals: &mut Signals,
+    trigger: &Trigger,
+    mut writer: oneshot::Receiver<usize>,
+    waiting: &AtomicU64,
+) -> Result<(), String> {
+    let given_up = tokio::time::sleep(LOG_TIMEOUT);
+    tokio::pin!(given_up);
+    loop {
+        tokio::select! {
+            biased;
+            panicked = &mut writer => {
+                return match panicked {
+                    Ok(0) => Ok(()),
+                    _ => Err("the access log's thread panicked".to_owned()),
+                };
+            }
+            () = &mut given_up => break,
+            () = signals.next() => {
+                if trigger.is_drained() {
+                    break;
+                }
+                trigger.drain();
+            }
+        }
+    }
+    let lost = waiting.load(Ordering::Relaxed);
+    say(&format!("lb-server: nobody reads the access log; its last {lost} lines are lost"));
+    Ok(())
 }
