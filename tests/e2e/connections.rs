@@ -172,3 +172,29 @@ fn a_backend_that_wants_no_kept_connections_gets_none() {
         until(|| backend.open() == 0).await;
     });
 }
+
+#[test]
+fn the_limit_of_connections_is_one_for_all_workers() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "[server]\nconnections_max = 3").await;
+        let other = proxy.join(1).await;
+        // Whichever worker the kernel gives them to, three are served and no fourth.
+        let mut served = Vec::new();
+        for count in 1..=3 {
+            let mut client = Client::connect(proxy.addr).await;
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            assert_eq!(client.answer().await.unwrap().text(), "hello");
+            assert_eq!(proxy.gateway.connections(), count);
+            served.push(client);
+        }
+        let mut fourth = Client::connect(proxy.addr).await;
+        fourth.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(proxy.gateway.connections(), 3);
+        served.pop();
+        assert_eq!(fourth.answer().await.unwrap().text(), "hello");
+        proxy.trigger.stop();
+        proxy.serving.await.unwrap();
+        other.await.unwrap();
+    });
+}

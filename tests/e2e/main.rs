@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod affinity;
+mod blame;
 mod bodies;
 mod connections;
 mod heads;

@@ -97,6 +97,11 @@ impl Client {
         self.answer_to(true).await
     }
 
+    /// The head of the next answer, and no more of it.
+    pub(crate) async fn head(&mut self) -> String {
+        read_head(&mut self.stream).await.expect("a head")
+    }
+
     /// Whether the proxy has closed the connection, after everything it said.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.stream.read_u8().await.is_err()
