@@ -34,10 +34,10 @@ impl Problem {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Refused(Refusal::TooLong) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Refused(Refusal::Late) | Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) | Self::BrokenRequest => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoService => StatusCode::NOT_FOUND,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Rejected(rejection) => StatusCode::from_u16(rejection.status())
                 .expect("a rejection has a status between 500 and 599"),
         }

@@ -244,7 +244,11 @@ async fn connection(
 ) {
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let server = worker.gateway.config.server;
-    let limits = Limits { bytes_max: server.header_bytes_max, lines_max: server.headers_max };
+    let limits = Limits {
+        bytes_max: server.header_bytes_max,
+        lines_max: server.headers_max,
+        timeout: server.header_timeout,
+    };
     let (io, watch) = Guard::new(io, limits);
     let client = Rc::new(Client { peer, watch, requests: Cell::new(0), pulse: Pulse::new() });
     let service = service_fn(|request| {
@@ -309,14 +313,15 @@ impl Client {
         !self.watch.is_malformed()
     }
 
-    /// Waits until the client has been silent for too long: between requests, within a head, or
+    /// Waits until the client has been silent for too long: between requests, or
     /// when it takes nothing of an answer, which hyper then asks for no more.
     async fn silent(&self, server: &lb_config::config::Server) {
         loop {
             let now = Instant::now();
             let until = match (self.pulse.busy.get(), self.watch.head_since()) {
                 (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
-                (0, Some(since)) => since + server.header_timeout,
+                // The guard sees to it that a head ends.
+                (0, Some(_)) => now + server.header_timeout,
                 _ => match (self.watch.stuck_since(), self.pulse.patience.get()) {
                     (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
                     (Some(since), None) => since + server.keep_alive_timeout,

@@ -137,7 +137,12 @@ fn a_head_that_takes_too_long_is_not_waited_for() {
         second.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert_eq!(second.answer().await.unwrap().status, 200);
         second.write("GET").await;
-        assert!(slow.is_closed().await && second.is_closed().await);
+        for mut late in [slow, second] {
+            let answer = late.answer().await.unwrap();
+            assert_eq!((answer.status, answer.error().as_str()), (408, "head_timeout"));
+            assert!(late.is_closed().await);
+        }
+        assert_eq!(proxy.log()[1]["reason"], "head_timeout");
         until(|| proxy.gateway.connections() == 0).await;
         assert_eq!(backend.requests().len(), 1);
     });

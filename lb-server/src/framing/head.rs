@@ -2,6 +2,8 @@
 //!
 //! RFC 9112 §2.2, §3.2, §5, §6.1 and §6.3, in the strict reading.
 
+use std::time::Duration;
+
 use super::target::{TARGET_BYTES_MAX, is_host, is_target};
 
 /// Why a request is refused.
@@ -31,12 +33,14 @@ pub(crate) enum Refusal {
     Host,
     /// More bytes or lines than allowed.
     TooLong,
+    /// The rest of it did not come in time.
+    Late,
 }
 
 impl Refusal {
     /// All of them, in order.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::RequestLine,
         Self::Version,
         Self::BareLineFeed,
@@ -49,6 +53,7 @@ impl Refusal {
         Self::TransferEncoding,
         Self::Host,
         Self::TooLong,
+        Self::Late,
     ];
 
     /// For machines, logs and metrics.
@@ -66,6 +71,7 @@ impl Refusal {
             Self::TransferEncoding => "bad_transfer_encoding",
             Self::Host => "bad_host",
             Self::TooLong => "head_too_long",
+            Self::Late => "head_timeout",
         }
     }
 
@@ -84,15 +90,18 @@ impl Refusal {
             Self::TransferEncoding => "the only transfer coding accepted is chunked, in HTTP/1.1",
             Self::Host => "there must be one Host, and it must be a host name with or without port",
             Self::TooLong => "the request's head is too long",
+            Self::Late => "the rest of the head did not arrive in time",
         }
     }
 }
 
-/// How long a head may be.
+/// How long a head may be, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) bytes_max: usize,
     pub(crate) lines_max: usize,
+    /// From its first byte to its last.
+    pub(crate) timeout: Duration,
 }
 
 /// What follows a head.

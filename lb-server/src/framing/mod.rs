@@ -15,14 +15,15 @@ mod head;
 mod target;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use chunks::Chunks;
 use head::Framing;
@@ -40,6 +41,8 @@ pub(crate) struct Guard<I> {
     /// Where the line begins that was looked at last.
     line_at: usize,
     next: Next,
+    /// Runs while a head is incomplete.
+    late: Option<Pin<Box<Sleep>>>,
     shared: Rc<Shared>,
 }
 
@@ -94,6 +97,7 @@ impl<I> Guard<I> {
             head: Vec::new(),
             line_at: 0,
             next: Next::Head,
+            late: None,
             shared: Rc::clone(&shared),
         };
         (guard, Watch(shared))
@@ -152,6 +156,7 @@ impl<I> Guard<I> {
             Ok(Some(length)) => match head::inspect(&bytes[..length], &self.limits) {
                 Ok(framing) => {
                     self.line_at = 0;
+                    self.late = None;
                     self.shared.head_since.set(None);
                     self.shared.passed.set(self.shared.passed.get() + 1);
                     self.next = match framing {
@@ -169,9 +174,22 @@ impl<I> Guard<I> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
+        self.late = None;
         self.shared.head_since.set(None);
         self.shared.refused.set(Some(refusal));
         self.next = Next::Refused { thrown: 0 };
+    }
+
+    /// Refuses a head whose time is up; says whether it was.
+    fn refuse_late_head(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(since) = self.shared.head_since.get() else { return false };
+        let until = since + self.limits.timeout;
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        let is_late = late.as_mut().poll(cx).is_ready();
+        if is_late {
+            self.refuse(Refusal::Late);
+        }
+        is_late
     }
 
     /// Notes whether the client takes what is written.
@@ -242,7 +260,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, said)));
             }
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            match Pin::new(&mut this.io).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if this.refuse_late_head(cx) => {
+                    this.passed = STAND_IN.to_vec();
+                    this.passed_at = 0;
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(())); // the client's end
             }
