@@ -78,6 +78,17 @@ pub fn service_host(text: &str) -> Result<String, Mistake> {
     })
 }
 
+/// Reads a host without wildcards, and gives it in lower case.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub fn plain_host(text: &str) -> Result<String, Mistake> {
+    if text.contains('*') {
+        return Err(Mistake::new("has a *", "write each name in full"));
+    }
+    service_host(text)
+}
+
 /// Reads a backend's url: `http://`, a host, and perhaps a port.
 ///
 /// # Errors

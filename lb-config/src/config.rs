@@ -43,10 +43,12 @@ pub struct Server {
 }
 
 /// The admin listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Its address.
     pub bind: SocketAddr,
+    /// Names that it answers to besides `localhost` and addresses, lower case.
+    pub hosts: Vec<String>,
 }
 
 /// What is logged of each exchange.

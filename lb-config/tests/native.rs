@@ -80,7 +80,10 @@ fn the_smallest_file_gets_the_documented_defaults() {
             header_bytes_max: 32_768,
             headers_max: 100,
         },
-        admin: Some(Admin { bind: "127.0.0.1:9090".parse().expect("an address") }),
+        admin: Some(Admin {
+            bind: "127.0.0.1:9090".parse().expect("an address"),
+            hosts: Vec::new(),
+        }),
         access_log: AccessLog { enabled: true },
         listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
         services: vec![Service {

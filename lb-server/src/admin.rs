@@ -1,7 +1,8 @@
 //! The admin listener: is it alive, is it ready, and what has it learned.
 //!
-//! Everything here only reads. It answers to names of this machine and to addresses alone, so that
-//! a web page elsewhere cannot have a browser read it under a name of its own (DNS rebinding).
+//! Everything here only reads. It answers to names of this machine, to addresses, and to the names
+//! that its configuration lists, so that a web page elsewhere cannot have a browser read it under a
+//! name of its own (DNS rebinding).
 
 use std::rc::Rc;
 
@@ -39,8 +40,9 @@ pub(crate) async fn respond(
     let (head, _) = request.into_parts();
     let (status, kind, body) = if client.refusal().is_some() {
         (StatusCode::BAD_REQUEST, TEXT, "malformed request\n".to_owned())
-    } else if !is_local(&headers::host(&head)) {
-        let body = "the admin listener answers to localhost and IP addresses only\n";
+    } else if !may_ask(gateway, &headers::host(&head)) {
+        let body = "the admin listener answers to localhost, to IP addresses and to the names in \
+                    [admin] hosts; add this one there\n";
         (StatusCode::FORBIDDEN, TEXT, body.to_owned())
     } else if !matches!(head.method, Method::GET | Method::HEAD) {
         (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
@@ -72,11 +74,20 @@ pub(crate) async fn respond(
     response.map(|body| Outgoing::new(Whose::Ours { body, _record: None }, busy))
 }
 
-/// Whether a `Host` names this machine: `localhost`, or an address with or without a port.
-fn is_local(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+fn may_ask(gateway: &Gateway, host: &str) -> bool {
+    let name = without_port(host);
+    let listed = gateway.config.admin.iter().flat_map(|admin| &admin.hosts);
+    is_local(name) || listed.into_iter().any(|listed| name.eq_ignore_ascii_case(listed))
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, port)| {
         if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-    });
+    })
+}
+
+/// Whether a host names this machine: `localhost`, or an address.
+fn is_local(name: &str) -> bool {
     let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     name.eq_ignore_ascii_case("localhost")
         || name.is_empty()

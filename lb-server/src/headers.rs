@@ -23,6 +23,7 @@ pub(crate) struct Forward {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What belongs to one connection whether `Connection` names it or not.
@@ -57,16 +58,16 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     remove_hop_by_hop(headers);
     // We answer it ourselves, when the first byte of the body is wanted.
     headers.remove(header::EXPECT);
-    headers.remove(header::FORWARDED);
+    remove_claims(headers);
     if let Ok(host) = HeaderValue::from_str(host)
         && !host.is_empty()
     {
         headers.insert(header::HOST, host.clone());
         headers.insert(X_FORWARDED_HOST, host);
-    } else {
-        headers.remove(X_FORWARDED_HOST);
     }
-    headers.insert(X_FORWARDED_FOR, written(&forward.client.ip().to_canonical()));
+    let client = written(&forward.client.ip().to_canonical());
+    headers.insert(X_REAL_IP, client.clone());
+    headers.insert(X_FORWARDED_FOR, client);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(X_REQUEST_ID, written(&forward.id));
     add_via(headers);
@@ -80,6 +81,13 @@ pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: Request
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
         // The body was read by its chunks: a length beside them is not its own (RFC 9112 §6.3).
         head.headers.remove(header::CONTENT_LENGTH);
+    }
+    if lengths(&head.headers).count() > 1 {
+        // One number said twice is said once to the client (RFC 9110 §8.6).
+        let once = lengths(&head.headers).next().map(|length| written(&length.to_owned()));
+        if let Some(once) = once {
+            head.headers.insert(header::CONTENT_LENGTH, once);
+        }
     }
     remove_hop_by_hop(&mut head.headers);
     add_via(&mut head.headers);
@@ -96,7 +104,19 @@ pub(crate) fn is_answer(status: StatusCode, headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let first_is_chunked =
         codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    status != StatusCode::SWITCHING_PROTOCOLS && first_is_chunked && codings.next().is_none()
+    let is_number = |length: &str| length.bytes().all(|byte| byte.is_ascii_digit());
+    let first = lengths(headers).next();
+    let one_length = lengths(headers).all(|length| is_number(length) && Some(length) == first);
+    status != StatusCode::SWITCHING_PROTOCOLS
+        && first_is_chunked
+        && codings.next().is_none()
+        && one_length
+}
+
+/// Every length that is said, in however many fields.
+fn lengths(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let fields = headers.get_all(header::CONTENT_LENGTH).iter();
+    fields.flat_map(|field| field.to_str().unwrap_or("?").split(',')).map(str::trim)
 }
 
 /// `Date` at `now` (RFC 9110 §6.6.1), written once per second and thread.
@@ -129,6 +149,15 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter(|name| !KEPT.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Removes what a client claims about where it came from, under all of the names that are believed.
+fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &&HeaderName| name.as_str().starts_with("x-forwarded-");
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims.iter().chain(&[header::FORWARDED, X_REAL_IP]) {
         headers.remove(name);
     }
 }
@@ -181,16 +210,17 @@ mod tests {
                 .header("accept", "*/*")
                 .body(())
                 .unwrap(),
-            &expect![[r"
+            &expect![[r#"
                 GET /a?b=c
                 host: example.com
                 accept: */*
                 x-forwarded-host: example.com
+                x-real-ip: 192.0.2.1
                 x-forwarded-for: 192.0.2.1
                 x-forwarded-proto: http
                 x-request-id: 00000000000000070000000000000001
                 via: 1.1 lb
-            "]],
+            "#]],
         );
     }
 
@@ -201,21 +231,25 @@ mod tests {
                 .header("host", "example.com")
                 .header("x-forwarded-for", "10.0.0.1")
                 .header("x-forwarded-proto", "https")
+                .header("x-forwarded-port", "443")
+                .header("x-forwarded-client-cert", "subject=root")
+                .header("x-real-ip", "10.0.0.1")
                 .header("forwarded", "for=10.0.0.1")
                 .header("x-request-id", "mine")
                 .header("via", "1.0 other")
                 .body(())
                 .unwrap(),
-            &expect![[r"
+            &expect![[r#"
                 GET /
                 host: example.com
-                x-forwarded-for: 192.0.2.1
-                x-forwarded-proto: http
                 via: 1.0 other
                 via: 1.1 lb
                 x-request-id: 00000000000000070000000000000001
                 x-forwarded-host: example.com
-            "]],
+                x-real-ip: 192.0.2.1
+                x-forwarded-for: 192.0.2.1
+                x-forwarded-proto: http
+            "#]],
         );
     }
 
@@ -223,15 +257,16 @@ mod tests {
     fn the_targets_authority_beats_the_host_field() {
         check(
             Request::get("http://right.example:81/x").header("host", "wrong").body(()).unwrap(),
-            &expect![[r"
+            &expect![[r#"
                 GET /x
                 host: right.example:81
                 x-forwarded-host: right.example:81
+                x-real-ip: 192.0.2.1
                 x-forwarded-for: 192.0.2.1
                 x-forwarded-proto: http
                 x-request-id: 00000000000000070000000000000001
                 via: 1.1 lb
-            "]],
+            "#]],
         );
     }
 
@@ -244,6 +279,14 @@ mod tests {
         };
         assert!(head(200, &[]) && head(523, &["chunked"]) && head(200, &["Chunked"]));
         assert!(!head(101, &[]), "nobody asked for another protocol");
+        let lengths = |said: &[&'static str]| {
+            let said = said.iter().map(|said| HeaderValue::from_static(said));
+            is_answer(StatusCode::OK, &said.map(|said| (header::CONTENT_LENGTH, said)).collect())
+        };
+        assert!(lengths(&["2"]) && lengths(&["2, 2"]) && lengths(&["2", "2"]));
+        for said in [&["2, 3"][..], &["2", "3"], &["+2"], &["2,"], &["x"]] {
+            assert!(!lengths(said), "{said:?}");
+        }
         for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"]] {
             assert!(!head(200, codings), "{codings:?}");
         }

@@ -96,7 +96,7 @@ impl Listening {
         for addr in options.listeners.clone().unwrap_or_else(|| said.collect()) {
             listeners.push(listen(&gateway, addr).await?);
         }
-        let admin = match gateway.config.admin {
+        let admin = match &gateway.config.admin {
             Some(said) if options.index == 0 => Some(listen(&gateway, said.bind).await?),
             _ => None,
         };

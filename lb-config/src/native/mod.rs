@@ -47,13 +47,14 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let admin = admin(table.table("admin"));
     let access_log = AccessLog { enabled: table.table("access_log").boolean("enabled").or(true) };
     let listeners = listeners(&mut table);
-    report_overlaps(report, &listeners, admin);
+    let (admin, admin_bind) = admin.unzip();
+    report_overlaps(report, &listeners, admin_bind);
     let services = service::services(&mut table);
     drop(table); // which reports unknown keys
 
     let config = Config {
         server,
-        admin: admin.map(|bind| Admin { bind: bind.value }),
+        admin,
         access_log,
         listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
         services,
@@ -75,13 +76,15 @@ fn server(mut table: Table<'_>) -> Server {
     }
 }
 
-fn admin(mut table: Table<'_>) -> Option<Given<SocketAddr>> {
+/// The admin listener, if there is one, and where its address was said.
+fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
     let enabled = table.boolean("enabled").or(true);
     let bind = table.parsed("bind", address::bind).or_given(ADMIN);
+    let hosts = table.list("hosts", |item| item.parsed(address::plain_host)).or(Vec::new());
     if !enabled {
-        table.warn_without_effect(&["bind"], "with enabled = false");
+        table.warn_without_effect(&["bind", "hosts"], "with enabled = false");
     }
-    enabled.then_some(bind)
+    enabled.then_some((Admin { bind: bind.value, hosts }, bind))
 }
 
 fn listeners(table: &mut Table<'_>) -> Vec<Given<SocketAddr>> {

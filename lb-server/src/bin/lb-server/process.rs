@@ -65,7 +65,7 @@ pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), St
 
 fn addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
     let listeners = config.listeners.iter().map(|listener| listener.bind);
-    listeners.chain(config.admin.map(|admin| admin.bind))
+    listeners.chain(config.admin.as_ref().map(|admin| admin.bind))
 }
 
 fn taken(addr: SocketAddr, error: &io::Error) -> String {
