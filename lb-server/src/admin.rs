@@ -13,11 +13,12 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
 
+use crate::client::Client;
 use crate::download::{Outgoing, Whose};
 use crate::gateway::Gateway;
 use crate::headers;
 use crate::observe::exposition;
-use crate::serve::{Client, Worker};
+use crate::serve::Worker;
 
 const INDEX: &str = "lb admin\n\n\
     /health        200 while the process lives\n\
@@ -144,17 +145,17 @@ fn learned(gateway: &Gateway) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::is_local;
+    use super::{is_local, without_port};
 
     #[test]
     fn only_names_of_this_machine_are_local() {
         for host in
             ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "10.0.0.7", "[::1]:9090", "[::1]"]
         {
-            assert!(is_local(host), "{host}");
+            assert!(is_local(without_port(host)), "{host}");
         }
         for host in ["example.com", "localhost.example.com:9090", "127.0.0.1.example.com", "[x]"] {
-            assert!(!is_local(host), "{host}");
+            assert!(!is_local(without_port(host)), "{host}");
         }
     }
 }

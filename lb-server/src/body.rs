@@ -57,7 +57,8 @@ struct Source {
     state: RefCell<State>,
     /// Which upload may read: the last one made.
     turn: Cell<u64>,
-    bytes: Cell<u64>,
+    /// Bytes read from the client.
+    bytes: Rc<Cell<u64>>,
     /// When the backend last took a piece.
     moved: Cell<Instant>,
     size: SizeHint,
@@ -84,8 +85,13 @@ enum Kept {
 
 impl Replay {
     /// The body of a request, of which `keep_max` bytes are kept. The client may pause for
-    /// `idle_for` between two pieces.
-    pub(crate) fn new(incoming: Incoming, keep_max: usize, idle_for: Duration) -> Self {
+    /// `idle_for` between two pieces; what it sends is counted in `bytes`.
+    pub(crate) fn new(
+        incoming: Incoming,
+        keep_max: usize,
+        idle_for: Duration,
+        bytes: Rc<Cell<u64>>,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self { source: None };
         }
@@ -102,7 +108,7 @@ impl Replay {
         let source = Source {
             state: RefCell::new(state),
             turn: Cell::new(0),
-            bytes: Cell::new(0),
+            bytes,
             moved: Cell::new(Instant::now()),
             size,
             idle_for,
@@ -154,11 +160,6 @@ impl Replay {
     /// Whether all of the body was read.
     pub(crate) fn is_done(&self) -> bool {
         self.source.as_ref().is_none_or(|source| source.state.borrow().done)
-    }
-
-    /// Bytes read from the client.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.source.as_ref().map_or(0, |source| source.bytes.get())
     }
 }
 

@@ -12,9 +12,10 @@ use lb_core::{BodyEnd, Delivery};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Broken, Replay};
+use crate::client::{Busy, Patience};
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::serve::{Busy, Patience, Worker};
+use crate::serve::Worker;
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -128,7 +129,6 @@ impl Download {
     fn end(&mut self, end: BodyEnd) {
         let Some(delivery) = self.delivery.take() else { return };
         let gateway = &self.worker.gateway;
-        self.journal.body_bytes_in(self.replay.bytes());
         let site = &gateway.sites[usize::from(delivery.backend().service)];
         delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
         // A connection is worth keeping when nothing of this exchange is left on it.

@@ -12,6 +12,7 @@ mod asking;
 mod attempt;
 mod pool;
 mod body;
+mod client;
 mod download;
 mod error;
 mod request_id;

@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 use crate::asking::Asking;
 use crate::attempt::{self, Answer};
 use crate::body::{Broken, Replay};
+use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::Problem;
 use crate::gateway::Site;
@@ -22,7 +23,7 @@ use crate::headers::{self, Forward};
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
-use crate::serve::{Client, Worker};
+use crate::serve::Worker;
 
 /// Answers one request.
 pub(crate) async fn respond(
@@ -78,7 +79,7 @@ async fn pass(
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
     let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle);
+    let replay = Replay::new(incoming, site.replay_buffer, body_idle, journal.bytes_in());
     let asking = Asking { head, client: client.peer.ip() };
     let ask = Ask { id: id.exchange(), repeat: repeat(&head.method), facts: &asking };
     let (answer, delivery) = exchange(worker, site, journal, ask, head, &replay).await?;

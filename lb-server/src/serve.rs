@@ -17,10 +17,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_core::ExchangeId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use crate::admin;
-use crate::framing::{Guard, Limits, Refusal, Watch};
+use crate::client::Client;
+use crate::framing::{Guard, Limits};
 use crate::gateway::Gateway;
 use crate::platform::{Io, Listen};
 use crate::pool::Pool;
@@ -65,6 +66,8 @@ pub(crate) struct Worker {
     exchanges: Cell<u64>,
     open: Cell<usize>,
     closed: Notify,
+    /// Whether what still runs is cut short.
+    cutting: Cell<bool>,
 }
 
 /// After a failed accept (out of file descriptors, say) trying at once would only spin.
@@ -111,6 +114,7 @@ impl Listening {
             exchanges: Cell::new(0),
             open: Cell::new(0),
             closed: Notify::new(),
+            cutting: Cell::new(false),
         });
         Ok(Self { worker, listeners, admin, bound })
     }
@@ -155,6 +159,7 @@ impl Listening {
             () = sleep(drain_timeout) => {}
             () = shutdown.reached(Phase::Stopping) => {}
         }
+        worker.cutting.set(true);
         stop.stop();
         admin_stop.stop();
         reaping.abort();
@@ -170,6 +175,11 @@ impl Worker {
         self.exchanges.set(count);
         let exchange = ExchangeId((u64::from(self.options.index) << 48) | count);
         RequestId::new(self.gateway.platform.seed(), exchange)
+    }
+
+    /// Whether what still runs is cut short, since the process ends.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.get()
     }
 
     async fn all_closed(&self) {
@@ -250,7 +260,7 @@ async fn connection(
         timeout: server.header_timeout,
     };
     let (io, watch) = Guard::new(io, limits);
-    let client = Rc::new(Client { peer, watch, requests: Cell::new(0), pulse: Pulse::new() });
+    let client = Client::new(peer, watch);
     let service = service_fn(|request| {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
         async move {
@@ -284,103 +294,6 @@ async fn connection(
             }
             () = client.silent(&server) => return,
         }
-    }
-}
-
-/// One client connection, as its requests see it.
-pub(crate) struct Client {
-    pub(crate) peer: SocketAddr,
-    watch: Watch,
-    requests: Cell<u64>,
-    pulse: Rc<Pulse>,
-}
-
-impl Client {
-    /// Another request begins.
-    pub(crate) fn begin(&self) -> Busy {
-        self.requests.set(self.requests.get() + 1);
-        self.pulse.busy.set(self.pulse.busy.get() + 1);
-        Busy(Rc::clone(&self.pulse))
-    }
-
-    /// Why the request that began last must be refused, if it must.
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.watch.refusal(self.requests.get().saturating_sub(1))
-    }
-
-    /// Whether a body ended early because its client left.
-    pub(crate) fn left(&self) -> bool {
-        !self.watch.is_malformed()
-    }
-
-    /// Waits until the client has been silent for too long: between requests, or
-    /// when it takes nothing of an answer, which hyper then asks for no more.
-    async fn silent(&self, server: &lb_config::config::Server) {
-        loop {
-            let now = Instant::now();
-            let until = match (self.pulse.busy.get(), self.watch.head_since()) {
-                (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
-                // The guard sees to it that a head ends.
-                (0, Some(_)) => now + server.header_timeout,
-                _ => match (self.watch.stuck_since(), self.pulse.patience.get()) {
-                    (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
-                    (Some(since), None) => since + server.keep_alive_timeout,
-                    (None, _) => now + server.keep_alive_timeout.min(server.header_timeout),
-                },
-            };
-            if until <= now {
-                return;
-            }
-            // A head may begin meanwhile, and its time is shorter: look again by then.
-            let look_again = until.min(now + server.header_timeout);
-            let _stuck_or_not = timeout_at(look_again, self.watch.stuck()).await;
-        }
-    }
-}
-
-/// Whether a connection is at work, and since when it is not.
-#[derive(Debug)]
-struct Pulse {
-    busy: Cell<u32>,
-    since: Cell<Instant>,
-    patience: Cell<Option<Patience>>,
-}
-
-/// How long a client may leave a backend's answer where it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Without taking any of it.
-    pub(crate) idle: Duration,
-    /// With all of it.
-    pub(crate) until: Instant,
-}
-
-impl Pulse {
-    fn new() -> Rc<Self> {
-        Rc::new(Self {
-            busy: Cell::new(0),
-            since: Cell::new(Instant::now()),
-            patience: Cell::new(None),
-        })
-    }
-}
-
-/// A request that has not been answered to its last byte.
-#[derive(Debug)]
-pub(crate) struct Busy(Rc<Pulse>);
-
-impl Busy {
-    /// A backend's answer begins.
-    pub(crate) fn delivers(&self, patience: Patience) {
-        self.0.patience.set(Some(patience));
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.patience.set(None);
-        self.0.busy.set(self.0.busy.get() - 1);
-        self.0.since.set(Instant::now());
     }
 }
 

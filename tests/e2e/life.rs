@@ -79,8 +79,8 @@ fn what_is_cut_short_is_logged() {
         until(|| !proxy.log().is_empty()).await;
         let line = &proxy.log()[0];
         assert_eq!(
-            (&line["status"], &line["attempts"][0]["outcome"]),
-            (&499.into(), &"abandoned".into())
+            (&line["status"], &line["reason"], &line["attempts"][0]["outcome"]),
+            (&503.into(), &"drained".into(), &"abandoned".into())
         );
         assert_eq!(proxy.in_flight(), 0);
     });

@@ -65,7 +65,7 @@ impl Collector for Reading {
                 for (name, count) in outcome_names().zip(&counts.outcomes) {
                     out.counter(&with(labels, "outcome", name), count)?;
                 }
-                Ok(())
+                out.counter(&with(labels, "outcome", "abandoned"), &counts.abandoned)
             })
         })?;
         counters(&mut to, "lb_breaker_opened", "How often a breaker opened", |out| {
@@ -108,22 +108,31 @@ impl Reading {
         counters(to, "lb_access_lines_lost", "Lines of the access log that were lost", |out| {
             out.counted(&Vec::new(), lost)
         })?;
-        counters(to, "lb_requests_refused", "Requests that no service was asked for", |out| {
-            out.counter(&Vec::new(), &gateway.metrics.refused_requests)
-        })
+        counters(
+            to,
+            "lb_requests_refused",
+            "Requests refused by ourselves: malformed, late, broken off, for no service",
+            |out| out.counter(&Vec::new(), &gateway.metrics.refused_requests),
+        )
     }
 
     fn encode_services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self(gateway) = self;
-        counters(to, "lb_exchanges", "Requests that began", |out| {
-            each_service(gateway, |labels, counts, _| out.counter(labels, &counts.exchanges))
-        })?;
+        counters(
+            to,
+            "lb_exchanges",
+            "Requests that began at a service: the sum of lb_delivered, lb_rejections and lb_clients_left, and what runs",
+            |out| each_service(gateway, |labels, counts, _| out.counter(labels, &counts.exchanges)),
+        )?;
         counters(to, "lb_retries", "Attempts after the first", |out| {
             each_service(gateway, |labels, counts, _| out.counter(labels, &counts.retries))
         })?;
-        counters(to, "lb_clients_left", "Clients that left before there was an answer", |out| {
-            each_service(gateway, |labels, counts, _| out.counter(labels, &counts.left))
-        })?;
+        counters(
+            to,
+            "lb_clients_left",
+            "Clients that left, or broke off their request, before there was an answer",
+            |out| each_service(gateway, |labels, counts, _| out.counter(labels, &counts.left)),
+        )?;
         counters(to, "lb_delivered", "Backends' answers that went out", |out| {
             each_service(gateway, |labels, counts, _| {
                 for (name, count) in STATUS_CLASS_NAMES.iter().zip(&counts.delivered) {

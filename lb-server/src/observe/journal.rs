@@ -1,6 +1,6 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -72,6 +72,8 @@ pub(crate) struct Journal {
     facts: RequestFacts,
     began: Time,
     began_at: SystemTime,
+    /// Bytes of the request's body that were read, whoever reads them.
+    bytes_in: Rc<Cell<u64>>,
     record: RefCell<Record>,
 }
 
@@ -82,7 +84,6 @@ struct Record {
     attempts: Vec<Attempt>,
     withheld: Option<Withheld>,
     end: Option<BodyEnd>,
-    bytes_in: u64,
     bytes_out: u64,
 }
 
@@ -96,7 +97,8 @@ impl Journal {
     pub(crate) fn new(worker: Rc<Worker>, facts: RequestFacts) -> Self {
         let gateway = &worker.gateway;
         let (began, began_at) = (gateway.now(), gateway.platform.unix_time());
-        Self { worker, facts, began, began_at, record: RefCell::default() }
+        let bytes_in = Rc::default();
+        Self { worker, facts, began, began_at, bytes_in, record: RefCell::default() }
     }
 
     /// A backend's answer goes out.
@@ -112,10 +114,20 @@ impl Journal {
         if !matches!(problem, Problem::Rejected(_)) {
             self.worker.gateway.metrics.refused_requests.add(1);
         }
+        drop(record);
+        // Its exchange has begun, and nobody answers it: the client broke it off.
+        if matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout) {
+            self.client_left();
+        }
     }
 
-    pub(crate) fn body_bytes_in(&self, bytes: u64) {
-        self.record.borrow_mut().bytes_in += bytes;
+    fn client_left(&self) {
+        self.on(self.worker.gateway.now(), &Event::Left { exchange: self.facts.id.exchange() });
+    }
+
+    /// Where the bytes of the request's body are counted.
+    pub(crate) fn bytes_in(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.bytes_in)
     }
 
     pub(crate) fn body_bytes_out(&self, bytes: u64) {
@@ -127,7 +139,11 @@ impl Journal {
         let (facts, record) = (&self.facts, self.record.borrow());
         let site = facts.service.map(|service| &gateway.sites[service]);
         let asked = facts.asked.as_ref();
-        let status = record.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        // What the end of the process cuts short looks like a client that left.
+        let cut =
+            self.worker.is_cutting() && matches!(record.end, None | Some(BodyEnd::ClientLeft));
+        let unanswered = if cut { UNAVAILABLE } else { CLIENT_CLOSED_REQUEST };
+        let status = record.status.map_or(unanswered, |status| status.as_u16());
         let name = |id: BackendId| {
             let service = site.map(|site| &site.service);
             service.map_or("", |service| service.backend(id.backend).name())
@@ -143,10 +159,10 @@ impl Journal {
             path: asked.map(|asked| asked.uri.path()),
             service: site.map(|site| site.service.name()),
             status,
-            reason: record.reason,
+            reason: record.reason.or(cut.then_some("drained")),
             end: record.end.map(BodyEnd::as_str),
             duration_ms: millis(gateway.now() - self.began),
-            bytes_in: record.bytes_in,
+            bytes_in: self.bytes_in.get(),
             bytes_out: record.bytes_out,
             retry_withheld: record.withheld.map(Withheld::as_str),
             attempts: record
@@ -162,6 +178,8 @@ impl Journal {
     }
 }
 
+/// What a process says that ends.
+const UNAVAILABLE: u16 = 503;
 /// nginx's word for a client that left before there was an answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -232,7 +250,10 @@ impl Observe for Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if self.record.borrow().status.is_none() {
-            self.on(self.worker.gateway.now(), &Event::Left { exchange: self.facts.id.exchange() });
+            self.client_left();
+        }
+        for attempt in self.record.borrow().attempts.iter().filter(|it| it.concluded.is_none()) {
+            self.worker.gateway.metrics.backend(attempt.backend).abandoned.add(1);
         }
         if let Some(access) = &self.worker.gateway.access {
             access.line(&self.line());

@@ -47,6 +47,8 @@ pub(crate) struct ServiceCounts {
 pub(crate) struct BackendCounts {
     /// By [`outcome_slot`].
     pub(crate) outcomes: [Count; STATUS_CLASSES + Failure::ALL.len()],
+    /// Attempts that nobody waited for any longer: their clients left.
+    pub(crate) abandoned: Count,
     pub(crate) opened: Count,
     pub(crate) micros: Count,
     /// Attempts that took up to [`SECONDS`] of the same place, and longer in the last.
