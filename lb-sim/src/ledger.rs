@@ -95,6 +95,12 @@ impl<'s> Ledger<'s> {
         self.breakers.get(&backend).map_or(BreakerState::Closed, |breaker| breaker.state)
     }
 
+    /// What a backend is called, for people.
+    pub fn name(&self, backend: BackendId) -> String {
+        let origin = &self.service(backend.service).origins[usize::from(backend.backend)];
+        format!("{}:{}", origin.host, origin.port)
+    }
+
     /// The configuration of a service.
     pub fn service(&self, service: u16) -> &'s Service {
         &self.scenario.config.services[usize::from(service)]

@@ -121,29 +121,32 @@ fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
 }
 
 impl Measure {
-    /// The number that `metric` asks for.
-    pub fn of(&self, metric: &Metric, scenario: &Scenario) -> f64 {
+    /// The number that `metric` asks for; `None` where there was nothing to measure, which proves
+    /// neither good nor bad.
+    pub fn of(&self, metric: &Metric, scenario: &Scenario) -> Option<f64> {
+        let asked = self.requests > 0;
         match metric {
-            Metric::Errors => float(self.errors),
+            Metric::Errors => asked.then(|| float(self.errors)),
             Metric::ErrorRatio => ratio(self.errors, self.requests),
-            Metric::Retries => float(self.retries),
+            Metric::Retries => asked.then(|| float(self.retries)),
             Metric::RetryRatio => ratio(self.retries, self.requests),
-            Metric::AttemptsMax => f64::from(self.attempts_max),
+            Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
             Metric::Latency(percent) => self.latency_ms(f64::from(*percent) / 100.0),
-            Metric::LatencyMax => float(self.latencies.max()) / 1_000.0,
+            Metric::LatencyMax => self.latency_ms(1.0),
         }
     }
 
     /// The share of the attempts that went to an origin.
-    pub fn share(&self, origin: Option<usize>) -> f64 {
+    pub fn share(&self, origin: Option<usize>) -> Option<f64> {
         let there = origin.map_or(0, |origin| self.attempts[origin]);
         ratio(there, self.attempts.iter().sum())
     }
 
     /// The latency below which this share of the good answers stayed, in milliseconds.
-    pub fn latency_ms(&self, quantile: f64) -> f64 {
-        float(self.latencies.value_at_quantile(quantile)) / 1_000.0
+    pub fn latency_ms(&self, quantile: f64) -> Option<f64> {
+        let micros = || self.latencies.value_at_quantile(quantile);
+        (!self.latencies.is_empty()).then(|| float(micros()) / 1_000.0)
     }
 }
 
@@ -152,8 +155,8 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| float(part) / float(whole))
 }
 
 /// Which origin a backend is, by its place in the scenario.

@@ -27,7 +27,8 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
         let [requests, errors, retries] = [measure.requests, measure.errors, measure.retries];
         put(&mut out, format_args!("  {:>6}s   {requests:>8}", second.start.as_secs()));
         put(&mut out, format_args!("  {errors:>6}  {retries:>7}"));
-        put(&mut out, format_args!("  {:>4.0} ms", measure.latency_ms(0.99)));
+        let p99 = measure.latency_ms(0.99).map_or("-   ".to_owned(), |p99| format!("{p99:.0} ms"));
+        put(&mut out, format_args!("  {p99:>7}"));
         for place in 0..scenario.origins.len() {
             put(&mut out, format_args!("  {}", cell(scenario, run, place, &measure, &second)));
         }
@@ -61,7 +62,7 @@ fn cell(
         BreakerState::Open => '○',
         BreakerState::HalfOpen => '◐',
     };
-    let share = measure.share(Some(place));
+    let share = measure.share(Some(place)).unwrap_or_default();
     let bar: String = (1..=4_u8)
         .map(|step| if share * 4.0 >= f64::from(step) - 0.5 { '▮' } else { '▯' })
         .collect();
@@ -95,25 +96,38 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     let mut out = String::new();
     out += "\n  invariants                                 checks\n";
     for finding in &verdict.findings {
-        let mark = if finding.violations.is_empty() { '✓' } else { '✗' };
+        let mark = match (finding.violations.is_empty(), finding.checks) {
+            (true, 0) => '·',
+            (true, _) => '✓',
+            (false, _) => '✗',
+        };
         put(&mut out, format_args!("  {mark} {:<40} {:>7}\n", finding.name, finding.checks));
         for violation in &finding.violations {
-            put(&mut out, format_args!("      {:?}: {}\n", violation.at, violation.what));
+            put(&mut out, format_args!("      at {}: {}\n", show(violation.at), violation.what));
         }
     }
     if !verdict.expected.is_empty() {
         out += "\n  expectations                               checks\n";
     }
-    for Expected { text, checks, broken, .. } in &verdict.expected {
-        let mark = if broken.is_none() { '✓' } else { '✗' };
+    for Expected { text, checks, broken, is_latency, .. } in &verdict.expected {
+        let mark = if broken.is_none() && *checks > 0 { '✓' } else { '✗' };
         put(&mut out, format_args!("  {mark} {text:<40} {checks:>7}\n"));
         if let Some((at, measured)) = broken {
-            put(&mut out, format_args!("      from {at:?} on: {measured:.4}\n"));
+            let unit = if *is_latency { " ms" } else { "" };
+            put(&mut out, format_args!("      from {} on: {measured:.4}{unit}\n", show(*at)));
+        } else if *checks == 0 {
+            out += "      there was nothing to look at\n";
         }
     }
     for (fault, bit) in scenario.faults.iter().zip(&verdict.bit) {
         let (mark, word) = if *bit { ('✓', "bit") } else { ('✗', "was noticed by nobody") };
         put(&mut out, format_args!("  {mark} {} {word}\n", described(scenario, fault)));
+    }
+    if verdict.attempts == 0 {
+        out += "  ✗ no request reached an origin\n";
+    }
+    if verdict.findings.iter().any(|it| it.checks == 0) {
+        out += "  · had nothing to check this time\n";
     }
     let missing: Vec<&str> = scenario
         .expect
@@ -145,17 +159,23 @@ pub fn failures(verdict: &Verdict) -> String {
     let findings = verdict.findings.iter().filter(|it| !it.violations.is_empty());
     let kind = |kind| if kind == Kind::Safety { "invariant" } else { "liveness" };
     let findings = findings.map(|it| format!("{} \"{}\"", kind(it.kind), it.name));
-    let expected = verdict.expected.iter().filter(|it| it.broken.is_some());
+    let expected = verdict.expected.iter().filter(|it| it.broken.is_some() || it.checks == 0);
     let expected = expected.map(|it| format!("expectation \"{}\"", it.text));
     let bit = verdict.bit.iter().zip(0..).filter(|(bit, _)| !**bit);
     let bit = bit.map(|(_, place): (_, usize)| format!("fault {} never bit", place + 1));
     let panic = verdict.panic.iter().map(|_| "a panic".to_owned());
-    findings.chain(expected).chain(bit).chain(panic).collect::<Vec<_>>().join(", ")
+    let idle = (verdict.attempts == 0).then(|| "no request reached an origin".to_owned());
+    findings.chain(expected).chain(bit).chain(idle).chain(panic).collect::<Vec<_>>().join(", ")
 }
 
 /// The command that repeats a run.
 pub fn replay(scenario: &Scenario, seed: u64) -> String {
     format!("cargo run -p lb-sim -- run {} --seed {seed}", scenario.file)
+}
+
+/// A time of the run.
+fn show(at: Duration) -> String {
+    format!("{:.3}s", at.as_secs_f64())
 }
 
 fn put(out: &mut String, what: std::fmt::Arguments<'_>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_core::{BodyEnd, BreakerState, Event, ExchangeId, Outcome, Role, stable_hash};
 
-use crate::engine::Run;
+use crate::engine::{Run, TICK};
 use crate::invariant::{Finding, Kind, judge};
 use crate::log::{Entry, What};
 use crate::measure::{Facts, origin_of, seconds, span};
@@ -26,6 +26,8 @@ pub struct Verdict {
     pub bit: Vec<bool>,
     /// The marks that were reached.
     pub marks: BTreeSet<Mark>,
+    /// Attempts over the whole run. Without any, no decision was rehearsed.
+    pub attempts: u64,
     /// What panicked, if anything did.
     pub panic: Option<String>,
     /// Of the whole trace.
@@ -41,10 +43,12 @@ pub struct Expected {
     pub text: String,
     /// What kind of promise it is.
     pub kind: Kind,
-    /// How often it was looked at.
+    /// How often there was something to look at. Never: then it proves nothing.
     pub checks: u64,
     /// When it did not hold for the first time, and what was measured.
     pub broken: Option<(Duration, f64)>,
+    /// Whether what was measured is in milliseconds.
+    pub is_latency: bool,
 }
 
 /// What went wrong, worst first.
@@ -56,7 +60,8 @@ pub enum Class {
     Safety,
     /// Something good did not happen in time.
     Liveness,
-    /// A fault was noticed by nobody: the run proves nothing.
+    /// A fault was noticed by nobody, an expectation had nothing to look at, or no request reached
+    /// an origin: the run proves nothing.
     Toothless,
 }
 
@@ -77,7 +82,7 @@ impl Class {
             Self::Crash => "crash",
             Self::Safety => "safety",
             Self::Liveness => "liveness",
-            Self::Toothless => "a fault never bit",
+            Self::Toothless => "the run proves nothing",
         }
     }
 }
@@ -86,12 +91,14 @@ impl Verdict {
     /// What `run` comes to.
     pub fn of(scenario: &Scenario, seed: u64, run: &Run) -> Self {
         let (findings, _) = judge(scenario, &run.log, run.simulated);
+        let attempted = |it: &&Entry| matches!(it.what, What::Core(Event::Attempted { .. }));
         Self {
             seed,
             findings,
             expected: expectations(scenario, &run.log),
             bit: scenario.faults.iter().map(|fault| bit(scenario, fault, &run.log)).collect(),
             marks: marks(&run.log),
+            attempts: run.log.iter().filter(attempted).count() as u64,
             panic: run.panic.clone(),
             trace_hash: stable_hash(trace::text(&run.log).as_bytes()),
             simulated: run.simulated,
@@ -109,9 +116,16 @@ impl Verdict {
             (self.panic.is_some(), Class::Crash),
             (broken(Kind::Safety), Class::Safety),
             (broken(Kind::Liveness), Class::Liveness),
-            (self.bit.contains(&false), Class::Toothless),
+            (self.proves_nothing(), Class::Toothless),
         ];
         classes.into_iter().find_map(|(is, class)| is.then_some(class))
+    }
+}
+
+impl Verdict {
+    fn proves_nothing(&self) -> bool {
+        let unproven = self.expected.iter().any(|it| it.checks == 0);
+        self.bit.contains(&false) || unproven || self.attempts == 0
     }
 }
 
@@ -124,11 +138,12 @@ fn expectations(scenario: &Scenario, log: &[Entry]) -> Vec<Expected> {
         |kind, word: &str, expectation: &Expectation, spans: Vec<Range<Duration>>| Expected {
             text: format!("{word} {}", expectation.text),
             kind,
-            checks: spans.len() as u64,
+            checks: spans.iter().filter_map(|over| measured(expectation, over)).count() as u64,
             broken: spans.iter().find_map(|over| {
-                let measured = measured(expectation, over);
+                let measured = measured(expectation, over)?;
                 (!expectation.holds(measured)).then_some((over.start, measured))
             }),
+            is_latency: expectation.is_latency(),
         };
     let whole = span(scenario, None);
     let recovered = scenario.recovered()..scenario.duration;
@@ -166,10 +181,20 @@ fn bit(scenario: &Scenario, fault: &Fault, log: &[Entry]) -> bool {
         }
         What::Core(Event::Concluded { exchange, backend, outcome, took, .. }) => {
             let was = is_there(backend) && under_way.remove(&exchange) && *at >= fault.at;
+            // Longer than any answer of a sound origin takes: two round trips and a few ticks.
+            let sound = scenario.origins[fault.origin].latency.max + 4 * scenario.network.max;
+            let hangs = matches!(
+                fault.kind,
+                FaultKind::Blackhole
+                    | FaultKind::HalfOpen
+                    | FaultKind::Partition
+                    | FaultKind::Crash
+            );
             was && match (fault.kind, outcome) {
                 (FaultKind::Slow { by }, Outcome::Answered(_)) => took >= by,
                 (FaultKind::Slow { .. }, Outcome::Failed(_)) => true,
                 (FaultKind::Status { .. } | FaultKind::Truncate, _) => false,
+                (_, Outcome::Answered(_)) if hangs => took > sound + 10 * TICK,
                 (_, outcome) => matches!(outcome, Outcome::Failed(_)),
             }
         }

@@ -26,8 +26,9 @@ impl Invariant for BreakerRespected {
                 judge.check(allowed, || {
                     let (role, state) = (choice.role.as_str(), state.as_str());
                     format!(
-                        "exchange {} reaches {backend:?} as {role}, which is {state}",
-                        exchange.0
+                        "exchange {} reaches {} as {role}, which is {state}",
+                        exchange.0,
+                        ledger.name(backend)
                     )
                 });
             }
@@ -39,7 +40,8 @@ impl Invariant for BreakerRespected {
                     (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed)
                 );
                 judge.check(known == from && legal, || {
-                    format!("{backend:?} moves from {from:?} to {to:?}, and was {known:?}")
+                    let name = ledger.name(backend);
+                    format!("{name} moves from {from:?} to {to:?}, and was {known:?}")
                 });
                 let config = ledger.service(backend.service).core.breaker;
                 if let (Open, Some(was), Some(config)) =
@@ -47,7 +49,7 @@ impl Invariant for BreakerRespected {
                 {
                     let open_for = entry.at.saturating_sub(was.since);
                     judge.check(open_for + TICK >= config.open_for, || {
-                        format!("{backend:?} is asked after {open_for:?}")
+                        format!("{} is asked after {open_for:?}", ledger.name(backend))
                     });
                 }
             }

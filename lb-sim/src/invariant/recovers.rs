@@ -29,7 +29,8 @@ impl Invariant for Recovers {
             self.looked = true;
             for (backend, breaker) in &ledger.breakers {
                 judge.check(breaker.state == BreakerState::Closed, || {
-                    format!("the breaker of {backend:?} is still {}", breaker.state.as_str())
+                    let (name, state) = (ledger.name(*backend), breaker.state.as_str());
+                    format!("the breaker of {name} is still {state}")
                 });
             }
         }

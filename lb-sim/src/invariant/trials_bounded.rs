@@ -20,7 +20,8 @@ impl Invariant for TrialsBounded {
             let under_way = ledger.trials.get(&backend).map_or(0, |trials| trials.len());
             let max = usize::from(config.half_open_trials);
             judge.check(under_way < max, || {
-                format!("{backend:?} gets a trial with {under_way} of {max} under way")
+                let name = ledger.name(backend);
+                format!("{name} gets a trial with {under_way} of {max} under way")
             });
         }
     }

@@ -23,14 +23,17 @@ impl Invariant for TriedExcluded {
             return;
         }
         judge.check(choice.again == tried(backend) || choice.role == Role::Panic, || {
-            format!("exchange {} is wrong about whether it tried {backend:?} before", id.0)
+            let name = ledger.name(backend);
+            format!("exchange {} is wrong about whether it tried {name} before", id.0)
         });
         let fresh = ledger
             .backends(backend.service)
             .find(|other| !tried(*other) && ledger.breaker(*other) == BreakerState::Closed);
         let same = choice.how == How::Same;
         judge.check(!tried(backend) || same || fresh.is_none(), || {
-            format!("exchange {} tries {backend:?} again while {fresh:?} is fit", id.0)
+            let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));
+            let fresh = fresh.unwrap_or_default();
+            format!("exchange {} tries {name} again while {fresh} is fit", id.0)
         });
     }
 }

@@ -105,6 +105,11 @@ impl Expectation {
         Ok(Self { text: text.to_owned(), metric, phase, op, bound })
     }
 
+    /// Whether it measures a latency, in milliseconds.
+    pub const fn is_latency(&self) -> bool {
+        matches!(self.metric, Metric::Latency(_) | Metric::LatencyMax)
+    }
+
     /// Whether `measured` is as expected.
     pub fn holds(&self, measured: f64) -> bool {
         match self.op {
@@ -148,6 +153,10 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
 
 fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
     if matches!(metric, Metric::Latency(_) | Metric::LatencyMax) {
+        if text.parse::<f64>().is_ok() {
+            let remedy = format!("write the unit, as in {text}ms");
+            return Err(Mistake::new("compares a latency with a bare number", remedy));
+        }
         return quantity::duration(text).map(|bound| bound.as_secs_f64() * 1_000.0);
     }
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());

@@ -71,6 +71,10 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
         let remedy = format!("add [[origin]] with at = {host:?}");
         report.error(root.at(), format!("backend {host} has no origin"), remedy);
     }
+    if scenario.config.server.workers.is_some() {
+        let what = "[config.server] workers has no effect: the simulator runs one worker";
+        report.warn(root.at(), what, "remove it");
+    }
     if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
         let remedy = "let duration be longer, or the faults end earlier";
         report.error(root.at(), "the run ends before the world has recovered", remedy);
@@ -155,7 +159,12 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
     let kind = table.choice("kind", &KINDS).required("kind = \"blackhole\"");
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
-    let kind = match kind?.value {
+    let Some(kind) = kind else {
+        // Which keys belong to it is anybody's guess: complaints about them would only distract.
+        let _unused = ["code", "rate", "by"].map(|key| table.field(key, |_| Some(())));
+        return None;
+    };
+    let kind = match kind.value {
         FaultKind::Status { .. } => {
             let code = table.integer("code", 400..=599_u16).required("code = 523");
             let rate = table.number("rate", 0.0..=1.0).or(1.0);
