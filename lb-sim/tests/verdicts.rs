@@ -81,6 +81,7 @@ fn a_black_hole_that_only_slows_answers_is_noticed() {
     assert_eq!((verdict.class(), &verdict.bit[..]), (None, &[true][..]), "{report}");
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read best with the text in place")]
 fn check(more: &str, expected: Expect) {
     expected.assert_eq(&load(&text(more)).1);
 }
@@ -93,10 +94,16 @@ fn complaints_say_what_is_wrong_and_nothing_else() {
             s.toml:7:8: kind "statuz" is unknown; did you mean "status"?
         "#]],
     );
-    check("expect.at_end = [\"p99 <= 200\"]", expect![[r#"
+    check(
+        "expect.at_end = [\"p99 <= 200\"]",
+        expect![[r#"
         s.toml:4:18: at_end "p99 <= 200" compares a latency with a bare number; write the unit, as in 200ms
-    "#]]);
-    check("config.server.workers = 2", expect![[r#"
+    "#]],
+    );
+    check(
+        "config.server.workers = 2",
+        expect![[r#"
         s.toml:1:1: warning: [config.server] workers has no effect: the simulator runs one worker; remove it
-    "#]]);
+    "#]],
+    );
 }
