@@ -206,7 +206,7 @@ fn two_threads_of_exchanges_give_every_lease_back() {
                         panic!("200 is an answer")
                     };
                     if thread == 0 {
-                        delivery.end(BodyEnd::Complete, &service, Time::ZERO, &Unobserved);
+                        delivery.end(BodyEnd::Complete, &shared, Time::ZERO, &Unobserved);
                     }
                     1
                 }
