@@ -7,8 +7,9 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, Jitter, Methods, Policy,
-    PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit, WhenSpent,
+    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig, Jitter,
+    Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit,
+    WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -34,6 +35,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let core = ServiceConfig {
         name: "web".into(),
         policy: Policy::LeastRequest,
+        hash: HashConfig::default(),
         when_all_unfit: WhenAllUnfit::FailFast,
         breaker: Some(BreakerConfig {
             consecutive_failures: 5,
@@ -154,10 +156,13 @@ fn the_defaults_in_the_document_are_those_that_apply() {
         let (table, rows) = section.split_once("]`").expect("a heading is a table");
         for row in rows.lines().filter(|row| row.starts_with("| `")) {
             let cells: Vec<&str> = row.split(" | ").collect();
-            let key = cells[0].trim_start_matches("| ").trim_matches('`');
-            let default = cells[2].trim_matches('`');
+            let [key, _, default, ..] = cells[..] else { continue }; // a table of something else
+            let key = key.trim_start_matches("| ").trim_matches('`');
+            if !default.ends_with('`') {
+                continue; // required, or said in words
+            }
+            let default = default.trim_matches('`');
             match table.strip_prefix("service.") {
-                _ if !cells[2].ends_with('`') => {} // required, or said in words
                 Some(inner) => service += &format!("{inner}.{key} = {default}\n"),
                 None if table == "[service]" => service += &format!("{key} = {default}\n"),
                 None if !table.starts_with('[') => top += &format!("{table}.{key} = {default}\n"),

@@ -28,6 +28,9 @@ pub(crate) struct Backend {
 pub(crate) struct Rules {
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) failures: StatusSet,
+    /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
+    /// would write here otherwise for nothing.
+    pub(crate) all: Option<Arc<AtomicU32>>,
 }
 
 impl Backend {
@@ -62,8 +65,15 @@ impl Backend {
 }
 
 impl Rules {
-    pub(crate) fn new(config: &ServiceConfig) -> Self {
-        Self { breaker: config.breaker, failures: config.failures }
+    pub(crate) fn new(config: &ServiceConfig, before: Option<&Self>) -> Self {
+        let asked = config.policy.is_consistent() && config.hash.load_percent.is_some();
+        let known = before.and_then(|rules| rules.all.clone());
+        let all = asked.then(|| known.unwrap_or_default());
+        Self { breaker: config.breaker, failures: config.failures, all }
+    }
+
+    pub(crate) fn in_flight_of_all(&self) -> u32 {
+        self.all.as_ref().map_or(0, |all| all.load(Ordering::Relaxed))
     }
 }
 

@@ -12,10 +12,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 mod affinity;
+mod balance;
 mod retry;
 
 pub use crate::statuses::StatusSet;
 pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
+pub use balance::{HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, Policy};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
@@ -42,6 +44,8 @@ pub struct ServiceConfig {
     pub name: String,
     /// How a backend is chosen within a pool.
     pub policy: Policy,
+    /// What policies that go by a key go by.
+    pub hash: HashConfig,
     /// What happens when no backend is fit.
     pub when_all_unfit: WhenAllUnfit,
     /// The breaker of each backend; `None` turns breakers off.
@@ -64,6 +68,7 @@ impl ServiceConfig {
         Self {
             name: name.into(),
             policy: Policy::LeastRequest,
+            hash: HashConfig::default(),
             when_all_unfit: WhenAllUnfit::FailFast,
             breaker: Some(BreakerConfig::default()),
             retry: RetryConfig::default(),
@@ -100,17 +105,6 @@ impl BackendConfig {
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), weight: 1, draining: false }
     }
-}
-
-/// How a backend is chosen within a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Smooth weighted round robin: exact shares over every cycle, evenly spread within it.
-    RoundRobin,
-    /// Weighted random by alias table.
-    WeightedRandom,
-    /// The less loaded of two, drawn at random by weight.
-    LeastRequest,
 }
 
 /// What happens when no backend is fit.

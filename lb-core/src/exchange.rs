@@ -74,6 +74,8 @@ pub struct Exchange<'c> {
     tried: Places,
     /// The backend that the client sticks to.
     wish: Option<u16>,
+    /// What the request is hashed by.
+    key: Option<u64>,
     attempts: u8,
     /// Attempts at the same backend in a row.
     at_same: u8,
@@ -130,6 +132,7 @@ impl<'c> Exchange<'c> {
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
             wish: service.affinity.as_ref().and_then(|affinity| affinity.wish(ask.facts)),
+            key: service.keys.as_ref().and_then(|keys| keys.of(ask.facts)),
             attempts: 0,
             at_same: 0,
             waited: Duration::ZERO,
@@ -162,7 +165,8 @@ impl<'c> Exchange<'c> {
         if known.is_some() || self.is_bound() {
             return known;
         }
-        let mut draw = Draw { rng: &mut self.rng, first: self.attempts == 0, now };
+        let first = self.attempts == 0;
+        let mut draw = Draw { rng: &mut self.rng, first, now, key: self.key };
         self.service.pick(&self.tried, &mut draw, self.observe)
     }
 
@@ -238,7 +242,7 @@ impl<'c> Exchange<'c> {
             return self.withhold(Withheld::BudgetSpent, last, now);
         }
         if at_once {
-            let mut draw = Draw { rng: &mut self.rng, first: false, now };
+            let mut draw = Draw { rng: &mut self.rng, first: false, now, key: self.key };
             let picked = self.service.pick_fresh(&self.tried, &mut draw, self.observe);
             if let Some((lease, choice)) = picked {
                 return self.attempt_at(lease, choice, now);

@@ -7,7 +7,7 @@ use crate::breaker::{Breaker, Declined, Permit, Role, Verdict};
 use crate::event::{BackendId, Event, Observe};
 use crate::outcome::{BodyEnd, Outcome};
 use crate::time::Time;
-use crate::word::atomic::Ordering;
+use crate::word::atomic::{AtomicU32, Ordering};
 
 /// The in-flight slot of an attempt. Dropping it gives the slot back, and with it the place of a
 /// trial, whether the attempt was answered, failed, or was forgotten when its client hung up.
@@ -17,6 +17,8 @@ pub(crate) struct Lease {
     id: BackendId,
     permit: Permit,
     judged: bool,
+    /// Where it is counted among those of the whole service.
+    all: Option<Arc<AtomicU32>>,
     /// What a trial with a good head is judged by if its body fails: the era that head led to.
     late: Option<Permit>,
 }
@@ -60,10 +62,10 @@ impl Lease {
     ) -> Result<Self, Declined> {
         let seen = backend.breaker.get();
         let Some(config) = &rules.breaker else {
-            return Ok(Self::granted(backend, id, seen.permit()));
+            return Ok(Self::granted(backend, id, rules, seen.permit()));
         };
         if seen.admit(now, config)? == seen {
-            return Ok(Self::granted(backend, id, seen.permit()));
+            return Ok(Self::granted(backend, id, rules, seen.permit()));
         }
         // Between the look and the step another thread may have taken the last place.
         let (from, to) = backend
@@ -71,17 +73,21 @@ impl Lease {
             .step(|breaker| breaker.admit(now, config).ok())
             .ok_or(Declined::TrialsTaken)?;
         tell_move(id, from, to, now, observe);
-        Ok(Self::granted(backend, id, to.permit()))
+        Ok(Self::granted(backend, id, rules, to.permit()))
     }
 
     /// Takes a lease without asking anybody.
-    pub(crate) fn take_in_panic(backend: &Arc<Backend>, id: BackendId) -> Self {
-        Self::granted(backend, id, backend.breaker.get().waive())
+    pub(crate) fn take_in_panic(backend: &Arc<Backend>, id: BackendId, rules: &Rules) -> Self {
+        Self::granted(backend, id, rules, backend.breaker.get().waive())
     }
 
-    fn granted(backend: &Arc<Backend>, id: BackendId, permit: Permit) -> Self {
+    fn granted(backend: &Arc<Backend>, id: BackendId, rules: &Rules, permit: Permit) -> Self {
         backend.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { backend: Arc::clone(backend), id, permit, judged: false, late: None }
+        let all = rules.all.clone();
+        if let Some(all) = &all {
+            all.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { backend: Arc::clone(backend), id, permit, judged: false, all, late: None }
     }
 
     /// On whom.
@@ -165,5 +171,8 @@ impl Drop for Lease {
             self.backend.breaker.step(|breaker| breaker.give_back(self.permit));
         }
         self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -51,6 +51,7 @@ mod hash;
 mod word;
 mod statuses;
 mod facts;
+mod key;
 mod event;
 mod outcome;
 mod breaker;

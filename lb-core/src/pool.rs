@@ -165,7 +165,7 @@ impl Pool {
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
         let Drawn { place, how } =
             self.balancer.choose(&All { pool: self, left_out: tried }, draw)?;
-        let lease = Lease::take_in_panic(&self.backends[place], self.id(place));
+        let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules);
         Some(Picked { lease, how: self.in_service(how) })
     }
 
@@ -175,7 +175,7 @@ impl Pool {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
             }
-            How::Turn | How::Weight | How::Only | How::Same | How::Session => how,
+            how => how,
         }
     }
 }
@@ -200,6 +200,10 @@ impl Candidates for Fit<'_> {
     fn backend(&self, place: usize) -> &Backend {
         &self.pool.backends[place]
     }
+
+    fn in_flight_of_all(&self) -> u32 {
+        self.pool.rules.in_flight_of_all()
+    }
 }
 
 /// The fit backends whose breakers would let a request through now.
@@ -221,6 +225,10 @@ impl Candidates for Asked<'_> {
     fn backend(&self, place: usize) -> &Backend {
         self.fit.backend(place)
     }
+
+    fn in_flight_of_all(&self) -> u32 {
+        self.fit.in_flight_of_all()
+    }
 }
 
 /// All backends of a pool, but for some.
@@ -240,6 +248,10 @@ impl Candidates for All<'_> {
 
     fn backend(&self, place: usize) -> &Backend {
         &self.pool.backends[place]
+    }
+
+    fn in_flight_of_all(&self) -> u32 {
+        self.pool.rules.in_flight_of_all()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::{
     WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
+use crate::key::Keys;
 use crate::lease::Lease;
 use crate::pool::{Picked, Pool};
 use crate::retry::Retry;
@@ -33,6 +34,7 @@ pub struct Service {
     when_all_unfit: WhenAllUnfit,
     timeouts: Timeouts,
     pub(crate) rules: Rules,
+    pub(crate) keys: Option<Keys>,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) retry: Retry,
 }
@@ -110,14 +112,13 @@ impl Service {
             backend.standing.step(|standing| Some(Standing { draining, ..standing }));
             backend
         };
-        let rules = Rules::new(config);
+        let rules = Rules::new(config, before.map(|service| &service.rules));
         let mut first = BackendId { service: index, backend: 0 };
         let mut pools = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
             let backends: Box<[_]> = pool.backends.iter().map(backend).collect();
-            let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
             let count = u16::try_from(backends.len()).expect("BACKENDS_MAX fits in 16 bits");
-            let balancer = Balancer::new(config.policy, &weights);
+            let balancer = Balancer::new(config, pool);
             pools.push(Pool::new(&pool.name, first, rules.clone(), backends, balancer));
             first.backend += count;
         }
@@ -129,6 +130,7 @@ impl Service {
             when_all_unfit: config.when_all_unfit,
             timeouts: config.timeouts,
             rules,
+            keys: Keys::new(config.policy, &config.hash.sources),
             affinity: config.affinity.clone().map(|affinity| {
                 let backends = config.pools.iter().flat_map(|pool| &pool.backends);
                 let names = backends.map(|said| said.name.as_str());

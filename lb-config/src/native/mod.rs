@@ -4,6 +4,7 @@
 //! policies, and their pools. `docs/configuration.md` is the same for users.
 
 mod affinity;
+mod balance;
 mod policy;
 mod pool;
 mod retry;

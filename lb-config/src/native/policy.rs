@@ -1,11 +1,11 @@
-//! The policies of a service: balance, breaker, timeouts, kept connections.
+//! The policies of a service: breaker, timeouts, kept connections.
 //!
 //! What is written and can have no effect is warned about, here beside the fields; a default that
 //! has none is nobody's mistake.
 
 use std::time::Duration;
 
-use lb_core::config::{BreakerConfig, CONSECUTIVE_FAILURES_MAX, Policy, TRIALS_MAX, Timeouts};
+use lb_core::config::{BreakerConfig, CONSECUTIVE_FAILURES_MAX, TRIALS_MAX, Timeouts};
 
 use crate::config::KeepAlive;
 use crate::native::DURATIONS;
@@ -14,15 +14,6 @@ use crate::read::{Given, Table};
 
 /// Per backend and worker.
 const IDLE_MAX: usize = 10_000;
-
-pub(super) fn balance(mut table: Table<'_>) -> Policy {
-    let policies = [
-        ("round-robin", Policy::RoundRobin),
-        ("weighted-random", Policy::WeightedRandom),
-        ("least-request", Policy::LeastRequest),
-    ];
-    table.choice("policy", &policies).or(Policy::LeastRequest)
-}
 
 pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
     let default = BreakerConfig::default();

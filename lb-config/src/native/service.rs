@@ -6,7 +6,7 @@ use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, label, policy, pool, retry};
+use crate::native::{Taken, affinity, balance, label, policy, pool, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -50,7 +50,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
         .or(HostPolicy::Client);
 
-    let policy = policy::balance(table.table("balance"));
+    let (policy, hash) = balance::balance(table.table("balance"));
     let breaker = policy::breaker(table.table("breaker"));
     let when_all_unfit = table
         .choice(
@@ -73,6 +73,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let core = ServiceConfig {
         name,
         policy,
+        hash,
         when_all_unfit,
         breaker,
         retry,

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod affinity;
+mod balance;
 mod effects;
 mod structure;
 mod syntax;

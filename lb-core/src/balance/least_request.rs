@@ -62,4 +62,8 @@ impl<C: Candidates> Candidates for AllBut<'_, C> {
     fn backend(&self, place: usize) -> &Backend {
         self.among.backend(place)
     }
+
+    fn in_flight_of_all(&self) -> u32 {
+        self.among.in_flight_of_all()
+    }
 }

@@ -6,16 +6,23 @@
 //! the candidates one by one.
 
 mod alias;
+mod keyed;
 mod least_request;
+mod maglev;
+mod rank;
+mod rendezvous;
+mod ring;
 mod round_robin;
 mod weighted_random;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use crate::backend::Backend;
-use crate::config::Policy;
+use crate::config::{Policy, PoolConfig, ServiceConfig};
 use crate::rng::Rng;
 use crate::time::Time;
+use keyed::{First, Keyed, Modulo};
 use least_request::LeastRequest;
 use round_robin::RoundRobin;
 use weighted_random::WeightedRandom;
@@ -31,6 +38,12 @@ pub enum How {
     Turn,
     /// A weighted die.
     Weight,
+    /// It is the first that is fit.
+    First,
+    /// The request's key belongs to it.
+    Key,
+    /// The request's key belongs to another, which may not be chosen, and then to it.
+    KeyNext,
     /// It was the less loaded of two.
     LessLoaded {
         /// Its attempts in flight.
@@ -54,6 +67,9 @@ impl How {
         match self {
             Self::Turn => "turn",
             Self::Weight => "weight",
+            Self::First => "first",
+            Self::Key => "key",
+            Self::KeyNext => "key_next",
             Self::LessLoaded { .. } => "less_loaded",
             Self::Only => "only",
             Self::Same => "same",
@@ -70,6 +86,8 @@ pub(crate) trait Candidates {
     fn first_from(&self, from: usize) -> Option<usize>;
     /// The backend there.
     fn backend(&self, place: usize) -> &Backend;
+    /// Attempts in flight at all backends of the service, where a policy asks for it.
+    fn in_flight_of_all(&self) -> u32;
 }
 
 /// What a choice is made for, and by.
@@ -82,6 +100,8 @@ pub(crate) struct Draw<'a> {
     pub(crate) first: bool,
     /// When.
     pub(crate) now: Time,
+    /// What the request is hashed by.
+    pub(crate) key: Option<u64>,
 }
 
 /// One policy with its tables.
@@ -90,6 +110,9 @@ pub(crate) enum Balancer {
     RoundRobin(RoundRobin),
     WeightedRandom(WeightedRandom),
     LeastRequest(LeastRequest),
+    First,
+    Keyed(Keyed),
+    Modulo,
 }
 
 /// A chosen place and the draw that chose it. `than` is a place of the same pool.
@@ -100,12 +123,19 @@ pub(crate) struct Drawn {
 }
 
 impl Balancer {
-    /// `weights` are at least 1, and there is at least one.
-    pub(crate) fn new(policy: Policy, weights: &[u32]) -> Self {
-        match policy {
-            Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(weights)),
-            Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(weights)),
-            Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(weights)),
+    /// Weights are at least 1, and there is at least one.
+    pub(crate) fn new(config: &ServiceConfig, pool: &PoolConfig) -> Self {
+        let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
+        match config.policy {
+            Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(&weights)),
+            Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(&weights)),
+            Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(&weights)),
+            Policy::First => Self::First,
+            policy @ (Policy::Ring | Policy::Maglev | Policy::Rendezvous) => {
+                let load_percent = config.hash.load_percent;
+                Self::Keyed(Keyed::new(policy, &pool.backends, &weights, load_percent))
+            }
+            Policy::JavaHashModulo | Policy::Sha256Modulo | Policy::Hash31Modulo => Self::Modulo,
         }
     }
 
@@ -115,6 +145,9 @@ impl Balancer {
             Self::RoundRobin(policy) => policy.choose(among, draw),
             Self::WeightedRandom(policy) => policy.choose(among, draw),
             Self::LeastRequest(policy) => policy.choose(among, draw),
+            Self::First => First::choose(among),
+            Self::Keyed(policy) => policy.choose(among, draw),
+            Self::Modulo => Modulo::choose(among, draw),
         }
     }
 }

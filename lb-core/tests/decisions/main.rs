@@ -10,6 +10,7 @@ mod support;
 
 mod breaker;
 mod exchange;
+mod hashing;
 mod membership;
 mod outcome;
 mod picks;

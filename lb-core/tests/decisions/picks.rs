@@ -103,6 +103,11 @@ impl<'s> View<'s> {
         match (self.config.policy, choice.how) {
             (Policy::RoundRobin, How::Turn | How::Weight)
             | (Policy::WeightedRandom, How::Weight) => {}
+            // Nothing is known of these requests: they have no key.
+            (policy, How::Weight) if policy.hashes() => {}
+            (Policy::First, How::First) => {
+                assert_eq!(expected.places.first(), Some(&place), "{expected:?}");
+            }
             (Policy::LeastRequest, How::Only) => assert_eq!(expected.places, [place]),
             (Policy::LeastRequest, How::LessLoaded { in_flight, than, than_in_flight }) => {
                 let than = usize::from(than);

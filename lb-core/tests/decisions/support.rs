@@ -12,8 +12,18 @@ use lb_core::{
 };
 use proptest::test_runner::{Config, RngSeed};
 
-pub(crate) const POLICIES: [Policy; 3] =
-    [Policy::RoundRobin, Policy::WeightedRandom, Policy::LeastRequest];
+pub(crate) const POLICIES: [Policy; 10] = [
+    Policy::RoundRobin,
+    Policy::WeightedRandom,
+    Policy::LeastRequest,
+    Policy::First,
+    Policy::Ring,
+    Policy::Maglev,
+    Policy::Rendezvous,
+    Policy::JavaHashModulo,
+    Policy::Sha256Modulo,
+    Policy::Hash31Modulo,
+];
 
 /// The same `cases` in every run, and no file left behind: a failure prints its input.
 pub(crate) fn cases(cases: u32) -> Config {

@@ -191,7 +191,7 @@ impl Attempt {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 (Some(in_flight), Some(other(than)), Some(than_in_flight))
             }
-            How::Turn | How::Weight | How::Only | How::Same | How::Session => (None, None, None),
+            _ => (None, None, None),
         };
         AttemptLine {
             backend: name(self.backend),

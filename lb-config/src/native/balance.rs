@@ -1,0 +1,65 @@
+//! `[service.balance]`: how a backend is chosen within a pool.
+
+use lb_core::config::{HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, Policy};
+
+use crate::read::{Mistake, Table};
+
+pub(super) fn balance(mut table: Table<'_>) -> (Policy, HashConfig) {
+    let policies = [
+        ("round-robin", Policy::RoundRobin),
+        ("weighted-random", Policy::WeightedRandom),
+        ("least-request", Policy::LeastRequest),
+        ("first", Policy::First),
+        ("ring", Policy::Ring),
+        ("maglev", Policy::Maglev),
+        ("rendezvous", Policy::Rendezvous),
+        ("java-hash-modulo", Policy::JavaHashModulo),
+        ("sha256-modulo", Policy::Sha256Modulo),
+        ("hash31-modulo", Policy::Hash31Modulo),
+    ];
+    let policy = table.choice("policy", &policies).or(Policy::LeastRequest);
+    let default = HashConfig::default();
+    let sources = table.list("hash", |item| item.parsed(source)).or_given(default.sources);
+    let load_percent = table.integer("load_percent", 101..=LOAD_PERCENT_MAX);
+    let load_percent = load_percent.given().map(|percent| percent.value);
+    if !(1..=KEY_SOURCES_MAX).contains(&sources.value.len()) {
+        let what = format!("hash has {} sources", sources.value.len());
+        table.report().error(sources.at, what, format!("use 1..={KEY_SOURCES_MAX}"));
+    }
+    if !policy.hashes() {
+        table.warn_without_effect(&["hash"], "with this policy: it goes by no key");
+    }
+    if !policy.is_consistent() {
+        let why = "with this policy: ring, maglev and rendezvous bound the load";
+        table.warn_without_effect(&["load_percent"], why);
+    }
+    (policy, HashConfig { sources: sources.value, load_percent })
+}
+
+/// `client-ip`, `header:x-user`, `cookie:id`, `path`, `query`, `query:id`, `text:unknown`.
+fn source(text: &str) -> Result<KeySource, Mistake> {
+    let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+    let owned = |name: &str| name.to_owned();
+    let source = match (kind, name) {
+        ("client-ip", None) => KeySource::ClientIp,
+        ("forwarded-for", None) => KeySource::ForwardedFor,
+        ("path", None) => KeySource::Path,
+        ("query", None) => KeySource::Query,
+        ("header", Some(name)) if is_token(name) => KeySource::Header(name.to_ascii_lowercase()),
+        ("cookie", Some(name)) if is_token(name) => KeySource::Cookie(owned(name)),
+        ("query", Some(name)) if !name.is_empty() => KeySource::Parameter(owned(name)),
+        ("text", Some(text)) if !text.is_empty() => KeySource::Text(owned(text)),
+        _ => {
+            let remedy = "use \"client-ip\", \"forwarded-for\", \"header:NAME\", \"cookie:NAME\", \
+                          \"path\", \"query\", \"query:NAME\" or \"text:SOME\"";
+            return Err(Mistake::new("is no source of a key", remedy));
+        }
+    };
+    Ok(source)
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(good)
+}
