@@ -12,8 +12,9 @@ use lb_config::Config;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{AccessSink, Bound, Gateway, Listeners, Listening, WorkerOptions};
+use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -24,12 +25,17 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves `config` until a signal says otherwise. `ready` is told where, once clients can connect.
 pub(crate) fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), String> {
-    // First of all: a signal that nobody has asked to hear ends the process on the spot.
+    // First of all: a signal that nobody has asked to hear ends the process on the spot, and one that
+    // comes while its handler is set up is lost. So it waits until somebody listens.
+    let unheard = |error| format!("cannot hear signals: {error}");
+    let held = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    held.thread_block().map_err(io::Error::from).map_err(unheard)?;
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let signals = {
         let _inside = control.enter();
-        Signals::hear().map_err(|error| format!("cannot hear signals: {error}"))?
+        Signals::hear().map_err(unheard)?
     };
+    held.thread_unblock().map_err(io::Error::from).map_err(unheard)?;
     for addr in addresses(&config) {
         Os::probe(addr).map_err(|error| taken(addr, &error))?;
     }
@@ -149,8 +155,8 @@ fn tell(told: &SyncSender<io::Result<Bound>>, what: io::Result<Bound>) {
 
 /// The signals that ask a process to end, heard from the first moment on.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
 }
 
 impl Signals {
