@@ -27,12 +27,15 @@ struct Arrival {
     at: Duration,
     /// Whether it is a POST.
     post: bool,
+    /// Who sends it, if the workload has users.
+    user: Option<u32>,
 }
 
 /// All arrivals of a run. They are made before it begins, so that nothing in it can shift them.
 fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
     let workload = &scenario.workload;
     let (mut gaps, mut methods) = (Dice::new(seed, "gaps", 0), Dice::new(seed, "methods", 0));
+    let mut users = Dice::new(seed, "users", 0);
     let mean = Duration::from_secs_f64(1.0 / workload.rate);
     let mut at = START;
     let mut arrivals = Vec::new();
@@ -44,7 +47,9 @@ fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
         if at >= scenario.duration {
             return arrivals;
         }
-        arrivals.push(Arrival { at, post: methods.unit() < workload.post });
+        let post = methods.unit() < workload.post;
+        let user = (workload.users > 0).then(|| users.below(workload.users));
+        arrivals.push(Arrival { at, post, user });
     }
 }
 
@@ -91,16 +96,16 @@ impl Clients {
         let start = Instant::now();
         for (number, arrival) in (0..).zip(&self.arrivals) {
             sleep_until(start + arrival.at).await;
-            tokio::task::spawn_local(Rc::clone(&self).request(number, arrival.post));
+            tokio::task::spawn_local(Rc::clone(&self).request(number, *arrival));
         }
         std::future::pending().await
     }
 
-    async fn request(self: Rc<Self>, request: u32, post: bool) {
+    async fn request(self: Rc<Self>, request: u32, arrival: Arrival) {
         let began = Instant::now();
-        self.log.write(What::Sent { request, post });
+        self.log.write(What::Sent { request, post: arrival.post });
         let told = Cell::new(None);
-        let asked = timeout(self.workload.timeout, self.ask(post, &told)).await;
+        let asked = timeout(self.workload.timeout, self.ask(arrival, &told)).await;
         let end = asked.unwrap_or(Some(End::TimedOut)).unwrap_or(End::Failed);
         let exchange = told.get().map(|id: RequestId| id.exchange());
         self.log.write(What::Ended { request, end, exchange, took: began.elapsed() });
@@ -108,18 +113,22 @@ impl Clients {
     }
 
     /// Asks once, on a kept connection or a new one. `None`: there was no answer.
-    async fn ask(&self, post: bool, told: &Cell<Option<RequestId>>) -> Option<End> {
+    async fn ask(&self, arrival: Arrival, told: &Cell<Option<RequestId>>) -> Option<End> {
         let mut sender = match self.kept() {
             Some(sender) => sender,
             None => self.connect().await?,
         };
+        let Arrival { post, user, .. } = arrival;
         let body = if post { self.workload.body } else { 0 };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(if post { Method::POST } else { Method::GET })
             .uri("/")
             .header(header::HOST, &self.workload.host)
             .body(Filling::over(body, self.workload.upload))
             .expect("a request of valid parts");
+        if let Some(user) = user {
+            request.headers_mut().insert("x-user", user.into());
+        }
         let response = sender.send_request(request).await.ok()?;
         told.set(request_id(&response));
         let status = response.status().as_u16();

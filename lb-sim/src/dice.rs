@@ -31,6 +31,12 @@ impl Dice {
 
     /// A gap between two independent arrivals, `mean` on average: exponential. The logarithm is
     /// software's, since the platform's differ in the last bit.
+    /// A number below `bound`, which is at least 1.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        let scaled = (u64::from(self.0.next_u32()) * u64::from(bound)) >> 32;
+        u32::try_from(scaled).expect("a 32-bit number times a fraction")
+    }
+
     pub(crate) fn gap(&mut self, mean: Duration) -> Duration {
         mean.mul_f64(-libm::log(1.0 - self.unit()))
     }

@@ -49,6 +49,8 @@ pub enum What {
         post: bool,
         /// What the origin will answer.
         status: u16,
+        /// Which user sent it, if the workload has users.
+        user: Option<u32>,
     },
     /// A fault began, by its place in the scenario.
     FaultBegan(usize),

@@ -1,5 +1,6 @@
 //! Numbers of a run or a part of it: what expectations compare and reports show.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::scenario::{Metric, Phase, Scenario};
 pub struct Facts {
     requests: Vec<Asked>,
     attempts: Vec<Tried>,
+    /// When which user reached which origin.
+    visits: Vec<(Duration, u32, usize)>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Measure {
     pub retries: u64,
     /// The most attempts of one exchange.
     pub attempts_max: u8,
+    /// The origins that each user reached.
+    homes: BTreeMap<u32, BTreeSet<usize>>,
     /// Latencies of good answers, in microseconds.
     latencies: Histogram<u64>,
 }
@@ -69,6 +74,9 @@ impl Facts {
                     let origin = origin_of(scenario, *backend);
                     facts.attempts.push(Tried { at: *at, origin, number: *attempt });
                 }
+                What::Reached { origin, user: Some(user), .. } => {
+                    facts.visits.push((*at, *user, *origin));
+                }
                 _ => {}
             }
         }
@@ -85,6 +93,7 @@ impl Facts {
             attempts: vec![0; scenario.origins.len()],
             retries: 0,
             attempts_max: 0,
+            homes: BTreeMap::new(),
             latencies,
         };
         let cut = |at: &dyn Fn(usize) -> Duration, count: usize| {
@@ -105,6 +114,10 @@ impl Facts {
             measure.attempts[tried.origin] += 1;
             measure.retries += u64::from(tried.number > 1);
             measure.attempts_max = measure.attempts_max.max(tried.number);
+        }
+        for (_, user, origin) in &self.visits[cut(&|index| self.visits[index].0, self.visits.len())]
+        {
+            measure.homes.entry(*user).or_default().insert(*origin);
         }
         measure
     }
@@ -132,6 +145,10 @@ impl Measure {
             Metric::RetryRatio => ratio(self.retries, self.requests),
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
+            Metric::Wanderers => {
+                let wander = self.homes.values().filter(|homes| homes.len() > 1).count();
+                ratio(wander as u64, self.homes.len() as u64)
+            }
             Metric::Latency(percent) => self.latency_ms(f64::from(*percent) / 100.0),
             Metric::LatencyMax => self.latency_ms(1.0),
         }

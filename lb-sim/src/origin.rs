@@ -144,7 +144,9 @@ impl Origin {
         let status = status.unwrap_or(200);
         if let Some(exchange) = exchange {
             let post = request.method() == Method::POST;
-            self.log.write(What::Reached { origin: self.place, exchange, post, status });
+            let user = request.headers().get("x-user").and_then(|value| value.to_str().ok());
+            let user = user.and_then(|user| user.parse().ok());
+            self.log.write(What::Reached { origin: self.place, exchange, post, status, user });
         }
         // A request that breaks off is not answered: its connection is gone.
         let _broken = request.into_body().collect().await;

@@ -41,7 +41,7 @@ fn line(out: &mut String, what: &What) -> std::fmt::Result {
             let took = took.as_micros();
             write!(out, "ended request={request} exchange={exchange} end={end:?} took={took}")
         }
-        What::Reached { origin, exchange, post, status } => {
+        What::Reached { origin, exchange, post, status, user: _ } => {
             let method = if *post { "POST" } else { "GET" };
             let exchange = exchange.0;
             write!(out, "reached exchange={exchange} origin={origin} method={method} says={status}")

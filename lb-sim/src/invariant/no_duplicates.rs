@@ -24,7 +24,7 @@ impl Invariant for NoDuplicates {
     }
 
     fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Reached { exchange, post: true, status, origin } = entry.what else { return };
+        let What::Reached { exchange, post: true, status, origin, .. } = entry.what else { return };
         judge.check(!self.acted.contains(&exchange), || {
             format!("the POST of exchange {} reaches origin {origin} as well", exchange.0)
         });

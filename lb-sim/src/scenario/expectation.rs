@@ -3,7 +3,7 @@
 //! ```text
 //! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
 //! metric      = errors | error_ratio | retries | retry_ratio | attempts_max
-//!             | share | p50 | p90 | p99 | max
+//!             | share | wanderers | p50 | p90 | p99 | max
 //! phase       = calm | faults | healed
 //! op          = "<=" | ">=" | "=="
 //! mark        = retry | again | panic | trial | recovered | open | outcome name | withheld name
@@ -48,6 +48,8 @@ pub enum Metric {
     AttemptsMax,
     /// The share of the attempts that went to this origin.
     Share(String),
+    /// The share of the users that reached more than one origin.
+    Wanderers,
     /// The latency, in milliseconds, below which this share of the good answers stayed.
     Latency(u8),
     /// The longest latency of a good answer, in milliseconds.
@@ -72,13 +74,14 @@ pub struct Mark(pub String);
 /// The marks that have no outcome's or reason's name.
 const MARKS: [&str; 6] = ["retry", "again", "panic", "trial", "recovered", "open"];
 
-const METRICS: [&str; 10] = [
+const METRICS: [&str; 11] = [
     "errors",
     "error_ratio",
     "retries",
     "retry_ratio",
     "attempts_max",
     "share",
+    "wanderers",
     "p50",
     "p90",
     "p99",
@@ -139,6 +142,7 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
         "retries" => Ok(Metric::Retries),
         "retry_ratio" => Ok(Metric::RetryRatio),
         "attempts_max" => Ok(Metric::AttemptsMax),
+        "wanderers" => Ok(Metric::Wanderers),
         "p50" => Ok(Metric::Latency(50)),
         "p90" => Ok(Metric::Latency(90)),
         "p99" => Ok(Metric::Latency(99)),

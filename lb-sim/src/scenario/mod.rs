@@ -76,6 +76,8 @@ pub struct Workload {
     pub body: usize,
     /// How long a POST's body takes to send.
     pub upload: Duration,
+    /// How many users send them, each named by a header `x-user`; 0 names nobody.
+    pub users: u32,
     /// The host they ask for.
     pub host: String,
     /// How long a client waits before it hangs up.

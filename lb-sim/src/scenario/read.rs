@@ -13,6 +13,8 @@ use super::{
 const DURATION_MAX: Duration = Duration::from_secs(3_600);
 /// The most requests per second.
 const RATE_MAX: f64 = 10_000.0;
+/// The most users of a workload.
+const USERS_MAX: u32 = 1_000_000;
 /// The largest body on either side.
 const BODY_MAX: usize = 16 * 1024 * 1024;
 /// The shortest time that the network tells apart.
@@ -137,6 +139,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         post: table.number("post", 0.0..=1.0).or(0.0),
         body: table.size("body", 0..=BODY_MAX).or(1024),
         upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
+        users: table.integer("users", 0..=USERS_MAX).or(0),
         host: table.text("host").or("web".to_owned()),
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
     };
