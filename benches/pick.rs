@@ -5,6 +5,7 @@
 //! `cargo bench --bench pick`; how to read it: benches/README.md.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -12,13 +13,18 @@ use lb_core::config::{
     BackendConfig, BreakerConfig, Policy, PoolConfig, RetryConfig, ServiceConfig,
 };
 use lb_core::{
-    Ask, Body, Exchange, ExchangeId, Failure, Outcome, Repeat, Service, Step, Time, Unobserved,
+    Ask, Body, Exchange, ExchangeId, Facts, Failure, Outcome, Repeat, Service, Step, Time,
+    Unobserved,
 };
 
-const POLICIES: [(&str, Policy); 3] = [
+const POLICIES: [(&str, Policy); 7] = [
     ("round_robin", Policy::RoundRobin),
     ("weighted_random", Policy::WeightedRandom),
     ("least_request", Policy::LeastRequest),
+    ("peak_ewma", Policy::PeakEwma),
+    ("ring", Policy::Ring),
+    ("maglev", Policy::Maglev),
+    ("rendezvous", Policy::Rendezvous),
 ];
 const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
 
@@ -40,8 +46,35 @@ fn service(policy: Policy, count: usize) -> Service {
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
 
+/// A client of its own for each request, so that keys differ.
+struct Client(IpAddr);
+
+impl Facts for Client {
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.0)
+    }
+
+    fn header(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn path(&self) -> &'static str {
+        "/"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+}
+
 fn start(service: &Service, id: u64) -> Step<'_> {
-    let ask = Ask::bare(ExchangeId(id), Repeat::Idempotent);
+    let client = Client(
+        Ipv4Addr::from_bits(
+            (u32::try_from(id & 0xffff_ffff).expect("32 bits")).wrapping_mul(2_654_435_761),
+        )
+        .into(),
+    );
+    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Idempotent, facts: &client };
     Exchange::start(service, &Unobserved, ask, Time::from_millis(1))
 }
 

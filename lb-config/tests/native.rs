@@ -8,8 +8,8 @@ use lb_config::config::{
 use lb_config::{Source, load};
 use lb_core::config::{
     BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig, Jitter,
-    Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts, WhenAllUnfit,
-    WhenSpent,
+    LatencyConfig, Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts,
+    WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -35,6 +35,8 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let core = ServiceConfig {
         name: "web".into(),
         policy: Policy::LeastRequest,
+        choices: 2,
+        latency: LatencyConfig { half_life: secs(10), failure_penalty: secs(1) },
         hash: HashConfig::default(),
         when_all_unfit: WhenAllUnfit::FailFast,
         breaker: Some(BreakerConfig {

@@ -7,8 +7,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::breaker::{Breaker, BreakerState};
-use crate::config::{BreakerConfig, ServiceConfig, StatusSet};
+use crate::config::{BreakerConfig, LatencyConfig, Policy, ServiceConfig, StatusSet};
 use crate::event::BackendId;
+use crate::latency::Latency;
 use crate::standing::Standing;
 use crate::time::Time;
 use crate::word::Shared;
@@ -20,6 +21,7 @@ pub(crate) struct Backend {
     pub(crate) in_flight: AtomicU32,
     pub(crate) breaker: Shared<Breaker>,
     pub(crate) standing: Shared<Standing>,
+    pub(crate) latency: Shared<Latency>,
     name: Box<str>,
 }
 
@@ -28,6 +30,8 @@ pub(crate) struct Backend {
 pub(crate) struct Rules {
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) failures: StatusSet,
+    /// How latency is measured, where somebody asks for it.
+    pub(crate) latency: Option<LatencyConfig>,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
     /// would write here otherwise for nothing.
     pub(crate) all: Option<Arc<AtomicU32>>,
@@ -39,6 +43,7 @@ impl Backend {
             in_flight: AtomicU32::new(0),
             breaker: Shared::new(Breaker::new()),
             standing: Shared::new(Standing::default()),
+            latency: Shared::new(Latency::default()),
             name: name.into(),
         }
     }
@@ -69,7 +74,8 @@ impl Rules {
         let asked = config.policy.is_consistent() && config.hash.load_percent.is_some();
         let known = before.and_then(|rules| rules.all.clone());
         let all = asked.then(|| known.unwrap_or_default());
-        Self { breaker: config.breaker, failures: config.failures, all }
+        let latency = (config.policy == Policy::PeakEwma).then_some(config.latency);
+        Self { breaker: config.breaker, failures: config.failures, latency, all }
     }
 
     pub(crate) fn in_flight_of_all(&self) -> u32 {

@@ -17,7 +17,9 @@ mod retry;
 
 pub use crate::statuses::StatusSet;
 pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
-pub use balance::{HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, Policy};
+pub use balance::{
+    CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
+};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
@@ -44,6 +46,10 @@ pub struct ServiceConfig {
     pub name: String,
     /// How a backend is chosen within a pool.
     pub policy: Policy,
+    /// Backends that least request compares: `2..=CHOICES_MAX`.
+    pub choices: u8,
+    /// How latency is measured, for policies that go by it.
+    pub latency: LatencyConfig,
     /// What policies that go by a key go by.
     pub hash: HashConfig,
     /// What happens when no backend is fit.
@@ -68,6 +74,8 @@ impl ServiceConfig {
         Self {
             name: name.into(),
             policy: Policy::LeastRequest,
+            choices: 2,
+            latency: LatencyConfig::default(),
             hash: HashConfig::default(),
             when_all_unfit: WhenAllUnfit::FailFast,
             breaker: Some(BreakerConfig::default()),

@@ -341,7 +341,7 @@ impl<'c> Attempt<'c> {
                 took: now - started,
             },
         );
-        lease.judge_head(outcome, &exchange.service.rules, now, exchange.observe);
+        lease.judge_head(outcome, now - started, &exchange.service.rules, now, exchange.observe);
         exchange.follow(lease, outcome, body, retry_after, now)
     }
 }

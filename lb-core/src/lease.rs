@@ -1,6 +1,7 @@
 //! The in-flight slot of an attempt, and what the attempt shows about its backend.
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use crate::backend::{Backend, Rules};
 use crate::breaker::{Breaker, Declined, Permit, Role, Verdict};
@@ -110,11 +111,22 @@ impl Lease {
     pub(crate) fn judge_head(
         &mut self,
         outcome: Outcome,
+        took: Duration,
         rules: &Rules,
         now: Time,
         observe: &dyn Observe,
     ) {
         let verdict = outcome.verdict(rules.failures);
+        if let Some(config) = &rules.latency {
+            let took = match verdict {
+                Verdict::Success => Some(took),
+                Verdict::Failure => Some(took.max(config.failure_penalty)),
+                Verdict::Abandoned => None,
+            };
+            if let Some(took) = took {
+                self.backend.latency.step(|latency| Some(latency.observe(took, now, config)));
+            }
+        }
         if verdict != Verdict::Success || self.role() == Role::Trial {
             let entered = self.judge(verdict, rules, now, observe);
             self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);

@@ -57,6 +57,7 @@ mod outcome;
 mod breaker;
 mod budget;
 mod standing;
+mod latency;
 mod backend;
 mod lease;
 mod fitness;

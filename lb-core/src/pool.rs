@@ -175,6 +175,9 @@ impl Pool {
             How::LessLoaded { in_flight, than, than_in_flight } => {
                 How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
             }
+            How::Sooner { micros, than, than_micros } => {
+                How::Sooner { micros, than: self.first + than, than_micros }
+            }
             how => how,
         }
     }

@@ -11,8 +11,8 @@ use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackendConfig,
-    BudgetConfig, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX,
-    WhenAllUnfit,
+    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts,
+    WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
 use crate::key::Keys;
@@ -308,6 +308,8 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     if let Some(wrong) = backends.map(|said| said.weight).find(|w| !(1..=WEIGHT_MAX).contains(w)) {
         return Err(Meaningless::Weight(wrong));
     }
+    // A choice among one is none.
+    count(u32::from(config.choices).saturating_sub(1), u32::from(CHOICES_MAX) - 1)?;
     count(config.retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
     count(config.retry.attempts_per_backend.into(), ATTEMPTS_MAX.into())?;
     let BudgetConfig { percent, min_per_second, burst } = config.retry.budget;

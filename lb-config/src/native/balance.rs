@@ -1,14 +1,26 @@
 //! `[service.balance]`: how a backend is chosen within a pool.
 
-use lb_core::config::{HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, Policy};
+use lb_core::config::{
+    CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
+};
 
+use crate::native::DURATIONS;
 use crate::read::{Mistake, Table};
 
-pub(super) fn balance(mut table: Table<'_>) -> (Policy, HashConfig) {
+/// The policy and what it goes by.
+pub(super) struct Balance {
+    pub(super) policy: Policy,
+    pub(super) choices: u8,
+    pub(super) latency: LatencyConfig,
+    pub(super) hash: HashConfig,
+}
+
+pub(super) fn balance(mut table: Table<'_>) -> Balance {
     let policies = [
         ("round-robin", Policy::RoundRobin),
         ("weighted-random", Policy::WeightedRandom),
         ("least-request", Policy::LeastRequest),
+        ("peak-ewma", Policy::PeakEwma),
         ("first", Policy::First),
         ("ring", Policy::Ring),
         ("maglev", Policy::Maglev),
@@ -18,6 +30,8 @@ pub(super) fn balance(mut table: Table<'_>) -> (Policy, HashConfig) {
         ("hash31-modulo", Policy::Hash31Modulo),
     ];
     let policy = table.choice("policy", &policies).or(Policy::LeastRequest);
+    let choices = table.integer("choices", 2..=CHOICES_MAX).or(2);
+    let latency = latency(&mut table, policy);
     let default = HashConfig::default();
     let sources = table.list("hash", |item| item.parsed(source)).or_given(default.sources);
     let load_percent = table.integer("load_percent", 101..=LOAD_PERCENT_MAX);
@@ -33,7 +47,24 @@ pub(super) fn balance(mut table: Table<'_>) -> (Policy, HashConfig) {
         let why = "with this policy: ring, maglev and rendezvous bound the load";
         table.warn_without_effect(&["load_percent"], why);
     }
-    (policy, HashConfig { sources: sources.value, load_percent })
+    if policy != Policy::LeastRequest {
+        table.warn_without_effect(&["choices"], "with this policy: least-request compares");
+    }
+    let hash = HashConfig { sources: sources.value, load_percent };
+    Balance { policy, choices, latency, hash }
+}
+
+fn latency(table: &mut Table<'_>, policy: Policy) -> LatencyConfig {
+    let default = LatencyConfig::default();
+    let latency = LatencyConfig {
+        half_life: table.duration("half_life", DURATIONS).or(default.half_life),
+        failure_penalty: table.duration("failure_penalty", DURATIONS).or(default.failure_penalty),
+    };
+    if policy != Policy::PeakEwma {
+        let why = "with this policy: it does not go by latency";
+        table.warn_without_effect(&["half_life", "failure_penalty"], why);
+    }
+    latency
 }
 
 /// `client-ip`, `header:x-user`, `cookie:id`, `path`, `query`, `query:id`, `text:unknown`.

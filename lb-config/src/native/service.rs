@@ -5,8 +5,9 @@ use lb_core::config::{ServiceConfig, StatusSet, WhenAllUnfit};
 use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
+use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, balance, label, policy, pool, retry};
+use crate::native::{Taken, affinity, label, policy, pool, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -50,7 +51,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
         .or(HostPolicy::Client);
 
-    let (policy, hash) = balance::balance(table.table("balance"));
+    let Balance { policy, choices, latency, hash } = balance(table.table("balance"));
     let breaker = policy::breaker(table.table("breaker"));
     let when_all_unfit = table
         .choice(
@@ -73,6 +74,8 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let core = ServiceConfig {
         name,
         policy,
+        choices,
+        latency,
         hash,
         when_all_unfit,
         breaker,

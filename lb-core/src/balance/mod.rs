@@ -9,6 +9,7 @@ mod alias;
 mod keyed;
 mod least_request;
 mod maglev;
+mod peak_ewma;
 mod rank;
 mod rendezvous;
 mod ring;
@@ -24,6 +25,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use keyed::{First, Keyed, Modulo};
 use least_request::LeastRequest;
+use peak_ewma::PeakEwma;
 use round_robin::RoundRobin;
 use weighted_random::WeightedRandom;
 
@@ -53,6 +55,15 @@ pub enum How {
         /// The other's attempts in flight.
         than_in_flight: u32,
     },
+    /// Of two it will answer sooner, for what each has in flight.
+    Sooner {
+        /// How long it takes to answer.
+        micros: u32,
+        /// The other's place in the service.
+        than: u16,
+        /// How long the other takes.
+        than_micros: u32,
+    },
     /// There was no other.
     Only,
     /// It was the last one asked, and is asked once more.
@@ -71,6 +82,7 @@ impl How {
             Self::Key => "key",
             Self::KeyNext => "key_next",
             Self::LessLoaded { .. } => "less_loaded",
+            Self::Sooner { .. } => "sooner",
             Self::Only => "only",
             Self::Same => "same",
             Self::Session => "session",
@@ -110,6 +122,7 @@ pub(crate) enum Balancer {
     RoundRobin(RoundRobin),
     WeightedRandom(WeightedRandom),
     LeastRequest(LeastRequest),
+    PeakEwma(PeakEwma),
     First,
     Keyed(Keyed),
     Modulo,
@@ -129,7 +142,8 @@ impl Balancer {
         match config.policy {
             Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(&weights)),
             Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(&weights)),
-            Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(&weights)),
+            Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(&weights, config.choices)),
+            Policy::PeakEwma => Self::PeakEwma(PeakEwma::new(&weights, config.latency)),
             Policy::First => Self::First,
             policy @ (Policy::Ring | Policy::Maglev | Policy::Rendezvous) => {
                 let load_percent = config.hash.load_percent;
@@ -145,6 +159,7 @@ impl Balancer {
             Self::RoundRobin(policy) => policy.choose(among, draw),
             Self::WeightedRandom(policy) => policy.choose(among, draw),
             Self::LeastRequest(policy) => policy.choose(among, draw),
+            Self::PeakEwma(policy) => policy.choose(among, draw),
             Self::First => First::choose(among),
             Self::Keyed(policy) => policy.choose(among, draw),
             Self::Modulo => Modulo::choose(among, draw),

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// The highest bound on load, in percent of the average.
 pub const LOAD_PERCENT_MAX: u32 = 1_000;
@@ -16,8 +17,10 @@ pub enum Policy {
     RoundRobin,
     /// Weighted random by alias table.
     WeightedRandom,
-    /// The less loaded of two, drawn at random by weight.
+    /// The least loaded of some, drawn at random by weight.
     LeastRequest,
+    /// The one of two, drawn at random by weight, that will answer sooner.
+    PeakEwma,
     /// The first one that is fit.
     First,
     /// By key: the next point on a ring that the backends have points on.
@@ -33,6 +36,24 @@ pub enum Policy {
     Sha256Modulo,
     /// By key, as Backworks did before: a 31-hash of bytes modulo the number of fit backends.
     Hash31Modulo,
+}
+
+/// Backends that least request compares.
+pub const CHOICES_MAX: u8 = 8;
+
+/// How latency is measured, for policies that go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencyConfig {
+    /// After this long half of what was measured is forgotten.
+    pub half_life: Duration,
+    /// A failure counts as at least this long.
+    pub failure_penalty: Duration,
+}
+
+impl Default for LatencyConfig {
+    fn default() -> Self {
+        Self { half_life: Duration::from_secs(10), failure_penalty: Duration::from_secs(1) }
+    }
 }
 
 /// What policies that go by a key go by.

@@ -14,6 +14,7 @@ mod hashing;
 mod membership;
 mod outcome;
 mod picks;
+mod queues;
 mod retries;
 mod runs;
 mod shares;

@@ -12,10 +12,11 @@ use lb_core::{
 };
 use proptest::test_runner::{Config, RngSeed};
 
-pub(crate) const POLICIES: [Policy; 10] = [
+pub(crate) const POLICIES: [Policy; 11] = [
     Policy::RoundRobin,
     Policy::WeightedRandom,
     Policy::LeastRequest,
+    Policy::PeakEwma,
     Policy::First,
     Policy::Ring,
     Policy::Maglev,

@@ -193,6 +193,13 @@ impl Attempt {
             }
             _ => (None, None, None),
         };
+        let (latency_ms, than, than_latency_ms) = match how {
+            How::Sooner { micros, than, than_micros } => {
+                let ms = |micros| Some(millis(Duration::from_micros(u64::from(micros))));
+                (ms(micros), Some(other(than)), ms(than_micros))
+            }
+            _ => (None, than, None),
+        };
         AttemptLine {
             backend: name(self.backend),
             outcome: self.concluded.map_or("abandoned", |(outcome, _)| match outcome {
@@ -212,6 +219,8 @@ impl Attempt {
                 in_flight,
                 than,
                 than_in_flight,
+                latency_ms,
+                than_latency_ms,
             },
         }
     }
@@ -317,4 +326,8 @@ struct Why<'l> {
     than: Option<&'l str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     than_in_flight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    than_latency_ms: Option<f64>,
 }

@@ -1,0 +1,48 @@
+//! Peak EWMA by two choices: of two drawn by weight, the one that will answer sooner.
+//!
+//! What a backend costs is its latency estimate times the requests that it will then have, over its
+//! weight. Where the latency of one is unknown, the other's stands in: a new backend gets its share
+//! by load until it has answered.
+
+use super::alias::Alias;
+use super::least_request::AllBut;
+use super::{Candidates, Draw, Drawn, How};
+use crate::config::LatencyConfig;
+
+/// Two weighted dice and a comparison of costs.
+#[derive(Debug)]
+pub(crate) struct PeakEwma {
+    die: Alias,
+    config: LatencyConfig,
+}
+
+impl PeakEwma {
+    pub(crate) fn new(weights: &[u32], config: LatencyConfig) -> Self {
+        Self { die: Alias::new(weights), config }
+    }
+
+    pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
+        let first = self.die.draw_among(among, draw.rng)?;
+        let Some(second) = self.die.draw_among(&AllBut { first, among }, draw.rng) else {
+            return Some(Drawn { place: first, how: How::Only });
+        };
+        let estimate = |place| among.backend(place).latency.get().estimate(draw.now, &self.config);
+        let (own, others) = (estimate(first), estimate(second));
+        let known = own.or(others).unwrap_or(1);
+        let (own, others) = (own.unwrap_or(known), others.unwrap_or(known));
+        let cost = |place, latency: u64, other| {
+            let load = u128::from(among.backend(place).in_flight()) + 1;
+            u128::from(latency) * load * u128::from(self.die.weight(other))
+        };
+        let (place, micros, than, than_micros) =
+            if cost(first, own, second) <= cost(second, others, first) {
+                (first, own, second, others)
+            } else {
+                (second, others, first, own)
+            };
+        let than = u16::try_from(than).expect("BACKENDS_MAX fits in 16 bits");
+        let small = |micros| u32::try_from(micros).unwrap_or(u32::MAX);
+        let (micros, than_micros) = (small(micros), small(than_micros));
+        Some(Drawn { place, how: How::Sooner { micros, than, than_micros } })
+    }
+}
