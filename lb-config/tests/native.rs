@@ -63,6 +63,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         },
         failures: StatusSet::FAILURES,
         affinity: None,
+        probe: None,
         timeouts: Timeouts {
             connect: secs(2),
             first_byte: secs(15),
@@ -138,6 +139,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.retry.budget",
         "service.retry.backoff",
         "service.affinity",
+        "service.health",
         "service.timeouts",
         "service.keep_alive",
     ] {

@@ -10,6 +10,7 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::config::{BreakerConfig, LatencyConfig, Policy, ServiceConfig, StatusSet};
 use crate::event::BackendId;
 use crate::latency::Latency;
+use crate::probe::Streak;
 use crate::standing::Standing;
 use crate::time::Time;
 use crate::word::Shared;
@@ -22,6 +23,7 @@ pub(crate) struct Backend {
     pub(crate) breaker: Shared<Breaker>,
     pub(crate) standing: Shared<Standing>,
     pub(crate) latency: Shared<Latency>,
+    pub(crate) streak: Shared<Streak>,
     name: Box<str>,
 }
 
@@ -44,6 +46,7 @@ impl Backend {
             breaker: Shared::new(Breaker::new()),
             standing: Shared::new(Standing::default()),
             latency: Shared::new(Latency::default()),
+            streak: Shared::new(Streak::default()),
             name: name.into(),
         }
     }

@@ -13,6 +13,7 @@ use core::time::Duration;
 
 mod affinity;
 mod balance;
+mod probe;
 mod retry;
 
 pub use crate::statuses::StatusSet;
@@ -20,6 +21,7 @@ pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
 pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
 };
+pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
@@ -62,6 +64,8 @@ pub struct ServiceConfig {
     pub failures: StatusSet,
     /// What makes a client stick to a backend, if anything.
     pub affinity: Option<AffinityConfig>,
+    /// How backends are asked how they are, if they are.
+    pub probe: Option<ProbeConfig>,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
     /// The first pool with a fit backend serves. At least one.
@@ -82,6 +86,7 @@ impl ServiceConfig {
             retry: RetryConfig::default(),
             failures: StatusSet::FAILURES,
             affinity: None,
+            probe: None,
             timeouts: Timeouts::default(),
             pools,
         }

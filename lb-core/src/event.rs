@@ -120,6 +120,13 @@ pub enum Event {
         /// Which exchange.
         exchange: ExchangeId,
     },
+    /// Checks took a backend out, or brought it back.
+    HealthMoved {
+        /// Which.
+        backend: BackendId,
+        /// Whether it is healthy now.
+        healthy: bool,
+    },
     /// A breaker moved.
     BreakerMoved {
         /// Whose.

@@ -11,8 +11,8 @@ use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackendConfig,
-    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ServiceConfig, TRIALS_MAX, Timeouts,
-    WEIGHT_MAX, WhenAllUnfit,
+    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ProbeConfig, STREAK_MAX, ServiceConfig,
+    TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
 use crate::key::Keys;
@@ -36,6 +36,7 @@ pub struct Service {
     pub(crate) rules: Rules,
     pub(crate) keys: Option<Keys>,
     pub(crate) affinity: Option<Affinity>,
+    pub(crate) probe: Option<ProbeConfig>,
     pub(crate) retry: Retry,
 }
 
@@ -109,7 +110,12 @@ impl Service {
                 None => Arc::new(Backend::new(&said.name)),
             };
             let draining = said.draining;
-            backend.standing.step(|standing| Some(Standing { draining, ..standing }));
+            // Nobody would ever say again that it is healthy.
+            let unchecked = config.probe.is_none();
+            backend.standing.step(|standing| {
+                let unhealthy = standing.unhealthy && !unchecked;
+                Some(Standing { draining, unhealthy, ..standing })
+            });
             backend
         };
         let rules = Rules::new(config, before.map(|service| &service.rules));
@@ -136,6 +142,7 @@ impl Service {
                 let names = backends.map(|said| said.name.as_str());
                 Affinity::new(affinity, &config.name, names, seed)
             }),
+            probe: config.probe.clone(),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),
                 None => Retry::new(config.retry.clone()),
@@ -171,7 +178,7 @@ impl Service {
         self.pool_of(place).at(place)
     }
 
-    fn pool_of(&self, place: u16) -> &Pool {
+    pub(crate) fn pool_of(&self, place: u16) -> &Pool {
         &self.pools[usize::from(self.pool_index(place))]
     }
 
@@ -317,6 +324,10 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     count(percent.max(1), BUDGET_PERCENT_MAX)?;
     count(min_per_second.max(1), BUDGET_RETRIES_MAX)?;
     count(burst.max(1), BUDGET_RETRIES_MAX)?;
+    if let Some(probe) = &config.probe {
+        count(probe.rise.into(), STREAK_MAX.into())?;
+        count(probe.fall.into(), STREAK_MAX.into())?;
+    }
     if let Some(breaker) = config.breaker {
         count(breaker.consecutive_failures.into(), CONSECUTIVE_FAILURES_MAX.into())?;
         count(breaker.half_open_trials.into(), TRIALS_MAX.into())?;

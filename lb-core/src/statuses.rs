@@ -3,11 +3,11 @@
 use core::fmt;
 
 /// The statuses a set can speak of: no other asks for a decision.
-const FIRST: u16 = 400;
+const FIRST: u16 = 100;
 const LAST: u16 = 599;
 const BITS: u16 = 64;
 
-/// A set of statuses from 400 to 599.
+/// A set of statuses from 100 to 599.
 ///
 /// ```
 /// use lb_core::config::StatusSet;
@@ -17,16 +17,19 @@ const BITS: u16 = 64;
 /// assert_eq!(set.iter().collect::<Vec<_>>(), [429, 503]);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct StatusSet([u64; 4]);
+pub struct StatusSet([u64; 8]);
 
 impl StatusSet {
     /// No status.
-    pub const NONE: Self = Self([0; 4]);
+    pub const NONE: Self = Self([0; 8]);
 
     /// What counts against a backend: server errors, but for 501 and 505. Those two say that the
     /// request asks for what the server never offers (RFC 9110 §15.6.2, §15.6.6), which any client
     /// can make every healthy backend answer.
     pub const FAILURES: Self = Self::NONE.with_all(500, LAST).without(501).without(505);
+
+    /// What a health check is content with: success and redirection.
+    pub const GOOD: Self = Self::NONE.with_all(200, 399);
 
     /// What another backend may do better: 502–504, and what edge networks answer for an origin
     /// they could not reach (52x).

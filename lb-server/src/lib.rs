@@ -4,6 +4,7 @@
 //! process shares, [`run`] is one worker on the current single-threaded runtime, and [`Platform`]
 //! is all they may ask of the world: the binary gives them the real one, the simulator its own.
 
+mod probe;
 mod proxy;
 mod retry_after;
 mod headers;

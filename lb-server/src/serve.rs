@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_core::ExchangeId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::admin;
@@ -25,6 +26,7 @@ use crate::framing::{Guard, Limits};
 use crate::gateway::Gateway;
 use crate::platform::{Io, Listen};
 use crate::pool::Pool;
+use crate::probe;
 use crate::proxy;
 use crate::request_id::RequestId;
 use crate::shutdown::{self, Phase, Shutdown};
@@ -148,6 +150,9 @@ impl Listening {
             tokio::task::spawn_local(accepting);
         }
         let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
+        // One worker checks for all.
+        let checking = (worker.options.index == 0)
+            .then(|| tokio::task::spawn_local(probe::run(Arc::clone(&gateway))));
 
         shutdown.reached(Phase::Draining).await;
         gateway.enter(Phase::Draining);
@@ -163,6 +168,7 @@ impl Listening {
         stop.stop();
         admin_stop.stop();
         reaping.abort();
+        checking.inspect(JoinHandle::abort);
         // What was told to stop does so at its next turn.
         tokio::task::yield_now().await;
     }

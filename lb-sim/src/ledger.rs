@@ -26,6 +26,8 @@ pub struct Ledger<'s> {
     pub breakers: BTreeMap<BackendId, Breaker>,
     /// Trials under way.
     pub trials: BTreeMap<BackendId, BTreeSet<ExchangeId>>,
+    /// Backends that health checks have taken out.
+    pub unhealthy: BTreeSet<BackendId>,
 }
 
 /// One exchange, as the core told it.
@@ -87,12 +89,18 @@ impl<'s> Ledger<'s> {
             requests: BTreeMap::new(),
             breakers: BTreeMap::new(),
             trials: BTreeMap::new(),
+            unhealthy: BTreeSet::new(),
         }
     }
 
     /// Where a backend's breaker is.
     pub fn breaker(&self, backend: BackendId) -> BreakerState {
         self.breakers.get(&backend).map_or(BreakerState::Closed, |breaker| breaker.state)
+    }
+
+    /// Whether a backend may be chosen as a matter of course.
+    pub fn is_fit(&self, backend: BackendId) -> bool {
+        self.breaker(backend) == BreakerState::Closed && !self.unhealthy.contains(&backend)
     }
 
     /// What a backend is called, for people.
@@ -174,6 +182,13 @@ impl<'s> Ledger<'s> {
                 }
             }
             Event::Ended { exchange, .. } => self.exchange(exchange, |it| it.ended += 1),
+            Event::HealthMoved { backend, healthy } => {
+                if healthy {
+                    self.unhealthy.remove(&backend);
+                } else {
+                    self.unhealthy.insert(backend);
+                }
+            }
             Event::BreakerMoved { backend, to, .. } => {
                 self.breakers.insert(backend, Breaker { state: to, since: at });
                 // A trial from before is a straggler: it takes nobody's place.

@@ -103,6 +103,9 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             end.as_str(),
         ),
         Event::Left { exchange } => write!(out, "left exchange={}", exchange.0),
+        Event::HealthMoved { backend, healthy } => {
+            write!(out, "health backend={}.{} healthy={healthy}", backend.service, backend.backend)
+        }
         Event::BreakerMoved { backend, from, to } => write!(
             out,
             "breaker backend={}.{} from={} to={}",

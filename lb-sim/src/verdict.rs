@@ -225,6 +225,8 @@ fn marks(log: &[Entry]) -> BTreeSet<Mark> {
             .collect(),
             Event::Concluded { outcome: Outcome::Failed(failure), .. } => vec![failure.as_str()],
             Event::Withheld { why, .. } => vec![why.as_str()],
+            Event::HealthMoved { healthy: false, .. } => vec!["fell"],
+            Event::HealthMoved { healthy: true, .. } => vec!["rose"],
             Event::BreakerMoved { to: BreakerState::Open, .. } => vec!["open"],
             Event::BreakerMoved { to: BreakerState::Closed, .. } => vec!["recovered"],
             _ => Vec::new(),

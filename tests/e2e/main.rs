@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod connections;
 mod heads;
+mod health;
 mod life;
 mod retries;
 mod strict;

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod balance;
+mod health;
 mod policy;
 mod pool;
 mod retry;

@@ -7,7 +7,7 @@ use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, label, policy, pool, retry};
+use crate::native::{Taken, affinity, health, label, policy, pool, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -66,6 +66,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
+    let probe = health::health(table.table("health"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table);
@@ -82,6 +83,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         retry,
         failures,
         affinity,
+        probe,
         timeouts,
         pools,
     };

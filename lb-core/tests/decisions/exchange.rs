@@ -87,6 +87,7 @@ fn line(event: &Event) -> String {
     let name = |id: &lb_core::BackendId| ["a", "b", "c"][usize::from(id.backend)];
     match event {
         Event::Started { .. } => "started".into(),
+        Event::HealthMoved { backend, healthy } => format!("{} healthy: {healthy}", name(backend)),
         Event::Attempted { backend, choice, .. } => {
             let again = if choice.again { " again" } else { "" };
             format!("attempted {}, {}{again}", name(backend), choice.role.as_str())

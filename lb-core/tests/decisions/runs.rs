@@ -147,7 +147,9 @@ impl<'c> Ledger<'c> {
                 assert_ne!(from, to);
                 *state = to;
             }
-            Event::Left { .. } => panic!("the driver tells this, and here it does not"),
+            Event::Left { .. } | Event::HealthMoved { .. } => {
+                panic!("the driver tells this, and here it does not")
+            }
         }
     }
 
@@ -412,7 +414,10 @@ fn the_runs_reach_every_state_and_every_event() {
                 Event::Delivered { .. } => "delivered".into(),
                 Event::Rejected { .. } => "rejected".into(),
                 Event::Ended { .. } => "ended".into(),
-                Event::Started { .. } | Event::Concluded { .. } | Event::Left { .. } => continue,
+                Event::Started { .. }
+                | Event::Concluded { .. }
+                | Event::HealthMoved { .. }
+                | Event::Left { .. } => continue,
             };
             *seen.entry(name).or_default() += 1;
         }

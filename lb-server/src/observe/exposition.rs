@@ -71,6 +71,14 @@ impl Collector for Reading {
         counters(&mut to, "lb_breaker_opened", "How often a breaker opened", |out| {
             each_backend(gateway, |labels, counts, _| out.counter(labels, &counts.opened))
         })?;
+        counters(&mut to, "lb_backend_fell", "How often health checks took it out", |out| {
+            each_backend(gateway, |labels, counts, _| out.counter(labels, &counts.fell))
+        })?;
+        gauges(&mut to, "lb_backend_healthy", "0 while health checks keep it out", |out| {
+            each_backend(gateway, |labels, _, backend| {
+                out.gauge(labels, f64::from(u8::from(!backend.standing().unhealthy)))
+            })
+        })?;
         gauges(&mut to, "lb_backend_in_flight", "Attempts that hold a lease", |out| {
             each_backend(gateway, |labels, _, backend| {
                 out.gauge(labels, f64::from(backend.in_flight()))
@@ -307,6 +315,8 @@ mod tests {
             lb_retries_left gauge
             lb_backend_attempts counter
             lb_breaker_opened counter
+            lb_backend_fell counter
+            lb_backend_healthy gauge
             lb_backend_in_flight gauge
             lb_breaker_state gauge
             lb_attempt_seconds histogram

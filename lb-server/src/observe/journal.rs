@@ -251,6 +251,7 @@ impl Observe for Journal {
             | Event::Delivered { .. }
             | Event::Rejected { .. }
             | Event::Left { .. }
+            | Event::HealthMoved { .. }
             | Event::BreakerMoved { .. } => {}
         }
     }

@@ -49,6 +49,8 @@ pub(crate) struct BackendCounts {
     pub(crate) outcomes: [Count; STATUS_CLASSES + Failure::ALL.len()],
     /// Attempts that nobody waited for any longer: their clients left.
     pub(crate) abandoned: Count,
+    /// How often health checks took it out.
+    pub(crate) fell: Count,
     pub(crate) opened: Count,
     pub(crate) micros: Count,
     /// Attempts that took up to [`SECONDS`] of the same place, and longer in the last.
@@ -97,6 +99,9 @@ impl Metrics {
             Event::Rejected { rejection, .. } => counts.rejected[rejection_slot(*rejection)].add(1),
             Event::Ended { end, .. } => counts.ended[*end as usize].add(1),
             Event::Left { .. } => counts.left.add(1),
+            Event::HealthMoved { backend, healthy } => {
+                self.backend(*backend).fell.add(u64::from(!healthy));
+            }
             Event::BreakerMoved { backend, to, .. } => {
                 self.backend(*backend).opened.add(u64::from(*to == BreakerState::Open));
             }

@@ -6,6 +6,7 @@
 
 mod attempts_bounded;
 mod breaker_respected;
+mod checks_respected;
 mod budget_kept;
 mod deadlines_kept;
 mod drains;
@@ -124,6 +125,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(no_duplicates::NoDuplicates::default()),
         Box::new(tried_excluded::TriedExcluded),
         Box::new(breaker_respected::BreakerRespected),
+        Box::new(checks_respected::ChecksRespected),
         Box::new(trials_bounded::TrialsBounded),
         Box::new(budget_kept::BudgetKept::new(scenario)),
         Box::new(leases_return::LeasesReturn),

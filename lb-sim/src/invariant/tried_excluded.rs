@@ -1,6 +1,6 @@
 //! A backend that was tried is not tried again while another one of the service is fit.
 
-use lb_core::{BreakerState, Event, How, Role};
+use lb_core::{Event, How, Role};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
@@ -26,9 +26,8 @@ impl Invariant for TriedExcluded {
             let name = ledger.name(backend);
             format!("exchange {} is wrong about whether it tried {name} before", id.0)
         });
-        let fresh = ledger
-            .backends(backend.service)
-            .find(|other| !tried(*other) && ledger.breaker(*other) == BreakerState::Closed);
+        let fresh =
+            ledger.backends(backend.service).find(|other| !tried(*other) && ledger.is_fit(*other));
         let same = choice.how == How::Same;
         judge.check(!tried(backend) || same || fresh.is_none(), || {
             let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));

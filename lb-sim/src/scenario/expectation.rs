@@ -6,7 +6,7 @@
 //!             | share | wanderers | p50 | p90 | p99 | max
 //! phase       = calm | faults | healed
 //! op          = "<=" | ">=" | "=="
-//! mark        = retry | again | panic | trial | recovered | open | outcome name | withheld name
+//! mark        = retry | again | panic | trial | recovered | open | fell | rose | outcome name | withheld name
 //! ```
 
 use lb_config::quantity;
@@ -72,7 +72,7 @@ pub enum Phase {
 pub struct Mark(pub String);
 
 /// The marks that have no outcome's or reason's name.
-const MARKS: [&str; 6] = ["retry", "again", "panic", "trial", "recovered", "open"];
+const MARKS: [&str; 8] = ["retry", "again", "panic", "trial", "recovered", "open", "fell", "rose"];
 
 const METRICS: [&str; 11] = [
     "errors",

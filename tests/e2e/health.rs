@@ -1,0 +1,92 @@
+//! Backends are asked how they are, and what they answer has consequences.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
+
+const CHECKS: &str = "[service.health]\nenabled = true\ninterval = \"100ms\"\ntimeout = \"1s\"\n\
+                      rise = 2\nfall = 2\n[service.breaker]\nenabled = false";
+
+fn unhealthy(proxy: &Proxy, place: u16) -> bool {
+    let service = proxy.gateway.services().next().unwrap();
+    service.backend(place).standing().unhealthy
+}
+
+/// A backend that answers checks as `well` says, and everybody else with its name.
+async fn backend(name: &'static str, well: Rc<Cell<bool>>) -> Backend {
+    Backend::start(move |_, request| {
+        let is_check = request.head.contains("user-agent: lb-health/");
+        match (is_check, well.get()) {
+            (true, false) => Script::status(503, "ill"),
+            _ => Script::ok(name),
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_backend_that_says_it_is_ill_is_left_alone_until_it_is_well() {
+    run(async {
+        let well = Rc::new(Cell::new(true));
+        let first = backend("first", Rc::clone(&well)).await;
+        let second = backend("second", Rc::new(Cell::new(true))).await;
+        let proxy = Proxy::start(&[first.url(), second.url()], CHECKS).await;
+        until(|| first.requests().len() >= 2).await;
+        assert!(first.requests()[0].head.starts_with("GET /health HTTP/1.1\r\n"));
+        assert!(!unhealthy(&proxy, 0));
+        well.set(false);
+        until(|| unhealthy(&proxy, 0)).await;
+        for _ in 0..4 {
+            assert_eq!(Client::get(proxy.addr).await.text(), "second");
+        }
+        let metrics = "GET /metrics.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let learned = Client::ask(proxy.admin, metrics).await;
+        let learned: serde_json::Value = serde_json::from_slice(&learned.body).unwrap();
+        assert_eq!(learned["web"][first.url()]["isHealthy"], false);
+        well.set(true);
+        until(|| !unhealthy(&proxy, 0)).await;
+        let answers = [Client::get(proxy.addr).await, Client::get(proxy.addr).await];
+        assert!(answers.iter().any(|answer| answer.text() == "first"));
+    });
+}
+
+#[test]
+fn the_path_that_answers_is_found() {
+    run(async {
+        let backend = Backend::start(|_, request| match request.head.split(' ').nth(1) {
+            Some("/ping") => Script::ok("pong"),
+            _ => Script::status(404, "no such page"),
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], CHECKS).await;
+        let paths = || -> Vec<String> {
+            let heads = backend.requests();
+            heads.iter().map(|it| it.head.split(' ').nth(1).unwrap().to_owned()).collect()
+        };
+        until(|| paths().len() >= 7).await;
+        let expected =
+            ["/health", "/healthz", "/health-check", "/status", "/ping", "/ping", "/ping"];
+        assert_eq!(paths()[..7], expected);
+        assert!(!unhealthy(&proxy, 0));
+    });
+}
+
+#[test]
+fn a_text_is_looked_for_and_a_connection_may_be_enough() {
+    run(async {
+        let says = Backend::start(|_, _| Script::ok("all is well here")).await;
+        let nobody = Nobody::new();
+        let with =
+            |more: &str| CHECKS.replace("enabled = true\n", &format!("enabled = true\n{more}\n"));
+        let backends = [says.url(), nobody.url()];
+        let good = Proxy::start(&backends, &with("path = \"/\"\nexpect_body = \"is well\"")).await;
+        until(|| unhealthy(&good, 1)).await;
+        assert!(!unhealthy(&good, 0));
+        let bad = Proxy::start(&backends, &with("path = \"/\"\nexpect_body = \"is fine\"")).await;
+        until(|| unhealthy(&bad, 0)).await;
+        let tcp = Proxy::start(&backends, &with("type = \"tcp\"")).await;
+        until(|| unhealthy(&tcp, 1)).await;
+        assert!(!unhealthy(&tcp, 0));
+    });
+}
