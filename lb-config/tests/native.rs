@@ -29,6 +29,25 @@ hosts = ["*"]
 backends = [{ url = "http://10.0.0.1:3000" }]
 "#;
 
+fn documented_retry() -> RetryConfig {
+    let secs = Duration::from_secs;
+    RetryConfig {
+        attempts_max: 3,
+        attempts_per_backend: 1,
+        methods: Methods::Idempotent,
+        failures: FailureSet::ALL,
+        statuses: StatusSet::RETRIED,
+        retry_after_max: secs(1),
+        when_spent: WhenSpent::Pass,
+        budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
+        backoff: BackoffConfig {
+            base: Duration::from_millis(25),
+            max: secs(1),
+            jitter: Jitter::Full,
+        },
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -46,24 +65,11 @@ fn the_smallest_file_gets_the_documented_defaults() {
             half_open_trials: 3,
             half_open_successes: 2,
         }),
-        retry: RetryConfig {
-            attempts_max: 3,
-            attempts_per_backend: 1,
-            methods: Methods::Idempotent,
-            failures: FailureSet::ALL,
-            statuses: StatusSet::RETRIED,
-            retry_after_max: secs(1),
-            when_spent: WhenSpent::Pass,
-            budget: BudgetConfig { percent: 20, min_per_second: 10, burst: 50 },
-            backoff: BackoffConfig {
-                base: Duration::from_millis(25),
-                max: secs(1),
-                jitter: Jitter::Full,
-            },
-        },
+        retry: documented_retry(),
         failures: StatusSet::FAILURES,
         affinity: None,
         probe: None,
+        rate: None,
         timeouts: Timeouts {
             connect: secs(2),
             first_byte: secs(15),
@@ -140,6 +146,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.retry.backoff",
         "service.affinity",
         "service.health",
+        "service.rate_limit",
         "service.timeouts",
         "service.keep_alive",
     ] {

@@ -14,6 +14,7 @@ use core::time::Duration;
 mod affinity;
 mod balance;
 mod probe;
+mod rate;
 mod retry;
 
 pub use crate::statuses::StatusSet;
@@ -22,6 +23,7 @@ pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
 };
 pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
+pub use rate::{RATE_MAX, RateConfig};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
@@ -66,6 +68,8 @@ pub struct ServiceConfig {
     pub affinity: Option<AffinityConfig>,
     /// How backends are asked how they are, if they are.
     pub probe: Option<ProbeConfig>,
+    /// How many requests each client may make, if there is a limit.
+    pub rate: Option<RateConfig>,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
     /// The first pool with a fit backend serves. At least one.
@@ -87,6 +91,7 @@ impl ServiceConfig {
             failures: StatusSet::FAILURES,
             affinity: None,
             probe: None,
+            rate: None,
             timeouts: Timeouts::default(),
             pools,
         }

@@ -147,12 +147,14 @@ pub enum Rejection {
     AttemptFailed(crate::Failure),
     /// The last answer, with this status, was not good enough, and the service replaces such.
     Replaced(u16),
+    /// The client has made too many requests: the next one may come after this long.
+    RateLimited(Duration),
     /// The exchange's time was up.
     DeadlinePassed,
 }
 
 impl Rejection {
-    /// The status a client gets (RFC 9110 §15.6.3–5).
+    /// The status a client gets (RFC 9110 §15.6.3–5, RFC 6585 §4).
     pub const fn status(self) -> u16 {
         match self {
             Self::NoFitBackend => 503,
@@ -161,6 +163,7 @@ impl Rejection {
             )
             | Self::DeadlinePassed => 504,
             Self::Replaced(_) => 503,
+            Self::RateLimited(_) => 429,
             Self::AttemptFailed(_) => 502,
         }
     }
@@ -171,6 +174,7 @@ impl Rejection {
             Self::NoFitBackend => "no_fit_backend",
             Self::AttemptFailed(failure) => failure.as_str(),
             Self::Replaced(_) => "backend_error",
+            Self::RateLimited(_) => "rate_limited",
             Self::DeadlinePassed => "deadline_passed",
         }
     }

@@ -122,7 +122,7 @@ impl<'c> Exchange<'c> {
         ask: Ask<'_>,
         now: Time,
     ) -> Step<'c> {
-        service.retry.deposit(now);
+        let admitted = service.admit(ask.facts, now);
         let exchange = Self {
             service,
             observe,
@@ -145,6 +145,10 @@ impl<'c> Exchange<'c> {
                 deadline: exchange.deadline,
             },
         );
+        if let Err(wait) = admitted {
+            return exchange.reject(Rejection::RateLimited(wait), now);
+        }
+        service.retry.deposit(now);
         exchange.attempt(None, None, now)
     }
 

@@ -46,6 +46,11 @@ impl Keys {
         Some(Self { sources: sources.into(), hash })
     }
 
+    /// Keys that spread best, for tables.
+    pub(crate) fn stable(sources: &[KeySource]) -> Self {
+        Self { sources: sources.into(), hash: Hash::Stable }
+    }
+
     /// The key of a request that has one.
     pub(crate) fn of(&self, facts: &dyn Facts) -> Option<u64> {
         self.sources.iter().find_map(|source| {

@@ -59,6 +59,7 @@ mod budget;
 mod standing;
 mod latency;
 mod probe;
+mod rate;
 mod backend;
 mod lease;
 mod fitness;

@@ -5,19 +5,22 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use crate::affinity::Affinity;
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackendConfig,
-    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ProbeConfig, STREAK_MAX, ServiceConfig,
-    TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
+    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ProbeConfig, RATE_MAX, STREAK_MAX,
+    ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
+use crate::facts::Facts;
 use crate::key::Keys;
 use crate::lease::Lease;
 use crate::pool::{Picked, Pool};
+use crate::rate::Rate;
 use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::standing::Standing;
@@ -37,6 +40,7 @@ pub struct Service {
     pub(crate) keys: Option<Keys>,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) probe: Option<ProbeConfig>,
+    rate: Option<Rate>,
     pub(crate) retry: Retry,
 }
 
@@ -143,6 +147,7 @@ impl Service {
                 Affinity::new(affinity, &config.name, names, seed)
             }),
             probe: config.probe.clone(),
+            rate: config.rate.as_ref().map(Rate::new),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),
                 None => Retry::new(config.retry.clone()),
@@ -211,6 +216,12 @@ impl Service {
     /// The dice of one exchange.
     pub(crate) fn dice(&self, exchange: u64) -> Rng {
         Rng::stream(self.seed ^ (u64::from(self.index) << 48), exchange)
+    }
+
+    /// Takes one request from the allowance of whoever asks; how long to wait if there is none left.
+    pub(crate) fn admit(&self, facts: &dyn Facts, now: Time) -> Result<(), Duration> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.take(rate.keys().of(facts).unwrap_or_default(), now)
     }
 
     /// Whether a pick at `at` may find somebody outside of `tried`, as far as is known.
@@ -324,6 +335,10 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     count(percent.max(1), BUDGET_PERCENT_MAX)?;
     count(min_per_second.max(1), BUDGET_RETRIES_MAX)?;
     count(burst.max(1), BUDGET_RETRIES_MAX)?;
+    if let Some(rate) = &config.rate {
+        count(rate.requests, RATE_MAX)?;
+        count(rate.burst, RATE_MAX)?;
+    }
     if let Some(probe) = &config.probe {
         count(probe.rise.into(), STREAK_MAX.into())?;
         count(probe.fall.into(), STREAK_MAX.into())?;

@@ -1,7 +1,7 @@
 //! Our own answers: short, with a reason a machine can read, and nothing of our insides.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
@@ -11,6 +11,10 @@ use lb_core::Rejection;
 use crate::framing::Refusal;
 use crate::headers::{self, X_REQUEST_ID};
 use crate::request_id::RequestId;
+
+/// What is left of a client's allowance, and when there is more
+/// (draft-ietf-httpapi-ratelimit-headers).
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,7 @@ impl Problem {
             Self::RequestTimeout => "the rest of the request did not arrive in time",
             Self::BrokenRequest => "the request was broken off",
             Self::Rejected(Rejection::NoFitBackend) => "no backend can take this request now",
+            Self::Rejected(Rejection::RateLimited(_)) => "too many requests",
             Self::Rejected(rejection) if rejection.status() == 504 => {
                 "no backend answered this request in time"
             }
@@ -104,6 +109,13 @@ impl Problem {
             Self::Connect => {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::Rejected(Rejection::RateLimited(wait)) => {
+                // Rounded up, so that whoever waits has waited long enough.
+                let secs = wait.as_micros().div_ceil(1_000_000).max(1);
+                headers.insert(header::RETRY_AFTER, headers::written(&secs));
+                let limit = format!("\"client\";r=0;t={secs}");
+                headers.insert(RATE_LIMIT, headers::written(&limit));
             }
             Self::Rejected(Rejection::NoFitBackend) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

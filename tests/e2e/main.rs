@@ -15,6 +15,7 @@ mod connections;
 mod heads;
 mod health;
 mod life;
+mod limits;
 mod retries;
 mod strict;
 mod timeouts;

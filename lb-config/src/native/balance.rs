@@ -68,7 +68,7 @@ fn latency(table: &mut Table<'_>, policy: Policy) -> LatencyConfig {
 }
 
 /// `client-ip`, `header:x-user`, `cookie:id`, `path`, `query`, `query:id`, `text:unknown`.
-fn source(text: &str) -> Result<KeySource, Mistake> {
+pub(super) fn source(text: &str) -> Result<KeySource, Mistake> {
     let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
     let owned = |name: &str| name.to_owned();
     let source = match (kind, name) {

@@ -8,6 +8,7 @@ mod balance;
 mod health;
 mod policy;
 mod pool;
+mod rate;
 mod retry;
 mod service;
 mod statuses;

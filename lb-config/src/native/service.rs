@@ -7,7 +7,7 @@ use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, health, label, policy, pool, retry};
+use crate::native::{Taken, affinity, health, label, policy, pool, rate, retry};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -67,6 +67,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
     let probe = health::health(table.table("health"));
+    let rate = rate::rate(table.table("rate_limit"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table);
@@ -84,6 +85,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         failures,
         affinity,
         probe,
+        rate,
         timeouts,
         pools,
     };

@@ -163,13 +163,18 @@ const fn rejection_slot(rejection: Rejection) -> usize {
         Rejection::NoFitBackend => 0,
         Rejection::DeadlinePassed => 1,
         Rejection::Replaced(_) => 2,
+        Rejection::RateLimited(_) => 3,
         Rejection::AttemptFailed(failure) => REJECTIONS.len() + failure_slot(failure),
     }
 }
 
 /// Why we answer ourselves, but for failed attempts.
-const REJECTIONS: [Rejection; 3] =
-    [Rejection::NoFitBackend, Rejection::DeadlinePassed, Rejection::Replaced(0)];
+const REJECTIONS: [Rejection; 4] = [
+    Rejection::NoFitBackend,
+    Rejection::DeadlinePassed,
+    Rejection::Replaced(0),
+    Rejection::RateLimited(Duration::ZERO),
+];
 
 /// The labels of [`BackendCounts::outcomes`], in its order.
 pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {

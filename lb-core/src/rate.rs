@@ -1,0 +1,180 @@
+//! Rate limits per client, in a bounded table.
+//!
+//! The generic cell rate algorithm (ITU-T I.371): a client has one number, the time at which its
+//! allowance would be whole again. A request that would push it too far ahead is one too many. There
+//! is no window whose edge doubles the rate, and nothing to refill.
+//!
+//! The table holds a fixed number of clients, four to a set. A new client takes the place of the one
+//! in its set that is nearest to a whole allowance, which loses least by being forgotten. So a flood
+//! of new clients makes the table forgetful and no larger, and forgetting only ever favours a client.
+//! Two clients whose tags agree share an allowance: four in a million.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use crate::config::RateConfig;
+use crate::key::Keys;
+use crate::time::{Time, micros};
+use crate::word::{Shared, Word};
+
+/// Clients that are remembered, at most: half a MiB.
+const CELLS: usize = 1 << 16;
+const WAYS: usize = 4;
+/// Races that a request takes part in before it is let through.
+const RACES_MAX: usize = 8;
+
+/// A client's allowance as one word: 20 bits of its key, 44 of the time at which it is whole again,
+/// in units of 10 µs (5 years).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cell {
+    tag: u32,
+    whole_at: u64,
+}
+
+const TIME_BITS: u32 = 44;
+const UNIT_US: u64 = 10;
+const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
+
+/// The limits of one service.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    keys: Keys,
+    /// What one request costs, and how far ahead a client may be, in units.
+    cost: u64,
+    ahead: u64,
+    cells: Box<[Shared<Cell>]>,
+}
+
+impl Rate {
+    pub(crate) fn new(config: &RateConfig) -> Self {
+        let span = micros(config.per) / UNIT_US;
+        let cost = (span / u64::from(config.requests)).max(1);
+        Self {
+            keys: Keys::stable(&config.key),
+            cost,
+            ahead: cost.saturating_mul(u64::from(config.burst) - 1).min(TIME_MAX / 2),
+            cells: (0..CELLS).map(|_| Shared::new(Cell::default())).collect(),
+        }
+    }
+
+    /// Who asks.
+    pub(crate) const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Takes one request from a client's allowance.
+    ///
+    /// # Errors
+    /// How long to wait, if there is none left.
+    pub(crate) fn take(&self, key: u64, now: Time) -> Result<(), Duration> {
+        let now = (now.as_micros() / UNIT_US).min(TIME_MAX / 2);
+        let tag = u32::try_from(key >> TIME_BITS).expect("20 bits");
+        let sets = (CELLS / WAYS) as u64;
+        let set = usize::try_from(key % sets).expect("an index") * WAYS;
+        let cells = &self.cells[set..set + WAYS];
+        for _ in 0..RACES_MAX {
+            // Whose tag it is, else who loses least.
+            let seen = cells.iter().map(Shared::get).enumerate();
+            let best = seen.min_by_key(|(_, cell)| (cell.tag != tag, cell.whole_at));
+            let (way, seen) = best.expect("a set has some ways");
+            let known = if seen.tag == tag { seen.whole_at } else { 0 };
+            let whole_at = known.max(now);
+            if whole_at - now > self.ahead {
+                let wait = (whole_at - now - self.ahead) * UNIT_US;
+                return Err(Duration::from_micros(wait));
+            }
+            let taken = Cell { tag, whole_at: (whole_at + self.cost).min(TIME_MAX) };
+            if cells[way].step(|cell| (cell == seen).then_some(taken)).is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Word for Cell {
+    fn pack(self) -> u64 {
+        (u64::from(self.tag) << TIME_BITS) | self.whole_at
+    }
+
+    fn unpack(bits: u64) -> Self {
+        let tag = u32::try_from(bits >> TIME_BITS).expect("20 bits");
+        Self { tag, whole_at: bits & TIME_MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::stable_hash;
+
+    fn ms(ms: u64) -> Time {
+        Time::from_millis(1_000_000 + ms)
+    }
+
+    fn of(requests: u32, per: Duration, burst: u32) -> Rate {
+        Rate::new(&RateConfig { requests, per, burst, ..RateConfig::default() })
+    }
+
+    fn key(client: u32) -> u64 {
+        stable_hash(&client.to_be_bytes())
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let rate = of(10, Duration::from_secs(1), 5);
+        for _ in 0..5 {
+            assert_eq!(rate.take(key(1), ms(0)), Ok(()));
+        }
+        assert_eq!(rate.take(key(1), ms(0)), Err(Duration::from_millis(100)));
+        assert_eq!(rate.take(key(1), ms(60)), Err(Duration::from_millis(40)));
+        assert_eq!(rate.take(key(1), ms(100)), Ok(()));
+        assert_eq!(rate.take(key(1), ms(199)), Err(Duration::from_millis(1)));
+        assert_eq!(rate.take(key(2), ms(199)), Ok(()), "another client is not concerned");
+        // After a pause the burst is whole again, and no more than that.
+        let passed = (0..20).filter(|_| rate.take(key(1), ms(60_000)).is_ok()).count();
+        assert_eq!(passed, 5);
+    }
+
+    #[test]
+    fn over_any_span_no_more_passes_than_burst_and_rate() {
+        let rate = of(50, Duration::from_secs(1), 20);
+        let mut passed = 0;
+        for step in 0..100_000_u64 {
+            passed += u64::from(rate.take(key(1), Time::from_micros(step * 100)).is_ok());
+            assert!(passed <= 20 + step * 50 / 10_000 + 1, "{passed} after {step}");
+        }
+        assert!(passed >= 500, "and no fewer than the rate: {passed}");
+    }
+
+    /// Ten million clients at once: the table is as large as before, and who stays busy is limited.
+    #[test]
+    fn a_flood_of_clients_makes_no_table_larger_and_limits_nobody_wrongly() {
+        let rate = of(1, Duration::from_secs(1), 1);
+        let mut refused = 0;
+        for client in 0..10_000_000_u32 {
+            refused += u32::from(rate.take(key(client), ms(0)).is_err());
+        }
+        assert_eq!(rate.cells.len() * size_of::<Shared<Cell>>(), 512 * 1024);
+        // Only those whose tags agree with one that is still there.
+        assert!(refused < 100, "{refused} of ten million");
+        let busy = key(77);
+        assert_eq!(rate.take(busy, ms(1)), Ok(()));
+        assert!(rate.take(busy, ms(2)).is_err());
+    }
+
+    #[test]
+    fn the_largest_limits_do_not_overflow() {
+        let max = crate::config::RATE_MAX;
+        for (requests, per, burst) in [
+            (1, crate::config::DURATION_MAX, max),
+            (max, Duration::from_micros(1), max),
+            (max, crate::config::DURATION_MAX, 1),
+        ] {
+            let rate = of(requests, per, burst);
+            for now in [Time::ZERO, Time::MAX] {
+                assert_eq!(rate.take(key(1), now), Ok(()));
+            }
+        }
+    }
+}
