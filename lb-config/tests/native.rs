@@ -64,6 +64,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             open_for_max: secs(300),
             half_open_trials: 3,
             half_open_successes: 2,
+            error_rate: None,
         }),
         retry: documented_retry(),
         failures: StatusSet::FAILURES,

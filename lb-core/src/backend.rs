@@ -13,6 +13,7 @@ use crate::latency::Latency;
 use crate::probe::Streak;
 use crate::standing::Standing;
 use crate::time::Time;
+use crate::window::Window;
 use crate::word::Shared;
 use crate::word::atomic::{AtomicU32, Ordering};
 
@@ -24,6 +25,7 @@ pub(crate) struct Backend {
     pub(crate) standing: Shared<Standing>,
     pub(crate) latency: Shared<Latency>,
     pub(crate) streak: Shared<Streak>,
+    pub(crate) window: Shared<Window>,
     name: Box<str>,
 }
 
@@ -47,6 +49,7 @@ impl Backend {
             standing: Shared::new(Standing::default()),
             latency: Shared::new(Latency::default()),
             streak: Shared::new(Streak::default()),
+            window: Shared::new(Window::default()),
             name: name.into(),
         }
     }

@@ -233,6 +233,19 @@ impl Breaker {
         }
     }
 
+    /// Whether `permit` is of the present era.
+    pub const fn is_current(self, permit: Permit) -> bool {
+        permit.era == self.era
+    }
+
+    /// Opens a closed breaker whatever its row of failures, unless the permit is of a past era.
+    pub fn trip(self, permit: Permit, now: Time, config: &BreakerConfig) -> Option<Self> {
+        let closed = matches!(self.phase, Phase::Closed { .. }) && permit.era == self.era;
+        let Phase::Closed { calm_at_s, .. } = self.phase else { return None };
+        let level = self.level_after_calm(calm_at_s, now);
+        closed.then(|| Self { level, ..self }.open(now, config))
+    }
+
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
     pub fn give_back(self, permit: Permit) -> Option<Self> {
         match self.phase {

@@ -34,6 +34,8 @@ pub const BACKENDS_MAX: usize = 16_384;
 pub const ATTEMPTS_MAX: u8 = 8;
 /// Consecutive failures that a breaker can be told to wait for.
 pub const CONSECUTIVE_FAILURES_MAX: u16 = 1_000;
+/// Requests that an error rate can ask for.
+pub const MIN_REQUESTS_MAX: u16 = 10_000;
 /// Concurrent trials of a half-open breaker, and successes it may ask for.
 pub const TRIALS_MAX: u8 = 100;
 /// The longest duration any setting accepts: seven days.
@@ -147,6 +149,25 @@ pub struct BreakerConfig {
     pub half_open_trials: u8,
     /// Trials that must succeed to close it: `1..=TRIALS_MAX`.
     pub half_open_successes: u8,
+    /// The share of failures that opens it as well, if one does.
+    pub error_rate: Option<ErrorRateConfig>,
+}
+
+/// How many failures among how many requests open a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorRateConfig {
+    /// Failures per hundred requests: `1..=100`.
+    pub percent: u8,
+    /// Over how long; what counts is between half of it and all of it old.
+    pub window: Duration,
+    /// Requests below which no share says anything: `1..=MIN_REQUESTS_MAX`.
+    pub min_requests: u16,
+}
+
+impl Default for ErrorRateConfig {
+    fn default() -> Self {
+        Self { percent: 50, window: Duration::from_secs(10), min_requests: 20 }
+    }
 }
 
 impl Default for BreakerConfig {
@@ -157,6 +178,7 @@ impl Default for BreakerConfig {
             open_for_max: Duration::from_secs(300),
             half_open_trials: 3,
             half_open_successes: 2,
+            error_rate: None,
         }
     }
 }

@@ -5,9 +5,11 @@ use core::time::Duration;
 
 use crate::backend::{Backend, Rules};
 use crate::breaker::{Breaker, Declined, Permit, Role, Verdict};
+use crate::config::BreakerConfig;
 use crate::event::{BackendId, Event, Observe};
 use crate::outcome::{BodyEnd, Outcome};
 use crate::time::Time;
+use crate::window::Window;
 use crate::word::atomic::{AtomicU32, Ordering};
 
 /// The in-flight slot of an attempt. Dropping it gives the slot back, and with it the place of a
@@ -163,9 +165,33 @@ impl Lease {
         let config = rules.breaker.as_ref()?;
         let permit = self.permit;
         let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config);
-        let (from, to) = self.backend.breaker.step(judge)?;
-        tell_move(self.id, from, to, now, observe);
-        Some(to)
+        let moved = self.backend.breaker.step(judge);
+        if let Some((from, to)) = moved {
+            tell_move(self.id, from, to, now, observe);
+        }
+        if permit.role == Role::Normal && verdict != Verdict::Abandoned {
+            self.count(verdict == Verdict::Failure, config, now, observe);
+        }
+        moved.map(|(_, to)| to)
+    }
+
+    /// Counts towards the error rate, and opens the breaker where that is too high.
+    fn count(&self, failed: bool, config: &BreakerConfig, now: Time, observe: &dyn Observe) {
+        let Some(rate) = &config.error_rate else { return };
+        if !self.backend.breaker.get().is_current(self.permit) {
+            return; // a straggler from a past era
+        }
+        let window = &self.backend.window;
+        let counted = window.step(|window| Some(window.record(failed, now, rate)));
+        if !counted.is_some_and(|(_, window)| failed && window.is_bad(rate)) {
+            return;
+        }
+        let tripped = self.backend.breaker.step(|breaker| breaker.trip(self.permit, now, config));
+        if let Some((from, to)) = tripped {
+            // What opened it once is not held against it again.
+            window.step(|_| Some(Window::default()));
+            tell_move(self.id, from, to, now, observe);
+        }
     }
 }
 

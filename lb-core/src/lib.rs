@@ -60,6 +60,7 @@ mod standing;
 mod latency;
 mod probe;
 mod rate;
+mod window;
 mod backend;
 mod lease;
 mod fitness;

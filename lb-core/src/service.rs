@@ -12,8 +12,8 @@ use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackendConfig,
-    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, ProbeConfig, RATE_MAX, STREAK_MAX,
-    ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
+    BudgetConfig, CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, MIN_REQUESTS_MAX, ProbeConfig, RATE_MAX,
+    STREAK_MAX, ServiceConfig, TRIALS_MAX, Timeouts, WEIGHT_MAX, WhenAllUnfit,
 };
 use crate::event::{BackendId, Choice, Observe};
 use crate::facts::Facts;
@@ -345,6 +345,10 @@ fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     }
     if let Some(breaker) = config.breaker {
         count(breaker.consecutive_failures.into(), CONSECUTIVE_FAILURES_MAX.into())?;
+        if let Some(rate) = breaker.error_rate {
+            count(rate.percent.into(), 100)?;
+            count(rate.min_requests.into(), MIN_REQUESTS_MAX.into())?;
+        }
         count(breaker.half_open_trials.into(), TRIALS_MAX.into())?;
         count(breaker.half_open_successes.into(), TRIALS_MAX.into())?;
     }

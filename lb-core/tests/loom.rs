@@ -26,6 +26,7 @@ const CONFIG: BreakerConfig = BreakerConfig {
     open_for_max: Duration::from_secs(60),
     half_open_trials: 1,
     half_open_successes: 1,
+    error_rate: None,
 };
 
 const fn secs(secs: u64) -> Time {

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use lb_core::config::{BreakerConfig, CONSECUTIVE_FAILURES_MAX, TRIALS_MAX, Timeouts};
+use lb_core::config::{
+    BreakerConfig, CONSECUTIVE_FAILURES_MAX, ErrorRateConfig, MIN_REQUESTS_MAX, TRIALS_MAX,
+    Timeouts,
+};
 
 use crate::config::KeepAlive;
 use crate::native::DURATIONS;
@@ -28,6 +31,7 @@ pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
     let half_open_successes =
         table.integer("half_open_successes", 1..=TRIALS_MAX).or(default.half_open_successes);
     require_ascending(&table, ("open_for", open_for), ("open_for_max", open_for_max));
+    let error_rate = error_rate(&mut table);
     if !enabled {
         let others = [
             "consecutive_failures",
@@ -35,6 +39,9 @@ pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
             "open_for_max",
             "half_open_trials",
             "half_open_successes",
+            "error_percent",
+            "window",
+            "min_requests",
         ];
         table.warn_without_effect(&others, "with enabled = false");
     }
@@ -44,7 +51,20 @@ pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
         open_for_max: open_for_max.value,
         half_open_trials,
         half_open_successes,
+        error_rate,
     })
+}
+
+/// The share of failures that opens a breaker as well, if one was said.
+fn error_rate(table: &mut Table<'_>) -> Option<ErrorRateConfig> {
+    let default = ErrorRateConfig::default();
+    let percent = table.integer("error_percent", 1..=100).given().map(|percent| percent.value);
+    let window = table.duration("window", DURATIONS).or(default.window);
+    let min_requests = table.integer("min_requests", 1..=MIN_REQUESTS_MAX).or(default.min_requests);
+    if percent.is_none() {
+        table.warn_without_effect(&["window", "min_requests"], "without error_percent");
+    }
+    percent.map(|percent| ErrorRateConfig { percent, window, min_requests })
 }
 
 pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {

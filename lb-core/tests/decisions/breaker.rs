@@ -21,6 +21,7 @@ fn config(consecutive_failures: u16, half_open_trials: u8, successes: u8) -> Bre
         open_for_max: Duration::from_secs(3),
         half_open_trials,
         half_open_successes: successes,
+        error_rate: None,
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn calm_config() -> ServiceConfig {
         open_for_max: Duration::from_secs(60),
         half_open_trials: 1,
         half_open_successes: 1,
+        error_rate: None,
     });
     config
 }

@@ -9,6 +9,7 @@
 mod support;
 
 mod breaker;
+mod error_rate;
 mod exchange;
 mod hashing;
 mod membership;

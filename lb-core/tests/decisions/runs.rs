@@ -349,6 +349,7 @@ fn settings() -> impl Strategy<Value = ServiceConfig> {
             open_for_max: Duration::from_millis(200),
             half_open_trials: trials,
             half_open_successes: successes,
+            error_rate: None,
         });
     let budget =
         (0..=60_u32, 0..=20_u32, 0..=10_u32).prop_map(|(percent, min_per_second, burst)| {

@@ -52,6 +52,7 @@ pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
             open_for_max: Duration::from_secs(3_600),
             half_open_trials: 1,
             half_open_successes: 1,
+            error_rate: None,
         }),
         retry: RetryConfig {
             attempts_max: 1,
