@@ -78,7 +78,8 @@ impl Fitness {
 
     /// Has the next pick look at every place that rests: somebody spoke for one.
     pub(crate) fn look_again(&self) {
-        self.due.store(0, Ordering::Release);
+        // A swap and not a store: it hands on to the sweep what a rest before it has cleared.
+        self.due.swap(0, Ordering::AcqRel);
     }
 
     /// The first fit place in `from..`, among those that `admits` lets pass.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Candidates, Draw, Drawn, How};
@@ -32,6 +33,8 @@ pub(crate) struct Picked {
     pub(crate) how: How,
 }
 
+/// The longest that a backend is left out without another look at it.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Draws that breakers may decline before the pool asks them first.
 const DECLINES_MAX: usize = 8;
 
@@ -101,7 +104,8 @@ impl Pool {
             let Drawn { place, how } = self.balancer.choose(&among, draw)?;
             match self.lease(place, now, observe) {
                 Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
-                Err(Declined::Until(due)) => self.fitness.rest(place, due),
+                // Somebody may speak for it while its bit is being cleared, and nobody would hear.
+                Err(Declined::Until(due)) => self.fitness.rest(place, due.min(now + REST_MAX)),
                 Err(Declined::TrialsTaken) => {
                     if !left_out.add(self.first + small(place)) {
                         break;

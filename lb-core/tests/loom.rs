@@ -11,11 +11,11 @@ use core::time::Duration;
 
 use lb_core::config::{
     BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, Jitter, Policy, PoolConfig,
-    RetryConfig, ServiceConfig,
+    ProbeConfig, ProbeKind, RetryConfig, ServiceConfig,
 };
 use lb_core::{
-    Ask, Attempt, Body, BodyEnd, Breaker, BreakerState, Exchange, ExchangeId, Failure, Outcome,
-    Permit, Repeat, Role, Service, Shared, Step, Time, Unobserved, Verdict, Word,
+    Ask, Attempt, Body, BodyEnd, Breaker, BreakerState, Exchange, ExchangeId, Failure, Found,
+    Outcome, Permit, Repeat, Role, Service, Shared, Step, Time, Unobserved, Verdict, Word,
 };
 use loom::sync::Arc;
 use loom::thread;
@@ -293,4 +293,33 @@ fn a_rested_backend_is_always_looked_at_again_when_it_is_due() {
         drop(start(&service, 20, secs(2)));
         assert_eq!(service.pools()[0].fit_count(), 2);
     });
+}
+
+/// A pick may clear the bit of a backend at the moment at which checks bring it back.
+#[test]
+fn a_backend_that_checks_bring_back_is_found_again() {
+    bounded(|| {
+        let service = Arc::new(checked_service());
+        service.checked(1, 0, Time::ZERO, Found::Nothing, Time::ZERO, &Unobserved);
+        let picking = Arc::clone(&service);
+        let picker = thread::spawn(move || drop(start(&picking, 1, Time::ZERO)));
+        service.checked(1, 1, Time::ZERO, Found::Connected, Time::ZERO, &Unobserved);
+        drop(start(&service, 2, Time::ZERO));
+        picker.join().expect("no model panics");
+        drop(start(&service, 3, secs(1)));
+        assert_eq!(service.pools()[0].fit_count(), 2);
+    });
+}
+
+/// Two backends in turns; one bad check takes one out, and one good check brings it back.
+fn checked_service() -> Service {
+    let backends = vec![BackendConfig::new("http://a"), BackendConfig::new("http://b")];
+    let probe = ProbeConfig { kind: ProbeKind::Tcp, rise: 1, fall: 1, ..ProbeConfig::default() };
+    let config = ServiceConfig {
+        policy: Policy::RoundRobin,
+        breaker: None,
+        probe: Some(probe),
+        ..ServiceConfig::new("loom", vec![PoolConfig { name: "all".into(), backends }])
+    };
+    Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
