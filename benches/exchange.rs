@@ -20,7 +20,7 @@ const POLICIES: [(&str, Policy); 4] = [
 
 fn service(policy: Policy) -> Service {
     let backends = (0..16).map(|n| BackendConfig::new(&format!("http://backend-{n}"))).collect();
-    let pools = vec![PoolConfig { name: "all".into(), backends }];
+    let pools = vec![PoolConfig::new("all", backends)];
     let config = ServiceConfig { policy, ..ServiceConfig::new("bench", pools) };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }

@@ -31,7 +31,7 @@ const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
 fn service(policy: Policy, count: usize) -> Service {
     let backends =
         (0..count).map(|index| BackendConfig::new(&format!("http://backend-{index}"))).collect();
-    let pools = vec![PoolConfig { name: "all".into(), backends }];
+    let pools = vec![PoolConfig::new("all", backends)];
     let config = ServiceConfig {
         policy,
         breaker: Some(BreakerConfig {

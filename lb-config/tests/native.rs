@@ -7,9 +7,9 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig, Jitter,
-    LatencyConfig, Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet, Timeouts,
-    WhenAllUnfit, WhenSpent,
+    AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig,
+    Jitter, LatencyConfig, Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet,
+    SteeringConfig, SteeringPolicy, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -53,11 +53,20 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
     let core = ServiceConfig {
         name: "web".into(),
+        steering: SteeringConfig {
+            policy: SteeringPolicy::Priority,
+            overprovision_percent: None,
+            zone: None,
+            headers: AreaHeaders::default(),
+            countries: Vec::new(),
+        },
         policy: Policy::LeastRequest,
         choices: 2,
+        switch_margin: 10,
         latency: LatencyConfig { half_life: secs(10), failure_penalty: secs(1) },
         hash: HashConfig::default(),
         when_all_unfit: WhenAllUnfit::FailFast,
+        panic_below: 0,
         breaker: Some(BreakerConfig {
             consecutive_failures: 5,
             open_for: secs(10),
@@ -77,10 +86,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             body_idle: secs(30),
             exchange: secs(300),
         },
-        pools: vec![PoolConfig {
-            name: "default".into(),
-            backends: vec![BackendConfig::new("http://10.0.0.1:3000")],
-        }],
+        pools: vec![PoolConfig::new("default", vec![BackendConfig::new("http://10.0.0.1:3000")])],
     };
     let expected = Config {
         server: Server {
@@ -141,6 +147,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "admin",
         "access_log",
         "service.balance",
+        "service.steering",
         "service.breaker",
         "service.retry",
         "service.retry.budget",

@@ -7,10 +7,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::breaker::{Breaker, BreakerState};
-use crate::config::{BreakerConfig, LatencyConfig, Policy, ServiceConfig, StatusSet};
-use crate::event::BackendId;
+use crate::config::{
+    BreakerConfig, LatencyConfig, Policy, ServiceConfig, StatusSet, SteeringPolicy,
+};
+use crate::event::{BackendId, Event, Observe};
 use crate::latency::Latency;
 use crate::probe::Streak;
+use crate::score::Record;
 use crate::standing::Standing;
 use crate::time::Time;
 use crate::window::Window;
@@ -24,6 +27,9 @@ pub(crate) struct Backend {
     pub(crate) breaker: Shared<Breaker>,
     pub(crate) standing: Shared<Standing>,
     pub(crate) latency: Shared<Latency>,
+    /// How long it takes to answer checks.
+    pub(crate) rtt: Shared<Latency>,
+    pub(crate) record: Shared<Record>,
     pub(crate) streak: Shared<Streak>,
     pub(crate) window: Shared<Window>,
     name: Box<str>,
@@ -36,9 +42,15 @@ pub(crate) struct Rules {
     pub(crate) failures: StatusSet,
     /// How latency is measured, where somebody asks for it.
     pub(crate) latency: Option<LatencyConfig>,
+    /// Whether a choice goes by how long checks take.
+    pub(crate) ranks: bool,
+    /// Whether records are kept.
+    pub(crate) records: bool,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
     /// would write here otherwise for nothing.
     pub(crate) all: Option<Arc<AtomicU32>>,
+    /// The same for the pool that a backend is in.
+    pub(crate) pool: Option<Arc<AtomicU32>>,
 }
 
 impl Backend {
@@ -48,6 +60,8 @@ impl Backend {
             breaker: Shared::new(Breaker::new()),
             standing: Shared::new(Standing::default()),
             latency: Shared::new(Latency::default()),
+            rtt: Shared::new(Latency::default()),
+            record: Shared::new(Record::default()),
             streak: Shared::new(Streak::default()),
             window: Shared::new(Window::default()),
             name: name.into(),
@@ -79,9 +93,27 @@ impl Rules {
     pub(crate) fn new(config: &ServiceConfig, before: Option<&Self>) -> Self {
         let asked = config.policy.is_consistent() && config.hash.load_percent.is_some();
         let known = before.and_then(|rules| rules.all.clone());
+        let ranks =
+            config.policy == Policy::Fastest || config.steering.policy == SteeringPolicy::Fastest;
+        let records = config.policy.scores();
         let all = asked.then(|| known.unwrap_or_default());
-        let latency = (config.policy == Policy::PeakEwma).then_some(config.latency);
-        Self { breaker: config.breaker, failures: config.failures, latency, all }
+        let latency = config.policy.measures().then_some(config.latency);
+        Self {
+            breaker: config.breaker,
+            failures: config.failures,
+            latency,
+            ranks,
+            records,
+            all,
+            pool: None,
+        }
+    }
+
+    /// The same for the backends of one pool, `before` being those of the pool of that name.
+    pub(crate) fn of_pool(&self, config: &ServiceConfig, before: Option<&Self>) -> Self {
+        let asked = config.steering.policy == SteeringPolicy::LeastOutstanding;
+        let known = before.and_then(|rules| rules.pool.clone());
+        Self { pool: asked.then(|| known.unwrap_or_default()), ..self.clone() }
     }
 
     pub(crate) fn in_flight_of_all(&self) -> u32 {
@@ -132,6 +164,19 @@ impl<'s> Member<'s> {
             }
             (breaker, _) => breaker.failures(),
         }
+    }
+
+    /// Forgets what speaks against it but what its checks and its operator say.
+    pub(crate) fn forget(self, now: Time, observe: &dyn Observe) {
+        let closed = |breaker: Breaker| breaker.reset();
+        if let Some((from, to)) = self.backend.breaker.step(closed) {
+            let (backend, from, to) = (self.id, from.state(), to.state());
+            observe.on(now, &Event::BreakerMoved { backend, from, to });
+        }
+        self.backend.standing.step(|standing| {
+            let forgotten = Standing { ejections: 0, ..standing }.ejected(Time::ZERO);
+            (forgotten != standing).then_some(forgotten)
+        });
     }
 
     /// Whether a request would be let through as a matter of course.

@@ -246,6 +246,13 @@ impl Breaker {
         closed.then(|| Self { level, ..self }.open(now, config))
     }
 
+    /// Closes whatever it has seen, and forgets it. `None`: it is closed.
+    pub fn reset(self) -> Option<Self> {
+        let phase = Phase::Closed { failures: 0, calm_at_s: 0 };
+        let closed = matches!(self.phase, Phase::Closed { .. });
+        (!closed).then(|| Self { level: 0, phase, ..self.next_era() })
+    }
+
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
     pub fn give_back(self, permit: Permit) -> Option<Self> {
         match self.phase {

@@ -1,8 +1,11 @@
 //! The health checks of a service, for whoever carries them out.
 
+use crate::balance::is_sooner;
+use crate::config::LatencyConfig;
 use crate::config::ProbeConfig;
 use crate::event::{Event, Observe};
-use crate::probe::{Found, Then, wait};
+use crate::pool::Pool;
+use crate::probe::{Checked, Then, judge, wait};
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::standing::Standing;
@@ -17,7 +20,8 @@ impl Service {
     /// When the first check of the backend at `place` begins; `None`: there are no checks.
     pub fn first_check(&self, place: u16) -> Option<Time> {
         let wait = wait(self.probe()?, 0, &mut self.check_dice(place, 0));
-        Some(Time::ZERO + wait)
+        // Who goes by what checks find has nothing to go by before the first.
+        Some(if self.goes_by_checks() { Time::ZERO } else { Time::ZERO + wait })
     }
 
     /// What a check of the backend at `place` asks for first.
@@ -25,20 +29,13 @@ impl Service {
         Some(self.backend(place).backend.streak.get().path(self.probe()?))
     }
 
-    /// Takes into account what a check found that began at `began`, the `round`-th of this backend.
+    /// Takes into account what a check of the backend at `place` found.
     ///
     /// # Panics
     /// If the service has no checks: then nobody carried one out.
-    pub fn checked(
-        &self,
-        place: u16,
-        round: u64,
-        began: Time,
-        found: Found,
-        now: Time,
-        observe: &dyn Observe,
-    ) -> Then {
+    pub fn checked(&self, place: u16, checked: Checked, now: Time, observe: &dyn Observe) -> Then {
         let config = self.probe().expect("a check was asked for");
+        let Checked { round, began, took, found } = checked;
         let pool = self.pool_of(place);
         let member = pool.at(place);
         // One driver carries out the checks: nobody steps in between.
@@ -46,6 +43,12 @@ impl Service {
         member.backend.streak.step(|_| Some(next));
         if let Some(path) = ask {
             return Then::Ask(path);
+        }
+        if self.goes_by_checks() {
+            let latency =
+                LatencyConfig { half_life: config.interval, failure_penalty: config.timeout };
+            let took = if judge(found, config) { took } else { took.max(config.timeout) };
+            member.backend.rtt.step(|rtt| Some(rtt.observe(took, now, &latency)));
         }
         let moved = member.backend.standing.step(|standing| {
             let unhealthy = next.moves(standing.unhealthy, config)?;
@@ -56,9 +59,31 @@ impl Service {
             let healthy = !entered.unhealthy;
             observe.on(now, &Event::HealthMoved { backend: member.id(), healthy });
         }
+        if self.goes_by_checks() {
+            self.rank(pool, now);
+        }
         Then::Wait(
             (began + wait(config, round + 1, &mut self.check_dice(place, round + 1))).max(now),
         )
+    }
+
+    /// Whether a choice goes by how long backends take to answer checks.
+    fn goes_by_checks(&self) -> bool {
+        self.rules.ranks
+    }
+
+    /// A check of a backend in `pool` has ended: works out anew who answers soonest.
+    fn rank(&self, pool: &Pool, now: Time) {
+        pool.rank(now);
+        let Some(fastest) = self.steering.fastest() else { return };
+        let pools = self.pools();
+        let others = (0..pools.len()).filter(|nth| self.steering.steers(*nth));
+        let mean = |nth: usize| pools[nth].mean_rtt();
+        let best = others.min_by_key(|nth| mean(*nth).unwrap_or(u64::MAX));
+        let Some(best) = best else { return };
+        if is_sooner(mean(best), mean(fastest), self.switch_margin) {
+            self.steering.set_fastest(best);
+        }
     }
 
     fn check_dice(&self, place: u16, round: u64) -> Rng {

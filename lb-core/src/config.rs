@@ -16,15 +16,21 @@ mod balance;
 mod probe;
 mod rate;
 mod retry;
+mod steering;
 
 pub use crate::statuses::StatusSet;
 pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
 pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
+    SWITCH_MARGIN_MAX,
 };
 pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
 pub use rate::{RATE_MAX, RateConfig};
 pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
+pub use steering::{
+    AreaHeaders, Country, Location, OVERPROVISION_MAX, POOL_WEIGHT_MAX, POOLS_MAX, REGIONS_MAX,
+    SteeringConfig, SteeringPolicy,
+};
 
 /// Weights run from 1 to this. Zero is refused: a backend without traffic is removed, not weighted.
 pub const WEIGHT_MAX: u32 = 1_000;
@@ -45,21 +51,29 @@ pub const BUDGET_PERCENT_MAX: u32 = 1_000;
 /// Retries that a budget can allow per second, and at once.
 pub const BUDGET_RETRIES_MAX: u32 = 100_000;
 
-/// One service: pools in order of preference, and the policies over them.
+/// One service: pools in order, and the policies over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
     /// Unique within a configuration; a label in metrics and logs.
     pub name: String,
+    /// How a pool is chosen.
+    pub steering: SteeringConfig,
     /// How a backend is chosen within a pool.
     pub policy: Policy,
     /// Backends that least request compares: `2..=CHOICES_MAX`.
     pub choices: u8,
     /// How latency is measured, for policies that go by it.
     pub latency: LatencyConfig,
+    /// Percent by which a backend, or a pool, has to answer checks sooner to take over:
+    /// `0..=SWITCH_MARGIN_MAX`.
+    pub switch_margin: u8,
     /// What policies that go by a key go by.
     pub hash: HashConfig,
     /// What happens when no backend is fit.
     pub when_all_unfit: WhenAllUnfit,
+    /// With [`WhenAllUnfit::FailOpen`]: the share of fit backends of a pool, in percent, below which all
+    /// of it is balanced over as well, unless the others carry its traffic: `0..=100`.
+    pub panic_below: u8,
     /// The breaker of each backend; `None` turns breakers off.
     pub breaker: Option<BreakerConfig>,
     /// What may be tried again, where, and after how long.
@@ -74,7 +88,7 @@ pub struct ServiceConfig {
     pub rate: Option<RateConfig>,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
-    /// The first pool with a fit backend serves. At least one.
+    /// In order. At least one, at most [`POOLS_MAX`].
     pub pools: Vec<PoolConfig>,
 }
 
@@ -83,11 +97,14 @@ impl ServiceConfig {
     pub fn new(name: &str, pools: Vec<PoolConfig>) -> Self {
         Self {
             name: name.into(),
+            steering: SteeringConfig::default(),
             policy: Policy::LeastRequest,
             choices: 2,
             latency: LatencyConfig::default(),
+            switch_margin: 10,
             hash: HashConfig::default(),
             when_all_unfit: WhenAllUnfit::FailFast,
+            panic_below: 0,
             breaker: Some(BreakerConfig::default()),
             retry: RetryConfig::default(),
             failures: StatusSet::FAILURES,
@@ -107,6 +124,31 @@ pub struct PoolConfig {
     pub name: String,
     /// At least one.
     pub backends: Vec<BackendConfig>,
+    /// Fit backends below which the pool does not serve: at least 1.
+    pub min_fit: u16,
+    /// Its share of the traffic under [`SteeringPolicy::Weighted`]: `0..=POOL_WEIGHT_MAX`.
+    pub weight: u32,
+    /// The countries that it is meant for.
+    pub countries: Vec<Country>,
+    /// The regions that it is meant for.
+    pub regions: Vec<String>,
+    /// Where it is.
+    pub location: Option<Location>,
+}
+
+impl PoolConfig {
+    /// A pool of which nothing but its backends was said.
+    pub fn new(name: &str, backends: Vec<BackendConfig>) -> Self {
+        Self {
+            name: name.into(),
+            backends,
+            min_fit: 1,
+            weight: 1,
+            countries: Vec::new(),
+            regions: Vec::new(),
+            location: None,
+        }
+    }
 }
 
 /// One upstream server.
@@ -118,12 +160,14 @@ pub struct BackendConfig {
     pub weight: u32,
     /// Whether it only finishes what it has.
     pub draining: bool,
+    /// The region or zone that it is in.
+    pub region: Option<String>,
 }
 
 impl BackendConfig {
     /// A backend of weight 1.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), weight: 1, draining: false }
+        Self { name: name.into(), weight: 1, draining: false, region: None }
     }
 }
 
@@ -134,6 +178,11 @@ pub enum WhenAllUnfit {
     FailOpen,
     /// Answer 503 at once.
     FailFast,
+    /// Ask this pool, counted from 0, which is asked for nothing else.
+    FallbackPool(u16),
+    /// Forget all that speaks against backends but what their checks say, and ask the first one
+    /// (AIOStreams).
+    Reset,
 }
 
 /// When a breaker opens, for how long, and what closes it again.

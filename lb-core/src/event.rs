@@ -9,6 +9,7 @@ use crate::balance::How;
 use crate::breaker::{BreakerState, Role};
 use crate::outcome::{BodyEnd, Outcome};
 use crate::retry::Withheld;
+use crate::steer::Steered;
 use crate::time::Time;
 
 /// An exchange's name: unique as long as the process lives, and the name of its dice.
@@ -32,6 +33,8 @@ pub struct Choice {
     pub role: Role,
     /// By which pool, counted from 0.
     pub pool: u16,
+    /// Why that pool.
+    pub steered: Steered,
     /// By what draw.
     pub how: How,
     /// Whether this exchange had tried the backend before: every other fit one was tried as well.

@@ -16,6 +16,7 @@ mod delivery;
 use core::time::Duration;
 
 use crate::affinity::Affinity;
+use crate::area::Area;
 use crate::backend::Member;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
@@ -76,6 +77,8 @@ pub struct Exchange<'c> {
     wish: Option<u16>,
     /// What the request is hashed by.
     key: Option<u64>,
+    /// Where the client is.
+    area: Area,
     attempts: u8,
     /// Attempts at the same backend in a row.
     at_same: u8,
@@ -133,6 +136,7 @@ impl<'c> Exchange<'c> {
             tried: Places::NONE,
             wish: service.affinity.as_ref().and_then(|affinity| affinity.wish(ask.facts)),
             key: service.keys.as_ref().and_then(|keys| keys.of(ask.facts)),
+            area: service.locator.as_ref().map(|it| it.locate(ask.facts)).unwrap_or_default(),
             attempts: 0,
             at_same: 0,
             waited: Duration::ZERO,
@@ -170,7 +174,8 @@ impl<'c> Exchange<'c> {
             return known;
         }
         let first = self.attempts == 0;
-        let mut draw = Draw { rng: &mut self.rng, first, now, key: self.key };
+        let (key, area) = (self.key, self.area);
+        let mut draw = Draw { rng: &mut self.rng, first, now, key, area };
         self.service.pick(&self.tried, &mut draw, self.observe)
     }
 
@@ -246,7 +251,8 @@ impl<'c> Exchange<'c> {
             return self.withhold(Withheld::BudgetSpent, last, now);
         }
         if at_once {
-            let mut draw = Draw { rng: &mut self.rng, first: false, now, key: self.key };
+            let (key, area) = (self.key, self.area);
+            let mut draw = Draw { rng: &mut self.rng, first: false, now, key, area };
             let picked = self.service.pick_fresh(&self.tried, &mut draw, self.observe);
             if let Some((lease, choice)) = picked {
                 return self.attempt_at(lease, choice, now);
@@ -345,7 +351,10 @@ impl<'c> Attempt<'c> {
                 took: now - started,
             },
         );
-        lease.judge_head(outcome, now - started, &exchange.service.rules, now, exchange.observe);
+        exchange.service.judge(&mut lease, |lease| {
+            let took = now - started;
+            lease.judge_head(outcome, took, &exchange.service.rules, now, exchange.observe);
+        });
         exchange.follow(lease, outcome, body, retry_after, now)
     }
 }

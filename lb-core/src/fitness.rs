@@ -2,10 +2,10 @@
 //! three backends and with ten thousand.
 //!
 //! The breaker is the truth and the bitmap a hint. A pick that the breaker declines clears the bit
-//! and lowers `due`, the time at which some cleared bit may be worth another look; the first pick
-//! after that time looks at all cleared bits. So a bit that is wrongly set costs one more draw, and
-//! one that is wrongly cleared is found again when it is due. Nobody but picks writes here, and a
-//! backend need not know in how many pools it sits.
+//! and lowers `due`, the time at which some bit may be worth another look; the first pick after that
+//! time looks at all of them. So a bit that is wrongly set costs one more draw, and one that is
+//! wrongly cleared is found again when it is due. Nobody but picks writes bits, and a backend need
+//! not know in how many groups it sits.
 
 use alloc::boxed::Box;
 
@@ -50,7 +50,7 @@ impl Fitness {
         self.due.fetch_min(due.as_micros(), Ordering::AcqRel);
     }
 
-    /// Looks at the cleared bits if one is due. `rests_until` tells of a place until when it must
+    /// Looks at all bits if one is due. `rests_until` tells of a place until when it must
     /// be left out, if at all.
     pub(crate) fn refresh(&self, now: Time, rests_until: impl Fn(usize) -> Option<Time>) {
         if now.as_micros() < self.due.load(Ordering::Acquire) {
@@ -59,11 +59,10 @@ impl Fitness {
         // A swap and not a store: whoever lowered `due` since it was loaded loses that time here,
         // but by reading it the swap makes sure that the sweep sees the bit cleared before it.
         self.due.swap(u64::MAX, Ordering::AcqRel);
-        for place in (0..self.count).filter(|place| !self.is_fit(*place)) {
+        for place in 0..self.count {
             match rests_until(place) {
-                Some(until) if now < until => {
-                    self.due.fetch_min(until.as_micros(), Ordering::AcqRel);
-                }
+                Some(until) if now < until => self.rest(place, until),
+                _ if self.is_fit(place) => {}
                 _ => {
                     self.words[place / BITS].fetch_or(mask(place), Ordering::AcqRel);
                 }
@@ -76,7 +75,7 @@ impl Fitness {
         Time::from_micros(self.due.load(Ordering::Acquire))
     }
 
-    /// Has the next pick look at every place that rests: somebody spoke for one.
+    /// Has the next pick look at every place: somebody spoke for one, or against one.
     pub(crate) fn look_again(&self) {
         // A swap and not a store: it hands on to the sweep what a rest before it has cleared.
         self.due.swap(0, Ordering::AcqRel);
@@ -183,21 +182,31 @@ mod tests {
     fn nobody_looks_before_something_is_due() {
         let fitness = Fitness::all(65);
         let looked = core::cell::Cell::new(0);
-        let look = |until: Option<Time>| {
-            looked.set(looked.get() + 1);
-            until
+        let look = |place: usize, until: Option<Time>| {
+            looked.set(looked.get() + usize::from(place == 64));
+            until.filter(|_| place == 64)
         };
-        fitness.refresh(NEVER, |_| look(None));
-        // All are fit, so even the end of time finds nobody to look at.
-        assert_eq!(looked.get(), 0);
+        fitness.refresh(Time::from_millis(4), |place| look(place, None));
+        assert_eq!(looked.get(), 0, "all are fit");
         fitness.rest(64, Time::from_millis(5));
-        fitness.refresh(Time::from_micros(4_999), |_| look(None));
+        fitness.refresh(Time::from_micros(4_999), |place| look(place, None));
         assert_eq!((looked.get(), fitness.is_fit(64)), (0, false));
         // It turns out to rest for longer, and is not looked at again until then.
-        fitness.refresh(Time::from_millis(5), |_| look(Some(Time::from_millis(9))));
-        fitness.refresh(Time::from_millis(8), |_| look(None));
+        fitness.refresh(Time::from_millis(5), |place| look(place, Some(Time::from_millis(9))));
+        fitness.refresh(Time::from_millis(8), |place| look(place, None));
         assert_eq!((looked.get(), fitness.is_fit(64)), (1, false));
-        fitness.refresh(Time::from_millis(9), |_| look(None));
+        fitness.refresh(Time::from_millis(9), |place| look(place, None));
         assert_eq!((looked.get(), fitness.is_fit(64)), (2, true));
+    }
+
+    #[test]
+    fn whoever_is_spoken_against_is_left_out_without_having_been_drawn() {
+        let fitness = Fitness::all(65);
+        let unhealthy = |place: usize| (place == 3).then_some(NEVER);
+        fitness.refresh(Time::from_millis(1), unhealthy);
+        assert!(fitness.is_fit(3), "nobody said that there is something to look at");
+        fitness.look_again();
+        fitness.refresh(Time::from_millis(1), unhealthy);
+        assert_eq!((fitness.is_fit(3), fitness.fit_count()), (false, 64));
     }
 }

@@ -46,6 +46,11 @@ impl Latency {
         let age_ms = millis(now).saturating_sub(self.at_ms);
         (self.micros > 0).then(|| faded(self.micros, age_ms, config).max(1))
     }
+
+    /// What it was when it was last renewed, in microseconds, however long ago.
+    pub(crate) fn last(self) -> Option<u64> {
+        (self.micros > 0).then_some(self.micros)
+    }
 }
 
 fn millis(now: Time) -> u64 {

@@ -22,6 +22,8 @@ pub(crate) struct Lease {
     judged: bool,
     /// Where it is counted among those of the whole service.
     all: Option<Arc<AtomicU32>>,
+    /// The same for its pool.
+    pool: Option<Arc<AtomicU32>>,
     /// What a trial with a good head is judged by if its body fails: the era that head led to.
     late: Option<Permit>,
 }
@@ -86,11 +88,11 @@ impl Lease {
 
     fn granted(backend: &Arc<Backend>, id: BackendId, rules: &Rules, permit: Permit) -> Self {
         backend.in_flight.fetch_add(1, Ordering::Relaxed);
-        let all = rules.all.clone();
-        if let Some(all) = &all {
-            all.fetch_add(1, Ordering::Relaxed);
+        let (all, pool) = (rules.all.clone(), rules.pool.clone());
+        for count in [&all, &pool].into_iter().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { backend: Arc::clone(backend), id, permit, judged: false, all, late: None }
+        Self { backend: Arc::clone(backend), id, permit, judged: false, all, pool, late: None }
     }
 
     /// On whom.
@@ -128,6 +130,9 @@ impl Lease {
             if let Some(took) = took {
                 self.backend.latency.step(|latency| Some(latency.observe(took, now, config)));
             }
+        }
+        if let (true, Some(shown)) = (rules.records, outcome.shown(rules.failures)) {
+            self.backend.record.step(|record| Some(record.after(shown, took)));
         }
         if verdict != Verdict::Success || self.role() == Role::Trial {
             let entered = self.judge(verdict, rules, now, observe);
@@ -209,8 +214,8 @@ impl Drop for Lease {
             self.backend.breaker.step(|breaker| breaker.give_back(self.permit));
         }
         self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(all) = &self.all {
-            all.fetch_sub(1, Ordering::Relaxed);
+        for count in [&self.all, &self.pool].into_iter().flatten() {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

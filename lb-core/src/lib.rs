@@ -14,7 +14,7 @@
 //! let backends = vec![BackendConfig::new("http://a"), BackendConfig::new("http://b")];
 //! let config = ServiceConfig {
 //!     policy: Policy::RoundRobin,
-//!     ..ServiceConfig::new("api", vec![PoolConfig { name: "all".into(), backends }])
+//!     ..ServiceConfig::new("api", vec![PoolConfig::new("all", backends)])
 //! };
 //! let service = Service::new(&config, 0, 7)?;
 //!
@@ -50,6 +50,7 @@ mod rng;
 mod hash;
 mod word;
 mod statuses;
+mod area;
 mod facts;
 mod key;
 mod event;
@@ -60,6 +61,7 @@ mod standing;
 mod latency;
 mod probe;
 mod rate;
+mod score;
 mod window;
 mod backend;
 mod lease;
@@ -67,7 +69,9 @@ mod fitness;
 mod tried;
 mod affinity;
 mod balance;
+mod group;
 mod pool;
+mod steer;
 mod backoff;
 mod retry;
 mod service;
@@ -84,11 +88,12 @@ pub use facts::{Facts, Unknown};
 pub use hash::stable_hash;
 pub use outcome::{BodyEnd, Failure, Outcome, Reach};
 pub use pool::Pool;
-pub use probe::{Found, Then};
+pub use probe::{Checked, Found, Then};
 pub use retry::{Body, Repeat, Withheld};
 pub use rng::Rng;
 pub use route::Routes;
 pub use service::{Meaningless, Service};
 pub use standing::Standing;
+pub use steer::Steered;
 pub use time::Time;
 pub use word::{Shared, Word};

@@ -6,6 +6,7 @@
 //! may be repeated (RFC 9110 §9.2.2) goes elsewhere.
 
 use crate::breaker::Verdict;
+use crate::score::Shown;
 use crate::statuses::StatusSet;
 
 /// What became of an attempt, as far as the head of its response.
@@ -80,6 +81,25 @@ impl Outcome {
             Self::Answered(_) => Verdict::Success,
             Self::Failed(Failure::Unsent) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
+        }
+    }
+
+    /// What it adds to the backend's record, if anything: 523 and no connection are critical.
+    pub(crate) const fn shown(self, failures: StatusSet) -> Option<Shown> {
+        match (self.verdict(failures), self) {
+            (Verdict::Abandoned, _) => None,
+            (Verdict::Success, _) => Some(Shown::Good),
+            (
+                Verdict::Failure,
+                Self::Answered(523)
+                | Self::Failed(
+                    Failure::NoAddress
+                    | Failure::ConnectRefused
+                    | Failure::ConnectFailed
+                    | Failure::ConnectTimeout,
+                ),
+            ) => Some(Shown::Critical),
+            (Verdict::Failure, _) => Some(Shown::Error),
         }
     }
 

@@ -1,54 +1,75 @@
-//! A group of backends: who is fit, who may be chosen now, and the lease of the one chosen.
+//! A pool: backends that are alike, all of them and those of each region.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::time::Duration;
+use alloc::vec::Vec;
 
+use crate::area::{RegionSet, Regions};
 use crate::backend::{Backend, Member, Rules};
-use crate::balance::{Balancer, Candidates, Draw, Drawn, How};
-use crate::breaker::Declined;
+use crate::balance::{Balancer, Draw};
+use crate::config::{PoolConfig, ServiceConfig};
 use crate::event::{BackendId, Observe};
-use crate::fitness::Fitness;
-use crate::lease::Lease;
+use crate::group::{Group, Picked};
+use crate::steer::capacity;
 use crate::time::Time;
 use crate::tried::Places;
 
-/// Some of a service's backends, balanced by one policy.
+/// A group of a service's backends.
 #[derive(Debug)]
 pub struct Pool {
     name: Box<str>,
-    service: u16,
     /// The place of the first one in the service.
     first: u16,
-    rules: Rules,
-    backends: Box<[Arc<Backend>]>,
-    fitness: Fitness,
-    balancer: Balancer,
+    all: Group,
+    /// Those of one region each, where some say which they are in.
+    near: Box<[Near]>,
+    min_fit: usize,
 }
 
-/// A backend that was chosen, and the lease on it.
+/// What backends of a region can carry when fewer of them are fit, in percent: with 71 of 100 still
+/// everything.
+const OVERPROVISION_PERCENT: u32 = 140;
+
+/// The backends of one region.
 #[derive(Debug)]
-pub(crate) struct Picked {
-    pub(crate) lease: Lease,
-    pub(crate) how: How,
+struct Near {
+    region: u8,
+    group: Group,
 }
-
-/// The longest that a backend is left out without another look at it.
-const REST_MAX: Duration = Duration::from_secs(1);
-/// Draws that breakers may decline before the pool asks them first.
-const DECLINES_MAX: usize = 8;
 
 impl Pool {
+    /// The pool that `said` describes; `backends` are its own in the same order.
     pub(crate) fn new(
-        name: &str,
+        config: &ServiceConfig,
+        said: &PoolConfig,
         first: BackendId,
-        rules: Rules,
-        backends: Box<[Arc<Backend>]>,
-        balancer: Balancer,
+        rules: &Rules,
+        regions: &Regions,
+        backends: &[Arc<Backend>],
     ) -> Self {
         let BackendId { service, backend: first } = first;
-        let fitness = Fitness::all(backends.len());
-        Self { name: name.into(), service, first, rules, backends, fitness, balancer }
+        let group = |members: &[usize]| {
+            let places = members.iter().map(|nth| first + small(*nth)).collect();
+            let of_it = members.iter().map(|nth| Arc::clone(&backends[*nth])).collect();
+            let balancer = Balancer::new(config, members.iter().map(|nth| &said.backends[*nth]));
+            Group::new(service, places, rules.clone(), of_it, balancer)
+        };
+        let everybody: Vec<usize> = (0..backends.len()).collect();
+        let in_region = |region: u8| {
+            let is_in = |nth: &usize| {
+                let name = said.backends[*nth].region.as_deref();
+                name.and_then(|name| regions.of(name)) == Some(region)
+            };
+            let members: Vec<usize> = everybody.iter().copied().filter(is_in).collect();
+            (!members.is_empty()).then(|| Near { region, group: group(&members) })
+        };
+        Self {
+            name: said.name.as_str().into(),
+            first,
+            all: group(&everybody),
+            near: (0..regions.count()).filter_map(in_region).collect(),
+            min_fit: said.min_fit.into(),
+        }
     }
 
     /// Its name, unique in its service.
@@ -58,70 +79,111 @@ impl Pool {
 
     /// Its backends in order.
     pub fn backends(&self) -> impl Iterator<Item = Member<'_>> {
-        (self.first..self.end()).map(|place| self.at(place))
+        (0..self.all.count()).map(|nth| self.all.member(nth))
     }
 
     /// The place in the service behind its last backend.
     pub(crate) fn end(&self) -> u16 {
-        self.first + small(self.backends.len())
+        self.first + small(self.all.count())
     }
 
     /// The backend at a place in the service that lies within this pool.
     pub(crate) fn at(&self, place: u16) -> Member<'_> {
-        let backend = &self.backends[usize::from(place - self.first)];
-        let id = BackendId { service: self.service, backend: place };
-        Member { id, backend, rules: &self.rules }
+        self.all.member(self.nth(place))
+    }
+
+    fn nth(&self, place: u16) -> usize {
+        usize::from(place - self.first)
     }
 
     /// How many backends may be chosen as a matter of course, as far as is known.
     pub fn fit_count(&self) -> usize {
-        self.fitness.fit_count()
+        self.all.fit_count()
     }
 
-    /// Has the next pick look at every backend that rests: somebody spoke for one.
+    /// How many backends it has.
+    pub(crate) const fn count(&self) -> usize {
+        self.all.count()
+    }
+
+    /// Whether so many are fit that it serves at all.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.min_fit <= 1 || self.fit_count() >= self.min_fit
+    }
+
+    /// Has the next pick look at every backend: somebody spoke for one, or against one.
     pub(crate) fn look_again(&self) {
-        self.fitness.look_again();
+        self.all.look_again();
+        self.near.iter().for_each(|near| near.group.look_again());
     }
 
     /// Whether a pick at `at` may find somebody outside of `tried`, as far as is known.
     pub(crate) fn may_serve(&self, tried: &Places, at: Time) -> bool {
-        let among = Asked { fit: Fit { pool: self, left_out: tried }, now: at };
-        among.first_from(0).is_some() || self.fitness.due() <= at
+        self.all.may_serve(tried, at)
     }
 
-    /// Chooses among the fit that are not in `tried`, and takes the lease.
+    /// Brings up to date who is fit.
+    pub(crate) fn refresh(&self, now: Time) {
+        self.all.refresh(now);
+    }
+
+    /// Chooses among the fit that are not in `tried`, those of the client's region first, and takes
+    /// the lease.
     pub(crate) fn pick(
         &self,
         tried: &Places,
         draw: &mut Draw<'_>,
         observe: &dyn Observe,
     ) -> Option<Picked> {
-        let now = draw.now;
-        self.fitness.refresh(now, |place| self.backends[place].rests_until(now, &self.rules));
-        let mut left_out = *tried;
-        for _ in 0..DECLINES_MAX {
-            let among = Fit { pool: self, left_out: &left_out };
-            let Drawn { place, how } = self.balancer.choose(&among, draw)?;
-            match self.lease(place, now, observe) {
-                Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
-                // Somebody may speak for it while its bit is being cleared, and nobody would hear.
-                Err(Declined::Until(due)) => self.fitness.rest(place, due.min(now + REST_MAX)),
-                Err(Declined::TrialsTaken) => {
-                    if !left_out.add(self.first + small(place)) {
-                        break;
-                    }
-                }
-            }
+        if let Some(near) = self.near_to(draw)
+            && let Some(picked) = near.pick(tried, draw, observe)
+        {
+            return Some(picked);
         }
-        self.pick_asked(tried, draw, observe)
+        self.all.pick(tried, draw, observe)
     }
 
-    fn lease(&self, place: usize, now: Time, observe: &dyn Observe) -> Result<Lease, Declined> {
-        Lease::take(&self.backends[place], self.id(place), &self.rules, now, observe)
+    /// The backends of a region that suits the client; of several, one by chance and size. As many of
+    /// its requests as those that are fit can carry go to them.
+    fn near_to(&self, draw: &mut Draw<'_>) -> Option<&Group> {
+        let regions: RegionSet = draw.area.regions;
+        if regions.is_empty() {
+            return None;
+        }
+        let near = || self.near.iter().filter(|near| regions.contains(near.region));
+        let size = |near: &Near| u32::from(small(near.group.count()));
+        let total = near().map(size).sum();
+        let mut mark = (total > 0).then(|| draw.rng.below(total))?;
+        let found = near().find(|near| {
+            let found = mark < size(near);
+            mark = mark.saturating_sub(size(near));
+            found
+        });
+        let group = &found?.group;
+        group.refresh(draw.now);
+        let carried = capacity(group.fit_count(), group.count(), OVERPROVISION_PERCENT);
+        (carried >= 100 || draw.rng.below(100) < carried).then_some(group)
     }
 
-    fn id(&self, place: usize) -> BackendId {
-        BackendId { service: self.service, backend: self.first + small(place) }
+    /// Attempts in flight, where they are counted.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.all.in_flight()
+    }
+
+    /// A check has ended: works out anew who answers soonest.
+    pub(crate) fn rank(&self, now: Time) {
+        self.all.rank(now);
+        self.near.iter().for_each(|near| near.group.rank(now));
+    }
+
+    /// How long its backends take to answer checks in the mean, in microseconds, as far as is known.
+    pub(crate) fn mean_rtt(&self) -> Option<u64> {
+        let known = || self.backends().filter_map(|member| member.backend.rtt.get().last());
+        known().sum::<u64>().checked_div(known().count() as u64)
+    }
+
+    pub(crate) const fn rules(&self) -> &Rules {
+        self.all.rules()
     }
 
     /// Takes a lease on the backend at a place in the service, if nobody speaks against it.
@@ -131,8 +193,7 @@ impl Pool {
         now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
-        let lease = self.lease(usize::from(place - self.first), now, observe).ok()?;
-        Some(Picked { lease, how: How::Same })
+        self.all.pick_again(self.nth(place), now, observe)
     }
 
     /// The same for a client that the backend knows.
@@ -142,123 +203,12 @@ impl Pool {
         now: Time,
         observe: &dyn Observe,
     ) -> Option<Picked> {
-        let Member { id, backend, rules } = self.at(place);
-        let lease = Lease::take_for_its_client(backend, id, rules, now, observe).ok()?;
-        Some(Picked { lease, how: How::Session })
-    }
-
-    /// Many breakers declined in a row: asks them before it draws, so that those who would let the
-    /// request through have their shares of it.
-    #[cold]
-    fn pick_asked(
-        &self,
-        tried: &Places,
-        draw: &mut Draw<'_>,
-        observe: &dyn Observe,
-    ) -> Option<Picked> {
-        let now = draw.now;
-        let among = Asked { fit: Fit { pool: self, left_out: tried }, now };
-        // Only another thread that takes the last place in between makes this go round.
-        (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, draw)).find_map(|drawn| {
-            let lease = self.lease(drawn.place, now, observe).ok()?;
-            Some(Picked { lease, how: self.in_service(drawn.how) })
-        })
+        self.all.pick_known(self.nth(place), now, observe)
     }
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
-        let Drawn { place, how } =
-            self.balancer.choose(&All { pool: self, left_out: tried }, draw)?;
-        let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules);
-        Some(Picked { lease, how: self.in_service(how) })
-    }
-
-    /// A draw speaks of places in the pool; everybody else of places in the service.
-    const fn in_service(&self, how: How) -> How {
-        match how {
-            How::LessLoaded { in_flight, than, than_in_flight } => {
-                How::LessLoaded { in_flight, than: self.first + than, than_in_flight }
-            }
-            How::Sooner { micros, than, than_micros } => {
-                How::Sooner { micros, than: self.first + than, than_micros }
-            }
-            how => how,
-        }
-    }
-}
-
-/// The fit backends of a pool, but for some.
-struct Fit<'p> {
-    pool: &'p Pool,
-    left_out: &'p Places,
-}
-
-impl Candidates for Fit<'_> {
-    fn admits(&self, place: usize) -> bool {
-        self.pool.fitness.is_fit(place) && !self.left_out.contains(self.pool.first + small(place))
-    }
-
-    fn first_from(&self, from: usize) -> Option<usize> {
-        self.pool
-            .fitness
-            .first_from(from, |place| !self.left_out.contains(self.pool.first + small(place)))
-    }
-
-    fn backend(&self, place: usize) -> &Backend {
-        &self.pool.backends[place]
-    }
-
-    fn in_flight_of_all(&self) -> u32 {
-        self.pool.rules.in_flight_of_all()
-    }
-}
-
-/// The fit backends whose breakers would let a request through now.
-struct Asked<'p> {
-    fit: Fit<'p>,
-    now: Time,
-}
-
-impl Candidates for Asked<'_> {
-    fn admits(&self, place: usize) -> bool {
-        self.fit.admits(place)
-            && self.fit.pool.backends[place].would_admit(self.now, &self.fit.pool.rules)
-    }
-
-    fn first_from(&self, from: usize) -> Option<usize> {
-        self.fit.pool.fitness.first_from(from, |place| self.admits(place))
-    }
-
-    fn backend(&self, place: usize) -> &Backend {
-        self.fit.backend(place)
-    }
-
-    fn in_flight_of_all(&self) -> u32 {
-        self.fit.in_flight_of_all()
-    }
-}
-
-/// All backends of a pool, but for some.
-struct All<'p> {
-    pool: &'p Pool,
-    left_out: &'p Places,
-}
-
-impl Candidates for All<'_> {
-    fn admits(&self, place: usize) -> bool {
-        !self.left_out.contains(self.pool.first + small(place))
-    }
-
-    fn first_from(&self, from: usize) -> Option<usize> {
-        (from..self.pool.backends.len()).find(|place| self.admits(*place))
-    }
-
-    fn backend(&self, place: usize) -> &Backend {
-        &self.pool.backends[place]
-    }
-
-    fn in_flight_of_all(&self) -> u32 {
-        self.pool.rules.in_flight_of_all()
+        self.all.pick_in_panic(tried, draw)
     }
 }
 

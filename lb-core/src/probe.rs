@@ -31,6 +31,19 @@ pub enum Found {
     Nothing,
 }
 
+/// A check that came to an answer, or to nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    /// How many checks of this backend there were before.
+    pub round: u64,
+    /// When it was due.
+    pub began: Time,
+    /// How long the last answer took.
+    pub took: Duration,
+    /// What was found.
+    pub found: Found,
+}
+
 /// What to do after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -107,7 +120,7 @@ impl Streak {
     }
 }
 
-fn judge(found: Found, config: &ProbeConfig) -> bool {
+pub(crate) fn judge(found: Found, config: &ProbeConfig) -> bool {
     match (&config.kind, found) {
         (_, Found::Nothing) => false,
         (ProbeKind::Tcp, _) => true,

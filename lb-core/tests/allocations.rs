@@ -40,7 +40,7 @@ impl Facts for Client {
 /// Everything that costs something is on.
 fn service(policy: Policy) -> Service {
     let backends = (0..16).map(|n| BackendConfig::new(&format!("http://backend-{n}"))).collect();
-    let pools = vec![PoolConfig { name: "all".into(), backends }];
+    let pools = vec![PoolConfig::new("all", backends)];
     let breaker =
         BreakerConfig { error_rate: Some(ErrorRateConfig::default()), ..BreakerConfig::default() };
     let mut config = ServiceConfig {

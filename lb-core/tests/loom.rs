@@ -14,8 +14,8 @@ use lb_core::config::{
     ProbeConfig, ProbeKind, RetryConfig, ServiceConfig,
 };
 use lb_core::{
-    Ask, Attempt, Body, BodyEnd, Breaker, BreakerState, Exchange, ExchangeId, Failure, Found,
-    Outcome, Permit, Repeat, Role, Service, Shared, Step, Time, Unobserved, Verdict, Word,
+    Ask, Attempt, Body, BodyEnd, Breaker, BreakerState, Checked, Exchange, ExchangeId, Failure,
+    Found, Outcome, Permit, Repeat, Role, Service, Shared, Step, Time, Unobserved, Verdict, Word,
 };
 use loom::sync::Arc;
 use loom::thread;
@@ -39,6 +39,10 @@ fn twice<T: 'static>(body: impl Fn(u64) -> T + Clone + 'static) -> [T; 2] {
     let other = thread::spawn(move || other(1));
     let own = body(0);
     [own, other.join().expect("no model panics")]
+}
+
+const fn checked(round: u64, found: Found) -> Checked {
+    Checked { round, began: Time::ZERO, took: Duration::ZERO, found }
 }
 
 fn admit(breaker: &Shared<Breaker>, now: Time) -> Option<Permit> {
@@ -161,7 +165,7 @@ fn service(policy: Policy, consecutive_failures: u16) -> Service {
             },
             ..RetryConfig::default()
         },
-        ..ServiceConfig::new("loom", vec![PoolConfig { name: "all".into(), backends }])
+        ..ServiceConfig::new("loom", vec![PoolConfig::new("all", backends)])
     };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
@@ -300,10 +304,10 @@ fn a_rested_backend_is_always_looked_at_again_when_it_is_due() {
 fn a_backend_that_checks_bring_back_is_found_again() {
     bounded(|| {
         let service = Arc::new(checked_service());
-        service.checked(1, 0, Time::ZERO, Found::Nothing, Time::ZERO, &Unobserved);
+        service.checked(1, checked(0, Found::Nothing), Time::ZERO, &Unobserved);
         let picking = Arc::clone(&service);
         let picker = thread::spawn(move || drop(start(&picking, 1, Time::ZERO)));
-        service.checked(1, 1, Time::ZERO, Found::Connected, Time::ZERO, &Unobserved);
+        service.checked(1, checked(1, Found::Connected), Time::ZERO, &Unobserved);
         drop(start(&service, 2, Time::ZERO));
         picker.join().expect("no model panics");
         drop(start(&service, 3, secs(1)));
@@ -319,7 +323,7 @@ fn checked_service() -> Service {
         policy: Policy::RoundRobin,
         breaker: None,
         probe: Some(probe),
-        ..ServiceConfig::new("loom", vec![PoolConfig { name: "all".into(), backends }])
+        ..ServiceConfig::new("loom", vec![PoolConfig::new("all", backends)])
     };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }

@@ -20,7 +20,7 @@ const BURST: u32 = 500;
 
 fn service(policy: Policy) -> Service {
     let backends = (0..5).map(|n| BackendConfig::new(&format!("http://backend-{n}"))).collect();
-    let pools = vec![PoolConfig { name: "all".into(), backends }];
+    let pools = vec![PoolConfig::new("all", backends)];
     let config = ServiceConfig {
         policy,
         breaker: Some(BreakerConfig {

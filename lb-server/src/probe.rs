@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use lb_core::config::{BODY_MAX, ProbeConfig, ProbeKind};
-use lb_core::{Event, Found, Observe, Then, Time};
+use lb_core::{Checked, Event, Found, Observe, Then, Time};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -90,10 +90,12 @@ async fn check(gateway: &Gateway, index: usize, place: u16, round: u64, began: T
     let deadline = gateway.clock.instant(gateway.clock.now() + config.timeout);
     let mut path = site.service.check_path(place).expect("a check was due").to_owned();
     loop {
+        let asked = gateway.clock.now();
         let asking = ask(gateway, site, usize::from(place), config, &path);
         let found = timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Found::Nothing);
         let now = gateway.clock.now();
-        match site.service.checked(place, round, began, found, now, &Told(gateway)) {
+        let checked = Checked { round, began, took: now - asked, found };
+        match site.service.checked(place, checked, now, &Told(gateway)) {
             Then::Ask(other) => other.clone_into(&mut path),
             Then::Wait(until) => return until,
         }

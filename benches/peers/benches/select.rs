@@ -43,7 +43,7 @@ fn ours(criterion: &mut Criterion, name: &str, policy: Policy) {
     for count in COUNTS {
         let backends =
             (0..count).map(|n| BackendConfig::new(&format!("http://{}", address(n)))).collect();
-        let pools = vec![PoolConfig { name: "all".into(), backends }];
+        let pools = vec![PoolConfig::new("all", backends)];
         let config = ServiceConfig { policy, ..ServiceConfig::new("bench", pools) };
         let service = Service::new(&config, 0, 7).expect("the configuration is meaningful");
         let mut id = 0_u32;

@@ -2,6 +2,7 @@
 
 use lb_core::config::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
+    SWITCH_MARGIN_MAX, SteeringConfig, SteeringPolicy,
 };
 
 use crate::native::DURATIONS;
@@ -13,14 +14,21 @@ pub(super) struct Balance {
     pub(super) choices: u8,
     pub(super) latency: LatencyConfig,
     pub(super) hash: HashConfig,
+    pub(super) switch_margin: u8,
 }
 
-pub(super) fn balance(mut table: Table<'_>) -> Balance {
+pub(super) fn balance(mut table: Table<'_>, steering: &SteeringConfig, checks: bool) -> Balance {
     let policies = [
         ("round-robin", Policy::RoundRobin),
         ("weighted-random", Policy::WeightedRandom),
         ("least-request", Policy::LeastRequest),
+        ("least-request-exact", Policy::LeastRequestExact),
         ("peak-ewma", Policy::PeakEwma),
+        ("prequal", Policy::Prequal),
+        ("fastest", Policy::Fastest),
+        ("performance", Policy::Performance),
+        ("performance-naive", Policy::PerformanceNaive),
+        ("health-score", Policy::HealthScore),
         ("first", Policy::First),
         ("ring", Policy::Ring),
         ("maglev", Policy::Maglev),
@@ -29,7 +37,16 @@ pub(super) fn balance(mut table: Table<'_>) -> Balance {
         ("sha256-modulo", Policy::Sha256Modulo),
         ("hash31-modulo", Policy::Hash31Modulo),
     ];
-    let policy = table.choice("policy", &policies).or(Policy::LeastRequest);
+    let said = table.choice("policy", &policies).or_given(Policy::LeastRequest);
+    let policy = said.value;
+    if policy == Policy::Fastest && !checks {
+        let what = "policy \"fastest\" goes by health checks, and there are none";
+        table.report().error(said.at, what, "add [service.health] with enabled = true");
+    }
+    let switch_margin = table.integer("switch_margin", 0..=SWITCH_MARGIN_MAX).or(10);
+    if policy != Policy::Fastest && steering.policy != SteeringPolicy::Fastest {
+        table.warn_without_effect(&["switch_margin"], "where nothing goes by \"fastest\"");
+    }
     let choices = table.integer("choices", 2..=CHOICES_MAX).or(2);
     let latency = latency(&mut table, policy);
     let default = HashConfig::default();
@@ -51,7 +68,7 @@ pub(super) fn balance(mut table: Table<'_>) -> Balance {
         table.warn_without_effect(&["choices"], "with this policy: least-request compares");
     }
     let hash = HashConfig { sources: sources.value, load_percent };
-    Balance { policy, choices, latency, hash }
+    Balance { policy, choices, latency, hash, switch_margin }
 }
 
 fn latency(table: &mut Table<'_>, policy: Policy) -> LatencyConfig {
@@ -60,7 +77,7 @@ fn latency(table: &mut Table<'_>, policy: Policy) -> LatencyConfig {
         half_life: table.duration("half_life", DURATIONS).or(default.half_life),
         failure_penalty: table.duration("failure_penalty", DURATIONS).or(default.failure_penalty),
     };
-    if policy != Policy::PeakEwma {
+    if !policy.measures() {
         let why = "with this policy: it does not go by latency";
         table.warn_without_effect(&["half_life", "failure_penalty"], why);
     }
@@ -90,7 +107,7 @@ pub(super) fn source(text: &str) -> Result<KeySource, Mistake> {
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(good)
 }

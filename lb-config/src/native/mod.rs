@@ -6,12 +6,14 @@
 mod affinity;
 mod balance;
 mod health;
+mod panic;
 mod policy;
 mod pool;
 mod rate;
 mod retry;
 mod service;
 mod statuses;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,10 +1,14 @@
 //! `[[service.pool]]` and its backends.
 
-use lb_core::config::{BACKENDS_MAX, BackendConfig, PoolConfig, WEIGHT_MAX};
+use lb_core::config::{
+    BACKENDS_MAX, BackendConfig, Location, POOL_WEIGHT_MAX, POOLS_MAX, PoolConfig, REGIONS_MAX,
+    SteeringConfig, SteeringPolicy, WEIGHT_MAX,
+};
 
 use crate::address::{self, BackendUrl};
 use crate::config::Origin;
-use crate::native::{Taken, label};
+use crate::diagnostic::Report;
+use crate::native::{Taken, label, steering};
 use crate::read::{Given, Mistake, Table, Value};
 
 /// What a pool is called that is the only one of its service and was given no name.
@@ -15,10 +19,14 @@ struct Written {
     url: Given<BackendUrl>,
     weight: Given<u32>,
     draining: bool,
+    region: Option<Given<String>>,
 }
 
 /// All pools of a service and, in the same order, where their backends are.
-pub(super) fn pools(service: &mut Table<'_>) -> (Vec<PoolConfig>, Vec<Origin>) {
+pub(super) fn pools(
+    service: &mut Table<'_>,
+    steering: &SteeringConfig,
+) -> (Vec<PoolConfig>, Vec<Origin>) {
     let report = service.report();
     let header = service.header_of("pool");
     let add = format!("{header} with backends = [{{ url = \"http://10.0.0.1:3000\" }}]");
@@ -31,18 +39,76 @@ pub(super) fn pools(service: &mut Table<'_>) -> (Vec<PoolConfig>, Vec<Origin>) {
     let only = written.value.len() == 1;
     let mut names = Taken::default();
     let mut identities = Taken::default();
-    let (mut pools, mut origins) = (Vec::new(), Vec::new());
+    let (mut pools, mut origins, mut regions) = (Vec::new(), Vec::new(), Vec::new());
     for mut table in written.value {
         let name = name(&mut table, only, &mut names);
         let backends = backends(&mut table, &mut identities);
         origins.extend(backends.iter().map(|backend| backend.url.value.origin.clone()));
-        pools.push(PoolConfig { name, backends: backends.iter().map(lower).collect() });
+        regions.extend(backends.iter().filter_map(|backend| backend.region.clone()));
+        let pool = PoolConfig::new(&name, backends.iter().map(lower).collect());
+        pools.push(steered(&mut table, pool, steering));
     }
+    if pools.len() > POOLS_MAX {
+        let what = format!("the service has {} pools", pools.len());
+        report.error(written.at, what, format!("use 1..={POOLS_MAX}"));
+    }
+    check_regions(report, &regions, steering);
     if origins.len() > BACKENDS_MAX {
         let what = format!("the service has {} backends", origins.len());
         report.error(written.at, what, format!("use 1..={BACKENDS_MAX} over all its pools"));
     }
     (pools, origins)
+}
+
+/// When and for whom a pool serves.
+fn steered(table: &mut Table<'_>, pool: PoolConfig, steering: &SteeringConfig) -> PoolConfig {
+    let count = u16::try_from(pool.backends.len().clamp(1, BACKENDS_MAX)).unwrap_or(u16::MAX);
+    let min_fit = table.integer("min_fit", 1..=count).or(1);
+    let weight = table.integer("weight", 0..=POOL_WEIGHT_MAX).or(1);
+    let countries = table.list("countries", |item| item.parsed(steering::country)).or(Vec::new());
+    let regions = table.list("regions", |item| item.parsed(steering::region)).or(Vec::new());
+    let latitude = table.number("latitude", -90.0..=90.0).given();
+    let longitude = table.number("longitude", -180.0..=180.0).given();
+    let policy = steering.policy;
+    if policy != SteeringPolicy::Weighted {
+        let why = "without [service.steering] policy = \"weighted\"";
+        table.warn_without_effect(&["weight"], why);
+    }
+    if policy != SteeringPolicy::Geo {
+        let why = "without [service.steering] policy = \"geo\"";
+        table.warn_without_effect(&["countries", "regions"], why);
+    }
+    if policy != SteeringPolicy::Proximity {
+        let why = "without [service.steering] policy = \"proximity\"";
+        table.warn_without_effect(&["latitude", "longitude"], why);
+    } else if latitude.is_none() || longitude.is_none() {
+        let what = "the pool is nowhere: policy \"proximity\" asks those with coordinates first";
+        table.report().warn(table.at(), what, "add latitude and longitude");
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "degrees are within ±180")]
+    let millionths = |degrees: f64| (degrees * 1e6) as i32;
+    let location = latitude.zip(longitude).map(|(latitude, longitude)| Location {
+        latitude: millionths(latitude.value),
+        longitude: millionths(longitude.value),
+    });
+    PoolConfig { min_fit, weight, countries, regions, location, ..pool }
+}
+
+fn check_regions(report: &Report<'_>, regions: &[Given<String>], steering: &SteeringConfig) {
+    let mut names: Vec<&str> = regions.iter().map(|region| region.value.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let Some(first) = regions.first() else { return };
+    if names.len() > REGIONS_MAX {
+        let what = format!("the backends are in {} regions", names.len());
+        report.error(first.at, what, format!("use at most {REGIONS_MAX} in a service"));
+    }
+    let headers = &steering.headers;
+    if steering.zone.is_none() && headers.country.is_none() && headers.region.is_none() {
+        let what = "region has no effect: nothing says which one is near";
+        let remedy = "set zone, country_header or region_header in [service.steering]";
+        report.warn(first.at, what, remedy);
+    }
 }
 
 fn name(table: &mut Table<'_>, only: bool, taken: &mut Taken) -> String {
@@ -102,7 +168,8 @@ fn backend(item: &Value<'_>) -> Option<Written> {
     let url = url.required("url = \"http://10.0.0.1:3000\"");
     let weight = table.field("weight", |value| weight(&value)).or_given(1);
     let draining = table.boolean("draining").or(false);
-    Some(Written { url: url?, weight, draining })
+    let region = table.parsed("region", steering::region).given();
+    Some(Written { url: url?, weight, draining, region })
 }
 
 fn weight(value: &Value<'_>) -> Option<u32> {
@@ -118,6 +185,7 @@ fn lower(written: &Written) -> BackendConfig {
     BackendConfig {
         weight: written.weight.value,
         draining: written.draining,
+        region: written.region.as_ref().map(|region| region.value.clone()),
         ..BackendConfig::new(&written.url.value.identity)
     }
 }

@@ -1,13 +1,13 @@
 //! `[[service]]`: who it answers for, and what all its parts make together.
 
-use lb_core::config::{ServiceConfig, StatusSet, WhenAllUnfit};
+use lb_core::config::{ServiceConfig, StatusSet};
 
 use crate::address;
 use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, health, label, policy, pool, rate, retry};
+use crate::native::{Taken, affinity, health, label, panic, policy, pool, rate, retry, steering};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -51,35 +51,35 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
         .or(HostPolicy::Client);
 
-    let Balance { policy, choices, latency, hash } = balance(table.table("balance"));
     let breaker = policy::breaker(table.table("breaker"));
-    let when_all_unfit = table
-        .choice(
-            "when_all_unfit",
-            &[("fail-fast", WhenAllUnfit::FailFast), ("fail-open", WhenAllUnfit::FailOpen)],
-        )
-        .or(WhenAllUnfit::FailFast);
-    if breaker.is_none() {
-        let why = "with the breaker off: no backend is ever unfit";
-        table.warn_without_effect(&["when_all_unfit"], why);
-    }
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
     let probe = health::health(table.table("health"));
+    let steering = steering::steering(table.table("steering"), probe.is_some());
+    let Balance { policy, choices, latency, hash, switch_margin } =
+        balance(table.table("balance"), &steering, probe.is_some());
     let rate = rate::rate(table.table("rate_limit"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
-    let (pools, origins) = pool::pools(&mut table);
+    let (pools, origins) = pool::pools(&mut table, &steering);
+    let panic = panic::panic(&mut table, &pools);
+    if breaker.is_none() && probe.is_none() {
+        let why = "without breaker and checks: no backend is ever unfit";
+        table.warn_without_effect(&["when_all_unfit", "panic_below", "fallback_pool"], why);
+    }
 
     let name = name?.value;
     let core = ServiceConfig {
         name,
+        steering,
         policy,
         choices,
         latency,
+        switch_margin,
         hash,
-        when_all_unfit,
+        when_all_unfit: panic.when_all_unfit,
+        panic_below: panic.below,
         breaker,
         retry,
         failures,

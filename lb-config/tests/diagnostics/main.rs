@@ -4,6 +4,7 @@ mod addresses;
 mod affinity;
 mod balance;
 mod effects;
+mod steering;
 mod structure;
 mod syntax;
 mod values;

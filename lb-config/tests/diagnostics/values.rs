@@ -141,7 +141,7 @@ fn words_are_chosen_from_a_list() {
          retry.backoff.jitter = \"Full\"",
         expect![[r#"
             lb.toml:7:8: host "clients" is unknown; did you mean "client"?
-            lb.toml:8:18: when_all_unfit "panic" is unknown; use one of "fail-fast", "fail-open"
+            lb.toml:8:18: when_all_unfit "panic" is unknown; use one of "fail-fast", "fail-open", "fallback-pool", "reset"
             lb.toml:9:18: policy "round_robin" is unknown; did you mean "round-robin"?
             lb.toml:10:24: jitter "Full" is unknown; did you mean "full"?
         "#]],
@@ -202,7 +202,7 @@ fn long_values_are_not_repeated_whole() {
         &format!("host = {:?}\n{} = 1", "x".repeat(1_000), "y".repeat(1_000)),
         expect![[r#"
             lb.toml:7:8: host "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." is unknown; use one of "client", "backend"
-            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, balance, breaker, when_all_unfit, retry, failure_statuses, affinity, health, rate_limit, timeouts, keep_alive, pool
+            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, breaker, retry, failure_statuses, affinity, health, steering, balance, rate_limit, timeouts, keep_alive, pool, when_all_unfit, panic_below, fallback_pool
         "#]],
     );
 }

@@ -15,7 +15,7 @@ use super::rank::Rank;
 use super::rendezvous::Rendezvous;
 use super::ring::Ring;
 use super::{Candidates, Draw, Drawn, How};
-use crate::config::{BackendConfig, Policy};
+use crate::config::Policy;
 use crate::hash::stable_hash;
 
 /// A table of keys, and what helps where it does not.
@@ -44,13 +44,13 @@ struct Bound {
 }
 
 impl Keyed {
-    pub(crate) fn new(
+    pub(crate) fn new<'n>(
         policy: Policy,
-        backends: &[BackendConfig],
+        names: impl Iterator<Item = &'n str>,
         weights: &[u32],
         load_percent: Option<u32>,
     ) -> Self {
-        let ids: Vec<u64> = backends.iter().map(|said| stable_hash(said.name.as_bytes())).collect();
+        let ids: Vec<u64> = names.map(|name| stable_hash(name.as_bytes())).collect();
         let table = match policy {
             Policy::Ring => Table::Ring(Ring::new(&ids, weights)),
             Policy::Maglev => Table::Maglev(Maglev::new(&ids, weights)),

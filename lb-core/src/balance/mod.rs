@@ -6,27 +6,36 @@
 //! the candidates one by one.
 
 mod alias;
+mod fastest;
 mod keyed;
 mod least_request;
 mod maglev;
+mod minimum;
 mod peak_ewma;
+mod prequal;
 mod rank;
 mod rendezvous;
 mod ring;
 mod round_robin;
+mod scored;
 mod weighted_random;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::area::Area;
 use crate::backend::Backend;
-use crate::config::{Policy, PoolConfig, ServiceConfig};
+use crate::config::{BackendConfig, Policy, ServiceConfig};
 use crate::rng::Rng;
 use crate::time::Time;
+use fastest::Fastest;
 use keyed::{First, Keyed, Modulo};
 use least_request::LeastRequest;
+use minimum::Minimum;
 use peak_ewma::PeakEwma;
+use prequal::Prequal;
 use round_robin::RoundRobin;
+use scored::Scored;
 use weighted_random::WeightedRandom;
 
 /// Refused draws before a policy looks at the candidates one by one. With half of the backends
@@ -64,6 +73,30 @@ pub enum How {
         /// How long the other takes.
         than_micros: u32,
     },
+    /// It has the least in flight of all.
+    Least {
+        /// Its attempts in flight.
+        in_flight: u32,
+    },
+    /// Of some samples it is the quickest that is not hot.
+    Cold {
+        /// Its attempts in flight.
+        in_flight: u32,
+        /// Attempts in flight beyond which a sample is hot.
+        hot_above: u32,
+        /// How long it takes to answer, as far as is known.
+        micros: Option<u32>,
+    },
+    /// It answers checks soonest of those that may be chosen.
+    Soonest {
+        /// How long it takes to answer one, as far as is known.
+        micros: Option<u32>,
+    },
+    /// A die by weight and score.
+    Scored {
+        /// Its share of the die, in thousandths.
+        share: u32,
+    },
     /// There was no other.
     Only,
     /// It was the last one asked, and is asked once more.
@@ -83,6 +116,10 @@ impl How {
             Self::KeyNext => "key_next",
             Self::LessLoaded { .. } => "less_loaded",
             Self::Sooner { .. } => "sooner",
+            Self::Least { .. } => "least",
+            Self::Cold { .. } => "cold",
+            Self::Soonest { .. } => "soonest",
+            Self::Scored { .. } => "scored",
             Self::Only => "only",
             Self::Same => "same",
             Self::Session => "session",
@@ -114,6 +151,8 @@ pub(crate) struct Draw<'a> {
     pub(crate) now: Time,
     /// What the request is hashed by.
     pub(crate) key: Option<u64>,
+    /// Where the client is.
+    pub(crate) area: Area,
 }
 
 /// One policy with its tables.
@@ -122,7 +161,11 @@ pub(crate) enum Balancer {
     RoundRobin(RoundRobin),
     WeightedRandom(WeightedRandom),
     LeastRequest(LeastRequest),
+    Minimum(Minimum),
     PeakEwma(PeakEwma),
+    Prequal(Prequal),
+    Fastest(Fastest),
+    Scored(Scored),
     First,
     Keyed(Keyed),
     Modulo,
@@ -137,19 +180,36 @@ pub(crate) struct Drawn {
 
 impl Balancer {
     /// Weights are at least 1, and there is at least one.
-    pub(crate) fn new(config: &ServiceConfig, pool: &PoolConfig) -> Self {
-        let weights: Vec<u32> = pool.backends.iter().map(|said| said.weight).collect();
+    pub(crate) fn new<'c>(
+        config: &ServiceConfig,
+        backends: impl Iterator<Item = &'c BackendConfig> + Clone,
+    ) -> Self {
+        let weights: Vec<u32> = backends.clone().map(|said| said.weight).collect();
         match config.policy {
             Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(&weights)),
             Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(&weights)),
             Policy::LeastRequest => Self::LeastRequest(LeastRequest::new(&weights, config.choices)),
             Policy::PeakEwma => Self::PeakEwma(PeakEwma::new(&weights, config.latency)),
+            Policy::LeastRequestExact => Self::Minimum(Minimum::new(&weights)),
+            Policy::Prequal => Self::Prequal(Prequal::new(&weights, config.latency)),
+            Policy::Fastest => Self::Fastest(Fastest::new(config.switch_margin)),
+            policy @ (Policy::Performance | Policy::PerformanceNaive | Policy::HealthScore) => {
+                Self::Scored(Scored::new(policy, &weights))
+            }
             Policy::First => Self::First,
             policy @ (Policy::Ring | Policy::Maglev | Policy::Rendezvous) => {
                 let load_percent = config.hash.load_percent;
-                Self::Keyed(Keyed::new(policy, &pool.backends, &weights, load_percent))
+                let names = backends.map(|said| said.name.as_str());
+                Self::Keyed(Keyed::new(policy, names, &weights, load_percent))
             }
             Policy::JavaHashModulo | Policy::Sha256Modulo | Policy::Hash31Modulo => Self::Modulo,
+        }
+    }
+
+    /// A check has ended: for policies that go by what checks find.
+    pub(crate) fn rank(&self, among: &impl Candidates) {
+        if let Self::Fastest(policy) = self {
+            policy.rank(among);
         }
     }
 
@@ -160,12 +220,19 @@ impl Balancer {
             Self::WeightedRandom(policy) => policy.choose(among, draw),
             Self::LeastRequest(policy) => policy.choose(among, draw),
             Self::PeakEwma(policy) => policy.choose(among, draw),
+            Self::Minimum(policy) => policy.choose(among, draw),
+            Self::Prequal(policy) => policy.choose(among, draw),
+            Self::Fastest(policy) => policy.choose(among),
+            Self::Scored(policy) => policy.choose(among, draw),
             Self::First => First::choose(among),
             Self::Keyed(policy) => policy.choose(among, draw),
             Self::Modulo => Modulo::choose(among, draw),
         }
     }
 }
+
+/// Whether `a` microseconds are less than `b` by the margin.
+pub(crate) use fastest::is_sooner;
 
 /// The weights with their common factor taken out.
 fn reduced(weights: &[u32]) -> Box<[u32]> {

@@ -19,8 +19,20 @@ pub enum Policy {
     WeightedRandom,
     /// The least loaded of some, drawn at random by weight.
     LeastRequest,
+    /// The least loaded of all.
+    LeastRequestExact,
     /// The one of two, drawn at random by weight, that will answer sooner.
     PeakEwma,
+    /// Of a few samples the quickest that has not too much in flight.
+    Prequal,
+    /// The one that answers checks soonest, until another one is clearly sooner.
+    Fastest,
+    /// By chance, weight and Proxy Worker's score of errors and time to answer.
+    Performance,
+    /// The same as its source has it: weights do not count, and new backends get next to nothing.
+    PerformanceNaive,
+    /// By chance, weight and FlowBalance's score of errors, time to answer and reach.
+    HealthScore,
     /// The first one that is fit.
     First,
     /// By key: the next point on a ring that the backends have points on.
@@ -40,6 +52,9 @@ pub enum Policy {
 
 /// Backends that least request compares.
 pub const CHOICES_MAX: u8 = 8;
+
+/// Percent by which a backend has to be sooner to take over, at most.
+pub const SWITCH_MARGIN_MAX: u8 = 90;
 
 /// How latency is measured, for policies that go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +104,16 @@ pub enum KeySource {
 }
 
 impl Policy {
+    /// Whether it goes by how long backends take to answer requests.
+    pub const fn measures(self) -> bool {
+        matches!(self, Self::PeakEwma | Self::Prequal)
+    }
+
+    /// Whether it goes by a record of requests and errors.
+    pub const fn scores(self) -> bool {
+        matches!(self, Self::Performance | Self::PerformanceNaive | Self::HealthScore)
+    }
+
     /// Whether it goes by a key.
     pub const fn hashes(self) -> bool {
         self.is_consistent()

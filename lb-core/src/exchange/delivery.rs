@@ -38,7 +38,8 @@ impl Delivery {
 
     /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
     pub fn end(mut self, end: BodyEnd, service: &Service, now: Time, observe: &dyn Observe) {
-        self.lease.judge_body(end, &service.rules, now, observe);
+        let judge = |lease: &mut Lease| lease.judge_body(end, &service.rules, now, observe);
+        service.judge(&mut self.lease, judge);
         let (exchange, backend) = (self.exchange, self.lease.id());
         observe.on(now, &Event::Ended { exchange, backend, end });
     }

@@ -60,7 +60,7 @@ fn of(policy: Policy, backends: &[(u32, u32)]) -> ServiceConfig {
         weight: *weight,
         ..BackendConfig::new(&format!("http://backend-{number}"))
     });
-    let pools = vec![PoolConfig { name: "all".into(), backends: backends.collect() }];
+    let pools = vec![PoolConfig::new("all", backends.collect())];
     ServiceConfig { pools, ..config(policy, &[&[1]]) }
 }
 

@@ -19,4 +19,5 @@ mod queues;
 mod retries;
 mod runs;
 mod shares;
+mod steering;
 mod theory;

@@ -14,7 +14,7 @@ use crate::support::{POLICIES, attempt, cases, config, in_flight, secs, service,
 /// A service of these backends.
 fn of(policy: Policy, names: &[&str]) -> ServiceConfig {
     let backends = names.iter().map(|name| BackendConfig::new(name)).collect();
-    let pools = vec![PoolConfig { name: "all".into(), backends }];
+    let pools = vec![PoolConfig::new("all", backends)];
     ServiceConfig { pools, ..config(policy, &[&[1]]) }
 }
 

@@ -105,8 +105,23 @@ impl<'s> View<'s> {
             | (Policy::WeightedRandom, How::Weight) => {}
             // Nothing is known of these requests: they have no key.
             (policy, How::Weight) if policy.hashes() => {}
-            (Policy::First, How::First) => {
+            // Nobody was checked: none is known to be sooner than the first.
+            (Policy::First, How::First) | (Policy::Fastest, How::Soonest { micros: None }) => {
                 assert_eq!(expected.places.first(), Some(&place), "{expected:?}");
+            }
+            (Policy::LeastRequestExact, How::Least { in_flight }) => {
+                assert_eq!(in_flight, self.in_flight[place]);
+                let cost = |place: usize| {
+                    f64::from(self.in_flight[place] + 1) / f64::from(self.weights[place])
+                };
+                assert!(expected.places.iter().all(|other| cost(place) <= cost(*other) + 1e-9));
+            }
+            (Policy::Prequal, How::Cold { in_flight, hot_above, .. }) => {
+                assert_eq!(in_flight, self.in_flight[place]);
+                assert!(in_flight <= hot_above, "a hot one was chosen: {choice:?}");
+            }
+            (policy, How::Scored { share }) if policy.scores() => {
+                assert!(share <= 1_000, "{share}: {expected:?}");
             }
             (Policy::PeakEwma, How::Sooner { micros, than, than_micros }) => {
                 // All answers come at once: what is known is known of all alike.

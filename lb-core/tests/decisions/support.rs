@@ -12,11 +12,17 @@ use lb_core::{
 };
 use proptest::test_runner::{Config, RngSeed};
 
-pub(crate) const POLICIES: [Policy; 11] = [
+pub(crate) const POLICIES: [Policy; 17] = [
     Policy::RoundRobin,
     Policy::WeightedRandom,
     Policy::LeastRequest,
+    Policy::LeastRequestExact,
     Policy::PeakEwma,
+    Policy::Prequal,
+    Policy::Fastest,
+    Policy::Performance,
+    Policy::PerformanceNaive,
+    Policy::HealthScore,
     Policy::First,
     Policy::Ring,
     Policy::Maglev,
@@ -33,15 +39,12 @@ pub(crate) fn cases(cases: u32) -> Config {
 
 /// One pool per slice of weights; a breaker that opens for an hour at the first failure.
 pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
-    let pool = |(index, weights): (usize, &&[u32])| PoolConfig {
-        name: format!("pool-{index}"),
-        backends: (0..)
-            .zip(*weights)
-            .map(|(place, weight)| BackendConfig {
-                weight: *weight,
-                ..BackendConfig::new(&format!("http://{index}-{place}"))
-            })
-            .collect(),
+    let pool = |(index, weights): (usize, &&[u32])| {
+        let backends = (0..).zip(*weights).map(|(place, weight)| BackendConfig {
+            weight: *weight,
+            ..BackendConfig::new(&format!("http://{index}-{place}"))
+        });
+        PoolConfig::new(&format!("pool-{index}"), backends.collect())
     };
     let pools = pools.iter().enumerate().map(pool).collect();
     ServiceConfig {

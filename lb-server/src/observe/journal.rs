@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
-use lb_core::{BackendId, BodyEnd, Choice, Event, How, Observe, Outcome, Time, Withheld};
+use lb_core::{BackendId, BodyEnd, Choice, Event, Observe, Outcome, Time, Withheld};
 use serde::Serialize;
 
 use crate::error::Problem;
 use crate::gateway::Site;
 use crate::headers::X_REQUEST_ID;
+use crate::observe::why::{Why, millis};
 use crate::request_id::RequestId;
 use crate::serve::Worker;
 
@@ -185,21 +186,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Attempt {
     fn line<'l>(&self, name: impl Fn(BackendId) -> &'l str, pool: &'l str) -> AttemptLine<'l> {
-        let Choice { role, how, again, .. } = self.choice;
         let other = |place| name(BackendId { backend: place, ..self.backend });
-        let (in_flight, than, than_in_flight) = match how {
-            How::LessLoaded { in_flight, than, than_in_flight } => {
-                (Some(in_flight), Some(other(than)), Some(than_in_flight))
-            }
-            _ => (None, None, None),
-        };
-        let (latency_ms, than, than_latency_ms) = match how {
-            How::Sooner { micros, than, than_micros } => {
-                let ms = |micros| Some(millis(Duration::from_micros(u64::from(micros))));
-                (ms(micros), Some(other(than)), ms(than_micros))
-            }
-            _ => (None, than, None),
-        };
         AttemptLine {
             backend: name(self.backend),
             outcome: self.concluded.map_or("abandoned", |(outcome, _)| match outcome {
@@ -211,17 +198,7 @@ impl Attempt {
                 Outcome::Failed(_) => None,
             }),
             ms: self.concluded.map(|(_, took)| millis(took)),
-            why: Why {
-                pool,
-                how: how.as_str(),
-                role: role.as_str(),
-                again: again.then_some(true),
-                in_flight,
-                than,
-                than_in_flight,
-                latency_ms,
-                than_latency_ms,
-            },
+            why: Why::new(self.choice, pool, other),
         }
     }
 }
@@ -271,12 +248,6 @@ impl Drop for Journal {
     }
 }
 
-/// Milliseconds with three digits behind the point.
-#[expect(clippy::cast_precision_loss, reason = "an exchange is shorter than 2⁵² µs")]
-fn millis(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1_000.0
-}
-
 /// One line of the access log.
 #[derive(Serialize)]
 struct Line<'l> {
@@ -311,24 +282,4 @@ struct AttemptLine<'l> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ms: Option<f64>,
     why: Why<'l>,
-}
-
-/// Why this backend was chosen.
-#[derive(Serialize)]
-struct Why<'l> {
-    pool: &'l str,
-    how: &'static str,
-    role: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    again: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    than: Option<&'l str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    than_in_flight: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    than_latency_ms: Option<f64>,
 }

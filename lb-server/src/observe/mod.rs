@@ -2,6 +2,7 @@
 
 mod journal;
 mod metrics;
+mod why;
 mod exposition;
 
 use lb_core::{Event, Time};
