@@ -8,14 +8,16 @@ use alloc::sync::Arc;
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::config::{
-    BreakerConfig, LatencyConfig, Policy, ServiceConfig, StatusSet, SteeringPolicy,
+    BreakerConfig, LatencyConfig, Policy, ServiceConfig, SlowStartConfig, StatusSet, SteeringPolicy,
 };
 use crate::event::{BackendId, Event, Observe};
 use crate::latency::Latency;
+use crate::outlier::Tally;
 use crate::probe::Streak;
 use crate::score::Record;
 use crate::standing::Standing;
 use crate::time::Time;
+use crate::warmth::{CERTAIN, Warmth};
 use crate::window::Window;
 use crate::word::Shared;
 use crate::word::atomic::{AtomicU32, Ordering};
@@ -32,6 +34,8 @@ pub(crate) struct Backend {
     pub(crate) record: Shared<Record>,
     pub(crate) streak: Shared<Streak>,
     pub(crate) window: Shared<Window>,
+    pub(crate) tally: Shared<Tally>,
+    pub(crate) warmth: Shared<Warmth>,
     name: Box<str>,
 }
 
@@ -44,6 +48,9 @@ pub(crate) struct Rules {
     pub(crate) latency: Option<LatencyConfig>,
     /// Whether a choice goes by how long checks take.
     pub(crate) ranks: bool,
+    /// Whether requests are counted to be compared.
+    pub(crate) tallies: bool,
+    pub(crate) slow_start: Option<SlowStartConfig>,
     /// Whether records are kept.
     pub(crate) records: bool,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
@@ -64,6 +71,8 @@ impl Backend {
             record: Shared::new(Record::default()),
             streak: Shared::new(Streak::default()),
             window: Shared::new(Window::default()),
+            tally: Shared::new(Tally::default()),
+            warmth: Shared::new(Warmth::default()),
             name: name.into(),
         }
     }
@@ -80,6 +89,19 @@ impl Backend {
     pub(crate) fn would_admit(&self, now: Time, rules: &Rules) -> bool {
         self.standing.get().out_until(now).is_none()
             && rules.breaker.is_none_or(|config| self.breaker.get().admit(now, &config).is_ok())
+    }
+
+    /// The chance that a choice of it holds at `now`, out of [`CERTAIN`].
+    pub(crate) fn chance(&self, now: Time, rules: &Rules) -> u32 {
+        let Some(config) = &rules.slow_start else { return CERTAIN };
+        self.warmth.get().chance(self.standing.get().ejected_until(), now, config)
+    }
+
+    /// It is up again since `now`, or for the first time.
+    pub(crate) fn cool(&self, now: Time, rules: &Rules) {
+        if rules.slow_start.is_some() {
+            self.warmth.step(|_| Some(Warmth::cold(now)));
+        }
     }
 
     /// Until when it must be left out, as far as is known at `now`.
@@ -103,6 +125,8 @@ impl Rules {
             failures: config.failures,
             latency,
             ranks,
+            tallies: config.outliers.is_some(),
+            slow_start: config.slow_start,
             records,
             all,
             pool: None,
@@ -173,10 +197,13 @@ impl<'s> Member<'s> {
             let (backend, from, to) = (self.id, from.state(), to.state());
             observe.on(now, &Event::BreakerMoved { backend, from, to });
         }
-        self.backend.standing.step(|standing| {
+        let pardoned = self.backend.standing.step(|standing| {
             let forgotten = Standing { ejections: 0, ..standing }.ejected(Time::ZERO);
             (forgotten != standing).then_some(forgotten)
         });
+        if pardoned.is_some() {
+            observe.on(now, &Event::Pardoned { backend: self.id });
+        }
     }
 
     /// Whether a request would be let through as a matter of course.

@@ -57,6 +57,9 @@ impl Service {
         if let Some((_, entered)) = moved {
             pool.look_again();
             let healthy = !entered.unhealthy;
+            if healthy {
+                member.backend.cool(now, member.rules);
+            }
             observe.on(now, &Event::HealthMoved { backend: member.id(), healthy });
         }
         if self.goes_by_checks() {

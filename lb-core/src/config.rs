@@ -13,6 +13,7 @@ use core::time::Duration;
 
 mod affinity;
 mod balance;
+mod outliers;
 mod probe;
 mod rate;
 mod retry;
@@ -23,6 +24,9 @@ pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
 pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
     SWITCH_MARGIN_MAX,
+};
+pub use outliers::{
+    DEVIATIONS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, OutlierConfig, SlowStartConfig,
 };
 pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
 pub use rate::{RATE_MAX, RateConfig};
@@ -76,6 +80,10 @@ pub struct ServiceConfig {
     pub panic_below: u8,
     /// The breaker of each backend; `None` turns breakers off.
     pub breaker: Option<BreakerConfig>,
+    /// When a backend that does worse than the others is taken out, if it is.
+    pub outliers: Option<OutlierConfig>,
+    /// How a backend that is new or has recovered comes to its share; `None`: at once.
+    pub slow_start: Option<SlowStartConfig>,
     /// What may be tried again, where, and after how long.
     pub retry: RetryConfig,
     /// Answers that count against the backend that gave them.
@@ -106,6 +114,8 @@ impl ServiceConfig {
             when_all_unfit: WhenAllUnfit::FailFast,
             panic_below: 0,
             breaker: Some(BreakerConfig::default()),
+            outliers: None,
+            slow_start: None,
             retry: RetryConfig::default(),
             failures: StatusSet::FAILURES,
             affinity: None,

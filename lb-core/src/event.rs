@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::balance::How;
 use crate::breaker::{BreakerState, Role};
 use crate::outcome::{BodyEnd, Outcome};
+use crate::outlier::Outlier;
 use crate::retry::Withheld;
 use crate::steer::Steered;
 use crate::time::Time;
@@ -122,6 +123,20 @@ pub enum Event {
     Left {
         /// Which exchange.
         exchange: ExchangeId,
+    },
+    /// A backend does so much worse than the others of its pool that it is taken out.
+    Ejected {
+        /// Which.
+        backend: BackendId,
+        /// Until when.
+        until: Time,
+        /// Why.
+        why: Outlier,
+    },
+    /// What spoke against a backend was forgotten, its ejection with it.
+    Pardoned {
+        /// Which.
+        backend: BackendId,
     },
     /// Checks took a backend out, or brought it back.
     HealthMoved {

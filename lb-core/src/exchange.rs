@@ -125,6 +125,7 @@ impl<'c> Exchange<'c> {
         ask: Ask<'_>,
         now: Time,
     ) -> Step<'c> {
+        service.compare(now, observe);
         let admitted = service.admit(ask.facts, now);
         let exchange = Self {
             service,

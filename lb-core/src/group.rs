@@ -16,6 +16,7 @@ use crate::fitness::Fitness;
 use crate::lease::Lease;
 use crate::time::Time;
 use crate::tried::Places;
+use crate::warmth::CERTAIN;
 use crate::word::atomic::Ordering;
 
 /// Some of a service's backends, balanced by one policy.
@@ -111,9 +112,18 @@ impl Group {
         let now = draw.now;
         self.refresh(now);
         let mut left_out = *tried;
+        // The first that was spared for being cold: alone, it gets everything.
+        let mut spared = None;
         for _ in 0..DECLINES_MAX {
             let among = Fit { group: self, left_out: &left_out };
-            let Drawn { place, how } = self.balancer.choose(&among, draw)?;
+            let drawn = self.balancer.choose(&among, draw).or(spared)?;
+            let Drawn { place, how } = drawn;
+            if spared != Some(drawn) && self.spares(place, draw) {
+                spared = spared.or(Some(drawn));
+                if left_out.add(self.places[place]) {
+                    continue;
+                }
+            }
             match self.lease(place, now, observe) {
                 Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
                 // Somebody may speak for it while its bit is being cleared, and nobody would hear.
@@ -126,6 +136,12 @@ impl Group {
             }
         }
         self.pick_asked(tried, draw, observe)
+    }
+
+    /// Whether a choice does not hold, since the backend came up a short while ago.
+    fn spares(&self, place: usize, draw: &mut Draw<'_>) -> bool {
+        let chance = self.backends[place].chance(draw.now, &self.rules);
+        chance < CERTAIN && draw.rng.below(CERTAIN) >= chance
     }
 
     fn lease(&self, place: usize, now: Time, observe: &dyn Observe) -> Result<Lease, Declined> {

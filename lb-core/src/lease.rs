@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::backend::{Backend, Rules};
-use crate::breaker::{Breaker, Declined, Permit, Role, Verdict};
+use crate::breaker::{Breaker, BreakerState, Declined, Permit, Role, Verdict};
 use crate::config::BreakerConfig;
 use crate::event::{BackendId, Event, Observe};
 use crate::outcome::{BodyEnd, Outcome};
@@ -167,6 +167,10 @@ impl Lease {
         observe: &dyn Observe,
     ) -> Option<Breaker> {
         self.judged = true;
+        if rules.tallies && verdict != Verdict::Abandoned {
+            let failed = verdict == Verdict::Failure;
+            self.backend.tally.step(|tally| Some(tally.after(failed)));
+        }
         let config = rules.breaker.as_ref()?;
         let permit = self.permit;
         let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config);
@@ -176,6 +180,11 @@ impl Lease {
         }
         if permit.role == Role::Normal && verdict != Verdict::Abandoned {
             self.count(verdict == Verdict::Failure, config, now, observe);
+        }
+        if moved.is_some_and(|(from, to)| {
+            (from.state(), to.state()) == (BreakerState::HalfOpen, BreakerState::Closed)
+        }) {
+            self.backend.cool(now, rules);
         }
         moved.map(|(_, to)| to)
     }

@@ -8,8 +8,10 @@ use crate::area::{RegionSet, Regions};
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Draw};
 use crate::config::{PoolConfig, ServiceConfig};
-use crate::event::{BackendId, Observe};
+use crate::event::{BackendId, Event, Observe};
 use crate::group::{Group, Picked};
+use crate::outlier::{Outliers, Tally};
+use crate::standing::Standing;
 use crate::steer::capacity;
 use crate::time::Time;
 use crate::tried::Places;
@@ -168,6 +170,45 @@ impl Pool {
     /// Attempts in flight, where they are counted.
     pub(crate) fn in_flight(&self) -> u32 {
         self.all.in_flight()
+    }
+
+    /// Takes out those that do much worse than the others, as many as may be out at once.
+    #[cold]
+    pub(crate) fn compare(&self, outliers: &Outliers, now: Time, observe: &dyn Observe) {
+        let take = |backend: &Backend| backend.tally.step(|_| Some(Tally::default()));
+        let taken =
+            self.backends().map(|member| take(member.backend).map_or(Tally::default(), |it| it.0));
+        let tallies: Vec<Tally> = taken.collect();
+        let is_out = |member: &Member<'_>| member.standing().is_ejected(now);
+        let out = self.backends().filter(is_out).count();
+        let room = outliers.most_of(self.count()).saturating_sub(out);
+        let found = outliers.among(&tallies);
+        // Whoever did well for an interval is forgiven one ejection.
+        let calm =
+            |nth: usize| tallies[nth].requests > 0 && !found.iter().any(|(it, _)| *it == nth);
+        let all = self.backends().enumerate();
+        for (_, member) in all.filter(|(nth, member)| calm(*nth) && !is_out(member)) {
+            let forgiven = |standing: Standing| {
+                let ejections = standing.ejections.checked_sub(1)?;
+                Some(Standing { ejections, ..standing })
+            };
+            member.backend.standing.step(forgiven);
+        }
+        for (nth, why) in
+            found.into_iter().filter(|(nth, _)| !is_out(&self.all.member(*nth))).take(room)
+        {
+            let member = self.all.member(nth);
+            let eject = |standing: Standing| {
+                let until = now + outliers.span(standing.ejections);
+                let ejections = standing.ejections.saturating_add(1);
+                Some(Standing { ejections, ..standing }.ejected(until))
+            };
+            if let Some((_, entered)) = member.backend.standing.step(eject) {
+                let (backend, until) = (member.id(), entered.ejected_until());
+                observe.on(now, &Event::Ejected { backend, until, why });
+            }
+        }
+        self.look_again();
     }
 
     /// A check has ended: works out anew who answers soonest.

@@ -15,10 +15,11 @@ use crate::backend::{Backend, Member, Rules};
 use crate::config::{
     BackendConfig, ProbeConfig, ServiceConfig, SteeringPolicy, Timeouts, WhenAllUnfit,
 };
-use crate::event::BackendId;
+use crate::event::{BackendId, Observe};
 use crate::facts::Facts;
 use crate::key::Keys;
 use crate::lease::Lease;
+use crate::outlier::Outliers;
 use crate::pool::Pool;
 use crate::rate::Rate;
 use crate::retry::Retry;
@@ -47,6 +48,7 @@ pub struct Service {
     pub(crate) affinity: Option<Affinity>,
     pub(crate) probe: Option<ProbeConfig>,
     rate: Option<Rate>,
+    outliers: Option<Outliers>,
     pub(crate) retry: Retry,
 }
 
@@ -62,7 +64,8 @@ impl Service {
 
     /// Builds the service that takes the place of this one: what was learned about a backend of the
     /// same name lives on, and so does what is left of the retry budget. Exchanges that run end at
-    /// the service that they began at, and what they show is known to both.
+    /// the service that they began at, and what they show is known to both. Who is new at `now` starts
+    /// slowly, if anybody does.
     ///
     /// # Errors
     /// As [`Service::new`]. This one stays as it is.
@@ -71,26 +74,34 @@ impl Service {
         config: &ServiceConfig,
         index: u16,
         seed: u64,
+        now: Time,
     ) -> Result<Self, Meaningless> {
-        Self::build(config, index, seed, Some(self))
+        Self::build(config, index, seed, Some((self, now)))
     }
 
     fn build(
         config: &ServiceConfig,
         index: u16,
         seed: u64,
-        before: Option<&Self>,
+        before: Option<(&Self, Time)>,
     ) -> Result<Self, Meaningless> {
         check::check(config)?;
+        let since = before.map(|(_, now)| now);
+        let before = before.map(|(service, _)| service);
         let known: BTreeMap<&str, &Arc<Backend>> = before
             .iter()
             .flat_map(|service| service.backends())
             .map(|member| (member.backend.name(), member.backend))
             .collect();
+        let rules = Rules::new(config, before.map(|service| &service.rules));
         let backend = |said: &BackendConfig| {
             let backend = match known.get(said.name.as_str()) {
                 Some(backend) => Arc::clone(backend),
-                None => Arc::new(Backend::new(&said.name)),
+                None => {
+                    let backend = Backend::new(&said.name);
+                    since.iter().for_each(|now| backend.cool(*now, &rules));
+                    Arc::new(backend)
+                }
             };
             let draining = said.draining;
             // Nobody would ever say again that it is healthy.
@@ -101,7 +112,6 @@ impl Service {
             });
             backend
         };
-        let rules = Rules::new(config, before.map(|service| &service.rules));
         let all = || config.pools.iter().flat_map(|pool| &pool.backends);
         let regions = Regions::new(all().filter_map(|said| said.region.as_deref()));
         let mut first = BackendId { service: index, backend: 0 };
@@ -132,6 +142,7 @@ impl Service {
             }),
             probe: config.probe.clone(),
             rate: config.rate.as_ref().map(Rate::new),
+            outliers: config.outliers.map(Outliers::new),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),
                 None => Retry::new(config.retry.clone()),
@@ -201,6 +212,16 @@ impl Service {
         judge(lease);
         if state(lease) != before {
             self.pool_of(lease.id().backend).look_again();
+        }
+    }
+
+    /// Compares backends, if that is due.
+    pub(crate) fn compare(&self, now: Time, observe: &dyn Observe) {
+        let due = self.outliers.as_ref().filter(|outliers| outliers.is_due(now));
+        for (outliers, pool) in
+            due.iter().flat_map(|it| self.pools.iter().map(move |pool| (it, pool)))
+        {
+            pool.compare(outliers, now, observe);
         }
     }
 

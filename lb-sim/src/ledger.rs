@@ -28,6 +28,10 @@ pub struct Ledger<'s> {
     pub trials: BTreeMap<BackendId, BTreeSet<ExchangeId>>,
     /// Backends that health checks have taken out.
     pub unhealthy: BTreeSet<BackendId>,
+    /// Backends that were ejected, and until when.
+    pub ejected: BTreeMap<BackendId, Time>,
+    /// When the last entry was made.
+    pub now: Duration,
 }
 
 /// One exchange, as the core told it.
@@ -90,6 +94,8 @@ impl<'s> Ledger<'s> {
             breakers: BTreeMap::new(),
             trials: BTreeMap::new(),
             unhealthy: BTreeSet::new(),
+            ejected: BTreeMap::new(),
+            now: Duration::ZERO,
         }
     }
 
@@ -100,7 +106,28 @@ impl<'s> Ledger<'s> {
 
     /// Whether a backend may be chosen as a matter of course.
     pub fn is_fit(&self, backend: BackendId) -> bool {
-        self.breaker(backend) == BreakerState::Closed && !self.unhealthy.contains(&backend)
+        self.breaker(backend) == BreakerState::Closed
+            && !self.unhealthy.contains(&backend)
+            && !self.is_ejected(backend)
+    }
+
+    /// Whether a backend is ejected now.
+    pub fn is_ejected(&self, backend: BackendId) -> bool {
+        self.ejected.get(&backend).is_some_and(|until| Time::ZERO + self.now < *until)
+    }
+
+    /// Whether the pool of a backend has so many fit ones that it serves.
+    pub fn pool_serves(&self, backend: BackendId) -> bool {
+        let mut first = 0;
+        for pool in &self.service(backend.service).core.pools {
+            let end = first + u16::try_from(pool.backends.len()).unwrap_or(u16::MAX);
+            if (first..end).contains(&backend.backend) {
+                let is_fit = |place: &u16| self.is_fit(BackendId { backend: *place, ..backend });
+                return (first..end).filter(is_fit).count() >= usize::from(pool.min_fit);
+            }
+            first = end;
+        }
+        false
     }
 
     /// What a backend is called, for people.
@@ -122,6 +149,7 @@ impl<'s> Ledger<'s> {
 
     /// Takes an entry into account.
     pub fn enter(&mut self, entry: &Entry) {
+        self.now = entry.at;
         match &entry.what {
             What::Core(event) => self.enter_event(event, entry.at),
             What::Sent { request, .. } => {
@@ -188,6 +216,12 @@ impl<'s> Ledger<'s> {
                 } else {
                     self.unhealthy.insert(backend);
                 }
+            }
+            Event::Ejected { backend, until, .. } => {
+                self.ejected.insert(backend, until);
+            }
+            Event::Pardoned { backend } => {
+                self.ejected.remove(&backend);
             }
             Event::BreakerMoved { backend, to, .. } => {
                 self.breakers.insert(backend, Breaker { state: to, since: at });

@@ -61,13 +61,14 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
         }
         Event::Attempted { exchange, attempt, backend, choice, deadline } => write!(
             out,
-            "attempted exchange={} attempt={attempt} backend={}.{} role={} pool={} how={:?} \
-             again={} deadline={}",
+            "attempted exchange={} attempt={attempt} backend={}.{} role={} pool={} steered={} \
+             how={:?} again={} deadline={}",
             exchange.0,
             backend.service,
             backend.backend,
             choice.role.as_str(),
             choice.pool,
+            choice.steered.as_str(),
             choice.how,
             choice.again,
             deadline.as_micros(),
@@ -105,6 +106,16 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
         Event::Left { exchange } => write!(out, "left exchange={}", exchange.0),
         Event::HealthMoved { backend, healthy } => {
             write!(out, "health backend={}.{} healthy={healthy}", backend.service, backend.backend)
+        }
+        Event::Ejected { backend, until, why } => write!(
+            out,
+            "ejected backend={}.{} until={} why={why:?}",
+            backend.service,
+            backend.backend,
+            until.as_micros(),
+        ),
+        Event::Pardoned { backend } => {
+            write!(out, "pardoned backend={}.{}", backend.service, backend.backend)
         }
         Event::BreakerMoved { backend, from, to } => write!(
             out,

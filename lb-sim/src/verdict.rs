@@ -222,11 +222,13 @@ fn marks(log: &[Entry]) -> BTreeSet<Mark> {
             ]
             .into_iter()
             .filter_map(|(is, name)| is.then_some(name))
+            .chain([choice.steered.as_str()])
             .collect(),
             Event::Concluded { outcome: Outcome::Failed(failure), .. } => vec![failure.as_str()],
             Event::Withheld { why, .. } => vec![why.as_str()],
             Event::HealthMoved { healthy: false, .. } => vec!["fell"],
             Event::HealthMoved { healthy: true, .. } => vec!["rose"],
+            Event::Ejected { .. } => vec!["ejected"],
             Event::BreakerMoved { to: BreakerState::Open, .. } => vec!["open"],
             Event::BreakerMoved { to: BreakerState::Closed, .. } => vec!["recovered"],
             _ => Vec::new(),

@@ -6,6 +6,7 @@
 mod affinity;
 mod balance;
 mod health;
+mod outliers;
 mod panic;
 mod policy;
 mod pool;

@@ -7,7 +7,9 @@ use crate::config::{HostPolicy, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
-use crate::native::{Taken, affinity, health, label, panic, policy, pool, rate, retry, steering};
+use crate::native::{
+    Taken, affinity, health, label, outliers, panic, policy, pool, rate, retry, steering,
+};
 use crate::read::{Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
@@ -52,6 +54,8 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         .or(HostPolicy::Client);
 
     let breaker = policy::breaker(table.table("breaker"));
+    let outliers = outliers::outliers(table.table("outliers"));
+    let slow_start = outliers::slow_start(table.table("slow_start"));
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
@@ -64,8 +68,8 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table, &steering);
     let panic = panic::panic(&mut table, &pools);
-    if breaker.is_none() && probe.is_none() {
-        let why = "without breaker and checks: no backend is ever unfit";
+    if breaker.is_none() && probe.is_none() && outliers.is_none() {
+        let why = "without breaker, checks and outliers: no backend is ever unfit";
         table.warn_without_effect(&["when_all_unfit", "panic_below", "fallback_pool"], why);
     }
 
@@ -81,6 +85,8 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         when_all_unfit: panic.when_all_unfit,
         panic_below: panic.below,
         breaker,
+        outliers,
+        slow_start,
         retry,
         failures,
         affinity,

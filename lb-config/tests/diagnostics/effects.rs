@@ -16,7 +16,7 @@ fn what_can_have_no_effect_is_warned_about() {
         "breaker = { enabled = false, open_for = '1s' }\nwhen_all_unfit = 'fail-open'",
         expect![[r#"
             lb.toml:7:30: warning: open_for has no effect with enabled = false; remove it
-            lb.toml:8:1: warning: when_all_unfit has no effect without breaker and checks: no backend is ever unfit; remove it
+            lb.toml:8:1: warning: when_all_unfit has no effect without breaker, checks and outliers: no backend is ever unfit; remove it
         "#]],
     );
     check_service(

@@ -4,8 +4,9 @@ use core::fmt;
 
 use crate::config::{
     ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig, CHOICES_MAX,
-    CONSECUTIVE_FAILURES_MAX, MIN_REQUESTS_MAX, POOLS_MAX, RATE_MAX, STREAK_MAX, ServiceConfig,
-    TRIALS_MAX, WEIGHT_MAX, WhenAllUnfit,
+    CONSECUTIVE_FAILURES_MAX, DEVIATIONS_MAX, MIN_REQUESTS_MAX, OUTLIER_BACKENDS_MAX,
+    OUTLIER_REQUESTS_MAX, POOLS_MAX, RATE_MAX, STREAK_MAX, ServiceConfig, TRIALS_MAX, WEIGHT_MAX,
+    WhenAllUnfit,
 };
 
 /// What makes a [`ServiceConfig`] meaningless.
@@ -75,6 +76,16 @@ pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     if let Some(probe) = &config.probe {
         count(probe.rise.into(), STREAK_MAX.into())?;
         count(probe.fall.into(), STREAK_MAX.into())?;
+    }
+    if let Some(outliers) = config.outliers {
+        count(outliers.eject_percent_max.into(), 100)?;
+        count(outliers.min_requests, OUTLIER_REQUESTS_MAX)?;
+        count(u32::from(outliers.min_backends).saturating_sub(1), OUTLIER_BACKENDS_MAX.into())?;
+        count(outliers.deviations.unwrap_or(1), DEVIATIONS_MAX)?;
+        count(outliers.failure_percent.unwrap_or(1).into(), 100)?;
+    }
+    if let Some(slow_start) = config.slow_start {
+        count(slow_start.floor_percent.into(), 100)?;
     }
     if let Some(breaker) = config.breaker {
         count(breaker.consecutive_failures.into(), CONSECUTIVE_FAILURES_MAX.into())?;

@@ -89,6 +89,8 @@ fn line(event: &Event) -> String {
     match event {
         Event::Started { .. } => "started".into(),
         Event::HealthMoved { backend, healthy } => format!("{} healthy: {healthy}", name(backend)),
+        Event::Ejected { backend, .. } => format!("{} ejected", name(backend)),
+        Event::Pardoned { backend } => format!("{} pardoned", name(backend)),
         Event::Attempted { backend, choice, .. } => {
             let again = if choice.again { " again" } else { "" };
             format!("attempted {}, {}{again}", name(backend), choice.role.as_str())

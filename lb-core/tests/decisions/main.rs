@@ -14,6 +14,7 @@ mod exchange;
 mod hashing;
 mod membership;
 mod outcome;
+mod outliers;
 mod picks;
 mod queues;
 mod retries;

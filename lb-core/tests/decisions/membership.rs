@@ -19,7 +19,7 @@ fn of(policy: Policy, names: &[&str]) -> ServiceConfig {
 }
 
 fn succeed(service: &Service, config: &ServiceConfig) -> Service {
-    service.succeed(config, 3, 7).expect("the configuration is meaningful")
+    service.succeed(config, 3, 7, Time::ZERO).expect("the configuration is meaningful")
 }
 
 fn in_flight_by_name(service: &Service) -> BTreeMap<String, u32> {
@@ -97,7 +97,7 @@ fn a_retry_budget_that_was_spent_stays_spent() {
 #[test]
 fn a_meaningless_successor_leaves_the_service_as_it_is() {
     let before = service(&of(Policy::RoundRobin, &["http://a"]));
-    assert!(before.succeed(&of(Policy::RoundRobin, &[]), 3, 7).is_err());
+    assert!(before.succeed(&of(Policy::RoundRobin, &[]), 3, 7, Time::ZERO).is_err());
     assert_eq!(attempt(start(&before, 1, Time::ZERO)).backend().name(), "http://a");
 }
 

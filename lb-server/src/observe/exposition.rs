@@ -74,6 +74,15 @@ impl Collector for Reading {
         counters(&mut to, "lb_backend_fell", "How often health checks took it out", |out| {
             each_backend(gateway, |labels, counts, _| out.counter(labels, &counts.fell))
         })?;
+        counters(&mut to, "lb_backend_ejected", "How often it was ejected as an outlier", |out| {
+            each_backend(gateway, |labels, counts, _| out.counter(labels, &counts.ejected))
+        })?;
+        gauges(&mut to, "lb_backend_is_ejected", "1 while it is ejected", |out| {
+            each_backend(gateway, |labels, _, backend| {
+                let ejected = backend.standing().is_ejected(gateway.now());
+                out.gauge(labels, f64::from(u8::from(ejected)))
+            })
+        })?;
         gauges(&mut to, "lb_backend_healthy", "0 while health checks keep it out", |out| {
             each_backend(gateway, |labels, _, backend| {
                 out.gauge(labels, f64::from(u8::from(!backend.standing().unhealthy)))
@@ -316,6 +325,8 @@ mod tests {
             lb_backend_attempts counter
             lb_breaker_opened counter
             lb_backend_fell counter
+            lb_backend_ejected counter
+            lb_backend_is_ejected gauge
             lb_backend_healthy gauge
             lb_backend_in_flight gauge
             lb_breaker_state gauge

@@ -228,6 +228,8 @@ impl Observe for Journal {
             | Event::Delivered { .. }
             | Event::Rejected { .. }
             | Event::Left { .. }
+            | Event::Ejected { .. }
+            | Event::Pardoned { .. }
             | Event::HealthMoved { .. }
             | Event::BreakerMoved { .. } => {}
         }

@@ -52,6 +52,8 @@ pub(crate) struct BackendCounts {
     /// How often health checks took it out.
     pub(crate) fell: Count,
     pub(crate) opened: Count,
+    /// How often it was ejected as an outlier.
+    pub(crate) ejected: Count,
     pub(crate) micros: Count,
     /// Attempts that took up to [`SECONDS`] of the same place, and longer in the last.
     pub(crate) buckets: [Count; SECONDS.len() + 1],
@@ -102,6 +104,8 @@ impl Metrics {
             Event::HealthMoved { backend, healthy } => {
                 self.backend(*backend).fell.add(u64::from(!healthy));
             }
+            Event::Ejected { backend, .. } => self.backend(*backend).ejected.add(1),
+            Event::Pardoned { .. } => {}
             Event::BreakerMoved { backend, to, .. } => {
                 self.backend(*backend).opened.add(u64::from(*to == BreakerState::Open));
             }

@@ -1,5 +1,6 @@
 //! No traffic to an open breaker, and no breaker moves where it must not.
 
+use lb_core::config::WhenAllUnfit;
 use lb_core::{BreakerState, Event, Role};
 
 use super::{Invariant, Judge};
@@ -35,6 +36,10 @@ impl Invariant for BreakerRespected {
             What::Core(Event::BreakerMoved { backend, from, to }) => {
                 use BreakerState::{Closed, HalfOpen, Open};
                 let known = ledger.breaker(backend);
+                let core = &ledger.service(backend.service).core;
+                if core.when_all_unfit == WhenAllUnfit::Reset && to == Closed {
+                    return; // all is forgotten, from wherever it was
+                }
                 let legal = matches!(
                     (from, to),
                     (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed)
@@ -43,7 +48,7 @@ impl Invariant for BreakerRespected {
                     let name = ledger.name(backend);
                     format!("{name} moves from {from:?} to {to:?}, and was {known:?}")
                 });
-                let config = ledger.service(backend.service).core.breaker;
+                let config = core.breaker;
                 if let (Open, Some(was), Some(config)) =
                     (from, ledger.breakers.get(&backend), config)
                 {

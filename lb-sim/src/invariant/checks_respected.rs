@@ -1,4 +1,5 @@
-//! No request goes to a backend that health checks have taken out, but in panic.
+//! No request goes to a backend that health checks or a comparison with the others have taken out,
+//! but in panic.
 
 use lb_core::{Event, Role};
 
@@ -17,12 +18,18 @@ impl Invariant for ChecksRespected {
         let What::Core(Event::Attempted { exchange, backend, choice, .. }) = entry.what else {
             return;
         };
-        if ledger.service(backend.service).core.probe.is_none() {
+        let core = &ledger.service(backend.service).core;
+        if core.probe.is_none() && core.outliers.is_none() {
             return;
         }
-        let healthy = !ledger.unhealthy.contains(&backend);
-        judge.check(healthy || choice.role == Role::Panic, || {
-            format!("exchange {} reaches {}, which is unhealthy", exchange.0, ledger.name(backend))
+        let wrong = match () {
+            () if ledger.unhealthy.contains(&backend) => Some("unhealthy"),
+            () if ledger.is_ejected(backend) => Some("ejected"),
+            () => None,
+        };
+        judge.check(wrong.is_none() || choice.role == Role::Panic, || {
+            let (name, wrong) = (ledger.name(backend), wrong.unwrap_or_default());
+            format!("exchange {} reaches {name}, which is {wrong}", exchange.0)
         });
     }
 }

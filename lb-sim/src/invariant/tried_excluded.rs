@@ -26,8 +26,9 @@ impl Invariant for TriedExcluded {
             let name = ledger.name(backend);
             format!("exchange {} is wrong about whether it tried {name} before", id.0)
         });
-        let fresh =
-            ledger.backends(backend.service).find(|other| !tried(*other) && ledger.is_fit(*other));
+        let fresh = ledger
+            .backends(backend.service)
+            .find(|other| !tried(*other) && ledger.is_fit(*other) && ledger.pool_serves(*other));
         let same = choice.how == How::Same;
         judge.check(!tried(backend) || same || fresh.is_none(), || {
             let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));

@@ -72,7 +72,24 @@ pub enum Phase {
 pub struct Mark(pub String);
 
 /// The marks that have no outcome's or reason's name.
-const MARKS: [&str; 8] = ["retry", "again", "panic", "trial", "recovered", "open", "fell", "rose"];
+const MARKS: [&str; 16] = [
+    "retry",
+    "again",
+    "panic",
+    "trial",
+    "recovered",
+    "open",
+    "fell",
+    "rose",
+    "ejected",
+    "spilled",
+    "weight",
+    "area",
+    "nearest",
+    "fastest",
+    "next",
+    "fallback",
+];
 
 const METRICS: [&str; 11] = [
     "errors",
