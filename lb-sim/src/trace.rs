@@ -104,6 +104,16 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             end.as_str(),
         ),
         Event::Left { exchange } => write!(out, "left exchange={}", exchange.0),
+        Event::HealthMoved { .. }
+        | Event::Ejected { .. }
+        | Event::Pardoned { .. }
+        | Event::BreakerMoved { .. } => backend_line(out, event),
+    }
+}
+
+/// What happens to a backend, whoever's request it was that showed it.
+fn backend_line(out: &mut String, event: &Event) -> std::fmt::Result {
+    match event {
         Event::HealthMoved { backend, healthy } => {
             write!(out, "health backend={}.{} healthy={healthy}", backend.service, backend.backend)
         }
@@ -125,5 +135,6 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             from.as_str(),
             to.as_str(),
         ),
+        _ => Ok(()),
     }
 }
