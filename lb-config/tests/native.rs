@@ -8,8 +8,8 @@ use lb_config::config::{
 use lb_config::{Source, load};
 use lb_core::config::{
     AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig,
-    Jitter, LatencyConfig, Methods, Policy, PoolConfig, RetryConfig, ServiceConfig, StatusSet,
-    SteeringConfig, SteeringPolicy, Timeouts, WhenAllUnfit, WhenSpent,
+    Jitter, KeySource, LatencyConfig, LimitConfig, Methods, Policy, PoolConfig, RetryConfig,
+    ServiceConfig, StatusSet, SteeringConfig, SteeringPolicy, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -48,6 +48,19 @@ fn documented_retry() -> RetryConfig {
     }
 }
 
+fn documented_limits() -> LimitConfig {
+    LimitConfig {
+        per_backend: None,
+        per_service: None,
+        per_client: None,
+        client: vec![KeySource::ClientIp],
+        adaptive: None,
+        queue_max: 0,
+        queue_timeout: Duration::from_secs(1),
+        urgency: false,
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -82,6 +95,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         affinity: None,
         probe: None,
         rate: None,
+        limits: documented_limits(),
         timeouts: Timeouts {
             connect: secs(2),
             first_byte: secs(15),
@@ -159,6 +173,8 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.affinity",
         "service.health",
         "service.rate_limit",
+        "service.limits",
+        "service.limits.adaptive",
         "service.timeouts",
         "service.keep_alive",
     ] {

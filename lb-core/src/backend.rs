@@ -51,6 +51,8 @@ pub(crate) struct Rules {
     /// Whether requests are counted to be compared.
     pub(crate) tallies: bool,
     pub(crate) slow_start: Option<SlowStartConfig>,
+    /// Attempts in flight at one backend.
+    pub(crate) in_flight_max: Option<u32>,
     /// Whether records are kept.
     pub(crate) records: bool,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
@@ -85,8 +87,18 @@ impl Backend {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether as much is in flight as may be.
+    pub(crate) fn is_full(&self, rules: &Rules) -> bool {
+        rules.in_flight_max.is_some_and(|most| self.in_flight() >= most)
+    }
+
     /// Whether a request would be let through at `now`, or a trial.
     pub(crate) fn would_admit(&self, now: Time, rules: &Rules) -> bool {
+        !self.is_full(rules) && self.would_admit_one_less(now, rules)
+    }
+
+    /// The same with no regard to how much is in flight.
+    pub(crate) fn would_admit_one_less(&self, now: Time, rules: &Rules) -> bool {
         self.standing.get().out_until(now).is_none()
             && rules.breaker.is_none_or(|config| self.breaker.get().admit(now, &config).is_ok())
     }
@@ -127,6 +139,7 @@ impl Rules {
             ranks,
             tallies: config.outliers.is_some(),
             slow_start: config.slow_start,
+            in_flight_max: config.limits.per_backend,
             records,
             all,
             pool: None,

@@ -114,6 +114,8 @@ pub enum Declined {
     Until(Time),
     /// All places for trials are taken.
     TrialsTaken,
+    /// As much is in flight there as may be.
+    Full,
 }
 
 const ERA_BITS: u32 = 14;

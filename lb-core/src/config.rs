@@ -13,6 +13,7 @@ use core::time::Duration;
 
 mod affinity;
 mod balance;
+mod limit;
 mod outliers;
 mod probe;
 mod rate;
@@ -25,6 +26,7 @@ pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
     SWITCH_MARGIN_MAX,
 };
+pub use limit::{ADAPTIVE_MAX, AdaptiveConfig, IN_FLIGHT_MAX, LimitConfig, TOLERANCE_MAX};
 pub use outliers::{
     DEVIATIONS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, OutlierConfig, SlowStartConfig,
 };
@@ -94,6 +96,8 @@ pub struct ServiceConfig {
     pub probe: Option<ProbeConfig>,
     /// How many requests each client may make, if there is a limit.
     pub rate: Option<RateConfig>,
+    /// How much may be in flight.
+    pub limits: LimitConfig,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
     /// In order. At least one, at most [`POOLS_MAX`].
@@ -121,6 +125,7 @@ impl ServiceConfig {
             affinity: None,
             probe: None,
             rate: None,
+            limits: LimitConfig::default(),
             timeouts: Timeouts::default(),
             pools,
         }

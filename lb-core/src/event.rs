@@ -80,6 +80,13 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// All places are taken, and the exchange waits for one.
+    Queued {
+        /// Which.
+        exchange: ExchangeId,
+        /// Until when, at most.
+        until: Time,
+    },
     /// Another attempt will be made, later.
     Delayed {
         /// Of which exchange.
@@ -167,6 +174,12 @@ pub enum Rejection {
     Replaced(u16),
     /// The client has made too many requests: the next one may come after this long.
     RateLimited(Duration),
+    /// The client has as much in flight as it may have.
+    ClientBusy,
+    /// As much is in flight as may be, and so much waits already.
+    Overloaded,
+    /// It has waited for a place for as long as it may.
+    QueueTimeout,
     /// The exchange's time was up.
     DeadlinePassed,
 }
@@ -180,8 +193,8 @@ impl Rejection {
                 crate::Failure::ConnectTimeout | crate::Failure::FirstByteTimeout,
             )
             | Self::DeadlinePassed => 504,
-            Self::Replaced(_) => 503,
-            Self::RateLimited(_) => 429,
+            Self::Replaced(_) | Self::Overloaded | Self::QueueTimeout => 503,
+            Self::RateLimited(_) | Self::ClientBusy => 429,
             Self::AttemptFailed(_) => 502,
         }
     }
@@ -193,6 +206,9 @@ impl Rejection {
             Self::AttemptFailed(failure) => failure.as_str(),
             Self::Replaced(_) => "backend_error",
             Self::RateLimited(_) => "rate_limited",
+            Self::ClientBusy => "client_busy",
+            Self::Overloaded => "overloaded",
+            Self::QueueTimeout => "queue_timeout",
             Self::DeadlinePassed => "deadline_passed",
         }
     }

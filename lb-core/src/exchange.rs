@@ -11,18 +11,21 @@
 //! what became of it. Dropping any step is legal at any time: it is what happens when a client
 //! hangs up, and the lease gives everything back.
 
+mod attempt;
 mod delivery;
+mod queue;
+mod wait;
 
 use core::time::Duration;
 
 use crate::affinity::Affinity;
 use crate::area::Area;
-use crate::backend::Member;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
-use crate::event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection};
+use crate::event::{Choice, Event, ExchangeId, Observe, Rejection};
 use crate::facts::{Facts, Unknown};
 use crate::lease::Lease;
+use crate::limit::Held;
 use crate::outcome::{Failure, Outcome, Reach};
 use crate::retry::{Body, Repeat, Withheld};
 use crate::rng::Rng;
@@ -30,7 +33,10 @@ use crate::service::Service;
 use crate::time::Time;
 use crate::tried::Places;
 
+pub use attempt::Attempt;
 pub use delivery::Delivery;
+pub use queue::Queue;
+pub use wait::Wait;
 
 /// What is known of a request before it is sent anywhere.
 #[derive(Clone, Copy)]
@@ -58,6 +64,8 @@ pub enum Step<'c> {
     Attempt(Attempt<'c>),
     /// Wait, then wake it.
     Wait(Wait<'c>),
+    /// Wait in line for a place, then wake it.
+    Queue(Queue<'c>),
     /// Hand on the answer that came.
     Deliver(Delivery),
     /// Answer yourself, for this reason.
@@ -84,30 +92,8 @@ pub struct Exchange<'c> {
     at_same: u8,
     /// How long the last wait was.
     waited: Duration,
-}
-
-/// A backend to send the request to, and the lease on it.
-#[must_use]
-#[derive(Debug)]
-pub struct Attempt<'c> {
-    exchange: Exchange<'c>,
-    lease: Lease,
-    started: Time,
-    deadline: Time,
-    /// How long the backend asks to be left alone.
-    retry_after: Option<Duration>,
-}
-
-/// A wait before another attempt. Keep the answer that came, if one did, until there is a new
-/// attempt: should nobody be there to take one, it is the answer that goes out.
-#[must_use]
-#[derive(Debug)]
-pub struct Wait<'c> {
-    exchange: Exchange<'c>,
-    until: Time,
-    last: Last,
-    /// The backend that is asked once more, before another one is.
-    same: Option<u16>,
+    /// Its places among what is in flight.
+    held: Held,
 }
 
 /// What the last attempt came to. An answer holds on to its lease: its body is still to come.
@@ -141,6 +127,7 @@ impl<'c> Exchange<'c> {
             attempts: 0,
             at_same: 0,
             waited: Duration::ZERO,
+            held: Held::default(),
         };
         exchange.tell(
             now,
@@ -154,16 +141,36 @@ impl<'c> Exchange<'c> {
             return exchange.reject(Rejection::RateLimited(wait), now);
         }
         service.retry.deposit(now);
-        exchange.attempt(None, None, now)
+        exchange.admit(ask.facts, now)
+    }
+
+    /// Finds a place among what is in flight, and a backend; without either it waits in line.
+    fn admit(mut self, facts: &dyn Facts, now: Time) -> Step<'c> {
+        let limits = &self.service.limits;
+        match limits.admit(facts) {
+            Some(client) => self.held.client = client,
+            None => return self.reject(Rejection::ClientBusy, now),
+        }
+        // Nobody passes those who wait already.
+        if limits.waiting() > 0 || !self.enter() {
+            return self.line_up(limits.queue(facts), now);
+        }
+        match self.pick(now) {
+            Some((lease, choice)) => self.attempt_at(lease, choice, now),
+            None if self.service.is_full(now) => {
+                self.held.running = None;
+                self.line_up(limits.queue(facts), now)
+            }
+            None => self.reject(Rejection::NoFitBackend, now),
+        }
     }
 
     /// Tries a backend, whichever is best. Without any, what came of the `last` attempt decides.
-    fn attempt(mut self, same: Option<u16>, last: Option<Last>, now: Time) -> Step<'c> {
+    fn attempt(mut self, same: Option<u16>, last: Last, now: Time) -> Step<'c> {
         let again = same.and_then(|place| self.service.pick_again(place, now, self.observe));
-        match (again.or_else(|| self.pick(now)), last) {
-            (Some((lease, choice)), _) => self.attempt_at(lease, choice, now),
-            (None, Some(last)) => self.withhold(Withheld::NoFitBackend, last, now),
-            (None, None) => self.reject(Rejection::NoFitBackend, now),
+        match again.or_else(|| self.pick(now)) {
+            Some((lease, choice)) => self.attempt_at(lease, choice, now),
+            None => self.withhold(Withheld::NoFitBackend, last, now),
         }
     }
 
@@ -281,8 +288,8 @@ impl<'c> Exchange<'c> {
             Last::Answered(lease, status) => {
                 let (exchange, backend) = (self.id, lease.id());
                 self.tell(now, Event::Delivered { exchange, backend, status });
-                let (deadline, wish) = (self.deadline, self.wish);
-                Step::Deliver(Delivery { exchange, lease, deadline, wish })
+                let Self { deadline, wish, held, .. } = self;
+                Step::Deliver(Delivery { exchange, lease, deadline, wish, held })
             }
             Last::Failed(_) if now >= self.deadline => self.reject(Rejection::DeadlinePassed, now),
             Last::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),
@@ -296,91 +303,6 @@ impl<'c> Exchange<'c> {
 
     fn tell(&self, now: Time, event: Event) {
         self.observe.on(now, &event);
-    }
-}
-
-impl<'c> Attempt<'c> {
-    /// Where to send the request.
-    pub fn backend(&self) -> Member<'_> {
-        Member {
-            id: self.lease.id(),
-            backend: self.lease.backend(),
-            rules: &self.exchange.service.rules,
-        }
-    }
-
-    /// Which attempt of the exchange this is, counted from 1.
-    pub const fn number(&self) -> u8 {
-        self.exchange.attempts
-    }
-
-    /// Until when a connection must have come about.
-    pub fn connect_deadline(&self) -> Time {
-        (self.started + self.exchange.service.timeouts().connect).min(self.deadline)
-    }
-
-    /// Until when the head of a response must have come, if the backend has had all it asked for
-    /// since the attempt began.
-    pub const fn deadline(&self) -> Time {
-        self.deadline
-    }
-
-    /// Until when it must have come if the backend took a piece of the request's body at `moved`,
-    /// or still waits for the client to send one: the time to answer begins with the last piece. It
-    /// never goes beyond the exchange's own.
-    pub fn deadline_after(&self, moved: Time) -> Time {
-        let first_byte = self.exchange.service.timeouts().first_byte;
-        (self.started.max(moved) + first_byte).min(self.exchange.deadline)
-    }
-
-    /// Tells that the answer asks to be left alone for `span` (`Retry-After`, RFC 9110 §10.2.3).
-    pub const fn asked_to_wait(mut self, span: Duration) -> Self {
-        self.retry_after = Some(span);
-        self
-    }
-
-    /// Hands back what became of it, and whether the request's body could be sent again.
-    pub fn finish(self, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
-        let Self { exchange, mut lease, started, retry_after, .. } = self;
-        exchange.tell(
-            now,
-            Event::Concluded {
-                exchange: exchange.id,
-                attempt: exchange.attempts,
-                backend: lease.id(),
-                outcome,
-                took: now - started,
-            },
-        );
-        exchange.service.judge(&mut lease, |lease| {
-            let took = now - started;
-            lease.judge_head(outcome, took, &exchange.service.rules, now, exchange.observe);
-        });
-        exchange.follow(lease, outcome, body, retry_after, now)
-    }
-}
-
-impl<'c> Wait<'c> {
-    /// When to wake it.
-    pub const fn until(&self) -> Time {
-        self.until
-    }
-
-    /// Whose answer is kept meanwhile, if the last attempt came to one.
-    pub fn keeps_answer_of(&self) -> Option<BackendId> {
-        match &self.last {
-            Last::Answered(lease, _) => Some(lease.id()),
-            Last::Failed(_) => None,
-        }
-    }
-
-    /// Makes the next attempt.
-    pub fn wake(self, now: Time) -> Step<'c> {
-        let Self { exchange, last, same, .. } = self;
-        if now >= exchange.deadline {
-            return exchange.withhold(Withheld::DeadlineNear, last, now);
-        }
-        exchange.attempt(same, Some(last), now)
     }
 }
 

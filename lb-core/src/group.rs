@@ -86,6 +86,14 @@ impl Group {
         among.first_from(0).is_some() || self.fitness.due() <= at
     }
 
+    /// Whether somebody would be asked at `now` if there were not so much in flight there.
+    pub(crate) fn is_full(&self, now: Time) -> bool {
+        let would = |backend: &Arc<Backend>| {
+            backend.is_full(&self.rules) && backend.would_admit_one_less(now, &self.rules)
+        };
+        self.backends.iter().any(would)
+    }
+
     /// Brings up to date who is fit, if somebody may have become so or no longer is.
     pub(crate) fn refresh(&self, now: Time) {
         self.fitness.refresh(now, |nth| self.backends[nth].rests_until(now, &self.rules));
@@ -128,7 +136,7 @@ impl Group {
                 Ok(lease) => return Some(Picked { lease, how: self.in_service(how) }),
                 // Somebody may speak for it while its bit is being cleared, and nobody would hear.
                 Err(Declined::Until(due)) => self.fitness.rest(place, due.min(now + REST_MAX)),
-                Err(Declined::TrialsTaken) => {
+                Err(Declined::TrialsTaken | Declined::Full) => {
                     if !left_out.add(self.places[place]) {
                         break;
                     }
@@ -195,9 +203,9 @@ impl Group {
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
-        let Drawn { place, how } =
-            self.balancer.choose(&All { group: self, left_out: tried }, draw)?;
-        let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules);
+        let all = All { group: self, left_out: tried };
+        let Drawn { place, how } = self.balancer.choose(&all, draw)?;
+        let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules)?;
         Some(Picked { lease, how: self.in_service(how) })
     }
 
@@ -276,6 +284,7 @@ struct All<'p> {
 impl Candidates for All<'_> {
     fn admits(&self, place: usize) -> bool {
         !self.left_out.contains(self.group.places[place])
+            && !self.group.backends[place].is_full(&self.group.rules)
     }
 
     fn first_from(&self, from: usize) -> Option<usize> {

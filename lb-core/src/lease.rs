@@ -67,10 +67,14 @@ impl Lease {
     ) -> Result<Self, Declined> {
         let seen = backend.breaker.get();
         let Some(config) = &rules.breaker else {
-            return Ok(Self::granted(backend, id, rules, seen.permit()));
+            return Self::granted(backend, id, rules, seen.permit());
         };
         if seen.admit(now, config)? == seen {
-            return Ok(Self::granted(backend, id, rules, seen.permit()));
+            return Self::granted(backend, id, rules, seen.permit());
+        }
+        // Before a trial is counted it has to have a place here.
+        if backend.is_full(rules) {
+            return Err(Declined::Full);
         }
         // Between the look and the step another thread may have taken the last place.
         let (from, to) = backend
@@ -78,21 +82,39 @@ impl Lease {
             .step(|breaker| breaker.admit(now, config).ok())
             .ok_or(Declined::TrialsTaken)?;
         tell_move(id, from, to, now, observe);
-        Ok(Self::granted(backend, id, rules, to.permit()))
+        let granted = Self::granted(backend, id, rules, to.permit());
+        if granted.is_err() {
+            backend.breaker.step(|breaker| breaker.give_back(to.permit()));
+        }
+        granted
     }
 
     /// Takes a lease without asking anybody.
-    pub(crate) fn take_in_panic(backend: &Arc<Backend>, id: BackendId, rules: &Rules) -> Self {
-        Self::granted(backend, id, rules, backend.breaker.get().waive())
+    pub(crate) fn take_in_panic(
+        backend: &Arc<Backend>,
+        id: BackendId,
+        rules: &Rules,
+    ) -> Option<Self> {
+        Self::granted(backend, id, rules, backend.breaker.get().waive()).ok()
     }
 
-    fn granted(backend: &Arc<Backend>, id: BackendId, rules: &Rules, permit: Permit) -> Self {
-        backend.in_flight.fetch_add(1, Ordering::Relaxed);
+    fn granted(
+        backend: &Arc<Backend>,
+        id: BackendId,
+        rules: &Rules,
+        permit: Permit,
+    ) -> Result<Self, Declined> {
+        let before = backend.in_flight.fetch_add(1, Ordering::Relaxed);
+        if rules.in_flight_max.is_some_and(|most| before >= most) {
+            backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return Err(Declined::Full);
+        }
         let (all, pool) = (rules.all.clone(), rules.pool.clone());
         for count in [&all, &pool].into_iter().flatten() {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { backend: Arc::clone(backend), id, permit, judged: false, all, pool, late: None }
+        let backend = Arc::clone(backend);
+        Ok(Self { backend, id, permit, judged: false, all, pool, late: None })
     }
 
     /// On whom.

@@ -124,6 +124,11 @@ impl Pool {
         self.all.may_serve(tried, at)
     }
 
+    /// Whether somebody would be asked at `now` if there were not so much in flight there.
+    pub(crate) fn is_full(&self, now: Time) -> bool {
+        self.all.is_full(now)
+    }
+
     /// Brings up to date who is fit.
     pub(crate) fn refresh(&self, now: Time) {
         self.all.refresh(now);

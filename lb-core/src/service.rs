@@ -19,6 +19,7 @@ use crate::event::{BackendId, Observe};
 use crate::facts::Facts;
 use crate::key::Keys;
 use crate::lease::Lease;
+use crate::limit::Limits;
 use crate::outlier::Outliers;
 use crate::pool::Pool;
 use crate::rate::Rate;
@@ -48,6 +49,7 @@ pub struct Service {
     pub(crate) affinity: Option<Affinity>,
     pub(crate) probe: Option<ProbeConfig>,
     rate: Option<Rate>,
+    pub(crate) limits: Limits,
     outliers: Option<Outliers>,
     pub(crate) retry: Retry,
 }
@@ -142,6 +144,7 @@ impl Service {
             }),
             probe: config.probe.clone(),
             rate: config.rate.as_ref().map(Rate::new),
+            limits: Limits::new(&config.limits, before.map(|service| &service.limits)),
             outliers: config.outliers.map(Outliers::new),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),
@@ -233,6 +236,26 @@ impl Service {
     /// Retries that the budget would allow at `now`.
     pub fn retries_left(&self, now: Time) -> f64 {
         self.retry.left(now)
+    }
+
+    /// Exchanges in flight, where that is limited.
+    pub fn running(&self) -> u32 {
+        self.limits.running()
+    }
+
+    /// Exchanges that may be in flight, if that is limited.
+    pub fn running_max(&self) -> Option<u32> {
+        self.limits.most()
+    }
+
+    /// Exchanges that wait for a place.
+    pub fn waiting(&self) -> u32 {
+        self.limits.waiting()
+    }
+
+    /// Whether whoever waits longest would find a place now, as far as the service goes.
+    pub fn has_room(&self) -> bool {
+        self.limits.most().is_none_or(|most| self.limits.running() < most)
     }
 
     /// The dice of one exchange.

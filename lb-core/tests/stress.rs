@@ -71,6 +71,8 @@ fn exchange(service: &Service, id: u64, clock: &AtomicU64, dice: &mut Rng) -> u6
                 }
             }
             Step::Wait(wait) => wait.wake(now()),
+            // Time passes with every look: it is served, or its time is up.
+            Step::Queue(queue) => queue.wake(now()),
             Step::Deliver(delivery) => {
                 let end =
                     if dice.below(9) == 0 { BodyEnd::BackendBroke } else { BodyEnd::Complete };

@@ -131,6 +131,7 @@ impl Download {
         let gateway = &self.worker.gateway;
         let site = &gateway.sites[usize::from(delivery.backend().service)];
         delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
+        site.line.call_next(&site.service);
         // A connection is worth keeping when nothing of this exchange is left on it.
         if end == BodyEnd::Complete
             && self.replay.is_done()

@@ -69,6 +69,10 @@ impl Problem {
             Self::BrokenRequest => "the request was broken off",
             Self::Rejected(Rejection::NoFitBackend) => "no backend can take this request now",
             Self::Rejected(Rejection::RateLimited(_)) => "too many requests",
+            Self::Rejected(Rejection::ClientBusy) => "too many requests at once",
+            Self::Rejected(Rejection::Overloaded | Rejection::QueueTimeout) => {
+                "too much is going on here: try again later"
+            }
             Self::Rejected(rejection) if rejection.status() == 504 => {
                 "no backend answered this request in time"
             }
@@ -117,7 +121,12 @@ impl Problem {
                 let limit = format!("\"client\";r=0;t={secs}");
                 headers.insert(RATE_LIMIT, headers::written(&limit));
             }
-            Self::Rejected(Rejection::NoFitBackend) => {
+            Self::Rejected(
+                Rejection::NoFitBackend
+                | Rejection::ClientBusy
+                | Rejection::Overloaded
+                | Rejection::QueueTimeout,
+            ) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::NoService | Self::Rejected(_) => {}

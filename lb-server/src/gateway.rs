@@ -10,6 +10,7 @@ use lb_config::config::{Config, HostPolicy, KeepAlive, Origin};
 use lb_core::{Meaningless, Routes, Service};
 use tokio::sync::Semaphore;
 
+use crate::line::Line;
 use crate::observe::{AccessSink, Metrics, Tap};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
@@ -33,6 +34,8 @@ pub struct Gateway {
 /// One service: what the core decides by, and what the proxy needs besides.
 pub(crate) struct Site {
     pub(crate) service: Service,
+    /// Who waits for a place at it.
+    pub(crate) line: Line,
     pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) host: HostPolicy,
     pub(crate) replay_buffer: usize,
@@ -106,6 +109,7 @@ impl Gateway {
                 .map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
             sites.push(Site {
                 service,
+                line: Line::default(),
                 endpoints: said.origins.iter().map(Endpoint::new).collect::<Result<_, _>>()?,
                 host: said.host,
                 replay_buffer: said.replay_buffer,

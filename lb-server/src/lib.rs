@@ -8,6 +8,7 @@ mod probe;
 mod proxy;
 mod retry_after;
 mod headers;
+mod line;
 mod framing;
 mod asking;
 mod attempt;

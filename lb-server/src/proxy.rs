@@ -20,6 +20,7 @@ use crate::download::{Download, Outgoing, Whose};
 use crate::error::Problem;
 use crate::gateway::Site;
 use crate::headers::{self, Forward};
+use crate::line::CallsNext;
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
@@ -114,6 +115,8 @@ async fn exchange(
     replay: &Replay,
 ) -> Result<(Answer, Delivery), Problem> {
     let clock = &worker.gateway.clock;
+    // However it ends, what it held is given back first.
+    let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
     let mut step = Exchange::start(&site.service, journal, ask, clock.now());
     loop {
@@ -139,8 +142,12 @@ async fn exchange(
                     Some(span) => attempt.asked_to_wait(span),
                     None => attempt,
                 };
-                attempt.finish(outcome, replay.body(), clock.now())
+                let step = attempt.finish(outcome, replay.body(), clock.now());
+                // A failed attempt has given its place at the backend back.
+                site.line.call_next(&site.service);
+                step
             }
+            Step::Queue(queue) => site.line.wait(queue, clock).await,
             // An answer is kept: should nobody be there to take a retry, it goes out after all.
             Step::Wait(wait) => {
                 sleep_until(clock.instant(wait.until())).await;

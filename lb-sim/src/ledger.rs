@@ -228,7 +228,7 @@ impl<'s> Ledger<'s> {
                 // A trial from before is a straggler: it takes nobody's place.
                 self.trials.remove(&backend);
             }
-            Event::Delayed { .. } | Event::Withheld { .. } => {}
+            Event::Queued { .. } | Event::Delayed { .. } | Event::Withheld { .. } => {}
         }
     }
 

@@ -81,6 +81,9 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             backend.backend,
             took.as_micros(),
         ),
+        Event::Queued { exchange, until } => {
+            write!(out, "queued exchange={} until={}", exchange.0, until.as_micros())
+        }
         Event::Delayed { exchange, until } => {
             write!(out, "delayed exchange={} until={}", exchange.0, until.as_micros())
         }

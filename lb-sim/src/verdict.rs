@@ -229,6 +229,8 @@ fn marks(log: &[Entry]) -> BTreeSet<Mark> {
             Event::HealthMoved { healthy: false, .. } => vec!["fell"],
             Event::HealthMoved { healthy: true, .. } => vec!["rose"],
             Event::Ejected { .. } => vec!["ejected"],
+            Event::Queued { .. } => vec!["queued"],
+            Event::Rejected { rejection, .. } => vec![rejection.as_str()],
             Event::BreakerMoved { to: BreakerState::Open, .. } => vec!["open"],
             Event::BreakerMoved { to: BreakerState::Closed, .. } => vec!["recovered"],
             _ => Vec::new(),

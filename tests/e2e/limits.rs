@@ -1,5 +1,11 @@
 //! Who asks too often is told so, and when to come again.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
 use crate::support::{Backend, Client, Proxy, Script, run};
 
 #[test]
@@ -22,5 +28,113 @@ fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
         assert_eq!(Client::get(proxy.addr).await.status, 200, "by its address");
         assert_eq!(backend.requests().len(), 5);
         assert_eq!(proxy.log()[3]["reason"], "rate_limited");
+    });
+}
+
+/// A backend that answers a request when the test says so.
+async fn held_back() -> (Backend, Rc<RefCell<Vec<oneshot::Sender<()>>>>) {
+    use tokio::io::AsyncWriteExt;
+
+    let held: Rc<RefCell<Vec<oneshot::Sender<()>>>> = Rc::default();
+    let senders = Rc::clone(&held);
+    let backend = Backend::start(move |_, _| {
+        let (sender, receiver) = oneshot::channel();
+        senders.borrow_mut().push(sender);
+        Script::Do(Box::new(|mut stream| {
+            Box::pin(async move {
+                let _dropped = receiver.await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+                let _gone = stream.write_all(answer).await;
+            })
+        }))
+    })
+    .await;
+    (backend, held)
+}
+
+#[test]
+fn who_finds_no_place_waits_in_line_by_urgency_and_then_in_order() {
+    run(async {
+        let (backend, held) = held_back().await;
+        let policies = "[service.limits]\nper_backend = 1\nqueue_max = 4\nurgency = true\n\
+                        queue_timeout = \"1h\"";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let service = || proxy.gateway.services().next().unwrap();
+        let ask = |name: &str, priority: &str| {
+            format!("GET /{name} HTTP/1.1\r\nhost: a\r\npriority: {priority}\r\n\r\n")
+        };
+        let mut clients = Vec::new();
+        for (name, priority) in
+            [("a", "u=3"), ("b", "u=5"), ("c", "u=3"), ("d", "u=1"), ("e", "u=3")]
+        {
+            let mut client = Client::connect(proxy.addr).await;
+            client.write(ask(name, priority)).await;
+            clients.push(client);
+            // Each is where it is to be before the next one comes.
+            let expected = clients.len() - 1;
+            while held.borrow().is_empty() || (service().waiting() as usize) < expected {
+                yield_now().await;
+            }
+        }
+        let refused = Client::ask(proxy.addr, ask("f", "u=0")).await;
+        assert_eq!((refused.status, refused.error().as_str()), (503, "overloaded"));
+        assert_eq!(refused.one("retry-after"), Some("1"));
+        // One who waits hangs up: it is passed over.
+        drop(clients.pop());
+        while service().waiting() > 3 {
+            yield_now().await;
+        }
+        for served in 1..=4 {
+            while held.borrow().len() < served {
+                yield_now().await;
+            }
+            let (spent, _) = oneshot::channel();
+            let released = std::mem::replace(&mut held.borrow_mut()[served - 1], spent);
+            released.send(()).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await.unwrap().status, 200);
+        }
+        let order: Vec<_> = backend.requests().iter().map(|it| it.head[5..6].to_owned()).collect();
+        assert_eq!(order, ["a", "d", "c", "b"]);
+        assert_eq!((service().waiting(), service().running()), (0, 0));
+    });
+}
+
+#[test]
+fn a_client_with_too_much_in_flight_is_told_so() {
+    run(async {
+        let (backend, held) = held_back().await;
+        let policies = "[service.limits]\nper_client = 1\nclient = [\"header:x-user\"]";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let ask = |user: &str| format!("GET / HTTP/1.1\r\nhost: a\r\nx-user: {user}\r\n\r\n");
+        let mut first = Client::connect(proxy.addr).await;
+        first.write(ask("ann")).await;
+        while held.borrow().is_empty() {
+            yield_now().await;
+        }
+        let second = Client::ask(proxy.addr, ask("ann")).await;
+        assert_eq!((second.status, second.error().as_str()), (429, "client_busy"));
+        held.borrow_mut().pop().unwrap().send(()).unwrap();
+        assert_eq!(first.answer().await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn who_waits_too_long_is_answered_503() {
+    run(async {
+        let (backend, held) = held_back().await;
+        let policies = "[service.limits]\nper_service = 1\nqueue_max = 1\nqueue_timeout = \"20ms\"";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let mut first = Client::connect(proxy.addr).await;
+        first.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        while held.borrow().is_empty() {
+            yield_now().await;
+        }
+        let late = Client::get(proxy.addr).await;
+        assert_eq!((late.status, late.error().as_str()), (503, "queue_timeout"));
+        held.borrow_mut().pop().unwrap().send(()).unwrap();
+        assert_eq!(first.answer().await.unwrap().status, 200);
+        assert_eq!(proxy.log()[0]["queued"], true);
     });
 }

@@ -6,6 +6,7 @@
 mod affinity;
 mod balance;
 mod health;
+mod limits;
 mod outliers;
 mod panic;
 mod policy;

@@ -8,7 +8,7 @@ use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
 use crate::native::{
-    Taken, affinity, health, label, outliers, panic, policy, pool, rate, retry, steering,
+    Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
 };
 use crate::read::{Given, Table};
 
@@ -64,6 +64,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let Balance { policy, choices, latency, hash, switch_margin } =
         balance(table.table("balance"), &steering, probe.is_some());
     let rate = rate::rate(table.table("rate_limit"));
+    let limits = limits::limits(table.table("limits"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table, &steering);
@@ -92,6 +93,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         affinity,
         probe,
         rate,
+        limits,
         timeouts,
         pools,
     };

@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use crate::event::{BackendId, Event, ExchangeId, Observe};
 use crate::lease::Lease;
+use crate::limit::Held;
 use crate::outcome::BodyEnd;
 use crate::service::Service;
 use crate::time::Time;
@@ -17,6 +18,8 @@ pub struct Delivery {
     pub(super) deadline: Time,
     /// The backend that the client sticks to.
     pub(super) wish: Option<u16>,
+    /// Given back after the lease, with the last byte.
+    pub(super) held: Held,
 }
 
 impl Delivery {
@@ -42,5 +45,9 @@ impl Delivery {
         service.judge(&mut self.lease, judge);
         let (exchange, backend) = (self.exchange, self.lease.id());
         observe.on(now, &Event::Ended { exchange, backend, end });
+        let Self { lease, held, .. } = self;
+        // What the service counts is given back last: whoever waits for it finds a free backend.
+        drop(lease);
+        drop(held);
     }
 }

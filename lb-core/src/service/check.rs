@@ -3,10 +3,10 @@
 use core::fmt;
 
 use crate::config::{
-    ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig, CHOICES_MAX,
-    CONSECUTIVE_FAILURES_MAX, DEVIATIONS_MAX, MIN_REQUESTS_MAX, OUTLIER_BACKENDS_MAX,
-    OUTLIER_REQUESTS_MAX, POOLS_MAX, RATE_MAX, STREAK_MAX, ServiceConfig, TRIALS_MAX, WEIGHT_MAX,
-    WhenAllUnfit,
+    ADAPTIVE_MAX, ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig,
+    CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, DEVIATIONS_MAX, IN_FLIGHT_MAX, LimitConfig,
+    MIN_REQUESTS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, POOLS_MAX, RATE_MAX, STREAK_MAX,
+    ServiceConfig, TOLERANCE_MAX, TRIALS_MAX, WEIGHT_MAX, WhenAllUnfit,
 };
 
 /// What makes a [`ServiceConfig`] meaningless.
@@ -83,6 +83,16 @@ pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
         count(u32::from(outliers.min_backends).saturating_sub(1), OUTLIER_BACKENDS_MAX.into())?;
         count(outliers.deviations.unwrap_or(1), DEVIATIONS_MAX)?;
         count(outliers.failure_percent.unwrap_or(1).into(), 100)?;
+    }
+    let LimitConfig { per_backend, per_service, per_client, .. } = config.limits;
+    for most in [per_backend, per_service, per_client].into_iter().flatten() {
+        count(most, IN_FLIGHT_MAX)?;
+    }
+    count(config.limits.queue_max.max(1), IN_FLIGHT_MAX)?;
+    if let Some(adaptive) = config.limits.adaptive {
+        count(adaptive.max, ADAPTIVE_MAX)?;
+        count(adaptive.min, adaptive.max)?;
+        count(adaptive.tolerance_percent.saturating_sub(99), TOLERANCE_MAX - 99)?;
     }
     if let Some(slow_start) = config.slow_start {
         count(slow_start.floor_percent.into(), 100)?;

@@ -88,6 +88,7 @@ fn line(event: &Event) -> String {
     let name = |id: &lb_core::BackendId| ["a", "b", "c"][usize::from(id.backend)];
     match event {
         Event::Started { .. } => "started".into(),
+        Event::Queued { .. } => "queued".into(),
         Event::HealthMoved { backend, healthy } => format!("{} healthy: {healthy}", name(backend)),
         Event::Ejected { backend, .. } => format!("{} ejected", name(backend)),
         Event::Pardoned { backend } => format!("{} pardoned", name(backend)),

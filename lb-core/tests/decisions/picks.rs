@@ -292,7 +292,7 @@ fn the_dice_of_one_exchange_do_not_depend_on_the_others() {
                     attempt.finish(Outcome::Answered(503), Body::Intact, Time::ZERO)
                 }
                 Step::Wait(wait) => wait.wake(Time::ZERO),
-                Step::Deliver(_) | Step::Reject(_) => return log.take(),
+                Step::Deliver(_) | Step::Queue(_) | Step::Reject(_) => return log.take(),
             };
         }
     };

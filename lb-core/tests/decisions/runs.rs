@@ -147,11 +147,8 @@ impl<'c> Ledger<'c> {
                 assert_ne!(from, to);
                 *state = to;
             }
-            Event::Left { .. }
-            | Event::HealthMoved { .. }
-            | Event::Ejected { .. }
-            | Event::Pardoned { .. } => {
-                panic!("nobody leaves, checks or compares here")
+            _ => {
+                panic!("nobody leaves, waits, checks or compares here")
             }
         }
     }
@@ -268,6 +265,7 @@ impl<'s> Run<'s> {
                 let end = BodyEnd::ALL[self.dice.below(5) as usize];
                 delivery.end(end, self.service, self.now, self.log);
             }
+            Step::Queue(_) => panic!("nothing is limited here"),
             Step::Reject(_) => {}
         }
     }
@@ -293,7 +291,7 @@ impl<'s> Run<'s> {
                         leases[usize::from(backend.backend)] += 1;
                     }
                 }
-                Step::Reject(_) => {}
+                Step::Queue(_) | Step::Reject(_) => {}
             }
         }
         assert_eq!(in_flight(self.service), leases);
@@ -420,6 +418,7 @@ fn the_runs_reach_every_state_and_every_event() {
                 Event::Ended { .. } => "ended".into(),
                 Event::Started { .. }
                 | Event::Concluded { .. }
+                | Event::Queued { .. }
                 | Event::HealthMoved { .. }
                 | Event::Ejected { .. }
                 | Event::Pardoned { .. }

@@ -60,6 +60,7 @@ impl Collector for Reading {
         let gateway = &*self.0;
         self.encode_process(&mut to)?;
         self.encode_services(&mut to)?;
+        self.encode_limits(&mut to)?;
         counters(&mut to, "lb_backend_attempts", "Attempts by what became of them", |out| {
             each_backend(gateway, |labels, counts, _| {
                 for (name, count) in outcome_names().zip(&counts.outcomes) {
@@ -190,6 +191,24 @@ impl Reading {
         gauges(to, "lb_retries_left", "Retries that the budget allows now", |out| {
             each_service(gateway, |labels, _, site| {
                 out.gauge(labels, site.service.retries_left(gateway.now()))
+            })
+        })
+    }
+
+    fn encode_limits(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(gateway) = self;
+        counters(to, "lb_queued", "Requests that waited for a place", |out| {
+            each_service(gateway, |labels, counts, _| out.counter(labels, &counts.queued))
+        })?;
+        gauges(to, "lb_queue_length", "Requests that wait for a place now", |out| {
+            each_service(gateway, |labels, _, site| {
+                out.gauge(labels, f64::from(site.service.waiting()))
+            })
+        })?;
+        gauges(to, "lb_running_max", "Requests that may be in flight, where limited", |out| {
+            each_service(gateway, |labels, _, site| match site.service.running_max() {
+                Some(most) => out.gauge(labels, f64::from(most)),
+                None => Ok(()),
             })
         })
     }

@@ -84,6 +84,7 @@ struct Record {
     reason: Option<&'static str>,
     attempts: Vec<Attempt>,
     withheld: Option<Withheld>,
+    queued: bool,
     end: Option<BodyEnd>,
     bytes_out: u64,
 }
@@ -165,6 +166,7 @@ impl Journal {
             duration_ms: millis(gateway.now() - self.began),
             bytes_in: self.bytes_in.get(),
             bytes_out: record.bytes_out,
+            queued: record.queued.then_some(true),
             retry_withheld: record.withheld.map(Withheld::as_str),
             attempts: record
                 .attempts
@@ -223,6 +225,7 @@ impl Observe for Journal {
             }
             Event::Withheld { why, .. } => record.withheld = Some(why),
             Event::Ended { end, .. } => record.end = Some(end),
+            Event::Queued { .. } => record.queued = true,
             Event::Started { .. }
             | Event::Delayed { .. }
             | Event::Delivered { .. }
@@ -270,6 +273,8 @@ struct Line<'l> {
     duration_ms: f64,
     bytes_in: u64,
     bytes_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_withheld: Option<&'static str>,
     attempts: Vec<AttemptLine<'l>>,

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
 pub(crate) struct ServiceCounts {
     pub(crate) exchanges: Count,
     pub(crate) retries: Count,
+    /// Exchanges that waited for a place.
+    pub(crate) queued: Count,
     /// Clients that left before there was an answer.
     pub(crate) left: Count,
     pub(crate) delivered: [Count; STATUS_CLASSES],
@@ -72,6 +74,7 @@ impl Metrics {
         let counts = |service: &Service| ServiceCounts {
             exchanges: Count::default(),
             retries: Count::default(),
+            queued: Count::default(),
             left: Count::default(),
             delivered: Default::default(),
             rejected: Default::default(),
@@ -95,6 +98,7 @@ impl Metrics {
             Event::Concluded { backend, outcome, took, .. } => {
                 self.backend(*backend).concluded(*outcome, *took);
             }
+            Event::Queued { .. } => counts.queued.add(1),
             Event::Delayed { .. } => {}
             Event::Withheld { why, .. } => counts.withheld[*why as usize].add(1),
             Event::Delivered { status, .. } => counts.delivered[status_slot(*status)].add(1),
@@ -168,16 +172,22 @@ const fn rejection_slot(rejection: Rejection) -> usize {
         Rejection::DeadlinePassed => 1,
         Rejection::Replaced(_) => 2,
         Rejection::RateLimited(_) => 3,
+        Rejection::ClientBusy => 4,
+        Rejection::Overloaded => 5,
+        Rejection::QueueTimeout => 6,
         Rejection::AttemptFailed(failure) => REJECTIONS.len() + failure_slot(failure),
     }
 }
 
 /// Why we answer ourselves, but for failed attempts.
-const REJECTIONS: [Rejection; 4] = [
+const REJECTIONS: [Rejection; 7] = [
     Rejection::NoFitBackend,
     Rejection::DeadlinePassed,
     Rejection::Replaced(0),
     Rejection::RateLimited(Duration::ZERO),
+    Rejection::ClientBusy,
+    Rejection::Overloaded,
+    Rejection::QueueTimeout,
 ];
 
 /// The labels of [`BackendCounts::outcomes`], in its order.

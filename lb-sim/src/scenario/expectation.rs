@@ -72,7 +72,7 @@ pub enum Phase {
 pub struct Mark(pub String);
 
 /// The marks that have no outcome's or reason's name.
-const MARKS: [&str; 16] = [
+const MARKS: [&str; 22] = [
     "retry",
     "again",
     "panic",
@@ -89,6 +89,12 @@ const MARKS: [&str; 16] = [
     "fastest",
     "next",
     "fallback",
+    "queued",
+    "overloaded",
+    "queue_timeout",
+    "client_busy",
+    "rate_limited",
+    "no_fit_backend",
 ];
 
 const METRICS: [&str; 11] = [
