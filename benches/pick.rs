@@ -74,7 +74,8 @@ fn start(service: &Service, id: u64) -> Step<'_> {
         )
         .into(),
     );
-    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Idempotent, facts: &client };
+    let ask =
+        Ask { id: ExchangeId(id), repeat: Repeat::Idempotent, facts: &client, bodiless: true };
     Exchange::start(service, &Unobserved, ask, Time::from_millis(1))
 }
 

@@ -32,7 +32,9 @@ pub use outliers::{
 };
 pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
 pub use rate::{RATE_MAX, RateConfig};
-pub use retry::{BackoffConfig, BudgetConfig, FailureSet, Jitter, Methods, RetryConfig, WhenSpent};
+pub use retry::{
+    BackoffConfig, BudgetConfig, FailureSet, HedgeAfter, Jitter, Methods, RetryConfig, WhenSpent,
+};
 pub use steering::{
     AreaHeaders, Country, Location, OVERPROVISION_MAX, POOL_WEIGHT_MAX, POOLS_MAX, REGIONS_MAX,
     SteeringConfig, SteeringPolicy,

@@ -40,6 +40,8 @@ pub struct Choice {
     pub how: How,
     /// Whether this exchange had tried the backend before: every other fit one was tried as well.
     pub again: bool,
+    /// Whether it is made beside another one that takes long.
+    pub hedge: bool,
 }
 
 /// What happened.
@@ -79,6 +81,15 @@ pub enum Event {
         outcome: Outcome,
         /// How long it took.
         took: Duration,
+    },
+    /// Of two attempts side by side the other was sooner, and this one is given up.
+    Overtaken {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// Which attempt, counted from 1.
+        attempt: u8,
+        /// At which backend.
+        backend: BackendId,
     },
     /// All places are taken, and the exchange waits for one.
     Queued {

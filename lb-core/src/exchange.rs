@@ -13,6 +13,7 @@
 
 mod attempt;
 mod delivery;
+mod hedge;
 mod queue;
 mod wait;
 
@@ -33,8 +34,9 @@ use crate::service::Service;
 use crate::time::Time;
 use crate::tried::Places;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, Errand};
 pub use delivery::Delivery;
+pub use hedge::Hedge;
 pub use queue::Queue;
 pub use wait::Wait;
 
@@ -47,12 +49,14 @@ pub struct Ask<'r> {
     pub repeat: Repeat,
     /// What it says of itself and of its client.
     pub facts: &'r dyn Facts,
+    /// Whether it has no body.
+    pub bodiless: bool,
 }
 
 impl Ask<'static> {
     /// A request of which nothing else is known.
     pub const fn bare(id: ExchangeId, repeat: Repeat) -> Self {
-        Self { id, repeat, facts: &Unknown }
+        Self { id, repeat, facts: &Unknown, bodiless: true }
     }
 }
 
@@ -78,6 +82,7 @@ pub struct Exchange<'c> {
     observe: &'c dyn Observe,
     id: ExchangeId,
     repeat: Repeat,
+    bodiless: bool,
     rng: Rng,
     deadline: Time,
     tried: Places,
@@ -118,6 +123,7 @@ impl<'c> Exchange<'c> {
             observe,
             id: ask.id,
             repeat: ask.repeat,
+            bodiless: ask.bodiless,
             rng: service.dice(ask.id.0),
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
@@ -200,19 +206,11 @@ impl<'c> Exchange<'c> {
             // Attempts are at most ATTEMPTS_MAX, and there is room for each.
             self.tried.add(backend.backend);
         }
-        let deadline = (now + self.service.timeouts().first_byte).min(self.deadline);
-        self.tell(
-            now,
-            Event::Attempted {
-                exchange: self.id,
-                attempt: self.attempts,
-                backend,
-                choice,
-                deadline,
-            },
-        );
+        let errand = Errand::new(backend, self.service.timeouts(), now, self.deadline);
+        let number = self.attempts;
+        self.tell_attempt(number, backend, choice, errand.deadline(), now);
         let retry_after = None;
-        Step::Attempt(Attempt { exchange: self, lease, started: now, deadline, retry_after })
+        Step::Attempt(Attempt { exchange: self, lease, started: now, number, errand, retry_after })
     }
 
     /// What follows an attempt that came to `outcome`.

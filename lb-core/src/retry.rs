@@ -8,8 +8,9 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::budget::Budget;
-use crate::config::{Methods, RetryConfig, WhenSpent};
+use crate::config::{HedgeAfter, Methods, RetryConfig, WhenSpent};
 use crate::outcome::{Outcome, Reach};
+use crate::quantile::Quantile;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::word::Shared;
@@ -84,17 +85,39 @@ impl Withheld {
 pub(crate) struct Retry {
     config: RetryConfig,
     budget: Arc<Shared<Budget>>,
+    /// How long all but a few answers take, where hedges go by it.
+    usual: Arc<Shared<Quantile>>,
 }
 
 impl Retry {
     pub(crate) fn new(config: RetryConfig) -> Self {
         let budget = Arc::new(Shared::new(Budget::full(&config.budget)));
-        Self { config, budget }
+        Self { config, budget, usual: Arc::new(Shared::new(Quantile::default())) }
     }
 
     /// New rules for the same budget.
     pub(crate) fn succeed(&self, config: RetryConfig) -> Self {
-        Self { config, budget: Arc::clone(&self.budget) }
+        Self { config, budget: Arc::clone(&self.budget), usual: Arc::clone(&self.usual) }
+    }
+
+    /// An answer took this long.
+    pub(crate) fn learn(&self, took: Duration) {
+        if let Some(HedgeAfter::Percentile(percent)) = self.config.hedge {
+            self.usual.step(|usual| Some(usual.after(took, percent)));
+        }
+    }
+
+    /// After how long another backend is asked beside one that has not answered, as far as is known.
+    pub(crate) fn hedge_after(&self) -> Option<Duration> {
+        match self.config.hedge? {
+            HedgeAfter::Fixed(after) => Some(after),
+            HedgeAfter::Percentile(_) => self.usual.get().estimate(),
+        }
+    }
+
+    /// Whether another attempt may be made after so many.
+    pub(crate) const fn leaves_room(&self, attempts: u8) -> bool {
+        attempts < self.config.attempts_max
     }
 
     /// A request came in.

@@ -57,7 +57,7 @@ fn exchange(service: &Service, id: u32) {
     let now = Time::from_millis(id.into());
     let client = Client(Ipv4Addr::from_bits(id.wrapping_mul(2_654_435_761)).into());
     let id = ExchangeId(id.into());
-    let ask = Ask { id, repeat: Repeat::Safe, facts: &client };
+    let ask = Ask { id, repeat: Repeat::Safe, facts: &client, bodiless: true };
     let Step::Attempt(attempt) = Exchange::start(service, &Unobserved, ask, now) else {
         panic!("all are fit")
     };

@@ -1,4 +1,5 @@
-//! One attempt: a connection, the request on it, and the head of the response by a deadline.
+//! One attempt: a connection, the request on it, and the head of the response by a deadline; or two
+//! of them side by side.
 
 use http::request::Parts;
 use http::{HeaderValue, Request, header};
@@ -6,7 +7,7 @@ use hyper::Response;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 use lb_config::config::HostPolicy;
-use lb_core::{Attempt, Failure};
+use lb_core::{Attempt, Errand, Failure, Outcome};
 use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
@@ -22,17 +23,66 @@ pub(crate) struct Answer {
     pub(crate) connection: Connection,
 }
 
-/// Sends the request to the attempt's backend and waits for an answer.
-pub(crate) async fn make(
+/// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
+/// something, and what.
+pub(crate) async fn make<'c>(
     worker: &Worker,
     site: &Site,
-    attempt: &Attempt<'_>,
+    mut attempt: Attempt<'c>,
+    head: &Parts,
+    replay: &Replay,
+) -> (Attempt<'c>, Result<Answer, Failure>) {
+    let clock = &worker.gateway.clock;
+    let mut first = std::pin::pin!(send(worker, site, attempt.errand(), head, replay));
+    let Some(at) = attempt.hedge_at() else { return (attempt, first.await) };
+    if let Ok(made) = timeout_at(clock.instant(at), first.as_mut()).await {
+        return (attempt, made);
+    }
+    let Some(hedge) = attempt.hedge(clock.now()) else { return (attempt, first.await) };
+    let mut second = std::pin::pin!(send(worker, site, hedge.errand(), head, replay));
+    tokio::select! {
+        biased;
+        made = first.as_mut() => {
+            let outcome = outcome(&made);
+            if attempt.settles(outcome) {
+                attempt.outrun(hedge, clock.now());
+                (attempt, made)
+            } else {
+                let attempt = attempt.give_way(hedge, Some(outcome), clock.now());
+                (attempt, second.await)
+            }
+        }
+        made = second.as_mut() => {
+            let outcome = outcome(&made);
+            if attempt.settles(outcome) {
+                (attempt.give_way(hedge, None, clock.now()), made)
+            } else {
+                attempt.hedge_failed(hedge, outcome, clock.now());
+                (attempt, first.await)
+            }
+        }
+    }
+}
+
+/// What an attempt came to, as the core knows it.
+pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
+    match made {
+        Ok(answer) => Outcome::Answered(answer.response.status().as_u16()),
+        Err(failure) => Outcome::Failed(*failure),
+    }
+}
+
+/// Sends the request to a backend and waits for an answer.
+async fn send(
+    worker: &Worker,
+    site: &Site,
+    errand: Errand,
     head: &Parts,
     replay: &Replay,
 ) -> Result<Answer, Failure> {
     let gateway = &worker.gateway;
-    let backend = attempt.backend().id();
-    let connect_deadline = attempt.connect_deadline();
+    let backend = errand.backend();
+    let connect_deadline = errand.connect_deadline();
     let mut connection = worker.pool.connection(gateway, backend, connect_deadline).await?;
     loop {
         let mut request = request(head, replay.upload());
@@ -42,7 +92,7 @@ pub(crate) async fn make(
             request.headers_mut().insert(header::HOST, authority);
         }
         let sending = connection.sender.try_send_request(request);
-        let mut error = match in_time(&gateway.clock, attempt, replay, sending).await {
+        let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(response)) if headers::is_answer(response.status(), response.headers()) => {
                 return Ok(Answer { response, connection });
             }
@@ -64,13 +114,13 @@ pub(crate) async fn make(
 /// piece of the request's body that it takes. `None`: that was too long.
 async fn in_time<A>(
     clock: &Clock,
-    attempt: &Attempt<'_>,
+    errand: Errand,
     replay: &Replay,
     answer: impl Future<Output = A>,
 ) -> Option<A> {
     let deadline = || match replay.moved() {
-        None => attempt.deadline(),
-        Some(moved) => attempt.deadline_after(clock.time(moved)),
+        None => errand.deadline(),
+        Some(moved) => errand.deadline_after(clock.time(moved)),
     };
     let mut answer = std::pin::pin!(answer);
     loop {

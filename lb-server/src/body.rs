@@ -117,6 +117,11 @@ impl Replay {
         Self { source: Some(Rc::new(source)) }
     }
 
+    /// Whether there is nothing to send.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.source.is_none()
+    }
+
     /// The body for one more attempt. Earlier ones can no longer read.
     pub(crate) fn upload(&self) -> Upload {
         let Some(source) = &self.source else { return Upload { source: None, turn: 0, sent: 0 } };

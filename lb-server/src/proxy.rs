@@ -9,7 +9,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use lb_core::{Ask, Delivery, Exchange, Outcome, Repeat, Step};
+use lb_core::{Ask, Delivery, Exchange, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::asking::Asking;
@@ -82,7 +82,12 @@ async fn pass(
     let body_idle = site.service.timeouts().body_idle;
     let replay = Replay::new(incoming, site.replay_buffer, body_idle, journal.bytes_in());
     let asking = Asking { head, client: client.peer.ip() };
-    let ask = Ask { id: id.exchange(), repeat: repeat(&head.method), facts: &asking };
+    let ask = Ask {
+        id: id.exchange(),
+        repeat: repeat(&head.method),
+        facts: &asking,
+        bodiless: replay.is_empty(),
+    };
     let (answer, delivery) = exchange(worker, site, journal, ask, head, &replay).await?;
 
     let Answer { response, connection } = answer;
@@ -124,16 +129,13 @@ async fn exchange(
             Step::Attempt(attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
                 drop(answer.take());
-                let made = attempt::make(worker, site, &attempt, head, replay).await;
-                let (outcome, wish) = match made {
-                    Ok(made) => {
-                        let response = &answer.insert(made).response;
-                        let unix_time = || worker.gateway.platform.unix_time();
-                        let wish = retry_after(response.headers(), unix_time);
-                        (Outcome::Answered(response.status().as_u16()), wish)
-                    }
-                    Err(failure) => (Outcome::Failed(failure), None),
-                };
+                let (attempt, made) = attempt::make(worker, site, attempt, head, replay).await;
+                let outcome = attempt::outcome(&made);
+                answer = made.ok();
+                let wish = answer.as_ref().and_then(|answer| {
+                    let unix_time = || worker.gateway.platform.unix_time();
+                    retry_after(answer.response.headers(), unix_time)
+                });
                 if let (Some(broken), None) = (replay.broken(), &answer) {
                     // The client's fault says nothing about the backend: the attempt is dropped.
                     return Err(client_problem(broken));

@@ -190,10 +190,13 @@ impl<'s> Ledger<'s> {
                     self.trials.entry(backend).or_default().insert(exchange);
                 }
             }
-            Event::Concluded { exchange, backend, outcome, .. } => {
+            Event::Overtaken { exchange, backend, .. } => {
+                self.trials.entry(backend).or_default().remove(&exchange);
+            }
+            Event::Concluded { exchange, attempt, backend, outcome, .. } => {
                 self.exchange(exchange, |it| {
-                    if let Some(last) = it.attempts.last_mut() {
-                        last.outcome = Some(outcome);
+                    if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
+                        made.outcome = Some(outcome);
                     }
                 });
                 self.trials.entry(backend).or_default().remove(&exchange);

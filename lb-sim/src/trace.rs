@@ -62,7 +62,7 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
         Event::Attempted { exchange, attempt, backend, choice, deadline } => write!(
             out,
             "attempted exchange={} attempt={attempt} backend={}.{} role={} pool={} steered={} \
-             how={:?} again={} deadline={}",
+             how={:?} again={} hedge={} deadline={}",
             exchange.0,
             backend.service,
             backend.backend,
@@ -71,6 +71,7 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             choice.steered.as_str(),
             choice.how,
             choice.again,
+            choice.hedge,
             deadline.as_micros(),
         ),
         Event::Concluded { exchange, attempt, backend, outcome, took } => write!(
@@ -80,6 +81,11 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
             backend.service,
             backend.backend,
             took.as_micros(),
+        ),
+        Event::Overtaken { exchange, attempt, backend } => write!(
+            out,
+            "overtaken exchange={} attempt={attempt} backend={}.{}",
+            exchange.0, backend.service, backend.backend,
         ),
         Event::Queued { exchange, until } => {
             write!(out, "queued exchange={} until={}", exchange.0, until.as_micros())

@@ -217,6 +217,7 @@ fn marks(log: &[Entry]) -> BTreeSet<Mark> {
             Event::Attempted { attempt, choice, .. } => [
                 (attempt > 1, "retry"),
                 (choice.again, "again"),
+                (choice.hedge, "hedge"),
                 (choice.role == Role::Panic, "panic"),
                 (choice.role == Role::Trial, "trial"),
             ]

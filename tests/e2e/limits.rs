@@ -1,8 +1,5 @@
 //! Who asks too often is told so, and when to come again.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
@@ -31,31 +28,10 @@ fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
     });
 }
 
-/// A backend that answers a request when the test says so.
-async fn held_back() -> (Backend, Rc<RefCell<Vec<oneshot::Sender<()>>>>) {
-    use tokio::io::AsyncWriteExt;
-
-    let held: Rc<RefCell<Vec<oneshot::Sender<()>>>> = Rc::default();
-    let senders = Rc::clone(&held);
-    let backend = Backend::start(move |_, _| {
-        let (sender, receiver) = oneshot::channel();
-        senders.borrow_mut().push(sender);
-        Script::Do(Box::new(|mut stream| {
-            Box::pin(async move {
-                let _dropped = receiver.await;
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-                let _gone = stream.write_all(answer).await;
-            })
-        }))
-    })
-    .await;
-    (backend, held)
-}
-
 #[test]
 fn who_finds_no_place_waits_in_line_by_urgency_and_then_in_order() {
     run(async {
-        let (backend, held) = held_back().await;
+        let (backend, held) = Backend::held().await;
         let policies = "[service.limits]\nper_backend = 1\nqueue_max = 4\nurgency = true\n\
                         queue_timeout = \"1h\"";
         let proxy = Proxy::start(&[backend.url()], policies).await;
@@ -104,7 +80,7 @@ fn who_finds_no_place_waits_in_line_by_urgency_and_then_in_order() {
 #[test]
 fn a_client_with_too_much_in_flight_is_told_so() {
     run(async {
-        let (backend, held) = held_back().await;
+        let (backend, held) = Backend::held().await;
         let policies = "[service.limits]\nper_client = 1\nclient = [\"header:x-user\"]";
         let proxy = Proxy::start(&[backend.url()], policies).await;
         let ask = |user: &str| format!("GET / HTTP/1.1\r\nhost: a\r\nx-user: {user}\r\n\r\n");
@@ -123,7 +99,7 @@ fn a_client_with_too_much_in_flight_is_told_so() {
 #[test]
 fn who_waits_too_long_is_answered_503() {
     run(async {
-        let (backend, held) = held_back().await;
+        let (backend, held) = Backend::held().await;
         let policies = "[service.limits]\nper_service = 1\nqueue_max = 1\nqueue_timeout = \"20ms\"";
         let proxy = Proxy::start(&[backend.url()], policies).await;
         let mut first = Client::connect(proxy.addr).await;

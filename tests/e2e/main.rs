@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod connections;
 mod heads;
+mod hedges;
 mod health;
 mod life;
 mod limits;

@@ -51,7 +51,7 @@ fn ours(criterion: &mut Criterion, name: &str, policy: Policy) {
             bencher.iter(|| {
                 id = id.wrapping_add(1);
                 let client = Client(Ipv4Addr::from_bits(id).into());
-                let ask = Ask { id: ExchangeId(id.into()), repeat: Repeat::Safe, facts: &client };
+                let ask = Ask { id: ExchangeId(id.into()), repeat: Repeat::Safe, facts: &client, bodiless: true };
                 drop(black_box(Exchange::start(&service, &Unobserved, ask, Time::from_millis(1))));
             });
         });

@@ -2,7 +2,7 @@
 
 use lb_core::config::{
     ATTEMPTS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BackoffConfig, BudgetConfig, FailureSet,
-    Jitter, Methods, RetryConfig, WhenSpent,
+    HedgeAfter, Jitter, Methods, RetryConfig, WhenSpent,
 };
 
 use crate::native::policy::require_ascending;
@@ -33,6 +33,7 @@ pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
     let budget_at = budget_table.at();
     let budget = budget(budget_table);
     let backoff = backoff(table.table("backoff"));
+    let hedge = hedge(table.table("hedge"));
 
     if attempts_max == 1 {
         let others = [
@@ -45,6 +46,7 @@ pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
             "replay_buffer",
             "budget",
             "backoff",
+            "hedge",
         ];
         table.warn_without_effect(&others, "with attempts_max = 1: nothing is tried again");
     } else if budget.burst == 0 {
@@ -69,6 +71,7 @@ pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
         when_spent,
         budget,
         backoff,
+        hedge,
     };
     (retry, replay_buffer)
 }
@@ -106,6 +109,27 @@ fn budget(mut table: Table<'_>) -> BudgetConfig {
             .integer("min_per_second", 0..=BUDGET_RETRIES_MAX)
             .or(default.min_per_second),
         burst: table.integer("burst", 0..=BUDGET_RETRIES_MAX).or(default.burst),
+    }
+}
+
+fn hedge(mut table: Table<'_>) -> Option<HedgeAfter> {
+    let (said, at, report) = (table.said(), table.at(), table.report());
+    let after = table.duration("after", DURATIONS).given();
+    let percentile = table.integer("percentile", 50..=99).given();
+    match (after, percentile) {
+        (Some(after), None) => Some(HedgeAfter::Fixed(after.value)),
+        (None, Some(percentile)) => Some(HedgeAfter::Percentile(percentile.value)),
+        (Some(_), Some(percentile)) => {
+            let what = "hedge has an after and a percentile";
+            report.error(percentile.at, what, "remove one of the two");
+            None
+        }
+        (None, None) if said => {
+            let what = "hedge does not say when";
+            report.error(at, what, "add after = \"50ms\" or percentile = 95");
+            None
+        }
+        (None, None) => None,
     }
 }
 

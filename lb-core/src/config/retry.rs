@@ -28,6 +28,17 @@ pub struct RetryConfig {
     pub budget: BudgetConfig,
     /// How long to wait before trying again.
     pub backoff: BackoffConfig,
+    /// When another backend is asked beside one that takes long, if ever.
+    pub hedge: Option<HedgeAfter>,
+}
+
+/// When another backend is asked beside one that has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// After this long.
+    Fixed(Duration),
+    /// After as long as so many percent of the service's answers take: `50..=99`.
+    Percentile(u8),
 }
 
 impl Default for RetryConfig {
@@ -42,6 +53,7 @@ impl Default for RetryConfig {
             when_spent: WhenSpent::Pass,
             budget: BudgetConfig::default(),
             backoff: BackoffConfig::default(),
+            hedge: None,
         }
     }
 }

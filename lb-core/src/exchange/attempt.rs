@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::backend::Member;
 use crate::breaker::Verdict;
-use crate::event::Event;
+use crate::config::Timeouts;
+use crate::event::{BackendId, Choice, Event};
 use crate::exchange::{Exchange, Step};
 use crate::lease::Lease;
 use crate::outcome::Outcome;
@@ -18,13 +19,59 @@ pub struct Attempt<'c> {
     pub(super) exchange: Exchange<'c>,
     pub(super) lease: Lease,
     pub(super) started: Time,
-    pub(super) deadline: Time,
+    pub(super) number: u8,
+    pub(super) errand: Errand,
     /// How long the backend asks to be left alone.
     pub(super) retry_after: Option<Duration>,
 }
 
-impl<'c> Attempt<'c> {
-    /// Where to send the request.
+/// Where a request is sent, and how long each part of it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand {
+    backend: BackendId,
+    started: Time,
+    connect: Duration,
+    first_byte: Duration,
+    last: Time,
+}
+
+impl Errand {
+    pub(super) const fn new(
+        backend: BackendId,
+        timeouts: &Timeouts,
+        started: Time,
+        last: Time,
+    ) -> Self {
+        let Timeouts { connect, first_byte, .. } = *timeouts;
+        Self { backend, started, connect, first_byte, last }
+    }
+
+    /// Where to.
+    pub const fn backend(&self) -> BackendId {
+        self.backend
+    }
+
+    /// Until when a connection must have come about.
+    pub fn connect_deadline(&self) -> Time {
+        (self.started + self.connect).min(self.deadline())
+    }
+
+    /// Until when the head of a response must have come, if the backend has had all it asked for
+    /// since the attempt began.
+    pub fn deadline(&self) -> Time {
+        self.deadline_after(self.started)
+    }
+
+    /// Until when it must have come if the backend took a piece of the request's body at `moved`,
+    /// or still waits for the client to send one: the time to answer begins with the last piece. It
+    /// never goes beyond the exchange's own.
+    pub fn deadline_after(&self, moved: Time) -> Time {
+        (self.started.max(moved) + self.first_byte).min(self.last)
+    }
+}
+
+impl Attempt<'_> {
+    /// At which backend.
     pub fn backend(&self) -> Member<'_> {
         Member {
             id: self.lease.id(),
@@ -33,28 +80,14 @@ impl<'c> Attempt<'c> {
         }
     }
 
+    /// Where to send the request, for as long as it takes.
+    pub const fn errand(&self) -> Errand {
+        self.errand
+    }
+
     /// Which attempt of the exchange this is, counted from 1.
     pub const fn number(&self) -> u8 {
-        self.exchange.attempts
-    }
-
-    /// Until when a connection must have come about.
-    pub fn connect_deadline(&self) -> Time {
-        (self.started + self.exchange.service.timeouts().connect).min(self.deadline)
-    }
-
-    /// Until when the head of a response must have come, if the backend has had all it asked for
-    /// since the attempt began.
-    pub const fn deadline(&self) -> Time {
-        self.deadline
-    }
-
-    /// Until when it must have come if the backend took a piece of the request's body at `moved`,
-    /// or still waits for the client to send one: the time to answer begins with the last piece. It
-    /// never goes beyond the exchange's own.
-    pub fn deadline_after(&self, moved: Time) -> Time {
-        let first_byte = self.exchange.service.timeouts().first_byte;
-        (self.started.max(moved) + first_byte).min(self.exchange.deadline)
+        self.number
     }
 
     /// Tells that the answer asks to be left alone for `span` (`Retry-After`, RFC 9110 §10.2.3).
@@ -62,29 +95,54 @@ impl<'c> Attempt<'c> {
         self.retry_after = Some(span);
         self
     }
+}
 
+impl<'c> Attempt<'c> {
     /// Hands back what became of it, and whether the request's body could be sent again.
     pub fn finish(self, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
-        let Self { exchange, mut lease, started, retry_after, .. } = self;
-        exchange.tell(
-            now,
-            Event::Concluded {
-                exchange: exchange.id,
-                attempt: exchange.attempts,
-                backend: lease.id(),
-                outcome,
-                took: now - started,
-            },
-        );
-        exchange.service.judge(&mut lease, |lease| {
-            let took = now - started;
-            lease.judge_head(outcome, took, &exchange.service.rules, now, exchange.observe);
-        });
-        match outcome.verdict(exchange.service.rules.failures) {
-            Verdict::Success => exchange.service.limits.learn(Some(now - started)),
-            Verdict::Failure => exchange.service.limits.learn(None),
+        let Self { exchange, mut lease, started, number, retry_after, .. } = self;
+        exchange.conclude(&mut lease, number, outcome, now - started, now);
+        exchange.follow(lease, outcome, body, retry_after, now)
+    }
+}
+
+impl Exchange<'_> {
+    /// Takes into account what an attempt came to.
+    pub(super) fn conclude(
+        &self,
+        lease: &mut Lease,
+        attempt: u8,
+        outcome: Outcome,
+        took: Duration,
+        now: Time,
+    ) {
+        let (exchange, backend) = (self.id, lease.id());
+        self.tell(now, Event::Concluded { exchange, attempt, backend, outcome, took });
+        let (service, observe) = (self.service, self.observe);
+        let judge =
+            |lease: &mut Lease| lease.judge_head(outcome, took, &service.rules, now, observe);
+        service.judge(lease, judge);
+        match outcome.verdict(service.rules.failures) {
+            Verdict::Success => {
+                service.limits.learn(Some(took));
+                if attempt == 1 {
+                    service.retry.learn(took);
+                }
+            }
+            Verdict::Failure => service.limits.learn(None),
             Verdict::Abandoned => {}
         }
-        exchange.follow(lease, outcome, body, retry_after, now)
+    }
+
+    pub(super) fn tell_attempt(
+        &self,
+        attempt: u8,
+        backend: BackendId,
+        choice: Choice,
+        deadline: Time,
+        now: Time,
+    ) {
+        let exchange = self.id;
+        self.tell(now, Event::Attempted { exchange, attempt, backend, choice, deadline });
     }
 }

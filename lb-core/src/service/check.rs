@@ -4,9 +4,9 @@ use core::fmt;
 
 use crate::config::{
     ADAPTIVE_MAX, ATTEMPTS_MAX, BACKENDS_MAX, BUDGET_PERCENT_MAX, BUDGET_RETRIES_MAX, BudgetConfig,
-    CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, DEVIATIONS_MAX, IN_FLIGHT_MAX, LimitConfig,
-    MIN_REQUESTS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, POOLS_MAX, RATE_MAX, STREAK_MAX,
-    ServiceConfig, TOLERANCE_MAX, TRIALS_MAX, WEIGHT_MAX, WhenAllUnfit,
+    CHOICES_MAX, CONSECUTIVE_FAILURES_MAX, DEVIATIONS_MAX, HedgeAfter, IN_FLIGHT_MAX, LimitConfig,
+    MIN_REQUESTS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, POOLS_MAX, RATE_MAX, RetryConfig,
+    STREAK_MAX, ServiceConfig, TOLERANCE_MAX, TRIALS_MAX, WEIGHT_MAX, WhenAllUnfit,
 };
 
 /// What makes a [`ServiceConfig`] meaningless.
@@ -37,11 +37,6 @@ impl fmt::Display for Meaningless {
 impl core::error::Error for Meaningless {}
 
 pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
-    let count = |count: u32, max: u32| match count {
-        0 => Err(Meaningless::Count(0)),
-        _ if count > max => Err(Meaningless::Count(count)),
-        _ => Ok(()),
-    };
     if config.pools.is_empty() || config.pools.iter().any(|pool| pool.backends.is_empty()) {
         return Err(Meaningless::NoBackend);
     }
@@ -62,13 +57,7 @@ pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
     }
     // A choice among one is none.
     count(u32::from(config.choices).saturating_sub(1), u32::from(CHOICES_MAX) - 1)?;
-    count(config.retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
-    count(config.retry.attempts_per_backend.into(), ATTEMPTS_MAX.into())?;
-    let BudgetConfig { percent, min_per_second, burst } = config.retry.budget;
-    // A budget may be zero.
-    count(percent.max(1), BUDGET_PERCENT_MAX)?;
-    count(min_per_second.max(1), BUDGET_RETRIES_MAX)?;
-    count(burst.max(1), BUDGET_RETRIES_MAX)?;
+    check_retry(&config.retry)?;
     if let Some(rate) = &config.rate {
         count(rate.requests, RATE_MAX)?;
         count(rate.burst, RATE_MAX)?;
@@ -84,16 +73,7 @@ pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
         count(outliers.deviations.unwrap_or(1), DEVIATIONS_MAX)?;
         count(outliers.failure_percent.unwrap_or(1).into(), 100)?;
     }
-    let LimitConfig { per_backend, per_service, per_client, .. } = config.limits;
-    for most in [per_backend, per_service, per_client].into_iter().flatten() {
-        count(most, IN_FLIGHT_MAX)?;
-    }
-    count(config.limits.queue_max.max(1), IN_FLIGHT_MAX)?;
-    if let Some(adaptive) = config.limits.adaptive {
-        count(adaptive.max, ADAPTIVE_MAX)?;
-        count(adaptive.min, adaptive.max)?;
-        count(adaptive.tolerance_percent.saturating_sub(99), TOLERANCE_MAX - 99)?;
-    }
+    check_limits(&config.limits)?;
     if let Some(slow_start) = config.slow_start {
         count(slow_start.floor_percent.into(), 100)?;
     }
@@ -105,6 +85,41 @@ pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
         }
         count(breaker.half_open_trials.into(), TRIALS_MAX.into())?;
         count(breaker.half_open_successes.into(), TRIALS_MAX.into())?;
+    }
+    Ok(())
+}
+
+fn count(count: u32, max: u32) -> Result<(), Meaningless> {
+    match count {
+        0 => Err(Meaningless::Count(0)),
+        _ if count > max => Err(Meaningless::Count(count)),
+        _ => Ok(()),
+    }
+}
+
+fn check_retry(retry: &RetryConfig) -> Result<(), Meaningless> {
+    count(retry.attempts_max.into(), ATTEMPTS_MAX.into())?;
+    count(retry.attempts_per_backend.into(), ATTEMPTS_MAX.into())?;
+    if let Some(HedgeAfter::Percentile(percent)) = retry.hedge {
+        count(u32::from(percent).saturating_sub(49), 50)?;
+    }
+    let BudgetConfig { percent, min_per_second, burst } = retry.budget;
+    // A budget may be zero.
+    count(percent.max(1), BUDGET_PERCENT_MAX)?;
+    count(min_per_second.max(1), BUDGET_RETRIES_MAX)?;
+    count(burst.max(1), BUDGET_RETRIES_MAX)
+}
+
+fn check_limits(limits: &LimitConfig) -> Result<(), Meaningless> {
+    let LimitConfig { per_backend, per_service, per_client, .. } = limits;
+    for most in [per_backend, per_service, per_client].into_iter().flatten() {
+        count(*most, IN_FLIGHT_MAX)?;
+    }
+    count(limits.queue_max.max(1), IN_FLIGHT_MAX)?;
+    if let Some(adaptive) = limits.adaptive {
+        count(adaptive.max, ADAPTIVE_MAX)?;
+        count(adaptive.min, adaptive.max)?;
+        count(adaptive.tolerance_percent.saturating_sub(99), TOLERANCE_MAX - 99)?;
     }
     Ok(())
 }

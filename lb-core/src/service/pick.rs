@@ -146,5 +146,5 @@ fn chosen(picked: Picked, pool: usize, steered: Steered) -> (Lease, Choice) {
     let Picked { lease, how } = picked;
     let pool = u16::try_from(pool).expect("POOLS_MAX fits in 16 bits");
     let role = lease.role();
-    (lease, Choice { role, pool, steered, how, again: false })
+    (lease, Choice { role, pool, steered, how, again: false, hedge: false })
 }

@@ -89,6 +89,7 @@ fn line(event: &Event) -> String {
     match event {
         Event::Started { .. } => "started".into(),
         Event::Queued { .. } => "queued".into(),
+        Event::Overtaken { backend, .. } => format!("{} overtaken", name(backend)),
         Event::HealthMoved { backend, healthy } => format!("{} healthy: {healthy}", name(backend)),
         Event::Ejected { backend, .. } => format!("{} ejected", name(backend)),
         Event::Pardoned { backend } => format!("{} pardoned", name(backend)),
@@ -409,9 +410,15 @@ fn a_deadline_is_that_of_the_exchange_or_of_the_attempt_whichever_comes_first() 
     config.timeouts.connect = Duration::from_secs(2);
     let service = service(&config);
     let first = attempt(start(&service, 1, secs(100)));
-    assert_eq!((first.connect_deadline(), first.deadline()), (secs(102), secs(107)));
+    assert_eq!(
+        (first.errand().connect_deadline(), first.errand().deadline()),
+        (secs(102), secs(107))
+    );
     let second = attempt(first.finish(REFUSED, Body::Intact, secs(109)));
-    assert_eq!((second.connect_deadline(), second.deadline()), (secs(110), secs(110)));
+    assert_eq!(
+        (second.errand().connect_deadline(), second.errand().deadline()),
+        (secs(110), secs(110))
+    );
     assert_eq!(second.number(), 2);
     let Step::Deliver(delivery) = second.finish(OK, Body::Intact, secs(109)) else { panic!() };
     assert_eq!(delivery.deadline(), secs(110));

@@ -46,7 +46,7 @@ fn ask_from<'s>(
     observe: &'s dyn Observe,
 ) -> Attempt<'s> {
     let facts = From(client);
-    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once, facts: &facts };
+    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once, facts: &facts, bodiless: true };
     attempt(Exchange::start(service, observe, ask, secs(1)))
 }
 

@@ -142,7 +142,7 @@ fn each_client_has_its_own_limit() {
         Exchange::start(
             &service,
             &Unobserved,
-            Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts },
+            Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts, bodiless: true },
             Time::ZERO,
         )
     };
@@ -248,7 +248,9 @@ struct World<'s> {
 impl<'s> World<'s> {
     fn go_on(&mut self, id: u64, dice: &mut Rng) {
         let now = Time::from_millis(id * 50);
-        let any = |count: usize, dice: &mut Rng| dice.below(u32::try_from(count).unwrap()) as usize;
+        let any = |count: usize, dice: &mut Rng| {
+            dice.below(u32::try_from(count).expect("a few")) as usize
+        };
         match dice.below(6) {
             0 if !self.attempts.is_empty() => {
                 let attempt = self.attempts.swap_remove(any(self.attempts.len(), dice));
@@ -271,7 +273,8 @@ impl<'s> World<'s> {
                 let users = ["ann", "bob", "cy"];
                 let priorities = ["", "u=0", "u=6"];
                 let facts = Says { user: users[any(3, dice)], priority: priorities[any(3, dice)] };
-                let ask = Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &facts };
+                let ask =
+                    Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &facts, bodiless: true };
                 self.take(Exchange::start(self.service, &Unobserved, ask, now));
             }
         }

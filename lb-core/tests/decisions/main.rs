@@ -12,6 +12,7 @@ mod breaker;
 mod error_rate;
 mod exchange;
 mod hashing;
+mod hedges;
 mod limits;
 mod membership;
 mod outcome;

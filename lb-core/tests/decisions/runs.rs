@@ -419,6 +419,7 @@ fn the_runs_reach_every_state_and_every_event() {
                 Event::Started { .. }
                 | Event::Concluded { .. }
                 | Event::Queued { .. }
+                | Event::Overtaken { .. }
                 | Event::HealthMoved { .. }
                 | Event::Ejected { .. }
                 | Event::Pardoned { .. }

@@ -52,7 +52,7 @@ fn pools(service: &Service, facts: From, requests: u64) -> BTreeMap<(u16, Steere
     let log = Log::default();
     let mut counts = BTreeMap::new();
     for id in 0..requests {
-        let ask = Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &facts };
+        let ask = Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &facts, bodiless: true };
         drop(Exchange::start(service, &log, ask, Time::ZERO));
         for (_, event) in log.take() {
             if let Event::Attempted { choice, .. } = event {
@@ -241,7 +241,12 @@ fn backends_of_the_clients_region_are_asked_first_as_far_as_they_can_carry_it() 
         let log = Log::default();
         (0..10_000)
             .filter(|id| {
-                let ask = Ask { id: ExchangeId(*id), repeat: Repeat::Safe, facts: &facts };
+                let ask = Ask {
+                    id: ExchangeId(*id),
+                    repeat: Repeat::Safe,
+                    facts: &facts,
+                    bodiless: true,
+                };
                 place(&attempt(Exchange::start(&service, &log, ask, Time::ZERO))) < 10
             })
             .count()
@@ -267,7 +272,7 @@ fn the_proxys_own_zone_counts_wherever_the_client_is() {
     config.pools[0].backends[1].region = Some("eu-1a".into());
     let service = service(&config);
     let us = From(&[("country", "US")]);
-    let ask = |id| Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &us };
+    let ask = |id| Ask { id: ExchangeId(id), repeat: Repeat::Safe, facts: &us, bodiless: true };
     for id in 0..100 {
         assert_eq!(place(&attempt(Exchange::start(&service, &Unobserved, ask(id), Time::ZERO))), 1);
     }

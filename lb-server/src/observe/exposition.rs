@@ -197,6 +197,9 @@ impl Reading {
 
     fn encode_limits(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self(gateway) = self;
+        counters(to, "lb_hedges", "Attempts beside another one that took long", |out| {
+            each_service(gateway, |labels, counts, _| out.counter(labels, &counts.hedges))
+        })?;
         counters(to, "lb_queued", "Requests that waited for a place", |out| {
             each_service(gateway, |labels, counts, _| out.counter(labels, &counts.queued))
         })?;
@@ -205,12 +208,16 @@ impl Reading {
                 out.gauge(labels, f64::from(site.service.waiting()))
             })
         })?;
-        gauges(to, "lb_running_max", "Requests that may be in flight, where limited", |out| {
-            each_service(gateway, |labels, _, site| match site.service.running_max() {
-                Some(most) => out.gauge(labels, f64::from(most)),
-                None => Ok(()),
-            })
-        })
+        gauges(
+            to,
+            "lb_running_max",
+            "Requests that may be in flight: a limit, or infinity",
+            |out| {
+                each_service(gateway, |labels, _, site| {
+                    out.gauge(labels, site.service.running_max().map_or(f64::INFINITY, f64::from))
+                })
+            },
+        )
     }
 
     fn encode_latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -341,6 +348,10 @@ mod tests {
             lb_retries_withheld counter
             lb_bodies_ended counter
             lb_retries_left gauge
+            lb_hedges counter
+            lb_queued counter
+            lb_queue_length gauge
+            lb_running_max gauge
             lb_backend_attempts counter
             lb_breaker_opened counter
             lb_backend_fell counter

@@ -219,14 +219,15 @@ impl Observe for Journal {
             Event::Attempted { backend, choice, .. } => {
                 record.attempts.push(Attempt { backend, choice, concluded: None });
             }
-            Event::Concluded { outcome, took, .. } => {
-                let last = record.attempts.last_mut().expect("what concludes was attempted");
-                last.concluded = Some((outcome, took));
+            Event::Concluded { attempt, outcome, took, .. } => {
+                let attempt = record.attempts.get_mut(usize::from(attempt) - 1);
+                attempt.expect("what concludes was attempted").concluded = Some((outcome, took));
             }
             Event::Withheld { why, .. } => record.withheld = Some(why),
             Event::Ended { end, .. } => record.end = Some(end),
             Event::Queued { .. } => record.queued = true,
             Event::Started { .. }
+            | Event::Overtaken { .. }
             | Event::Delayed { .. }
             | Event::Delivered { .. }
             | Event::Rejected { .. }

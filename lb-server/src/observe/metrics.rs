@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
 pub(crate) struct ServiceCounts {
     pub(crate) exchanges: Count,
     pub(crate) retries: Count,
+    /// Attempts beside another one that took long.
+    pub(crate) hedges: Count,
     /// Exchanges that waited for a place.
     pub(crate) queued: Count,
     /// Clients that left before there was an answer.
@@ -75,6 +77,7 @@ impl Metrics {
             exchanges: Count::default(),
             retries: Count::default(),
             queued: Count::default(),
+            hedges: Count::default(),
             left: Count::default(),
             delivered: Default::default(),
             rejected: Default::default(),
@@ -94,7 +97,11 @@ impl Metrics {
         let counts = &self.services[service];
         match event {
             Event::Started { .. } => counts.exchanges.add(1),
-            Event::Attempted { attempt, .. } => counts.retries.add(u64::from(*attempt > 1)),
+            Event::Attempted { attempt, choice, .. } => {
+                counts.hedges.add(u64::from(choice.hedge));
+                counts.retries.add(u64::from(*attempt > 1 && !choice.hedge));
+            }
+            Event::Overtaken { .. } => {}
             Event::Concluded { backend, outcome, took, .. } => {
                 self.backend(*backend).concluded(*outcome, *took);
             }

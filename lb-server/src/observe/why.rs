@@ -17,6 +17,8 @@ pub(super) struct Why<'l> {
     #[serde(skip_serializing_if = "Option::is_none")]
     again: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    hedge: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     than: Option<&'l str>,
@@ -38,7 +40,7 @@ pub(super) struct Why<'l> {
 impl<'l> Why<'l> {
     /// `other` names a place of the service.
     pub(super) fn new(choice: Choice, pool: &'l str, other: impl Fn(u16) -> &'l str) -> Self {
-        let Choice { role, steered, how, again, .. } = choice;
+        let Choice { role, steered, how, again, hedge, .. } = choice;
         let ms = |micros: u32| millis(Duration::from_micros(u64::from(micros)));
         let why = Self {
             pool,
@@ -46,6 +48,7 @@ impl<'l> Why<'l> {
             how: how.as_str(),
             role: role.as_str(),
             again: again.then_some(true),
+            hedge: hedge.then_some(true),
             ..Self::default()
         };
         match how {

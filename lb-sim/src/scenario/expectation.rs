@@ -72,9 +72,10 @@ pub enum Phase {
 pub struct Mark(pub String);
 
 /// The marks that have no outcome's or reason's name.
-const MARKS: [&str; 22] = [
+const MARKS: [&str; 23] = [
     "retry",
     "again",
+    "hedge",
     "panic",
     "trial",
     "recovered",

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -64,6 +65,9 @@ impl Script {
     }
 }
 
+/// Requests that wait for their answers.
+pub(crate) type Held = Rc<RefCell<Vec<oneshot::Sender<()>>>>;
+
 /// A backend that listens on a port of its own.
 #[derive(Clone)]
 pub(crate) struct Backend {
@@ -82,6 +86,26 @@ impl Backend {
             Box::pin(async move { this.serve(stream, &*script).await })
         })
         .await
+    }
+
+    /// Answers a request when the test says so, in the order in which they came.
+    pub(crate) async fn held() -> (Self, Held) {
+        let held = Held::default();
+        let senders = Rc::clone(&held);
+        let backend = Self::start(move |_, _| {
+            let (sender, receiver) = oneshot::channel();
+            senders.borrow_mut().push(sender);
+            Script::Do(Box::new(|mut stream| {
+                Box::pin(async move {
+                    let _dropped = receiver.await;
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+                    let _gone = stream.write_all(answer).await;
+                })
+            }))
+        })
+        .await;
+        (backend, held)
     }
 
     /// Leaves every connection to `act`, from its first byte.
