@@ -1,8 +1,8 @@
-//! What makes a client stick to a backend: a cookie that names it.
+//! What makes a client stick to a backend: a cookie that names it, or that the proxy remembers it.
 //!
-//! A cookie is a wish and no order. It is followed as long as the backend may be chosen (one that
+//! Either is a wish and no order. It is followed as long as the backend may be chosen (one that
 //! drains may, by those who know it) and was not tried before; otherwise the client goes where any
-//! client goes and learns the new name with the answer. Its value is a keyed hash of the backend's
+//! client goes and learns the new name with the answer. A cookie's value is a keyed hash of the backend's
 //! name unless told otherwise: an internal address in clear is a gift to whoever scans networks,
 //! and a place in a list would change with the list.
 
@@ -15,13 +15,37 @@ use core::fmt::Write as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
+use crate::config::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret, StickBy};
 use crate::facts::Facts;
+use crate::stick::Stick;
+use crate::time::Time;
+
+/// What makes the clients of one service stick.
+#[derive(Debug)]
+pub(crate) struct Affinity {
+    by: By,
+    strict: bool,
+}
+
+#[derive(Debug)]
+enum By {
+    Cookie(Cookie),
+    Key(Stick),
+}
+
+/// What a request says of where its client sticks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bond {
+    /// The backend that it sticks to, by place.
+    pub(crate) wish: Option<u16>,
+    /// Who it is, where it is remembered by that.
+    key: Option<u64>,
+}
 
 /// The cookie of one service, and what it says of each backend.
 #[derive(Debug)]
-pub(crate) struct Affinity {
-    config: AffinityConfig,
+struct Cookie {
+    config: CookieConfig,
     /// By place in the service.
     values: Box<[Box<str>]>,
     places: BTreeMap<Box<str>, u16>,
@@ -31,40 +55,87 @@ pub(crate) struct Affinity {
 const OPAQUE_BYTES: usize = 16;
 
 impl Affinity {
-    /// `names` are the backends' in the order of their places. Without a key, values hold as long as
-    /// the `seed` does: for this process.
+    /// `names` are the backends' in the order of their places. Without a key, values of cookies hold as
+    /// long as the `seed` does: for this process. Who was remembered `before` still is; `moved` says
+    /// where a place of then is now.
     pub(crate) fn new<'n>(
-        config: AffinityConfig,
+        config: &AffinityConfig,
+        service: &str,
+        names: impl Iterator<Item = &'n str>,
+        seed: u64,
+        before: Option<&Self>,
+        moved: impl Fn(u16) -> Option<u16>,
+    ) -> Self {
+        let by = match &config.by {
+            StickBy::Cookie(cookie) => By::Cookie(Cookie::new(cookie, service, names, seed)),
+            StickBy::Key(stick) => {
+                let before = before.and_then(|affinity| match &affinity.by {
+                    By::Key(stick) => Some(stick),
+                    By::Cookie(_) => None,
+                });
+                By::Key(Stick::new(stick, before, moved))
+            }
+        };
+        Self { by, strict: config.strict }
+    }
+
+    /// The backend that a request asks for.
+    pub(crate) fn bond(&self, facts: &dyn Facts, now: Time) -> Bond {
+        match &self.by {
+            By::Cookie(cookie) => Bond { wish: cookie.wish(facts), key: None },
+            By::Key(stick) => {
+                let key = stick.key(facts);
+                Bond { wish: key.and_then(|key| stick.place(key, now)), key }
+            }
+        }
+    }
+
+    /// Whether a client whose backend cannot be had is turned away.
+    pub(crate) const fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// A backend's answer goes to the client.
+    pub(crate) fn remember(&self, bond: Bond, place: u16, now: Time) {
+        if let (By::Key(stick), Some(key)) = (&self.by, bond.key) {
+            stick.remember(key, place, now);
+        }
+    }
+
+    /// The `Set-Cookie` that makes a client stick to `place`, unless it does already.
+    pub(crate) fn set_cookie(&self, place: u16, bond: Bond) -> Option<String> {
+        match &self.by {
+            By::Cookie(cookie) => cookie.set(place, bond.wish),
+            By::Key(_) => None,
+        }
+    }
+}
+
+impl Cookie {
+    fn new<'n>(
+        config: &CookieConfig,
         service: &str,
         names: impl Iterator<Item = &'n str>,
         seed: u64,
     ) -> Self {
         let own_key = seed.to_le_bytes();
-        let key = config.cookie.key.as_ref().map_or(&own_key[..], Secret::bytes);
-        let values: Box<[Box<str>]> =
-            names.map(|name| value(&config.cookie, key, service, name)).collect();
+        let key = config.key.as_ref().map_or(&own_key[..], Secret::bytes);
+        let values: Box<[Box<str>]> = names.map(|name| value(config, key, service, name)).collect();
         let mut places = BTreeMap::new();
         for (place, value) in (0..).zip(&values) {
             // Of two that cannot be told apart by it (one host, two ports), the first is meant.
             places.entry(value.clone()).or_insert(place);
         }
-        Self { config, values, places }
+        Self { config: config.clone(), values, places }
     }
 
-    /// The backend that a request asks for, by place.
-    pub(crate) fn wish(&self, facts: &dyn Facts) -> Option<u16> {
-        let value = core::str::from_utf8(facts.cookie(&self.config.cookie.name)?).ok()?;
+    fn wish(&self, facts: &dyn Facts) -> Option<u16> {
+        let value = core::str::from_utf8(facts.cookie(&self.config.name)?).ok()?;
         self.places.get(value).copied()
     }
 
-    /// Whether a client whose backend cannot be had is turned away.
-    pub(crate) const fn is_strict(&self) -> bool {
-        self.config.strict
-    }
-
-    /// The `Set-Cookie` that makes a client stick to `place`, unless it does already.
-    pub(crate) fn set_cookie(&self, place: u16, wish: Option<u16>) -> Option<String> {
-        let cookie = &self.config.cookie;
+    fn set(&self, place: u16, wish: Option<u16>) -> Option<String> {
+        let cookie = &self.config;
         if wish == Some(place) && !cookie.always {
             return None;
         }
@@ -122,10 +193,10 @@ mod tests {
 
     const NAMES: [&str; 3] = ["http://10.0.0.1:3000", "http://10.0.0.2:3000", "http://[::1]:80"];
 
-    fn of(change: impl FnOnce(&mut CookieConfig)) -> Affinity {
+    fn of(change: impl FnOnce(&mut CookieConfig)) -> Cookie {
         let mut cookie = CookieConfig::default();
         change(&mut cookie);
-        Affinity::new(AffinityConfig { cookie, strict: false }, "web", NAMES.into_iter(), 7)
+        Cookie::new(&cookie, "web", NAMES.into_iter(), 7)
     }
 
     #[test]
@@ -152,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_cookie_says_what_it_was_configured_to_say() {
-        let line = |affinity: &Affinity| affinity.set_cookie(1, None).expect("it is new");
+        let line = |cookie: &Cookie| cookie.set(1, None).expect("it is new");
         let opaque = line(&of(|_| {}));
         assert!(
             opaque.starts_with("lb_affinity=")
@@ -177,9 +248,9 @@ mod tests {
 
     #[test]
     fn it_is_set_when_the_backend_changes_or_always() {
-        assert!(of(|_| {}).set_cookie(1, Some(1)).is_none());
-        assert!(of(|_| {}).set_cookie(1, Some(2)).is_some());
-        assert!(of(|cookie| cookie.always = true).set_cookie(1, Some(1)).is_some());
+        assert!(of(|_| {}).set(1, Some(1)).is_none());
+        assert!(of(|_| {}).set(1, Some(2)).is_some());
+        assert!(of(|cookie| cookie.always = true).set(1, Some(1)).is_some());
     }
 
     #[test]

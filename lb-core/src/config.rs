@@ -21,7 +21,9 @@ mod retry;
 mod steering;
 
 pub use crate::statuses::StatusSet;
-pub use affinity::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
+pub use affinity::{
+    AffinityConfig, CookieConfig, CookieValue, SameSite, Secret, StickBy, StickConfig,
+};
 pub use balance::{
     CHOICES_MAX, HashConfig, KEY_SOURCES_MAX, KeySource, LOAD_PERCENT_MAX, LatencyConfig, Policy,
     SWITCH_MARGIN_MAX,

@@ -19,7 +19,7 @@ mod wait;
 
 use core::time::Duration;
 
-use crate::affinity::Affinity;
+use crate::affinity::{Affinity, Bond};
 use crate::area::Area;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
@@ -87,7 +87,7 @@ pub struct Exchange<'c> {
     deadline: Time,
     tried: Places,
     /// The backend that the client sticks to.
-    wish: Option<u16>,
+    bond: Bond,
     /// What the request is hashed by.
     key: Option<u64>,
     /// Where the client is.
@@ -127,7 +127,7 @@ impl<'c> Exchange<'c> {
             rng: service.dice(ask.id.0),
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
-            wish: service.affinity.as_ref().and_then(|affinity| affinity.wish(ask.facts)),
+            bond: service.affinity.as_ref().map(|it| it.bond(ask.facts, now)).unwrap_or_default(),
             key: service.keys.as_ref().and_then(|keys| keys.of(ask.facts)),
             area: service.locator.as_ref().map(|it| it.locate(ask.facts)).unwrap_or_default(),
             attempts: 0,
@@ -182,7 +182,7 @@ impl<'c> Exchange<'c> {
 
     /// The backend that the client sticks to, else whichever is best.
     fn pick(&mut self, now: Time) -> Option<(Lease, Choice)> {
-        let wish = self.wish.filter(|place| !self.tried.contains(*place));
+        let wish = self.bond.wish.filter(|place| !self.tried.contains(*place));
         let known = wish.and_then(|place| self.service.pick_known(place, now, self.observe));
         if known.is_some() || self.is_bound() {
             return known;
@@ -195,7 +195,7 @@ impl<'c> Exchange<'c> {
 
     /// Whether the client may go to no other backend than its own.
     fn is_bound(&self) -> bool {
-        self.wish.is_some() && self.service.affinity.as_ref().is_some_and(Affinity::is_strict)
+        self.bond.wish.is_some() && self.service.affinity.as_ref().is_some_and(Affinity::is_strict)
     }
 
     fn attempt_at(mut self, lease: Lease, choice: Choice, now: Time) -> Step<'c> {
@@ -286,8 +286,11 @@ impl<'c> Exchange<'c> {
             Last::Answered(lease, status) => {
                 let (exchange, backend) = (self.id, lease.id());
                 self.tell(now, Event::Delivered { exchange, backend, status });
-                let Self { deadline, wish, held, .. } = self;
-                Step::Deliver(Delivery { exchange, lease, deadline, wish, held })
+                if let Some(affinity) = &self.service.affinity {
+                    affinity.remember(self.bond, backend.backend, now);
+                }
+                let Self { deadline, bond, held, .. } = self;
+                Step::Deliver(Delivery { exchange, lease, deadline, bond, held })
             }
             Last::Failed(_) if now >= self.deadline => self.reject(Rejection::DeadlinePassed, now),
             Last::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),

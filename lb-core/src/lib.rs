@@ -73,6 +73,7 @@ mod lease;
 mod fitness;
 mod tried;
 mod affinity;
+mod stick;
 mod balance;
 mod group;
 mod pool;

@@ -138,9 +138,14 @@ impl Service {
             timeouts: config.timeouts,
             rules,
             keys: Keys::new(config.policy, &config.hash.sources),
-            affinity: config.affinity.clone().map(|affinity| {
-                let names = all().map(|said| said.name.as_str());
-                Affinity::new(affinity, &config.name, names, seed)
+            affinity: config.affinity.as_ref().map(|affinity| {
+                let names = || all().map(|said| said.name.as_str());
+                let known = before.and_then(|service| service.affinity.as_ref());
+                let moved = |place: u16| {
+                    let name = before?.backends().nth(place.into())?.name();
+                    u16::try_from(names().position(|other| other == name)?).ok()
+                };
+                Affinity::new(affinity, &config.name, names(), seed, known, moved)
             }),
             probe: config.probe.clone(),
             rate: config.rate.as_ref().map(Rate::new),

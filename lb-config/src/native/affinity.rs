@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use lb_core::config::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret};
+use lb_core::config::{
+    AffinityConfig, CookieConfig, CookieValue, KEY_SOURCES_MAX, SameSite, Secret, StickBy,
+    StickConfig,
+};
 
+use crate::native::DURATIONS;
+use crate::native::balance::source;
 use crate::read::{Mistake, Table, Value};
 
 /// Browsers keep a cookie for 400 days at most (RFC 6265bis §5.5).
@@ -12,7 +17,39 @@ const MAX_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
 const SECRET_MIN: usize = 16;
 
 pub(super) fn affinity(mut table: Table<'_>) -> Option<AffinityConfig> {
-    let by_cookie = table.choice("by", &[("none", false), ("cookie", true)]).or(false);
+    let words = [("none", By::Nothing), ("cookie", By::Cookie), ("key", By::Key)];
+    let by = table.choice("by", &words).or(By::Nothing);
+    let cookie = cookie(&mut table, by);
+    let default = StickConfig::default();
+    let key = table.list("key", |item| item.parsed(source)).or_given(default.key);
+    let ttl = table.duration("ttl", DURATIONS).or(default.ttl);
+    let strict = table.boolean("strict").or(false);
+    if !(1..=KEY_SOURCES_MAX).contains(&key.value.len()) {
+        let what = format!("key has {} sources", key.value.len());
+        table.report().error(key.at, what, format!("use 1..={KEY_SOURCES_MAX}"));
+    }
+    if by != By::Key {
+        table.warn_without_effect(&["key", "ttl"], "without by = \"key\"");
+    }
+    if by == By::Nothing {
+        table.warn_without_effect(&["strict"], "without by = \"cookie\" or \"key\"");
+    }
+    let by = match by {
+        By::Nothing => return None,
+        By::Cookie => StickBy::Cookie(cookie),
+        By::Key => StickBy::Key(StickConfig { key: key.value, ttl }),
+    };
+    Some(AffinityConfig { by, strict })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Nothing,
+    Cookie,
+    Key,
+}
+
+fn cookie(table: &mut Table<'_>, by: By) -> CookieConfig {
     let default = CookieConfig::default();
     let name = table.parsed("cookie", cookie_name).or(default.name);
     let values = [
@@ -30,12 +67,11 @@ pub(super) fn affinity(mut table: Table<'_>) -> Option<AffinityConfig> {
     let sites = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let same_site = table.choice("same_site", &sites).or_given(default.same_site);
     let always = table.boolean("always").or(default.always);
-    let strict = table.boolean("strict").or(false);
     if same_site.value == SameSite::None && !secure.value {
         let what = "same_site \"none\" without secure: browsers refuse such a cookie";
         table.report().error(same_site.at, what, "add secure = true and serve over TLS");
     }
-    if !by_cookie {
+    if by != By::Cookie {
         let others = [
             "cookie",
             "value",
@@ -46,14 +82,13 @@ pub(super) fn affinity(mut table: Table<'_>) -> Option<AffinityConfig> {
             "http_only",
             "same_site",
             "always",
-            "strict",
         ];
         table.warn_without_effect(&others, "without by = \"cookie\"");
     } else if value != CookieValue::Opaque {
         let why = "with a value in clear: there is nothing to hide";
         table.warn_without_effect(&["secret"], why);
     }
-    let cookie = CookieConfig {
+    CookieConfig {
         name,
         value,
         key,
@@ -63,8 +98,7 @@ pub(super) fn affinity(mut table: Table<'_>) -> Option<AffinityConfig> {
         http_only,
         same_site: same_site.value,
         always,
-    };
-    by_cookie.then_some(AffinityConfig { cookie, strict })
+    }
 }
 
 /// A token (RFC 6265 §4.1.1, RFC 9110 §5.6.2).

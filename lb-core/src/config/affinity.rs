@@ -1,17 +1,44 @@
 //! What was asked for of affinity.
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::config::KeySource;
+
 /// What makes a client stick to a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AffinityConfig {
-    /// The cookie that remembers the backend.
-    pub cookie: CookieConfig,
+    /// What remembers the backend.
+    pub by: StickBy,
     /// Whether a client whose backend cannot be had gets 503 and not another backend.
     pub strict: bool,
+}
+
+/// What remembers which backend a client sticks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StickBy {
+    /// The client, by a cookie.
+    Cookie(CookieConfig),
+    /// The proxy, by a key of the request.
+    Key(StickConfig),
+}
+
+/// Clients that are remembered by a key of their requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickConfig {
+    /// Who a client is: the first source that the request has. Those without any do not stick.
+    pub key: Vec<KeySource>,
+    /// How long one is remembered after an answer.
+    pub ttl: Duration,
+}
+
+impl Default for StickConfig {
+    fn default() -> Self {
+        Self { key: vec![KeySource::ClientIp], ttl: Duration::from_secs(3_600) }
+    }
 }
 
 /// The cookie that remembers a backend (RFC 6265 §4.1).

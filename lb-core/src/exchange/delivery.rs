@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 
+use crate::affinity::Bond;
 use crate::event::{BackendId, Event, ExchangeId, Observe};
 use crate::lease::Lease;
 use crate::limit::Held;
@@ -17,7 +18,7 @@ pub struct Delivery {
     pub(super) lease: Lease,
     pub(super) deadline: Time,
     /// The backend that the client sticks to.
-    pub(super) wish: Option<u16>,
+    pub(super) bond: Bond,
     /// Given back after the lease, with the last byte.
     pub(super) held: Held,
 }
@@ -36,7 +37,7 @@ impl Delivery {
     /// The `Set-Cookie` that makes the client stick to this backend of `service`, if it is to and
     /// does not yet. It is added to those of the backend and replaces none.
     pub fn set_cookie(&self, service: &Service) -> Option<String> {
-        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.wish)
+        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.bond)
     }
 
     /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.

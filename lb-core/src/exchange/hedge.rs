@@ -37,7 +37,7 @@ impl Exchange<'_> {
         self.attempts == 1
             && self.bodiless
             && self.repeat == Repeat::Safe
-            && self.wish.is_none()
+            && self.bond.wish.is_none()
             && retry.leaves_room(self.attempts)
     }
 }

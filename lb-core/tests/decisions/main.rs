@@ -8,6 +8,7 @@
 
 mod support;
 
+mod affinity;
 mod breaker;
 mod error_rate;
 mod exchange;
