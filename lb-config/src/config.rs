@@ -56,6 +56,17 @@ pub struct Admin {
 pub struct AccessLog {
     /// Whether one JSON line per exchange is written to standard output.
     pub enabled: bool,
+    /// How much it says.
+    pub level: Level,
+}
+
+/// How much the access log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What happened.
+    Info,
+    /// And what each choice was made from.
+    Debug,
 }
 
 /// Where clients connect.

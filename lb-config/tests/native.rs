@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, KeepAlive, Listener, Origin, Server, Service,
+    AccessLog, Admin, Config, HostPolicy, KeepAlive, Level, Listener, Origin, Server, Service,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -119,7 +119,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             bind: "127.0.0.1:9090".parse().expect("an address"),
             hosts: Vec::new(),
         }),
-        access_log: AccessLog { enabled: true },
+        access_log: AccessLog { enabled: true, level: Level::Info },
         listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
         services: vec![Service {
             core,
@@ -294,6 +294,6 @@ fn a_table_turned_off_is_absent_in_what_comes_out() {
         SMALLEST.replace("[[service]]", "[[service]]\nbreaker.enabled = false")
     ));
     assert_eq!(config.admin, None);
-    assert_eq!(config.access_log, AccessLog { enabled: false });
+    assert_eq!(config.access_log, AccessLog { enabled: false, level: Level::Info });
     assert_eq!(config.services[0].core.breaker, None);
 }

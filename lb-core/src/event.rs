@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::balance::How;
 use crate::breaker::{BreakerState, Role};
+use crate::explain::Explanation;
 use crate::outcome::{BodyEnd, Outcome};
 use crate::outlier::Outlier;
 use crate::retry::Withheld;
@@ -229,6 +230,16 @@ impl Rejection {
 pub trait Observe {
     /// `event` happened at `now`. Called where it happened: be quick.
     fn on(&self, now: Time, event: &Event);
+
+    /// Whether it wants to know what choices are made from. That costs a look at every backend.
+    fn explains(&self) -> bool {
+        false
+    }
+
+    /// What the next choice is made from, where it [`explains`](Self::explains).
+    fn explained(&self, explanation: &Explanation<'_>) {
+        let _ = explanation;
+    }
 }
 
 /// Listens to nothing.

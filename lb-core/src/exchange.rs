@@ -24,6 +24,7 @@ use crate::area::Area;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
 use crate::event::{Choice, Event, ExchangeId, Observe, Rejection};
+use crate::explain::Explanation;
 use crate::facts::{Facts, Unknown};
 use crate::lease::Lease;
 use crate::limit::Held;
@@ -180,8 +181,30 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Tells what the choice is made from that follows, to whoever wants to know.
+    fn explain(&self, now: Time) {
+        if !self.observe.explains() {
+            return;
+        }
+        let limits = &self.service.limits;
+        let candidates = self.service.candidates(&self.tried, now);
+        self.observe.explained(&Explanation {
+            exchange: self.id,
+            attempt: self.attempts + 1,
+            at: now,
+            more: self.service.backends().count() - candidates.len(),
+            candidates,
+            wish: self.bond.wish,
+            key: self.key,
+            retries_left: self.service.retries_left(now),
+            running: limits.most().map(|most| (limits.running(), most)),
+            waiting: limits.waiting(),
+        });
+    }
+
     /// The backend that the client sticks to, else whichever is best.
     fn pick(&mut self, now: Time) -> Option<(Lease, Choice)> {
+        self.explain(now);
         let wish = self.bond.wish.filter(|place| !self.tried.contains(*place));
         let known = wish.and_then(|place| self.service.pick_known(place, now, self.observe));
         if known.is_some() || self.is_bound() {
@@ -257,6 +280,7 @@ impl<'c> Exchange<'c> {
             return self.withhold(Withheld::BudgetSpent, last, now);
         }
         if at_once {
+            self.explain(now);
             let (key, area) = (self.key, self.area);
             let mut draw = Draw { rng: &mut self.rng, first: false, now, key, area };
             let picked = self.service.pick_fresh(&self.tried, &mut draw, self.observe);

@@ -26,6 +26,7 @@ pub struct Pool {
     /// Those of one region each, where some say which they are in.
     near: Box<[Near]>,
     min_fit: usize,
+    weights: Box<[u32]>,
 }
 
 /// What backends of a region can carry when fewer of them are fit, in percent: with 71 of 100 still
@@ -71,6 +72,7 @@ impl Pool {
             all: group(&everybody),
             near: (0..regions.count()).filter_map(in_region).collect(),
             min_fit: said.min_fit.into(),
+            weights: said.backends.iter().map(|backend| backend.weight).collect(),
         }
     }
 
@@ -101,6 +103,11 @@ impl Pool {
     /// How many backends may be chosen as a matter of course, as far as is known.
     pub fn fit_count(&self) -> usize {
         self.all.fit_count()
+    }
+
+    /// Their weights in the same order.
+    pub(crate) const fn weights(&self) -> &[u32] {
+        &self.weights
     }
 
     /// How many backends it has.

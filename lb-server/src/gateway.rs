@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
-use lb_config::config::{Config, HostPolicy, KeepAlive, Origin};
+use lb_config::config::{Config, HostPolicy, KeepAlive, Level, Origin};
 use lb_core::{Meaningless, Routes, Service};
 use tokio::sync::Semaphore;
 
@@ -149,6 +149,11 @@ impl Gateway {
     /// Core time now.
     pub fn now(&self) -> lb_core::Time {
         self.clock.now()
+    }
+
+    /// Whether the access log says what choices were made from.
+    pub(crate) fn explains(&self) -> bool {
+        self.access.is_some() && self.config.access_log.level == Level::Debug
     }
 
     /// Client connections open now, over all workers.

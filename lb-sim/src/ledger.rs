@@ -162,6 +162,7 @@ impl<'s> Ledger<'s> {
                 }
             }
             What::Reached { .. }
+            | What::Explained { .. }
             | What::FaultBegan(_)
             | What::FaultEnded(_)
             | What::Quiet(_)

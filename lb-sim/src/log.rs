@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lb_core::{Event, ExchangeId, Time};
+use lb_core::{Event, ExchangeId, Explanation, Time};
 use lb_server::Tap;
 
 /// Something that happened.
@@ -21,6 +21,13 @@ pub struct Entry {
 pub enum What {
     /// The proxy's core said so.
     Core(Event),
+    /// What a choice was made from, where somebody asked to be told.
+    Explained {
+        /// Of which exchange.
+        exchange: ExchangeId,
+        /// For people.
+        text: String,
+    },
     /// A client sent a request.
     Sent {
         /// Its number in the workload.
@@ -84,9 +91,17 @@ impl End {
 
 /// The log while it is being written. Everybody in the world has a handle.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<Mutex<Vec<Entry>>>);
+pub struct Log {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    explains: bool,
+}
 
 impl Log {
+    /// A log that also says what choices were made from, if `explains`.
+    pub fn new(explains: bool) -> Self {
+        Self { explains, ..Self::default() }
+    }
+
     /// Writes down that `what` happens now.
     pub fn write(&self, what: What) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
@@ -96,17 +111,26 @@ impl Log {
     /// Writes down that `what` happened at `at`, where nobody in the world can tell the time.
     pub fn write_at(&self, at: Duration, what: What) {
         // A poisoned log belongs to a run that has panicked, and is reported as such.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Entry { at, what });
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(Entry { at, what });
     }
 
     /// Everything that was written.
     pub fn take(&self) -> Vec<Entry> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Tap for Log {
     fn on(&self, _now: Time, event: &Event) {
         self.write(What::Core(*event));
+    }
+
+    fn explains(&self) -> bool {
+        self.explains
+    }
+
+    fn explained(&self, explanation: &Explanation<'_>) {
+        let (exchange, text) = (explanation.exchange, explanation.to_string());
+        self.write(What::Explained { exchange, text });
     }
 }

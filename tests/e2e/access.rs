@@ -254,3 +254,34 @@ fn the_admin_listener_only_reads() {
         assert!(backend.requests().is_empty());
     });
 }
+
+#[test]
+fn at_debug_a_line_says_what_each_choice_was_made_from() {
+    run(async {
+        let nobody = Nobody::new();
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        let policies = "[access_log]\nlevel = \"debug\"";
+        let proxy = Proxy::start(&[nobody.url(), backend.url()], policies).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        let line = &proxy.log()[0];
+        let choices = line["choices"].as_array().unwrap();
+        assert_eq!(choices.len(), 2);
+        let first = &choices[0];
+        assert_eq!(
+            (&first["attempt"], first["candidates"].as_array().unwrap().len()),
+            (&1.into(), 2)
+        );
+        assert!(first["candidates"][0].get("left_out").is_none());
+        assert_eq!(first["retries_left"], 50.0);
+        let second = &choices[1]["candidates"];
+        assert_eq!(
+            (&second[0]["left_out"], &second[0]["backend"]),
+            (&"tried".into(), &nobody.url().into())
+        );
+        assert_eq!((&second[1]["breaker"], &second[1]["in_flight"]), (&"closed".into(), &0.into()));
+
+        let quiet = Proxy::start(&[backend.url()], "").await;
+        Client::get(quiet.addr).await;
+        assert!(quiet.log()[0].get("choices").is_none());
+    });
+}

@@ -25,7 +25,7 @@ use std::time::Duration;
 use lb_core::config::DURATION_MAX;
 
 use crate::address;
-use crate::config::{AccessLog, Admin, Config, Listener, Server};
+use crate::config::{AccessLog, Admin, Config, Level, Listener, Server};
 use crate::diagnostic::{At, Report};
 use crate::read::{Given, Table};
 
@@ -52,7 +52,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
 
     let server = server(table.table("server"));
     let admin = admin(table.table("admin"));
-    let access_log = AccessLog { enabled: table.table("access_log").boolean("enabled").or(true) };
+    let access_log = access_log(table.table("access_log"));
     let listeners = listeners(&mut table);
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &listeners, admin_bind);
@@ -67,6 +67,16 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
         services,
     };
     (report.errors() == errors_before).then_some(config)
+}
+
+fn access_log(mut table: Table<'_>) -> AccessLog {
+    let enabled = table.boolean("enabled").or(true);
+    let levels = [("info", Level::Info), ("debug", Level::Debug)];
+    let level = table.choice("level", &levels).or(Level::Info);
+    if !enabled {
+        table.warn_without_effect(&["level"], "with enabled = false");
+    }
+    AccessLog { enabled, level }
 }
 
 fn server(mut table: Table<'_>) -> Server {

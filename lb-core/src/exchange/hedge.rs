@@ -55,6 +55,7 @@ impl Attempt<'_> {
         if !exchange.may_hedge() {
             return None;
         }
+        exchange.explain(now);
         let service: &Service = exchange.service;
         let (key, area) = (exchange.key, exchange.area);
         let mut draw = Draw { rng: &mut exchange.rng, first: false, now, key, area };

@@ -12,6 +12,7 @@ mod affinity;
 mod breaker;
 mod error_rate;
 mod exchange;
+mod explain;
 mod hashing;
 mod hedges;
 mod limits;

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
-use lb_core::{BackendId, BodyEnd, Choice, Event, Observe, Outcome, Time, Withheld};
+use lb_core::{BackendId, BodyEnd, Choice, Event, Explanation, Observe, Outcome, Time, Withheld};
 use serde::Serialize;
 
 use crate::error::Problem;
 use crate::gateway::Site;
 use crate::headers::X_REQUEST_ID;
+use crate::observe::made::Made;
 use crate::observe::why::{Why, millis};
 use crate::request_id::RequestId;
 use crate::serve::Worker;
@@ -85,6 +86,8 @@ struct Record {
     attempts: Vec<Attempt>,
     withheld: Option<Withheld>,
     queued: bool,
+    /// What each choice was made from, where the log is to say.
+    choices: Vec<Made>,
     end: Option<BodyEnd>,
     bytes_out: u64,
 }
@@ -176,6 +179,7 @@ impl Journal {
                     attempt.line(name, pools[usize::from(attempt.choice.pool)].name())
                 })
                 .collect(),
+            choices: &record.choices,
         };
         serde_json::to_vec(&line).expect("a line has neither maps nor numbers that JSON lacks")
     }
@@ -206,6 +210,21 @@ impl Attempt {
 }
 
 impl Observe for Journal {
+    fn explains(&self) -> bool {
+        let gateway = &self.worker.gateway;
+        gateway.tap.as_ref().is_some_and(|tap| tap.explains()) || gateway.explains()
+    }
+
+    fn explained(&self, explanation: &Explanation<'_>) {
+        let gateway = &self.worker.gateway;
+        if let Some(tap) = gateway.tap.as_ref().filter(|tap| tap.explains()) {
+            tap.explained(explanation);
+        }
+        if gateway.explains() {
+            self.record.borrow_mut().choices.push(Made::from(explanation));
+        }
+    }
+
     fn on(&self, now: Time, event: &Event) {
         let gateway = &self.worker.gateway;
         if let Some(service) = self.facts.service {
@@ -279,6 +298,8 @@ struct Line<'l> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_withheld: Option<&'static str>,
     attempts: Vec<AttemptLine<'l>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    choices: &'l [Made],
 }
 
 #[derive(Serialize)]

@@ -1,11 +1,12 @@
 //! Readers of the core's events: counters, the access log, and whoever else listens.
 
 mod journal;
+mod made;
 mod metrics;
 mod why;
 mod exposition;
 
-use lb_core::{Event, Time};
+use lb_core::{Event, Explanation, Time};
 
 pub(crate) use exposition::exposition;
 pub(crate) use journal::{Journal, RequestFacts};
@@ -15,6 +16,16 @@ pub(crate) use metrics::{Metrics, ServiceCounts};
 pub trait Tap: Send + Sync {
     /// `event` happened at `now`. Called where it happened: be quick.
     fn on(&self, now: Time, event: &Event);
+
+    /// Whether it wants to know what choices are made from.
+    fn explains(&self) -> bool {
+        false
+    }
+
+    /// What the next choice is made from, where it [`explains`](Self::explains).
+    fn explained(&self, explanation: &Explanation<'_>) {
+        let _ = explanation;
+    }
 }
 
 /// Takes a line of the access log for each exchange, without its line end.

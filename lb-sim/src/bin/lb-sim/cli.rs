@@ -9,6 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   lb-sim run scenarios/partition.toml                    under the scenario's own seed
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
+  lb-sim run scenarios/partition.toml --seed 7 --explain 1476
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
 
 Exit codes: 0 all is well; 1 the scenario or the command is wrong; 127 something panicked;
@@ -36,6 +37,9 @@ pub(crate) enum Command {
         /// Write down here everything that happened, a line each
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
+        /// Tell all of one exchange, and what each of its choices was made from
+        #[arg(long, value_name = "EXCHANGE")]
+        explain: Option<u64>,
     },
     /// Run scenarios under many seeds; print those that fail
     #[command(after_help = "Example: lb-sim sweep scenarios --seeds 1..200 --jobs 2")]

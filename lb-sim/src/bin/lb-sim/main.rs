@@ -19,7 +19,7 @@ const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { file, seed, trace } => run(&file, seed, trace.as_deref()),
+        Command::Run { file, seed, trace, explain } => run(&file, seed, trace.as_deref(), explain),
         Command::Sweep { path, seeds, jobs } => sweep::sweep(&path, seeds, jobs),
     };
     done.unwrap_or_else(|complaint| {
@@ -37,16 +37,31 @@ fn print(text: &str) {
     let _closed = write!(std::io::stdout().lock(), "{text}");
 }
 
-fn run(file: &Path, seed: Option<u64>, trace_to: Option<&Path>) -> Result<ExitCode, String> {
+fn run(
+    file: &Path,
+    seed: Option<u64>,
+    trace_to: Option<&Path>,
+    explain: Option<u64>,
+) -> Result<ExitCode, String> {
     let scenario = read(file)?;
     let seed = seed.unwrap_or(scenario.seed);
     let watch = Watch::start();
-    let run = engine::run(&scenario, seed);
+    let run = match explain {
+        Some(_) => engine::run_explained(&scenario, seed),
+        None => engine::run(&scenario, seed),
+    };
     let took = watch.took();
     let verdict = Verdict::of(&scenario, seed, &run);
     if let Some(path) = trace_to {
         let written = fs::write(path, trace::text(&run.log));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(exchange) = explain {
+        let story = trace::story(&run.log, exchange);
+        if story.is_empty() {
+            return Err(format!("there is no exchange {exchange} in this run; --trace lists them"));
+        }
+        print(&format!("{story}\n"));
     }
     print(&format!("{} under seed {seed}\n\n", scenario.file));
     print(&report::timeline(&scenario, &run));
