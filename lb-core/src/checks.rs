@@ -5,7 +5,7 @@ use crate::config::LatencyConfig;
 use crate::config::ProbeConfig;
 use crate::event::{Event, Observe};
 use crate::pool::Pool;
-use crate::probe::{Checked, Then, judge, wait};
+use crate::probe::{Checked, Streak, Then, judge, wait};
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::standing::Standing;
@@ -19,9 +19,10 @@ impl Service {
 
     /// When the first check of the backend at `place` begins; `None`: there are no checks.
     pub fn first_check(&self, place: u16) -> Option<Time> {
-        let wait = wait(self.probe()?, 0, &mut self.check_dice(place, 0));
-        // Who goes by what checks find has nothing to go by before the first.
-        Some(if self.goes_by_checks() { Time::ZERO } else { Time::ZERO + wait })
+        let wait = wait(self.probe()?, 0, Streak::default(), &mut self.check_dice(place, 0));
+        // Who goes by what checks find, or trusts nobody before, has nothing to go by before the first.
+        let at_once = self.goes_by_checks() || self.probe()?.distrusts;
+        Some(if at_once { Time::ZERO } else { Time::ZERO + wait })
     }
 
     /// What a check of the backend at `place` asks for first.
@@ -65,9 +66,8 @@ impl Service {
         if self.goes_by_checks() {
             self.rank(pool, now);
         }
-        Then::Wait(
-            (began + wait(config, round + 1, &mut self.check_dice(place, round + 1))).max(now),
-        )
+        let mut dice = self.check_dice(place, round + 1);
+        Then::Wait((began + wait(config, round + 1, next, &mut dice)).max(now))
     }
 
     /// Whether a choice goes by how long backends take to answer checks.

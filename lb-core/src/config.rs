@@ -32,7 +32,7 @@ pub use limit::{ADAPTIVE_MAX, AdaptiveConfig, IN_FLIGHT_MAX, LimitConfig, TOLERA
 pub use outliers::{
     DEVIATIONS_MAX, OUTLIER_BACKENDS_MAX, OUTLIER_REQUESTS_MAX, OutlierConfig, SlowStartConfig,
 };
-pub use probe::{BODY_MAX, PATHS, ProbeConfig, ProbeKind, STREAK_MAX};
+pub use probe::{BODY_MAX, PATHS, PROBE_HEADERS_MAX, ProbeConfig, ProbeKind, STREAK_MAX};
 pub use rate::{RATE_MAX, RateConfig};
 pub use retry::{
     BackoffConfig, BudgetConfig, FailureSet, HedgeAfter, Jitter, Methods, RetryConfig, WhenSpent,

@@ -119,7 +119,7 @@ impl<'c> Exchange<'c> {
     ) -> Step<'c> {
         service.compare(now, observe);
         let admitted = service.admit(ask.facts, now);
-        let exchange = Self {
+        let mut exchange = Self {
             service,
             observe,
             id: ask.id,
@@ -144,8 +144,9 @@ impl<'c> Exchange<'c> {
                 deadline: exchange.deadline,
             },
         );
-        if let Err(wait) = admitted {
-            return exchange.reject(Rejection::RateLimited(wait), now);
+        match admitted {
+            Ok(allowance) => exchange.held.allowance = allowance,
+            Err(wait) => return exchange.reject(Rejection::RateLimited(wait), now),
         }
         service.retry.deposit(now);
         exchange.admit(ask.facts, now)

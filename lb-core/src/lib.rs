@@ -99,6 +99,7 @@ pub use outcome::{BodyEnd, Failure, Outcome, Reach};
 pub use outlier::Outlier;
 pub use pool::Pool;
 pub use probe::{Checked, Found, Then};
+pub use rate::Allowance;
 pub use retry::{Body, Repeat, Withheld};
 pub use rng::Rng;
 pub use route::Routes;

@@ -11,6 +11,7 @@ use crate::adaptive::Adaptive;
 use crate::config::{AdaptiveConfig, LimitConfig};
 use crate::facts::Facts;
 use crate::key::Keys;
+use crate::rate::Allowance;
 use crate::word::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::word::{Shared, Word};
 
@@ -35,6 +36,8 @@ pub(crate) struct Place(Arc<AtomicU32>);
 pub(crate) struct Held {
     pub(crate) running: Option<Place>,
     pub(crate) client: Option<ClientPlace>,
+    /// What is left to its client, where requests are rationed.
+    pub(crate) allowance: Option<Allowance>,
 }
 
 /// Where in line an exchange stands: less is sooner.

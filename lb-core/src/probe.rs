@@ -101,6 +101,19 @@ impl Streak {
         }
     }
 
+    /// From one check to the next: who has been well for long is asked less often.
+    fn interval(self, config: &ProbeConfig) -> Duration {
+        let Some(longest) = config.interval_max else { return config.interval };
+        let mut interval = config.interval;
+        for _ in 0..self.good.saturating_sub(config.rise) {
+            interval = interval + interval / 2;
+            if interval >= longest {
+                return longest;
+            }
+        }
+        interval.min(longest)
+    }
+
     fn struck(self, good: bool) -> Self {
         match good {
             true => Self { good: self.good.saturating_add(1), bad: 0, ..self },
@@ -133,8 +146,8 @@ pub(crate) fn judge(found: Found, config: &ProbeConfig) -> bool {
 
 /// When the `round`-th check of a backend begins: the first anywhere within an interval, the others
 /// an interval after the last began, a tenth more or less.
-pub(crate) fn wait(config: &ProbeConfig, round: u64, rng: &mut Rng) -> Duration {
-    let interval = micros(config.interval);
+pub(crate) fn wait(config: &ProbeConfig, round: u64, streak: Streak, rng: &mut Rng) -> Duration {
+    let interval = micros(streak.interval(config));
     Duration::from_micros(match round {
         0 => rng.up_to(interval),
         _ => interval - interval / 10 + rng.up_to(interval / 5),
@@ -217,6 +230,7 @@ mod tests {
             head: false,
             expect: crate::config::StatusSet::GOOD,
             expect_body: None,
+            headers: Vec::new(),
         };
         let config = ProbeConfig { kind, rise: 2, fall: 3, ..ProbeConfig::default() };
         let mut streak = Streak::default();
@@ -234,14 +248,29 @@ mod tests {
     }
 
     #[test]
+    fn who_is_well_for_long_is_asked_less_often_until_it_is_not() {
+        let interval_max = Some(Duration::from_secs(100));
+        let kind = ProbeKind::Tcp;
+        let config = ProbeConfig { kind, interval_max, rise: 2, ..ProbeConfig::default() };
+        let mut streak = Streak::default();
+        let mut seconds = Vec::new();
+        for found in [Found::Connected; 7].into_iter().chain([Found::Nothing, Found::Connected]) {
+            (streak, _) = streak.answered(found, &config);
+            seconds.push(streak.interval(&config).as_secs());
+        }
+        assert_eq!(seconds, [30, 30, 45, 67, 100, 100, 100, 30, 30]);
+    }
+
+    #[test]
     fn checks_are_spread_and_come_within_a_tenth() {
         let config = ProbeConfig::default();
         let mut rng = Rng::stream(7, 7);
-        let firsts: Vec<Duration> = (0..100).map(|_| wait(&config, 0, &mut rng)).collect();
+        let firsts: Vec<Duration> =
+            (0..100).map(|_| wait(&config, 0, Streak::default(), &mut rng)).collect();
         let early = firsts.iter().filter(|wait| **wait < config.interval / 2).count();
         assert!((30..70).contains(&early), "{early} of 100 in the first half");
         for round in 1..1_000 {
-            let wait = wait(&config, round, &mut rng);
+            let wait = wait(&config, round, Streak::default(), &mut rng);
             assert!((27..=33).contains(&wait.as_secs()), "{wait:?}");
         }
     }

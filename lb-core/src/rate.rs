@@ -35,6 +35,15 @@ const TIME_BITS: u32 = 44;
 const UNIT_US: u64 = 10;
 const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
 
+/// What is left to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Requests that it may make at once.
+    pub requests: u32,
+    /// When it may make all of its burst again.
+    pub whole_in: Duration,
+}
+
 /// The limits of one service.
 #[derive(Debug)]
 pub(crate) struct Rate {
@@ -66,7 +75,7 @@ impl Rate {
     ///
     /// # Errors
     /// How long to wait, if there is none left.
-    pub(crate) fn take(&self, key: u64, now: Time) -> Result<(), Duration> {
+    pub(crate) fn take(&self, key: u64, now: Time) -> Result<Allowance, Duration> {
         let now = (now.as_micros() / UNIT_US).min(TIME_MAX / 2);
         let tag = u32::try_from(key >> TIME_BITS).expect("20 bits");
         let sets = (CELLS / WAYS) as u64;
@@ -85,10 +94,17 @@ impl Rate {
             }
             let taken = Cell { tag, whole_at: (whole_at + self.cost).min(TIME_MAX) };
             if cells[way].step(|cell| (cell == seen).then_some(taken)).is_some() {
-                return Ok(());
+                return Ok(self.left(taken.whole_at - now));
             }
         }
-        Ok(())
+        Ok(self.left(0))
+    }
+
+    /// What is left to whoever is so far ahead, in units.
+    fn left(&self, ahead: u64) -> Allowance {
+        let requests = (self.ahead + self.cost).saturating_sub(ahead) / self.cost;
+        let whole_in = Duration::from_micros(ahead.saturating_mul(UNIT_US));
+        Allowance { requests: u32::try_from(requests).unwrap_or(u32::MAX), whole_in }
     }
 }
 
@@ -124,13 +140,13 @@ mod tests {
     fn a_burst_passes_and_then_the_rate() {
         let rate = of(10, Duration::from_secs(1), 5);
         for _ in 0..5 {
-            assert_eq!(rate.take(key(1), ms(0)), Ok(()));
+            assert_eq!(rate.take(key(1), ms(0)).map(drop), Ok(()));
         }
         assert_eq!(rate.take(key(1), ms(0)), Err(Duration::from_millis(100)));
         assert_eq!(rate.take(key(1), ms(60)), Err(Duration::from_millis(40)));
-        assert_eq!(rate.take(key(1), ms(100)), Ok(()));
+        assert_eq!(rate.take(key(1), ms(100)).map(drop), Ok(()));
         assert_eq!(rate.take(key(1), ms(199)), Err(Duration::from_millis(1)));
-        assert_eq!(rate.take(key(2), ms(199)), Ok(()), "another client is not concerned");
+        assert_eq!(rate.take(key(2), ms(199)).map(drop), Ok(()), "another client is not concerned");
         // After a pause the burst is whole again, and no more than that.
         let passed = (0..20).filter(|_| rate.take(key(1), ms(60_000)).is_ok()).count();
         assert_eq!(passed, 5);
@@ -147,6 +163,16 @@ mod tests {
         assert!(passed >= 500, "and no fewer than the rate: {passed}");
     }
 
+    #[test]
+    fn what_is_left_goes_down_with_each_request_and_comes_back() {
+        let rate = of(10, Duration::from_secs(1), 3);
+        let left = |at| rate.take(key(1), ms(at)).map(|it| (it.requests, it.whole_in.as_millis()));
+        assert_eq!([0, 0, 0].map(left), [Ok((2, 100)), Ok((1, 200)), Ok((0, 300))]);
+        assert!(left(0).is_err());
+        assert_eq!(left(150), Ok((0, 250)), "one and a half came back, and one is taken");
+        assert_eq!(left(10_000), Ok((2, 100)));
+    }
+
     /// Ten million clients at once: the table is as large as before, and who stays busy is limited.
     #[test]
     fn a_flood_of_clients_makes_no_table_larger_and_limits_nobody_wrongly() {
@@ -159,7 +185,7 @@ mod tests {
         // Only those whose tags agree with one that is still there.
         assert!(refused < 100, "{refused} of ten million");
         let busy = key(77);
-        assert_eq!(rate.take(busy, ms(1)), Ok(()));
+        assert_eq!(rate.take(busy, ms(1)).map(drop), Ok(()));
         assert!(rate.take(busy, ms(2)).is_err());
     }
 
@@ -173,7 +199,7 @@ mod tests {
         ] {
             let rate = of(requests, per, burst);
             for now in [Time::ZERO, Time::MAX] {
-                assert_eq!(rate.take(key(1), now), Ok(()));
+                assert_eq!(rate.take(key(1), now).map(drop), Ok(()));
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::lease::Lease;
 use crate::limit::Limits;
 use crate::outlier::Outliers;
 use crate::pool::Pool;
-use crate::rate::Rate;
+use crate::rate::{Allowance, Rate};
 use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::standing::Standing;
@@ -101,6 +101,8 @@ impl Service {
                 Some(backend) => Arc::clone(backend),
                 None => {
                     let backend = Backend::new(&said.name);
+                    let unhealthy = config.probe.as_ref().is_some_and(|probe| probe.distrusts);
+                    backend.standing.step(|standing| Some(Standing { unhealthy, ..standing }));
                     since.iter().for_each(|now| backend.cool(*now, &rules));
                     Arc::new(backend)
                 }
@@ -269,9 +271,13 @@ impl Service {
     }
 
     /// Takes one request from the allowance of whoever asks; how long to wait if there is none left.
-    pub(crate) fn admit(&self, facts: &dyn Facts, now: Time) -> Result<(), Duration> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        rate.take(rate.keys().of(facts).unwrap_or_default(), now)
+    pub(crate) fn admit(
+        &self,
+        facts: &dyn Facts,
+        now: Time,
+    ) -> Result<Option<Allowance>, Duration> {
+        let Some(rate) = &self.rate else { return Ok(None) };
+        rate.take(rate.keys().of(facts).unwrap_or_default(), now).map(Some)
     }
 }
 

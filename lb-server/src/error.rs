@@ -1,5 +1,7 @@
 //! Our own answers: short, with a reason a machine can read, and nothing of our insides.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -14,7 +16,7 @@ use crate::request_id::RequestId;
 
 /// What is left of a client's allowance, and when there is more
 /// (draft-ietf-httpapi-ratelimit-headers).
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +120,7 @@ impl Problem {
                 // Rounded up, so that whoever waits has waited long enough.
                 let secs = wait.as_micros().div_ceil(1_000_000).max(1);
                 headers.insert(header::RETRY_AFTER, headers::written(&secs));
-                let limit = format!("\"client\";r=0;t={secs}");
-                headers.insert(RATE_LIMIT, headers::written(&limit));
+                headers.insert(RATE_LIMIT, rate_limit(0, wait));
             }
             Self::Rejected(
                 Rejection::NoFitBackend
@@ -138,6 +139,13 @@ impl Problem {
         }
         response
     }
+}
+
+/// How many requests a client has left, and in how many seconds it has all of them.
+pub(crate) fn rate_limit(requests: u32, whole_in: Duration) -> HeaderValue {
+    // Rounded up, so that whoever waits has waited long enough.
+    let secs = whole_in.as_micros().div_ceil(1_000_000).max(1);
+    headers::written(&format!("\"client\";r={requests};t={secs}"))
 }
 
 /// Whether a person reads the answer: a browser asks for HTML, `curl` for anything.

@@ -112,7 +112,7 @@ async fn ask(
 ) -> Option<Found> {
     let endpoint = &site.endpoints[place];
     let io = dial(gateway, endpoint).await?;
-    let ProbeKind::Http { head, expect_body, .. } = &config.kind else {
+    let ProbeKind::Http { head, expect_body, headers, .. } = &config.kind else {
         return Some(Found::Connected);
     };
     let server = &gateway.config.server;
@@ -122,11 +122,18 @@ async fn ask(
         .handshake(TokioIo::new(io))
         .await
         .ok()?;
-    let request = Request::builder()
+    let mut request = Request::builder();
+    let user_agent = headers.iter().all(|(name, _)| name != header::USER_AGENT.as_str());
+    if user_agent {
+        request = request.header(header::USER_AGENT, USER_AGENT);
+    }
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request
         .method(if *head { Method::HEAD } else { Method::GET })
         .uri(path)
         .header(header::HOST, &endpoint.authority)
-        .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .ok()?;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use lb_core::{Ask, Delivery, Exchange, Repeat, Step};
+use lb_core::{Allowance, Ask, Delivery, Exchange, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::asking::Asking;
@@ -17,7 +17,7 @@ use crate::attempt::{self, Answer};
 use crate::body::{Broken, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
-use crate::error::Problem;
+use crate::error::{Problem, RATE_LIMIT, rate_limit};
 use crate::gateway::Site;
 use crate::headers::{self, Forward};
 use crate::line::CallsNext;
@@ -97,6 +97,9 @@ async fn pass(
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
+    }
+    if let Some(Allowance { requests, whole_in }) = delivery.allowance() {
+        parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in));
     }
     let download = Download {
         incoming,

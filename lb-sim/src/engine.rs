@@ -44,17 +44,17 @@ pub struct Run {
 
 /// Runs `scenario` under `seed`.
 pub fn run(scenario: &Scenario, seed: u64) -> Run {
-    run_into(Log::default(), scenario, seed)
+    run_into(&Log::default(), scenario, seed)
 }
 
 /// The same, and the log also says what every choice was made from.
 pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
-    run_into(Log::new(true), scenario, seed)
+    run_into(&Log::new(true), scenario, seed)
 }
 
-fn run_into(log: Log, scenario: &Scenario, seed: u64) -> Run {
+fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
     panics::forget();
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| drive(scenario, seed, &log)));
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| drive(scenario, seed, log)));
     let (simulated, error) = match ran {
         Ok(Ok(simulated)) => (simulated, None),
         Ok(Err(error)) => (Duration::ZERO, Some(error)),

@@ -90,3 +90,23 @@ fn a_text_is_looked_for_and_a_connection_may_be_enough() {
         assert!(!unhealthy(&tcp, 0));
     });
 }
+
+#[test]
+fn a_backend_that_nobody_knows_yet_waits_for_its_first_checks_which_say_what_they_are_told_to() {
+    run(async {
+        let backend = Backend::start(|_, request| {
+            let good = request.one("x-check") == Some("let me in");
+            let is_check = request.one("user-agent") == Some("checker");
+            if good || !is_check { Script::ok("here") } else { Script::status(401, "who?") }
+        })
+        .await;
+        let policies = "[service.health]\nenabled = true\ninterval = \"100ms\"\ntimeout = \"1s\"\n\
+                        rise = 2\ninitial = \"unhealthy\"\n\
+                        headers = { X-Check = \"let me in\", user-agent = \"checker\" }";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        assert_eq!(Client::get(proxy.addr).await.error(), "no_fit_backend");
+        until(|| !unhealthy(&proxy, 0)).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        assert!(backend.requests().len() >= 2);
+    });
+}

@@ -13,8 +13,11 @@ fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
                         burst = 3\nkey = [\"header:x-api-key\", \"client-ip\"]";
         let proxy = Proxy::start(&[backend.url()], policies).await;
         let with_key = |key: &str| format!("GET / HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n\r\n");
-        for _ in 0..3 {
-            assert_eq!(Client::ask(proxy.addr, with_key("ann")).await.status, 200);
+        for left in [2, 1, 0] {
+            let answer = Client::ask(proxy.addr, with_key("ann")).await;
+            assert_eq!(answer.status, 200);
+            let said = answer.one("ratelimit").unwrap();
+            assert!(said.starts_with(&format!("\"client\";r={left};t=")), "{said}");
         }
         let limited = Client::ask(proxy.addr, with_key("ann")).await;
         assert_eq!((limited.status, limited.error().as_str()), (429, "rate_limited"));

@@ -4,6 +4,7 @@ mod addresses;
 mod affinity;
 mod balance;
 mod effects;
+mod health;
 mod limits;
 mod steering;
 mod structure;

@@ -75,9 +75,9 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[admin]\nbnid = '127.0.0.1:1'\n[access_log]\nformat = 'x'",
         expect![[r#"
-        lb.toml:2:1: unknown key bnid in [admin]; did you mean bind?
-        lb.toml:4:1: unknown key format in [access_log]; what can be set here is enabled
-    "#]],
+            lb.toml:2:1: unknown key bnid in [admin]; did you mean bind?
+            lb.toml:4:1: unknown key format in [access_log]; what can be set here is enabled, level
+        "#]],
     );
     check_service(
         "sticky = true\nretry.budget.percentage = 3",

@@ -7,6 +7,7 @@ use crate::event::{BackendId, Event, ExchangeId, Observe};
 use crate::lease::Lease;
 use crate::limit::Held;
 use crate::outcome::BodyEnd;
+use crate::rate::Allowance;
 use crate::service::Service;
 use crate::time::Time;
 
@@ -38,6 +39,11 @@ impl Delivery {
     /// does not yet. It is added to those of the backend and replaces none.
     pub fn set_cookie(&self, service: &Service) -> Option<String> {
         service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.bond)
+    }
+
+    /// What is left to the client, where requests are rationed.
+    pub const fn allowance(&self) -> Option<Allowance> {
+        self.held.allowance
     }
 
     /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.

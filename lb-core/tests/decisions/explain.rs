@@ -64,7 +64,9 @@ fn everybody_is_told_of_with_what_speaks_against_them() {
         panic!("the other pool is fit")
     };
     assert_eq!(place(&second), 4);
-    check(&told, &expect![[r#"
+    check(
+        &told,
+        &expect![[r#"
         attempt 1, 100000 retries left, 2 of 9 in flight, 0 waiting
           http://0-0 (pool 0, weight 1): left out, full; 1 in flight, breaker closed
           http://0-1 (pool 0, weight 2): left out, draining; 0 in flight, breaker closed
@@ -79,7 +81,8 @@ fn everybody_is_told_of_with_what_speaks_against_them() {
           http://0-3 (pool 0, weight 1): left out, tried; 0 in flight, breaker open
           http://1-0 (pool 1, weight 5): may be chosen; 0 in flight, breaker closed, holds with 20 %
         → 4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
