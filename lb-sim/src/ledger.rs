@@ -62,6 +62,15 @@ pub struct Attempt {
     pub deadline: Time,
     /// What came of it.
     pub outcome: Option<Outcome>,
+    /// Whether another one beside it was sooner.
+    pub overtaken: bool,
+}
+
+impl Attempt {
+    /// Whether it is still under way.
+    pub const fn is_running(&self) -> bool {
+        self.outcome.is_none() && !self.overtaken
+    }
 }
 
 /// One request, as its client saw it.
@@ -185,13 +194,19 @@ impl<'s> Ledger<'s> {
                 self.exchanges.insert(exchange, new);
             }
             Event::Attempted { exchange, backend, choice, deadline, .. } => {
-                let attempt = Attempt { backend, choice, deadline, outcome: None };
+                let overtaken = false;
+                let attempt = Attempt { backend, choice, deadline, outcome: None, overtaken };
                 self.exchange(exchange, |it| it.attempts.push(attempt));
                 if choice.role == Role::Trial {
                     self.trials.entry(backend).or_default().insert(exchange);
                 }
             }
-            Event::Overtaken { exchange, backend, .. } => {
+            Event::Overtaken { exchange, attempt, backend } => {
+                self.exchange(exchange, |it| {
+                    if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
+                        made.overtaken = true;
+                    }
+                });
                 self.trials.entry(backend).or_default().remove(&exchange);
             }
             Event::Concluded { exchange, attempt, backend, outcome, .. } => {

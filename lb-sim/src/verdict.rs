@@ -198,6 +198,11 @@ fn bit(scenario: &Scenario, fault: &Fault, log: &[Entry]) -> bool {
                 (_, outcome) => matches!(outcome, Outcome::Failed(_)),
             }
         }
+        // Somebody was asked beside it, and was sooner.
+        What::Core(Event::Overtaken { exchange, backend, .. }) => {
+            let waits = !matches!(fault.kind, FaultKind::Status { .. } | FaultKind::Truncate);
+            is_there(backend) && under_way.remove(&exchange) && waits && *at >= fault.at
+        }
         What::Core(Event::Left { exchange }) => {
             let breaks = !matches!(fault.kind, FaultKind::Status { .. } | FaultKind::Truncate);
             under_way.remove(&exchange) && breaks && *at >= fault.at
