@@ -198,6 +198,10 @@ fn bit(scenario: &Scenario, fault: &Fault, log: &[Entry]) -> bool {
                 (_, outcome) => matches!(outcome, Outcome::Failed(_)),
             }
         }
+        // Health checks were the first to find out.
+        What::Core(Event::HealthMoved { backend, healthy: false }) => {
+            is_there(backend) && during(*at) && fault.kind != FaultKind::Truncate
+        }
         // Somebody was asked beside it, and was sooner.
         What::Core(Event::Overtaken { exchange, backend, .. }) => {
             let waits = !matches!(fault.kind, FaultKind::Status { .. } | FaultKind::Truncate);
