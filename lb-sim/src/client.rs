@@ -1,10 +1,11 @@
 //! The clients: requests that arrive when the workload says, whether or not others were answered.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -48,7 +49,9 @@ fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
             return arrivals;
         }
         let post = methods.unit() < workload.post;
-        let user = (workload.users > 0).then(|| users.below(workload.users));
+        let heavy = workload.heavy > 0.0 && users.unit() < workload.heavy;
+        let any = |users: &mut Dice| if heavy { 0 } else { users.below(workload.users) };
+        let user = (workload.users > 0).then(|| any(&mut users));
         arrivals.push(Arrival { at, post, user });
     }
 }
@@ -65,6 +68,8 @@ pub(crate) struct Clients {
     bodies: Vec<usize>,
     log: Log,
     idle: RefCell<Vec<SendRequest<Filling>>>,
+    /// What each user was told to send back, last.
+    jars: RefCell<BTreeMap<u32, HeaderValue>>,
     arrivals: Vec<Arrival>,
     open: Cell<usize>,
 }
@@ -80,6 +85,7 @@ impl Clients {
             bodies: scenario.origins.iter().map(|origin| origin.body).collect(),
             log,
             idle: RefCell::default(),
+            jars: RefCell::default(),
             open: Cell::new(arrivals.len()),
             arrivals,
         })
@@ -128,10 +134,18 @@ impl Clients {
             .expect("a request of valid parts");
         if let Some(user) = user {
             request.headers_mut().insert("x-user", user.into());
+            if let Some(cookie) = self.jars.borrow().get(&user) {
+                request.headers_mut().insert(header::COOKIE, cookie.clone());
+            }
         }
         let response = sender.send_request(request).await.ok()?;
         told.set(request_id(&response));
         let status = response.status().as_u16();
+        if let (Some(user), Some(cookie)) =
+            (user.filter(|_| self.workload.cookies), cookie(&response))
+        {
+            self.jars.borrow_mut().insert(user, cookie);
+        }
         let body = response.into_body().collect().await.map(|body| body.to_bytes());
         let end = match body {
             Ok(body) if self.is_whole(status, &body) => End::Answered(status),
@@ -168,6 +182,12 @@ impl Clients {
         });
         Some(sender)
     }
+}
+
+/// The cookie that an answer sets: its name and value (RFC 6265 §5.2).
+fn cookie(response: &Response<Incoming>) -> Option<HeaderValue> {
+    let line = response.headers().get(header::SET_COOKIE)?.to_str().ok()?;
+    line.split(';').next()?.parse().ok()
 }
 
 fn request_id(response: &Response<Incoming>) -> Option<RequestId> {

@@ -39,6 +39,8 @@ pub struct Measure {
     pub requests: u64,
     /// Those that were not answered below 500.
     pub errors: u64,
+    /// Those that were answered, by status.
+    answered: BTreeMap<u16, u64>,
     /// Attempts made in it, by origin.
     pub attempts: Vec<u64>,
     /// Those after the first of their exchange.
@@ -90,6 +92,7 @@ impl Facts {
         let mut measure = Measure {
             requests: 0,
             errors: 0,
+            answered: BTreeMap::new(),
             attempts: vec![0; scenario.origins.len()],
             retries: 0,
             attempts_max: 0,
@@ -102,6 +105,9 @@ impl Facts {
         };
         for asked in &self.requests[cut(&|index| self.requests[index].sent, self.requests.len())] {
             measure.requests += 1;
+            if let Some((End::Answered(status), _)) = asked.end {
+                *measure.answered.entry(status).or_default() += 1;
+            }
             match asked.end {
                 Some((end, took)) if end.is_good() => {
                     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -145,6 +151,10 @@ impl Measure {
             Metric::RetryRatio => ratio(self.retries, self.requests),
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
+            Metric::Answered(status) => {
+                let answered = self.answered.get(status).copied().unwrap_or(0);
+                ratio(answered, self.requests)
+            }
             Metric::Wanderers => {
                 let wander = self.homes.values().filter(|homes| homes.len() > 1).count();
                 ratio(wander as u64, self.homes.len() as u64)

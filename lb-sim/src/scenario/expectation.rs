@@ -50,6 +50,8 @@ pub enum Metric {
     Share(String),
     /// The share of the users that reached more than one origin.
     Wanderers,
+    /// The share of the requests that were answered with this status.
+    Answered(u16),
     /// The latency, in milliseconds, below which this share of the good answers stayed.
     Latency(u8),
     /// The longest latency of a good answer, in milliseconds.
@@ -98,13 +100,14 @@ const MARKS: [&str; 23] = [
     "no_fit_backend",
 ];
 
-const METRICS: [&str; 11] = [
+const METRICS: [&str; 12] = [
     "errors",
     "error_ratio",
     "retries",
     "retry_ratio",
     "attempts_max",
     "share",
+    "answered",
     "wanderers",
     "p50",
     "p90",
@@ -160,6 +163,11 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
     if let Some(origin) = name.strip_prefix("share(").and_then(|rest| rest.strip_suffix(')')) {
         return Ok(Metric::Share(origin.to_owned()));
     }
+    if let Some(status) = name.strip_prefix("answered(").and_then(|rest| rest.strip_suffix(')')) {
+        let known = status.parse().ok().filter(|status| (100..600).contains(status));
+        let mistake = || Mistake::new("names no status", "write answered(429)");
+        return known.map(Metric::Answered).ok_or_else(mistake);
+    }
     match name {
         "errors" => Ok(Metric::Errors),
         "error_ratio" => Ok(Metric::ErrorRatio),
@@ -171,6 +179,7 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
         "p90" => Ok(Metric::Latency(90)),
         "p99" => Ok(Metric::Latency(99)),
         "max" => Ok(Metric::LatencyMax),
+        "answered" => Err(Mistake::new("names no status", "write answered(429)")),
         "share" => Err(Mistake::new("names no origin", "write share(b1:80)")),
         _ => Err(Mistake::new(
             format!("measures {name:?}, which is unknown"),

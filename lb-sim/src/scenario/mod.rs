@@ -78,6 +78,10 @@ pub struct Workload {
     pub upload: Duration,
     /// How many users send them, each named by a header `x-user`; 0 names nobody.
     pub users: u32,
+    /// Whether users send back the cookie that they were told last.
+    pub cookies: bool,
+    /// The share of the requests that the first user sends, beyond its own.
+    pub heavy: f64,
     /// The host they ask for.
     pub host: String,
     /// How long a client waits before it hangs up.

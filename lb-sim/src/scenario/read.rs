@@ -140,9 +140,14 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         body: table.size("body", 0..=BODY_MAX).or(1024),
         upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
         users: table.integer("users", 0..=USERS_MAX).or(0),
+        cookies: table.boolean("cookies").or(false),
+        heavy: table.number("heavy", 0.0..=1.0).or(0.0),
         host: table.text("host").or("web".to_owned()),
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
     };
+    if workload.users == 0 {
+        table.warn_without_effect(&["cookies", "heavy"], "without users");
+    }
     Some(Workload { rate: rate?.value, ..workload })
 }
 
