@@ -77,7 +77,8 @@ impl Rate {
     /// How long to wait, if there is none left.
     pub(crate) fn take(&self, key: u64, now: Time) -> Result<Allowance, Duration> {
         let now = (now.as_micros() / UNIT_US).min(TIME_MAX / 2);
-        let tag = u32::try_from(key >> TIME_BITS).expect("20 bits");
+        // Zero is the tag of cells that are nobody's: its client would have all of them.
+        let tag = u32::try_from(key >> TIME_BITS).expect("20 bits").max(1);
         let sets = (CELLS / WAYS) as u64;
         let set = usize::try_from(key % sets).expect("an index") * WAYS;
         let cells = &self.cells[set..set + WAYS];
@@ -161,6 +162,14 @@ mod tests {
             assert!(passed <= 20 + step * 50 / 10_000 + 1, "{passed} after {step}");
         }
         assert!(passed >= 500, "and no fewer than the rate: {passed}");
+    }
+
+    /// Those without a key share one limit, and not one in each cell that is nobody's.
+    #[test]
+    fn a_key_of_zeros_is_a_key_like_any_other() {
+        let rate = of(1, Duration::from_secs(1), 1);
+        assert_eq!(rate.take(0, ms(0)).map(drop), Ok(()));
+        assert!((0..10).all(|_| rate.take(0, ms(0)).is_err()));
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl Stick {
 
     fn set(&self, key: u64) -> (u32, &[Shared<Cell>]) {
         let set = usize::try_from(key % (CELLS / WAYS) as u64).expect("an index") * WAYS;
-        let tag = u32::try_from(key >> (u64::BITS - TAG_BITS)).expect("24 bits");
+        // Zero is the tag of cells that are nobody's.
+        let tag = u32::try_from(key >> (u64::BITS - TAG_BITS)).expect("24 bits").max(1);
         (tag, &self.cells[set..set + WAYS])
     }
 }
@@ -137,6 +138,14 @@ mod tests {
         assert_eq!(stick.place(key(1), secs(118)), Some(8));
         assert_eq!(stick.place(key(1), secs(119)), None);
         assert_eq!(stick.place(key(2), secs(60)), None);
+    }
+
+    #[test]
+    fn a_key_of_zeros_is_a_key_like_any_other() {
+        let stick = table();
+        (0..5).for_each(|place| stick.remember(0, place, secs(place.into())));
+        assert_eq!(stick.place(0, secs(10)), Some(4));
+        assert_eq!(stick.cells.iter().filter(|cell| cell.get().until_s > 0).count(), 1);
     }
 
     #[test]
