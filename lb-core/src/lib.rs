@@ -81,6 +81,8 @@ mod steer;
 mod backoff;
 mod retry;
 mod service;
+#[cfg(all(test, loom))]
+mod races;
 mod checks;
 mod explain;
 mod exchange;

@@ -14,7 +14,11 @@ use crate::time::{Time, micros};
 use crate::word::{Shared, Word};
 
 /// Clients that are remembered, at most: half a MiB.
+#[cfg(not(loom))]
 const CELLS: usize = 1 << 16;
+/// loom follows each one of them.
+#[cfg(loom)]
+const CELLS: usize = 8;
 const WAYS: usize = 4;
 
 /// 24 bits of a key, 16 of a place, 24 of the second at which it is forgotten (194 days).

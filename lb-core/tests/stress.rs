@@ -6,8 +6,8 @@ use core::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_core::config::{
-    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, ErrorRateConfig, Jitter, Policy,
-    PoolConfig, RateConfig, RetryConfig, ServiceConfig,
+    BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, ErrorRateConfig, Jitter,
+    LimitConfig, OutlierConfig, Policy, PoolConfig, RateConfig, RetryConfig, ServiceConfig,
 };
 use lb_core::{
     Ask, Body, BodyEnd, Exchange, ExchangeId, Failure, Outcome, Repeat, Rng, Service, Step, Time,
@@ -45,6 +45,22 @@ fn service(policy: Policy) -> Service {
             ..RetryConfig::default()
         },
         rate: Some(RateConfig { requests: 1_000_000, burst: 1_000_000, ..RateConfig::default() }),
+        // Of four threads one finds no place, and often no backend.
+        limits: LimitConfig {
+            per_service: Some(3),
+            per_backend: Some(1),
+            per_client: Some(4),
+            queue_max: 2,
+            queue_timeout: Duration::from_micros(700),
+            ..LimitConfig::default()
+        },
+        outliers: Some(OutlierConfig {
+            interval: Duration::from_millis(10),
+            eject_for: Duration::from_millis(3),
+            min_backends: 2,
+            min_requests: 5,
+            ..OutlierConfig::default()
+        }),
         ..ServiceConfig::new("stress", pools)
     };
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
@@ -92,6 +108,9 @@ fn leases_trials_and_budgets_end_exact() {
         Policy::RoundRobin,
         Policy::LeastRequest,
         Policy::PeakEwma,
+        Policy::Prequal,
+        Policy::LeastRequestExact,
+        Policy::Performance,
         Policy::Maglev,
         Policy::Rendezvous,
     ] {
@@ -114,6 +133,7 @@ fn leases_trials_and_budgets_end_exact() {
             assert_eq!(backend.in_flight(), 0, "{policy:?}: {}", backend.name());
             assert_eq!(backend.breaker().trials(), 0, "{policy:?}: {}", backend.name());
         }
+        assert_eq!((service.running(), service.waiting()), (0, 0), "{policy:?}");
         // Nothing fills the budget: what is gone was withdrawn, a retry for each.
         let end = Time::from_micros(clock.load(Ordering::Relaxed));
         let spent = f64::from(BURST) - service.retries_left(end);

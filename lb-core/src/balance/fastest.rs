@@ -16,7 +16,7 @@ pub(crate) struct Fastest {
 }
 
 impl Fastest {
-    pub(crate) const fn new(margin_percent: u8) -> Self {
+    pub(crate) fn new(margin_percent: u8) -> Self {
         Self { soonest: AtomicU16::new(0), margin_percent }
     }
 
