@@ -39,7 +39,7 @@ pub(crate) struct Bond {
     /// The backend that it sticks to, by place.
     pub(crate) wish: Option<u16>,
     /// Who it is, where it is remembered by that.
-    key: Option<u64>,
+    pub(crate) key: Option<u64>,
 }
 
 /// The cookie of one service, and what it says of each backend.
@@ -96,16 +96,16 @@ impl Affinity {
     }
 
     /// A backend's answer goes to the client.
-    pub(crate) fn remember(&self, bond: Bond, place: u16, now: Time) {
-        if let (By::Key(stick), Some(key)) = (&self.by, bond.key) {
+    pub(crate) fn remember(&self, key: u64, place: u16, now: Time) {
+        if let By::Key(stick) = &self.by {
             stick.remember(key, place, now);
         }
     }
 
     /// The `Set-Cookie` that makes a client stick to `place`, unless it does already.
-    pub(crate) fn set_cookie(&self, place: u16, bond: Bond) -> Option<String> {
+    pub(crate) fn set_cookie(&self, place: u16, wish: Option<u16>) -> Option<String> {
         match &self.by {
-            By::Cookie(cookie) => cookie.set(place, bond.wish),
+            By::Cookie(cookie) => cookie.set(place, wish),
             By::Key(_) => None,
         }
     }

@@ -30,9 +30,9 @@ pub(crate) struct Area {
     pub(crate) at: Option<Point>,
 }
 
-/// A place on the globe: three coordinates on a sphere of radius 1.
+/// A place on the globe: three coordinates on a sphere of radius 1, exact to a metre.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Point([f64; 3]);
+pub(crate) struct Point([f32; 3]);
 
 /// What a pool is meant for.
 #[derive(Debug)]
@@ -172,7 +172,9 @@ impl Point {
         let is_there = latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
         let (north, east) = (latitude.to_radians(), longitude.to_radians());
         let (level, up) = (libm::cos(north), libm::sin(north));
-        is_there.then(|| Self([level * libm::cos(east), level * libm::sin(east), up]))
+        #[expect(clippy::cast_possible_truncation, reason = "a metre is exact enough")]
+        let point = [level * libm::cos(east), level * libm::sin(east), up].map(|it| it as f32);
+        is_there.then_some(Self(point))
     }
 
     pub(crate) fn of(said: Location) -> Self {
@@ -183,7 +185,7 @@ impl Point {
     /// The great circle between the two, in radians (half the haversine formula, by the chord).
     pub(crate) fn distance(self, other: Self) -> f64 {
         let square = |nth: usize| {
-            let side = self.0[nth] - other.0[nth];
+            let side = f64::from(self.0[nth]) - f64::from(other.0[nth]);
             side * side
         };
         2.0 * libm::asin((libm::sqrt(square(0) + square(1) + square(2)) / 2.0).min(1.0))

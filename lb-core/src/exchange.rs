@@ -13,26 +13,27 @@
 
 mod attempt;
 mod delivery;
+mod extra;
 mod hedge;
 mod queue;
 mod wait;
 
 use core::time::Duration;
 
-use crate::affinity::{Affinity, Bond};
-use crate::area::Area;
+use crate::affinity::Affinity;
 use crate::balance::{Draw, How};
 use crate::config::WhenSpent;
 use crate::event::{Choice, Event, ExchangeId, Observe, Rejection};
 use crate::explain::Explanation;
 use crate::facts::{Facts, Unknown};
 use crate::lease::Lease;
-use crate::limit::Held;
+use crate::limit::Place;
 use crate::outcome::{Failure, Outcome, Reach};
+use crate::rate::Allowance;
 use crate::retry::{Body, Repeat, Withheld};
 use crate::rng::Rng;
 use crate::service::Service;
-use crate::time::Time;
+use crate::time::{Time, micros};
 use crate::tried::Places;
 
 pub use attempt::{Attempt, Errand};
@@ -40,6 +41,8 @@ pub use delivery::Delivery;
 pub use hedge::Hedge;
 pub use queue::Queue;
 pub use wait::Wait;
+
+use extra::Rare;
 
 /// What is known of a request before it is sent anywhere.
 #[derive(Clone, Copy)]
@@ -88,18 +91,20 @@ pub struct Exchange<'c> {
     deadline: Time,
     tried: Places,
     /// The backend that the client sticks to.
-    bond: Bond,
+    wish: Option<u16>,
     /// What the request is hashed by.
-    key: Option<u64>,
-    /// Where the client is.
-    area: Area,
+    key: u64,
+    has_key: bool,
     attempts: u8,
     /// Attempts at the same backend in a row.
     at_same: u8,
-    /// How long the last wait was.
-    waited: Duration,
-    /// Its places among what is in flight.
-    held: Held,
+    /// How long the last wait was, in microseconds.
+    waited: u32,
+    /// Its place among what is in flight at the service, where that is counted.
+    running: Option<Place>,
+    /// What is left to its client, where requests are rationed.
+    allowance: Option<Allowance>,
+    rare: Rare,
 }
 
 /// What the last attempt came to. An answer holds on to its lease: its body is still to come.
@@ -118,6 +123,8 @@ impl<'c> Exchange<'c> {
         now: Time,
     ) -> Step<'c> {
         service.compare(now, observe);
+        let key = service.keys.as_ref().and_then(|keys| keys.of(ask.facts));
+        let bond = service.affinity.as_ref().map(|it| it.bond(ask.facts, now)).unwrap_or_default();
         let admitted = service.admit(ask.facts, now);
         let mut exchange = Self {
             service,
@@ -128,13 +135,15 @@ impl<'c> Exchange<'c> {
             rng: service.dice(ask.id.0),
             deadline: now + service.timeouts().exchange,
             tried: Places::NONE,
-            bond: service.affinity.as_ref().map(|it| it.bond(ask.facts, now)).unwrap_or_default(),
-            key: service.keys.as_ref().and_then(|keys| keys.of(ask.facts)),
-            area: service.locator.as_ref().map(|it| it.locate(ask.facts)).unwrap_or_default(),
+            wish: bond.wish,
+            key: key.unwrap_or_default(),
+            has_key: key.is_some(),
             attempts: 0,
             at_same: 0,
-            waited: Duration::ZERO,
-            held: Held::default(),
+            waited: 0,
+            running: None,
+            allowance: None,
+            rare: Rare::default(),
         };
         exchange.tell(
             now,
@@ -144,8 +153,14 @@ impl<'c> Exchange<'c> {
                 deadline: exchange.deadline,
             },
         );
+        if let Some(locator) = &service.locator {
+            exchange.rare.make().area = locator.locate(ask.facts);
+        }
+        if bond.key.is_some() {
+            exchange.rare.make().stick = bond.key;
+        }
         match admitted {
-            Ok(allowance) => exchange.held.allowance = allowance,
+            Ok(allowance) => exchange.allowance = allowance,
             Err(wait) => return exchange.reject(Rejection::RateLimited(wait), now),
         }
         service.retry.deposit(now);
@@ -153,10 +168,12 @@ impl<'c> Exchange<'c> {
     }
 
     /// Finds a place among what is in flight, and a backend; without either it waits in line.
+    #[inline]
     fn admit(mut self, facts: &dyn Facts, now: Time) -> Step<'c> {
         let limits = &self.service.limits;
         match limits.admit(facts) {
-            Some(client) => self.held.client = client,
+            Some(None) => {}
+            Some(client) => self.rare.make().client = client,
             None => return self.reject(Rejection::ClientBusy, now),
         }
         // Nobody passes those who wait already.
@@ -166,7 +183,7 @@ impl<'c> Exchange<'c> {
         match self.pick(now) {
             Some((lease, choice)) => self.attempt_at(lease, choice, now),
             None if self.service.is_full(now) => {
-                self.held.running = None;
+                self.running = None;
                 self.line_up(limits.queue(facts), now)
             }
             None => self.reject(Rejection::NoFitBackend, now),
@@ -195,8 +212,8 @@ impl<'c> Exchange<'c> {
             at: now,
             more: self.service.backends().count() - candidates.len(),
             candidates,
-            wish: self.bond.wish,
-            key: self.key,
+            wish: self.wish,
+            key: self.key(),
             retries_left: self.service.retries_left(now),
             running: limits.most().map(|most| (limits.running(), most)),
             waiting: limits.waiting(),
@@ -206,22 +223,27 @@ impl<'c> Exchange<'c> {
     /// The backend that the client sticks to, else whichever is best.
     fn pick(&mut self, now: Time) -> Option<(Lease, Choice)> {
         self.explain(now);
-        let wish = self.bond.wish.filter(|place| !self.tried.contains(*place));
+        let wish = self.wish.filter(|place| !self.tried.contains(*place));
         let known = wish.and_then(|place| self.service.pick_known(place, now, self.observe));
         if known.is_some() || self.is_bound() {
             return known;
         }
         let first = self.attempts == 0;
-        let (key, area) = (self.key, self.area);
+        let (key, area) = (self.key(), self.rare.area());
         let mut draw = Draw { rng: &mut self.rng, first, now, key, area };
         self.service.pick(&self.tried, &mut draw, self.observe)
     }
 
-    /// Whether the client may go to no other backend than its own.
-    fn is_bound(&self) -> bool {
-        self.bond.wish.is_some() && self.service.affinity.as_ref().is_some_and(Affinity::is_strict)
+    fn key(&self) -> Option<u64> {
+        self.has_key.then_some(self.key)
     }
 
+    /// Whether the client may go to no other backend than its own.
+    fn is_bound(&self) -> bool {
+        self.wish.is_some() && self.service.affinity.as_ref().is_some_and(Affinity::is_strict)
+    }
+
+    #[inline]
     fn attempt_at(mut self, lease: Lease, choice: Choice, now: Time) -> Step<'c> {
         let backend = lease.id();
         self.attempts += 1;
@@ -230,11 +252,10 @@ impl<'c> Exchange<'c> {
             // Attempts are at most ATTEMPTS_MAX, and there is room for each.
             self.tried.add(backend.backend);
         }
-        let errand = Errand::new(backend, self.service.timeouts(), now, self.deadline);
         let number = self.attempts;
-        self.tell_attempt(number, backend, choice, errand.deadline(), now);
+        self.tell_attempt(number, backend, choice, now);
         let retry_after = None;
-        Step::Attempt(Attempt { exchange: self, lease, started: now, number, errand, retry_after })
+        Step::Attempt(Attempt { exchange: self, lease, started: now, number, retry_after })
     }
 
     /// What follows an attempt that came to `outcome`.
@@ -261,7 +282,8 @@ impl<'c> Exchange<'c> {
         if let Err(why) = retry.allows(outcome, self.repeat, body, self.attempts) {
             return self.withhold(why, last, now);
         }
-        let wait = match retry.wait(self.attempts, self.waited, asked, &mut self.rng) {
+        let waited = Duration::from_micros(self.waited.into());
+        let wait = match retry.wait(self.attempts, waited, asked, &mut self.rng) {
             Ok(wait) => wait,
             Err(why) => return self.withhold(why, last, now),
         };
@@ -282,14 +304,14 @@ impl<'c> Exchange<'c> {
         }
         if at_once {
             self.explain(now);
-            let (key, area) = (self.key, self.area);
+            let (key, area) = (self.key(), self.rare.area());
             let mut draw = Draw { rng: &mut self.rng, first: false, now, key, area };
             let picked = self.service.pick_fresh(&self.tried, &mut draw, self.observe);
             if let Some((lease, choice)) = picked {
                 return self.attempt_at(lease, choice, now);
             }
         }
-        self.waited = wait;
+        self.waited = u32::try_from(micros(wait)).unwrap_or(u32::MAX);
         self.tell(now, Event::Delayed { exchange: self.id, until });
         Step::Wait(Wait { exchange: self, until, last, same })
     }
@@ -305,18 +327,23 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// An answer goes out.
+    #[inline]
+    fn deliver(self, lease: Lease, status: u16, now: Time) -> Step<'c> {
+        let (exchange, backend) = (self.id, lease.id());
+        self.tell(now, Event::Delivered { exchange, backend, status });
+        let stick = self.rare.get().and_then(|extra| extra.stick);
+        if let (Some(affinity), Some(key)) = (&self.service.affinity, stick) {
+            affinity.remember(key, backend.backend, now);
+        }
+        let Self { deadline, wish, running, allowance, rare, .. } = self;
+        Step::Deliver(Delivery { exchange, lease, deadline, wish, running, allowance, rare })
+    }
+
     /// The last attempt decides: its answer goes out, or its failure is told.
     fn settle(self, last: Last, now: Time) -> Step<'c> {
         match last {
-            Last::Answered(lease, status) => {
-                let (exchange, backend) = (self.id, lease.id());
-                self.tell(now, Event::Delivered { exchange, backend, status });
-                if let Some(affinity) = &self.service.affinity {
-                    affinity.remember(self.bond, backend.backend, now);
-                }
-                let Self { deadline, bond, held, .. } = self;
-                Step::Deliver(Delivery { exchange, lease, deadline, bond, held })
-            }
+            Last::Answered(lease, status) => self.deliver(lease, status, now),
             Last::Failed(_) if now >= self.deadline => self.reject(Rejection::DeadlinePassed, now),
             Last::Failed(failure) => self.reject(Rejection::AttemptFailed(failure), now),
         }

@@ -82,7 +82,7 @@ impl Group {
 
     /// Whether a pick at `at` may find somebody outside of `tried`, as far as is known.
     pub(crate) fn may_serve(&self, tried: &Places, at: Time) -> bool {
-        let among = Asked { fit: Fit { group: self, left_out: tried }, now: at };
+        let among = Asked { fit: Fit { group: self, tried, declined: &Places::NONE }, now: at };
         among.first_from(0).is_some() || self.fitness.due() <= at
     }
 
@@ -107,7 +107,7 @@ impl Group {
     /// A check has ended: for policies that go by what checks find.
     pub(crate) fn rank(&self, now: Time) {
         self.refresh(now);
-        self.balancer.rank(&Fit { group: self, left_out: &Places::NONE });
+        self.balancer.rank(&Fit { group: self, tried: &Places::NONE, declined: &Places::NONE });
     }
 
     /// Chooses among the fit that are not in `tried`, and takes the lease.
@@ -119,16 +119,16 @@ impl Group {
     ) -> Option<Picked> {
         let now = draw.now;
         self.refresh(now);
-        let mut left_out = *tried;
+        let mut declined = Places::NONE;
         // The first that was spared for being cold: alone, it gets everything.
         let mut spared = None;
         for _ in 0..DECLINES_MAX {
-            let among = Fit { group: self, left_out: &left_out };
+            let among = Fit { group: self, tried, declined: &declined };
             let drawn = self.balancer.choose(&among, draw).or(spared)?;
             let Drawn { place, how } = drawn;
             if spared != Some(drawn) && self.spares(place, draw) {
                 spared = spared.or(Some(drawn));
-                if left_out.add(self.places[place]) {
+                if declined.add(self.places[place]) {
                     continue;
                 }
             }
@@ -137,7 +137,7 @@ impl Group {
                 // Somebody may speak for it while its bit is being cleared, and nobody would hear.
                 Err(Declined::Until(due)) => self.fitness.rest(place, due.min(now + REST_MAX)),
                 Err(Declined::TrialsTaken | Declined::Full) => {
-                    if !left_out.add(self.places[place]) {
+                    if !declined.add(self.places[place]) {
                         break;
                     }
                 }
@@ -193,7 +193,7 @@ impl Group {
         observe: &dyn Observe,
     ) -> Option<Picked> {
         let now = draw.now;
-        let among = Asked { fit: Fit { group: self, left_out: tried }, now };
+        let among = Asked { fit: Fit { group: self, tried, declined: &Places::NONE }, now };
         // Only another thread that takes the last place in between makes this go round.
         (0..DECLINES_MAX).map_while(|_| self.balancer.choose(&among, draw)).find_map(|drawn| {
             let lease = self.lease(drawn.place, now, observe).ok()?;
@@ -224,21 +224,27 @@ impl Group {
     }
 }
 
-/// The fit backends of a group, but for some.
+/// The fit backends of a group, but for those that were tried and those that declined.
 struct Fit<'p> {
     group: &'p Group,
-    left_out: &'p Places,
+    tried: &'p Places,
+    declined: &'p Places,
+}
+
+impl Fit<'_> {
+    fn leaves_out(&self, nth: usize) -> bool {
+        let place = self.group.places[nth];
+        self.tried.contains(place) || self.declined.contains(place)
+    }
 }
 
 impl Candidates for Fit<'_> {
     fn admits(&self, place: usize) -> bool {
-        self.group.fitness.is_fit(place) && !self.left_out.contains(self.group.places[place])
+        self.group.fitness.is_fit(place) && !self.leaves_out(place)
     }
 
     fn first_from(&self, from: usize) -> Option<usize> {
-        self.group
-            .fitness
-            .first_from(from, |place| !self.left_out.contains(self.group.places[place]))
+        self.group.fitness.first_from(from, |place| !self.leaves_out(place))
     }
 
     fn backend(&self, place: usize) -> &Backend {

@@ -12,7 +12,7 @@
 
 use core::time::Duration;
 
-use crate::config::LatencyConfig;
+use crate::config::{DURATION_MAX, LatencyConfig};
 use crate::time::{Time, micros};
 use crate::word::Word;
 
@@ -59,14 +59,15 @@ fn millis(now: Time) -> u64 {
 
 /// What is left of `whole` after `age_ms`.
 fn faded(whole: u64, age_ms: u64, config: &LatencyConfig) -> u64 {
-    let half_life = micros(config.half_life).div_ceil(1_000).max(1);
+    let half_life = config.half_life.min(DURATION_MAX);
+    let half_life = (half_life.as_secs() * 1_000 + u64::from(half_life.subsec_millis())).max(1);
     let (halvings, rest) = (age_ms / half_life, age_ms % half_life);
     if halvings >= HALVINGS_MAX {
         return 0;
     }
     let left = whole >> halvings;
-    left - u64::try_from(u128::from(left) * u128::from(rest) / u128::from(2 * half_life))
-        .expect("a part of it")
+    // Below 2²⁸ µs times DURATION_MAX in ms: 58 bits.
+    left - left * rest / (2 * half_life)
 }
 
 impl Word for Latency {
@@ -121,6 +122,8 @@ mod tests {
         assert_eq!(Latency::unpack(most.pack()), most);
         let least = LatencyConfig { half_life: Duration::ZERO, ..CONFIG };
         assert_eq!(most.estimate(Time::MAX, &least), Some(MICROS_MAX));
+        let longest = LatencyConfig { half_life: Duration::MAX, ..CONFIG };
+        assert!(most.estimate(Time::MAX, &longest).is_some());
     }
 
     proptest! {

@@ -11,7 +11,6 @@ use crate::adaptive::Adaptive;
 use crate::config::{AdaptiveConfig, LimitConfig};
 use crate::facts::Facts;
 use crate::key::Keys;
-use crate::rate::Allowance;
 use crate::word::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::word::{Shared, Word};
 
@@ -30,15 +29,6 @@ pub(crate) struct Limits {
 /// A place among what is counted. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<AtomicU32>);
-
-/// What an exchange holds as long as it lives.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    pub(crate) running: Option<Place>,
-    pub(crate) client: Option<ClientPlace>,
-    /// What is left to its client, where requests are rationed.
-    pub(crate) allowance: Option<Allowance>,
-}
 
 /// Where in line an exchange stands: less is sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -44,8 +44,8 @@ const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
 pub struct Allowance {
     /// Requests that it may make at once.
     pub requests: u32,
-    /// When it may make all of its burst again.
-    pub whole_in: Duration,
+    /// In how many seconds it may make all of its burst again, rounded up.
+    pub whole_in_secs: u32,
 }
 
 /// The limits of one service.
@@ -108,8 +108,9 @@ impl Rate {
     /// What is left to whoever is so far ahead, in units.
     fn left(&self, ahead: u64) -> Allowance {
         let requests = (self.ahead + self.cost).saturating_sub(ahead) / self.cost;
-        let whole_in = Duration::from_micros(ahead.saturating_mul(UNIT_US));
-        Allowance { requests: u32::try_from(requests).unwrap_or(u32::MAX), whole_in }
+        let secs = ahead.saturating_mul(UNIT_US).div_ceil(1_000_000);
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Allowance { requests: small(requests), whole_in_secs: small(secs) }
     }
 }
 
@@ -178,12 +179,12 @@ mod tests {
 
     #[test]
     fn what_is_left_goes_down_with_each_request_and_comes_back() {
-        let rate = of(10, Duration::from_secs(1), 3);
-        let left = |at| rate.take(key(1), ms(at)).map(|it| (it.requests, it.whole_in.as_millis()));
-        assert_eq!([0, 0, 0].map(left), [Ok((2, 100)), Ok((1, 200)), Ok((0, 300))]);
+        let rate = of(1, Duration::from_secs(10), 3);
+        let left = |at| rate.take(key(1), ms(at)).map(|it| (it.requests, it.whole_in_secs));
+        assert_eq!([0, 0, 0].map(left), [Ok((2, 10)), Ok((1, 20)), Ok((0, 30))]);
         assert!(left(0).is_err());
-        assert_eq!(left(150), Ok((0, 250)), "one and a half came back, and one is taken");
-        assert_eq!(left(10_000), Ok((2, 100)));
+        assert_eq!(left(14_999), Ok((0, 26)), "one and a half came back, and one is taken");
+        assert_eq!(left(1_000_000), Ok((2, 10)));
     }
 
     /// Ten million clients at once: the table is as large as before, and who stays busy is limited.

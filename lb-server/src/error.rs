@@ -1,7 +1,5 @@
 //! Our own answers: short, with a reason a machine can read, and nothing of our insides.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -120,7 +118,7 @@ impl Problem {
                 // Rounded up, so that whoever waits has waited long enough.
                 let secs = wait.as_micros().div_ceil(1_000_000).max(1);
                 headers.insert(header::RETRY_AFTER, headers::written(&secs));
-                headers.insert(RATE_LIMIT, rate_limit(0, wait));
+                headers.insert(RATE_LIMIT, rate_limit(0, secs));
             }
             Self::Rejected(
                 Rejection::NoFitBackend
@@ -142,9 +140,7 @@ impl Problem {
 }
 
 /// How many requests a client has left, and in how many seconds it has all of them.
-pub(crate) fn rate_limit(requests: u32, whole_in: Duration) -> HeaderValue {
-    // Rounded up, so that whoever waits has waited long enough.
-    let secs = whole_in.as_micros().div_ceil(1_000_000).max(1);
+pub(crate) fn rate_limit(requests: u32, secs: u128) -> HeaderValue {
     headers::written(&format!("\"client\";r={requests};t={secs}"))
 }
 

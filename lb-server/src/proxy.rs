@@ -98,8 +98,8 @@ async fn pass(
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
     }
-    if let Some(Allowance { requests, whole_in }) = delivery.allowance() {
-        parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in));
+    if let Some(Allowance { requests, whole_in_secs }) = delivery.allowance() {
+        parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
     }
     let download = Download {
         incoming,

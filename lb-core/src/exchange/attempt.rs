@@ -20,7 +20,6 @@ pub struct Attempt<'c> {
     pub(super) lease: Lease,
     pub(super) started: Time,
     pub(super) number: u8,
-    pub(super) errand: Errand,
     /// How long the backend asks to be left alone.
     pub(super) retry_after: Option<Duration>,
 }
@@ -36,16 +35,6 @@ pub struct Errand {
 }
 
 impl Errand {
-    pub(super) const fn new(
-        backend: BackendId,
-        timeouts: &Timeouts,
-        started: Time,
-        last: Time,
-    ) -> Self {
-        let Timeouts { connect, first_byte, .. } = *timeouts;
-        Self { backend, started, connect, first_byte, last }
-    }
-
     /// Where to.
     pub const fn backend(&self) -> BackendId {
         self.backend
@@ -81,8 +70,8 @@ impl Attempt<'_> {
     }
 
     /// Where to send the request, for as long as it takes.
-    pub const fn errand(&self) -> Errand {
-        self.errand
+    pub fn errand(&self) -> Errand {
+        self.exchange.errand(self.lease.id(), self.started)
     }
 
     /// Which attempt of the exchange this is, counted from 1.
@@ -102,12 +91,23 @@ impl<'c> Attempt<'c> {
     pub fn finish(self, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
         let Self { exchange, mut lease, started, number, retry_after, .. } = self;
         exchange.conclude(&mut lease, number, outcome, now - started, now);
-        exchange.follow(lease, outcome, body, retry_after, now)
+        match outcome {
+            Outcome::Answered(status) if !exchange.service.retry.wants(outcome) => {
+                exchange.deliver(lease, status, now)
+            }
+            _ => exchange.follow(lease, outcome, body, retry_after, now),
+        }
     }
 }
 
 impl Exchange<'_> {
+    pub(super) fn errand(&self, backend: BackendId, started: Time) -> Errand {
+        let Timeouts { connect, first_byte, .. } = *self.service.timeouts();
+        Errand { backend, started, connect, first_byte, last: self.deadline }
+    }
+
     /// Takes into account what an attempt came to.
+    #[inline]
     pub(super) fn conclude(
         &self,
         lease: &mut Lease,
@@ -134,15 +134,9 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn tell_attempt(
-        &self,
-        attempt: u8,
-        backend: BackendId,
-        choice: Choice,
-        deadline: Time,
-        now: Time,
-    ) {
-        let exchange = self.id;
+    #[inline]
+    pub(super) fn tell_attempt(&self, attempt: u8, backend: BackendId, choice: Choice, now: Time) {
+        let (exchange, deadline) = (self.id, self.errand(backend, now).deadline());
         self.tell(now, Event::Attempted { exchange, attempt, backend, choice, deadline });
     }
 }

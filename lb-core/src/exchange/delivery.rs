@@ -2,10 +2,10 @@
 
 use alloc::string::String;
 
-use crate::affinity::Bond;
 use crate::event::{BackendId, Event, ExchangeId, Observe};
+use crate::exchange::extra::Rare;
 use crate::lease::Lease;
-use crate::limit::Held;
+use crate::limit::Place;
 use crate::outcome::BodyEnd;
 use crate::rate::Allowance;
 use crate::service::Service;
@@ -19,9 +19,11 @@ pub struct Delivery {
     pub(super) lease: Lease,
     pub(super) deadline: Time,
     /// The backend that the client sticks to.
-    pub(super) bond: Bond,
+    pub(super) wish: Option<u16>,
     /// Given back after the lease, with the last byte.
-    pub(super) held: Held,
+    pub(super) running: Option<Place>,
+    pub(super) allowance: Option<Allowance>,
+    pub(super) rare: Rare,
 }
 
 impl Delivery {
@@ -38,12 +40,12 @@ impl Delivery {
     /// The `Set-Cookie` that makes the client stick to this backend of `service`, if it is to and
     /// does not yet. It is added to those of the backend and replaces none.
     pub fn set_cookie(&self, service: &Service) -> Option<String> {
-        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.bond)
+        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.wish)
     }
 
     /// What is left to the client, where requests are rationed.
     pub const fn allowance(&self) -> Option<Allowance> {
-        self.held.allowance
+        self.allowance
     }
 
     /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
@@ -52,9 +54,9 @@ impl Delivery {
         service.judge(&mut self.lease, judge);
         let (exchange, backend) = (self.exchange, self.lease.id());
         observe.on(now, &Event::Ended { exchange, backend, end });
-        let Self { lease, held, .. } = self;
+        let Self { lease, running, rare, .. } = self;
         // What the service counts is given back last: whoever waits for it finds a free backend.
         drop(lease);
-        drop(held);
+        drop((running, rare));
     }
 }

@@ -37,7 +37,7 @@ impl Exchange<'_> {
         self.attempts == 1
             && self.bodiless
             && self.repeat == Repeat::Safe
-            && self.bond.wish.is_none()
+            && self.wish.is_none()
             && retry.leaves_room(self.attempts)
     }
 }
@@ -57,7 +57,7 @@ impl Attempt<'_> {
         }
         exchange.explain(now);
         let service: &Service = exchange.service;
-        let (key, area) = (exchange.key, exchange.area);
+        let (key, area) = (exchange.key(), exchange.rare.area());
         let mut draw = Draw { rng: &mut exchange.rng, first: false, now, key, area };
         let (lease, choice) = service.pick_fresh(&exchange.tried, &mut draw, exchange.observe)?;
         if !service.retry.withdraw(now) {
@@ -65,10 +65,10 @@ impl Attempt<'_> {
         }
         exchange.attempts += 1;
         exchange.tried.add(lease.id().backend);
-        let errand = Errand::new(lease.id(), service.timeouts(), now, exchange.deadline);
         let number = exchange.attempts;
         let choice = Choice { hedge: true, ..choice };
-        exchange.tell_attempt(number, lease.id(), choice, errand.deadline(), now);
+        exchange.tell_attempt(number, lease.id(), choice, now);
+        let errand = exchange.errand(lease.id(), now);
         Some(Hedge { lease, number, started: now, errand })
     }
 
@@ -96,8 +96,8 @@ impl Attempt<'_> {
                 exchange.overtaken(&lease, number, now);
             }
         }
-        let Hedge { lease, number, started, errand } = hedge;
-        Self { exchange, lease, started, number, errand, retry_after: None }
+        let Hedge { lease, number, started, .. } = hedge;
+        Self { exchange, lease, started, number, retry_after: None }
     }
 
     /// The hedge was not needed: this attempt was sooner.

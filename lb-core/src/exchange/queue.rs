@@ -41,7 +41,7 @@ impl<'c> Queue<'c> {
                 None if !exchange.service.is_full(now) => {
                     return exchange.reject(Rejection::NoFitBackend, now);
                 }
-                None => exchange.held.running = None,
+                None => exchange.running = None,
             }
         }
         if now >= until {
@@ -66,7 +66,7 @@ impl<'c> Exchange<'c> {
     pub(super) fn enter(&mut self) -> bool {
         let place = self.service.limits.enter();
         let entered = place.is_some();
-        self.held.running = place.flatten();
+        self.running = place.flatten();
         entered
     }
 }
