@@ -17,7 +17,7 @@ use lb_core::{
     Unobserved,
 };
 
-const POLICIES: [(&str, Policy); 7] = [
+const POLICIES: [(&str, Policy); 11] = [
     ("round_robin", Policy::RoundRobin),
     ("weighted_random", Policy::WeightedRandom),
     ("least_request", Policy::LeastRequest),
@@ -25,6 +25,11 @@ const POLICIES: [(&str, Policy); 7] = [
     ("ring", Policy::Ring),
     ("maglev", Policy::Maglev),
     ("rendezvous", Policy::Rendezvous),
+    ("prequal", Policy::Prequal),
+    ("fastest", Policy::Fastest),
+    // These look at each backend.
+    ("least_request_exact", Policy::LeastRequestExact),
+    ("performance", Policy::Performance),
 ];
 const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
 

@@ -2,20 +2,22 @@
 //!
 //! Karger et al., "Consistent hashing and random trees", STOC 1997; the many points per backend are
 //! ketama's (Last.fm, 2007). A backend that goes away leaves its stretches to the points behind
-//! them, and no other key moves. Points are found through an index of their high bits, since a
-//! search through a million points would miss the cache at every step.
+//! them, and no other key moves.
+//!
+//! The ring is cut into slots, some for each point, and a slot belongs to the first point at or behind
+//! its beginning. So all keys of a slot go the same way, and a look-up is one read of two bytes, where a
+//! search among a million points would miss the cache at every step.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::rank::mix;
 
-/// Points in order, and where those begin that share their high bits.
+/// Whose each slot is, in order.
 #[derive(Debug)]
 pub(super) struct Ring {
-    points: Box<[(u64, u16)]>,
-    /// By the high bits of a hash.
-    starts: Box<[u32]>,
+    slots: Box<[u16]>,
+    /// What of a key is below the number of its slot.
     shift: u32,
 }
 
@@ -23,8 +25,10 @@ pub(super) struct Ring {
 const POINTS_PER_WEIGHT: u64 = 160;
 /// Points of a ring. Beyond it there are fewer per unit of weight, and each has one at least.
 const POINTS_MAX: u64 = 1 << 20;
-/// Points that a walk passes over before it gives up.
-const STEPS_MAX: usize = 1_024;
+/// Slots for each point, at least: of points that share a slot only the first counts.
+const SLOTS_PER_POINT: usize = 2;
+/// Slots that a walk passes over before it gives up.
+const STEPS_MAX: usize = 2_048;
 
 impl Ring {
     pub(super) fn new(ids: &[u64], weights: &[u32]) -> Self {
@@ -37,26 +41,24 @@ impl Ring {
             points.extend((0..count).map(|nth| (mix(id.wrapping_add(mix(nth))), *id, place)));
         }
         points.sort_unstable();
-        let bits = points.len().next_power_of_two().trailing_zeros().max(1);
+        let bits = (points.len() * SLOTS_PER_POINT).next_power_of_two().trailing_zeros().max(1);
         let shift = u64::BITS - bits;
-        let mut starts = Vec::with_capacity(1 << bits);
-        for bucket in 0..1_u64 << bits {
-            let begins = points.partition_point(|(point, ..)| point >> shift < bucket);
-            starts.push(u32::try_from(begins).expect("POINTS_MAX fits in 32 bits"));
-        }
-        let points = points.into_iter().map(|(point, _, place)| (point, place)).collect();
-        Self { points, starts: starts.into(), shift }
+        let mut next = 0;
+        let slots = (0..1_u64 << bits).map(|slot| {
+            while points.get(next).is_some_and(|(point, ..)| *point < slot << shift) {
+                next += 1;
+            }
+            // Behind the last point comes the first.
+            points[next % points.len()].2
+        });
+        Self { slots: slots.collect(), shift }
     }
 
     /// The places behind `key` in order, round the ring once at most; the same one comes again.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        let count = self.points.len();
-        let bucket = usize::try_from(key >> self.shift).expect("a bucket is an index");
-        let mut at = self.starts[bucket] as usize;
-        while at < count && self.points[at].0 < key {
-            at += 1;
-        }
+        let count = self.slots.len();
+        let slot = usize::try_from(key >> self.shift).expect("a slot is an index");
         let steps = count.min(STEPS_MAX);
-        (at..at + steps).map(move |index| usize::from(self.points[index % count].1))
+        (slot..slot + steps).map(move |slot| usize::from(self.slots[slot & (count - 1)]))
     }
 }
