@@ -117,12 +117,23 @@ fn pick(criterion: &mut Criterion) {
     }
 }
 
+/// What a new configuration costs before it serves.
+fn build(criterion: &mut Criterion) {
+    for (name, policy) in POLICIES {
+        let mut group = criterion.benchmark_group(format!("build/{name}"));
+        group.bench_function(BenchmarkId::from_parameter(1_000), |bencher| {
+            bencher.iter(|| black_box(service(policy, 1_000)));
+        });
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(50);
-    targets = pick
+    targets = pick, build
 }
 criterion_main!(benches);

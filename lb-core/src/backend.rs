@@ -46,6 +46,8 @@ pub(crate) struct Rules {
     pub(crate) failures: StatusSet,
     /// How latency is measured, where somebody asks for it.
     pub(crate) latency: Option<LatencyConfig>,
+    /// Whether what counts is how long answers take at their worst, and not of late.
+    pub(crate) peaks: bool,
     /// Whether a choice goes by how long checks take.
     pub(crate) ranks: bool,
     /// Whether requests are counted to be compared.
@@ -136,6 +138,7 @@ impl Rules {
             breaker: config.breaker,
             failures: config.failures,
             latency,
+            peaks: config.policy == Policy::PeakEwma,
             ranks,
             tallies: config.outliers.is_some(),
             slow_start: config.slow_start,

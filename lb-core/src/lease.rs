@@ -20,6 +20,8 @@ pub(crate) struct Lease {
     id: BackendId,
     permit: Permit,
     judged: bool,
+    /// What was in flight there when it was taken, this one not counted.
+    ahead: u32,
     /// Where it is counted among those of the whole service.
     all: Option<Arc<AtomicU32>>,
     /// The same for its pool.
@@ -114,7 +116,8 @@ impl Lease {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let backend = Arc::clone(backend);
-        Ok(Self { backend, id, permit, judged: false, all, pool, late: None })
+        let (judged, ahead, late) = (false, before, None);
+        Ok(Self { backend, id, permit, judged, ahead, all, pool, late })
     }
 
     /// On whom.
@@ -150,7 +153,12 @@ impl Lease {
                 Verdict::Abandoned => None,
             };
             if let Some(took) = took {
-                self.backend.latency.step(|latency| Some(latency.observe(took, now, config)));
+                self.backend.latency.step(|latency| {
+                    Some(match rules.peaks {
+                        true => latency.observe(took, now, config),
+                        false => latency.approach(took / (self.ahead + 1), now),
+                    })
+                });
             }
         }
         if let (true, Some(shown)) = (rules.records, outcome.shown(rules.failures)) {

@@ -189,6 +189,38 @@ fn a_slow_replica_is_hardly_noticed() {
     assert!(in_time(Policy::RoundRobin) < 1.0 - 1.0 / 12.0, "{}", in_time(Policy::RoundRobin));
 }
 
+/// D3, Prequal: a tenth of the servers have lost most of their machines to somebody else. In turns their
+/// queues have no end; by load and latency they get what they can do, and nobody waits.
+#[test]
+fn servers_that_have_lost_their_machines_get_what_they_can_do() {
+    let robbed = |server, _, rng: &mut Rng| match server {
+        0..10 => (exponential(rng, 6 * MEAN), true),
+        _ => (exponential(rng, MEAN), true),
+    };
+    // 100 servers at seven tenths of what all could do if nobody had lost anything.
+    let tail = |policy| {
+        let mut took: Vec<u64> = run(&of(policy, 100), MEAN / 70, 300_000, &robbed)
+            .iter()
+            .filter(|it| it.arrived > 2 * SECOND)
+            .map(|it| it.took)
+            .collect();
+        took.sort_unstable();
+        took[took.len() * 999 / 1_000]
+    };
+    for p in [
+        Policy::RoundRobin,
+        Policy::LeastRequest,
+        Policy::LeastRequestExact,
+        Policy::PeakEwma,
+        Policy::Prequal,
+    ] {
+        eprintln!("DBG {p:?} {}", tail(p));
+    }
+    let (in_turns, prequal) = (tail(Policy::RoundRobin), tail(Policy::Prequal));
+    assert!(prequal * 4 <= in_turns, "p99.9 of {prequal} µs against {in_turns}");
+    assert!(prequal <= 60 * MEAN, "{prequal} µs");
+}
+
 /// A new backend gets its share by load at once, and is not flooded while its latency is unknown.
 #[test]
 fn a_backend_of_which_nothing_is_known_gets_its_share_and_no_more() {
