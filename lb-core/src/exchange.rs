@@ -210,6 +210,7 @@ impl<'c> Exchange<'c> {
             exchange: self.id,
             attempt: self.attempts + 1,
             at: now,
+            pools: self.service.pools_seen(self.rare.area().pools),
             more: self.service.backends().count() - candidates.len(),
             candidates,
             wish: self.wish,

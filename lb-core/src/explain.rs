@@ -28,6 +28,8 @@ pub struct Explanation<'s> {
     pub attempt: u8,
     /// When.
     pub at: Time,
+    /// The pools, in the order of the configuration.
+    pub pools: Vec<PoolSeen<'s>>,
     /// In the order of the configuration.
     pub candidates: Vec<Candidate<'s>>,
     /// Backends that are not told of.
@@ -42,6 +44,21 @@ pub struct Explanation<'s> {
     pub running: Option<(u32, u32)>,
     /// Exchanges that wait for a place.
     pub waiting: u32,
+}
+
+/// A pool as steering saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSeen<'s> {
+    /// Its name.
+    pub name: &'s str,
+    /// How many of its backends are fit, as far as is known, ..
+    pub fit: usize,
+    /// .. of how many.
+    pub count: usize,
+    /// Whether so many are fit that it serves.
+    pub serves: bool,
+    /// Whether it is meant for where the client is.
+    pub meant: bool,
 }
 
 /// A backend that could have been chosen, or could not.
@@ -132,6 +149,20 @@ impl Member<'_> {
 }
 
 impl Service {
+    /// All pools, for a client that those in `meant` are meant for.
+    pub(crate) fn pools_seen(&self, meant: u64) -> Vec<PoolSeen<'_>> {
+        let pools = self.pools().iter().enumerate();
+        pools
+            .map(|(nth, pool)| PoolSeen {
+                name: pool.name(),
+                fit: pool.fit_count(),
+                count: pool.count(),
+                serves: pool.has_enough(),
+                meant: meant >> nth & 1 != 0,
+            })
+            .collect()
+    }
+
     /// All backends at `now`, as a choice sees them that leaves out `tried`.
     pub(crate) fn candidates(&self, tried: &Places, now: Time) -> Vec<Candidate<'_>> {
         let members = self.pools().iter().enumerate().flat_map(|(pool, of)| {
@@ -177,6 +208,17 @@ impl fmt::Display for Explanation<'_> {
         }
         if let Some(key) = self.key {
             write!(out, ", key {key:016x}")?;
+        }
+        // One pool that serves says nothing that its backends do not say.
+        for pool in self.pools.iter().filter(|pool| self.pools.len() > 1 || !pool.serves) {
+            let PoolSeen { name, fit, count, serves, meant } = pool;
+            write!(out, "\n  pool {name}: {fit} of {count} fit")?;
+            if !serves {
+                write!(out, ", too few to serve")?;
+            }
+            if *meant {
+                write!(out, ", meant for where the client is")?;
+            }
         }
         for candidate in &self.candidates {
             let name = candidate.backend.name();

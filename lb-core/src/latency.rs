@@ -47,7 +47,7 @@ impl Latency {
         let sample = micros(took).clamp(1, MICROS_MAX);
         let micros = match self.micros {
             0 => sample,
-            before => (7 * before + sample + 7) / 8,
+            before => (7 * before + sample).div_ceil(8),
         };
         Self { micros, at_ms: millis(now) }
     }

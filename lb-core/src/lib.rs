@@ -93,7 +93,7 @@ pub use balance::How;
 pub use breaker::{Breaker, BreakerState, Declined, Permit, Role, Verdict};
 pub use event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection, Unobserved};
 pub use exchange::{Ask, Attempt, Delivery, Errand, Exchange, Hedge, Queue, Step, Wait};
-pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut};
+pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut, PoolSeen};
 pub use facts::{Facts, Unknown};
 pub use hash::stable_hash;
 pub use limit::Rank;

@@ -67,21 +67,25 @@ fn everybody_is_told_of_with_what_speaks_against_them() {
     check(
         &told,
         &expect![[r#"
-        attempt 1, 100000 retries left, 2 of 9 in flight, 0 waiting
-          http://0-0 (pool 0, weight 1): left out, full; 1 in flight, breaker closed
-          http://0-1 (pool 0, weight 2): left out, draining; 0 in flight, breaker closed
-          http://0-2 (pool 0, weight 1): left out, open for 3590s; 0 in flight, breaker open
-          http://0-3 (pool 0, weight 1): may be chosen; 0 in flight, breaker closed
-          http://1-0 (pool 1, weight 5): may be chosen; 0 in flight, breaker closed, holds with 20 %
-        → 3
-        attempt 2, 99999 retries left, 2 of 9 in flight, 0 waiting
-          http://0-0 (pool 0, weight 1): left out, full; 1 in flight, breaker closed
-          http://0-1 (pool 0, weight 2): left out, draining; 0 in flight, breaker closed
-          http://0-2 (pool 0, weight 1): left out, open for 3590s; 0 in flight, breaker open
-          http://0-3 (pool 0, weight 1): left out, tried; 0 in flight, breaker open
-          http://1-0 (pool 1, weight 5): may be chosen; 0 in flight, breaker closed, holds with 20 %
-        → 4
-    "#]],
+            attempt 1, 100000 retries left, 2 of 9 in flight, 0 waiting
+              pool pool-0: 3 of 4 fit
+              pool pool-1: 1 of 1 fit
+              http://0-0 (pool 0, weight 1): left out, full; 1 in flight, breaker closed
+              http://0-1 (pool 0, weight 2): left out, draining; 0 in flight, breaker closed
+              http://0-2 (pool 0, weight 1): left out, open for 3590s; 0 in flight, breaker open
+              http://0-3 (pool 0, weight 1): may be chosen; 0 in flight, breaker closed
+              http://1-0 (pool 1, weight 5): may be chosen; 0 in flight, breaker closed, holds with 20 %
+            → 3
+            attempt 2, 99999 retries left, 2 of 9 in flight, 0 waiting
+              pool pool-0: 2 of 4 fit
+              pool pool-1: 1 of 1 fit
+              http://0-0 (pool 0, weight 1): left out, full; 1 in flight, breaker closed
+              http://0-1 (pool 0, weight 2): left out, draining; 0 in flight, breaker closed
+              http://0-2 (pool 0, weight 1): left out, open for 3590s; 0 in flight, breaker open
+              http://0-3 (pool 0, weight 1): left out, tried; 0 in flight, breaker open
+              http://1-0 (pool 1, weight 5): may be chosen; 0 in flight, breaker closed, holds with 20 %
+            → 4
+        "#]],
     );
 }
 

@@ -207,15 +207,6 @@ fn servers_that_have_lost_their_machines_get_what_they_can_do() {
         took.sort_unstable();
         took[took.len() * 999 / 1_000]
     };
-    for p in [
-        Policy::RoundRobin,
-        Policy::LeastRequest,
-        Policy::LeastRequestExact,
-        Policy::PeakEwma,
-        Policy::Prequal,
-    ] {
-        eprintln!("DBG {p:?} {}", tail(p));
-    }
     let (in_turns, prequal) = (tail(Policy::RoundRobin), tail(Policy::Prequal));
     assert!(prequal * 4 <= in_turns, "p99.9 of {prequal} µs against {in_turns}");
     assert!(prequal <= 60 * MEAN, "{prequal} µs");

@@ -1,6 +1,6 @@
 //! What a choice was made from, as the access log tells it at its level \"debug\".
 
-use lb_core::{Candidate, Explanation, LeftOut};
+use lb_core::{Candidate, Explanation, LeftOut, PoolSeen};
 use serde::Serialize;
 
 use crate::observe::why::millis;
@@ -9,6 +9,7 @@ use crate::observe::why::millis;
 #[derive(Serialize)]
 pub(super) struct Made {
     attempt: u8,
+    pools: Vec<Pool>,
     candidates: Vec<Seen>,
     #[serde(skip_serializing_if = "is_zero")]
     more: usize,
@@ -21,6 +22,18 @@ pub(super) struct Made {
     running_max: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<u32>,
+}
+
+/// A pool as steering saw it.
+#[derive(Serialize)]
+struct Pool {
+    name: String,
+    fit: usize,
+    of: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serves: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meant: Option<bool>,
 }
 
 /// A backend as the choice saw it.
@@ -63,8 +76,16 @@ impl From<&Explanation<'_>> for Made {
             chance: (candidate.chance < 1.0).then_some(candidate.chance),
             wish: (said.wish == Some(candidate.backend.id().backend)).then_some(true),
         };
+        let pool = |pool: &PoolSeen<'_>| Pool {
+            name: pool.name.to_owned(),
+            fit: pool.fit,
+            of: pool.count,
+            serves: (!pool.serves).then_some(false),
+            meant: pool.meant.then_some(true),
+        };
         Self {
             attempt: said.attempt,
+            pools: said.pools.iter().map(pool).collect(),
             candidates: said.candidates.iter().map(seen).collect(),
             more: said.more,
             key: said.key.map(|key| format!("{key:016x}")),
