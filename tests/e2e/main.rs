@@ -18,5 +18,6 @@ mod health;
 mod life;
 mod limits;
 mod retries;
+mod steering;
 mod strict;
 mod timeouts;
