@@ -8,6 +8,7 @@
 //! not know in how many groups it sits.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use crate::time::Time;
 use crate::word::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ pub(crate) struct Fitness {
 }
 
 const BITS: usize = 64;
+/// The longest that a place whose bit was just cleared is left out without another look at it.
+pub(crate) const REST_MAX: Duration = Duration::from_secs(1);
 
 impl Fitness {
     /// `count` backends, all fit.
@@ -61,7 +64,13 @@ impl Fitness {
         self.due.swap(u64::MAX, Ordering::AcqRel);
         for place in 0..self.count {
             match rests_until(place) {
-                Some(until) if now < until => self.rest(place, until),
+                // Somebody may speak for it while its bit is being cleared, and nobody would hear.
+                Some(until) if now < until && self.is_fit(place) => {
+                    self.rest(place, until.min(now + REST_MAX));
+                }
+                Some(until) if now < until => {
+                    self.due.fetch_min(until.as_micros(), Ordering::AcqRel);
+                }
                 _ if self.is_fit(place) => {}
                 _ => {
                     self.words[place / BITS].fetch_or(mask(place), Ordering::AcqRel);

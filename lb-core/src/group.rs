@@ -6,13 +6,12 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::time::Duration;
 
 use crate::backend::{Backend, Member, Rules};
 use crate::balance::{Balancer, Candidates, Draw, Drawn, How};
 use crate::breaker::Declined;
 use crate::event::{BackendId, Observe};
-use crate::fitness::Fitness;
+use crate::fitness::{Fitness, REST_MAX};
 use crate::lease::Lease;
 use crate::time::Time;
 use crate::tried::Places;
@@ -38,8 +37,6 @@ pub(crate) struct Picked {
     pub(crate) how: How,
 }
 
-/// The longest that a backend is left out without another look at it.
-const REST_MAX: Duration = Duration::from_secs(1);
 /// Draws that breakers may decline before the group asks them first.
 const DECLINES_MAX: usize = 8;
 
