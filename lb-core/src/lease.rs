@@ -216,6 +216,10 @@ impl Lease {
         }) {
             self.backend.cool(now, rules);
         }
+        if moved.is_some_and(|(_, to)| to.state() == BreakerState::Open) {
+            // What opened it is not held against it again.
+            self.backend.window.step(|_| Some(Window::default()));
+        }
         moved.map(|(_, to)| to)
     }
 

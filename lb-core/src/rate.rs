@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use crate::config::RateConfig;
 use crate::key::Keys;
-use crate::time::{Time, micros};
+use crate::time::Time;
 use crate::word::{Shared, Word};
 
 /// Clients that are remembered, at most: half a MiB.
@@ -27,8 +27,9 @@ const WAYS: usize = 4;
 /// Races that a request takes part in before it is let through.
 const RACES_MAX: usize = 8;
 
-/// A client's allowance as one word: 20 bits of its key, 44 of the time at which it is whole again,
-/// in units of 10 µs (5 years).
+/// A client's allowance as one word: 20 bits of its key, 44 of the time at which it is whole again, in
+/// units of the limiter's own and modulo 2⁴⁴. Nobody is ever further ahead than the limit allows, so
+/// that whatever seems to be is past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cell {
     tag: u32,
@@ -36,8 +37,10 @@ struct Cell {
 }
 
 const TIME_BITS: u32 = 44;
-const UNIT_US: u64 = 10;
-const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+/// How far ahead a client may be, in units: a small part of the circle, so that time seldom comes round
+/// to a client that was away for long. That costs it one request at worst.
+const AHEAD_MAX: u64 = 1 << 36;
 
 /// What is left to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct Allowance {
 #[derive(Debug)]
 pub(crate) struct Rate {
     keys: Keys,
+    /// Nanoseconds in a unit: as few as the limit can be reckoned in.
+    unit_ns: u64,
     /// What one request costs, and how far ahead a client may be, in units.
     cost: u64,
     ahead: u64,
@@ -60,12 +65,16 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new(config: &RateConfig) -> Self {
-        let span = micros(config.per) / UNIT_US;
-        let cost = (span / u64::from(config.requests)).max(1);
+        let cost_ns = (config.per.as_nanos() / u128::from(config.requests)).max(1);
+        let ahead_ns = cost_ns * u128::from(config.burst);
+        let unit_ns = ahead_ns.div_ceil(u128::from(AHEAD_MAX)).max(1);
+        let units = |ns: u128| u64::try_from(ns / unit_ns).unwrap_or(AHEAD_MAX);
+        let cost = units(cost_ns).max(1);
         Self {
             keys: Keys::stable(&config.key),
+            unit_ns: u64::try_from(unit_ns).unwrap_or(u64::MAX),
             cost,
-            ahead: cost.saturating_mul(u64::from(config.burst) - 1).min(TIME_MAX / 2),
+            ahead: cost.saturating_mul(u64::from(config.burst) - 1).min(AHEAD_MAX),
             cells: (0..CELLS).map(|_| Shared::new(Cell::default())).collect(),
         }
     }
@@ -80,7 +89,7 @@ impl Rate {
     /// # Errors
     /// How long to wait, if there is none left.
     pub(crate) fn take(&self, key: u64, now: Time) -> Result<Allowance, Duration> {
-        let now = (now.as_micros() / UNIT_US).min(TIME_MAX / 2);
+        let now = self.units(now);
         // Zero is the tag of cells that are nobody's: its client would have all of them.
         let tag = u32::try_from(key >> TIME_BITS).expect("20 bits").max(1);
         let sets = (CELLS / WAYS) as u64;
@@ -89,28 +98,45 @@ impl Rate {
         for _ in 0..RACES_MAX {
             // Whose tag it is, else who loses least.
             let seen = cells.iter().map(Shared::get).enumerate();
-            let best = seen.min_by_key(|(_, cell)| (cell.tag != tag, cell.whole_at));
+            let best = seen.min_by_key(|(_, cell)| (cell.tag != tag, self.is_ahead(*cell, now)));
             let (way, seen) = best.expect("a set has some ways");
-            let known = if seen.tag == tag { seen.whole_at } else { 0 };
-            let whole_at = known.max(now);
-            if whole_at - now > self.ahead {
-                let wait = (whole_at - now - self.ahead) * UNIT_US;
-                return Err(Duration::from_micros(wait));
+            let ahead = if seen.tag == tag { self.is_ahead(seen, now) } else { 0 };
+            if ahead > self.ahead {
+                return Err(self.span(ahead - self.ahead));
             }
-            let taken = Cell { tag, whole_at: (whole_at + self.cost).min(TIME_MAX) };
+            let ahead = ahead + self.cost;
+            let taken = Cell { tag, whole_at: now.wrapping_add(ahead) & TIME_MASK };
             if cells[way].step(|cell| (cell == seen).then_some(taken)).is_some() {
-                return Ok(self.left(taken.whole_at - now));
+                return Ok(self.left(ahead));
             }
         }
         Ok(self.left(0))
     }
 
+    /// `now` in units, on the circle.
+    fn units(&self, now: Time) -> u64 {
+        let units = u128::from(now.as_micros()) * 1_000 / u128::from(self.unit_ns);
+        u64::try_from(units & u128::from(TIME_MASK)).expect("44 bits")
+    }
+
+    /// How far ahead of `now` a client is, in units.
+    const fn is_ahead(&self, cell: Cell, now: u64) -> u64 {
+        let ahead = cell.whole_at.wrapping_sub(now) & TIME_MASK;
+        if ahead > self.ahead + self.cost { 0 } else { ahead }
+    }
+
+    /// So many units, rounded up to microseconds.
+    fn span(&self, units: u64) -> Duration {
+        let micros = (u128::from(units) * u128::from(self.unit_ns)).div_ceil(1_000);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
     /// What is left to whoever is so far ahead, in units.
     fn left(&self, ahead: u64) -> Allowance {
         let requests = (self.ahead + self.cost).saturating_sub(ahead) / self.cost;
-        let secs = ahead.saturating_mul(UNIT_US).div_ceil(1_000_000);
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        Allowance { requests: small(requests), whole_in_secs: small(secs) }
+        let secs = self.span(ahead).as_micros().div_ceil(1_000_000);
+        let small = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
+        Allowance { requests: small(requests.into()), whole_in_secs: small(secs) }
     }
 }
 
@@ -121,7 +147,7 @@ impl Word for Cell {
 
     fn unpack(bits: u64) -> Self {
         let tag = u32::try_from(bits >> TIME_BITS).expect("20 bits");
-        Self { tag, whole_at: bits & TIME_MAX }
+        Self { tag, whole_at: bits & TIME_MASK }
     }
 }
 
@@ -167,6 +193,34 @@ mod tests {
             assert!(passed <= 20 + step * 50 / 10_000 + 1, "{passed} after {step}");
         }
         assert!(passed >= 500, "and no fewer than the rate: {passed}");
+    }
+
+    #[test]
+    fn a_limit_of_many_is_as_exact_as_one_of_few() {
+        for requests in [30_000, 60_000, 1_000_000] {
+            let rate = of(requests, Duration::from_secs(1), 1_000);
+            let mut passed = 0;
+            for micros in 0..1_000_000 {
+                for _ in 0..2 {
+                    passed += u32::from(rate.take(key(1), Time::from_micros(micros)).is_ok());
+                }
+            }
+            let expected = requests + 1_000;
+            assert!(passed.abs_diff(expected) <= expected / 500, "{passed} and not {expected}");
+        }
+    }
+
+    /// Time comes round every few hours or years: nobody is refused for that.
+    #[test]
+    fn a_limit_holds_for_as_long_as_a_process_runs() {
+        let (few, many) = (of(1, Duration::from_secs(1), 1), of(1_000, Duration::from_secs(1), 1));
+        for day in 0..20_000 {
+            let now = Time::from_millis(day * 24 * 3_600_000);
+            for rate in [&few, &many] {
+                assert!(rate.take(key(1), now).is_ok(), "day {day}");
+                assert!(rate.take(key(1), now).is_err(), "day {day}");
+            }
+        }
     }
 
     /// Those without a key share one limit, and not one in each cell that is nobody's.

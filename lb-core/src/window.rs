@@ -53,7 +53,8 @@ impl Window {
         // After 256 halves of silence an old count may look like a fresh one: it is of calm times,
         // and is gone half a window later.
         match half.wrapping_sub(self.half) {
-            0 => self,
+            // One behind: another thread read the clock before the edge of a half, and is late.
+            0 | u8::MAX => self,
             1 => Self { half, now: Counts::default(), before: self.now },
             _ => Self { half, ..Self::default() },
         }
@@ -100,6 +101,16 @@ mod tests {
             assert_eq!(Window::unpack(next.pack()), next);
             next
         })
+    }
+
+    #[test]
+    fn a_record_from_just_before_an_edge_that_comes_late_wipes_nothing() {
+        let config = ErrorRateConfig { min_requests: 20, ..ErrorRateConfig::default() };
+        let edge = Time::from_micros(micros(config.window) / 2);
+        let before = Time::from_micros(edge.as_micros() - 1);
+        let full = (0..18).fold(Window::default(), |it, _| it.record(true, before, &config));
+        let swapped = full.record(true, edge, &config).record(true, before, &config);
+        assert!(swapped.is_bad(&config), "twenty of twenty failed");
     }
 
     #[test]
