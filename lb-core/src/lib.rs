@@ -84,6 +84,7 @@ mod service;
 #[cfg(all(test, loom))]
 mod races;
 mod checks;
+mod cidr;
 mod explain;
 mod exchange;
 mod route;
@@ -91,6 +92,7 @@ mod route;
 pub use backend::Member;
 pub use balance::How;
 pub use breaker::{Breaker, BreakerState, Declined, Permit, Role, Verdict};
+pub use cidr::{Cidr, NoCidr};
 pub use event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection, Unobserved};
 pub use exchange::{Ask, Attempt, Delivery, Errand, Exchange, Hedge, Queue, Step, Wait};
 pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut, PoolSeen};
