@@ -28,6 +28,8 @@ pub struct Config {
 pub struct Server {
     /// Worker threads; `None` is one per core.
     pub workers: Option<usize>,
+    /// Whether the configuration is read anew when its file changes.
+    pub watch: bool,
     /// How long exchanges may take to finish after SIGTERM.
     pub drain_timeout: Duration,
     /// Client connections open at once, in total. Beyond it accepting pauses.

@@ -108,6 +108,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let expected = Config {
         server: Server {
             workers: None,
+            watch: false,
             drain_timeout: secs(30),
             connections_max: 10_000,
             header_timeout: secs(10),

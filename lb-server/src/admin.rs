@@ -1,6 +1,6 @@
 //! The admin listener: is it alive, is it ready, and what has it learned.
 //!
-//! Everything here only reads. It answers to names of this machine, to addresses, and to the names
+//! Everything here only reads, but for `POST /reload`, which reads the configuration's file anew. It answers to names of this machine, to addresses, and to the names
 //! that its configuration lists, so that a web page elsewhere cannot have a browser read it under a
 //! name of its own (DNS rebinding).
 
@@ -8,23 +8,27 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::download::{Outgoing, Whose};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ReloadCall};
 use crate::headers;
 use crate::observe::exposition;
-use crate::serve::Worker;
+use crate::snapshot::{Site, Snapshot};
+use crate::worker::Worker;
 
 const INDEX: &str = "lb admin\n\n\
     /health        200 while the process lives\n\
     /ready         200 while new requests are welcome, 503 while draining\n\
     /metrics       counters and state, for Prometheus\n\
-    /metrics.json  what was learned about each backend\n";
+    /metrics.json  what was learned about each backend\n    \
+    /reload        POST: read the configuration's file anew\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -37,23 +41,25 @@ pub(crate) async fn respond(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let busy = client.begin();
-    let gateway = &worker.gateway;
+    let (gateway, view) = (&worker.gateway, worker.view());
     let (head, _) = request.into_parts();
     let (status, kind, body) = if client.refusal().is_some() {
         (StatusCode::BAD_REQUEST, TEXT, "malformed request\n".to_owned())
-    } else if !may_ask(gateway, &headers::host(&head)) {
+    } else if !may_ask(&view, &headers::host(&head)) {
         let body = "the admin listener answers to localhost, to IP addresses and to the names in \
                     [admin] hosts; add this one there\n";
         (StatusCode::FORBIDDEN, TEXT, body.to_owned())
+    } else if head.uri.path() == "/reload" {
+        reload(gateway, &head).await
     } else if !matches!(head.method, Method::GET | Method::HEAD) {
         (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
     } else {
         match head.uri.path() {
             "/" => (StatusCode::OK, TEXT, INDEX.to_owned()),
             "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-            "/ready" => ready(gateway),
+            "/ready" => ready(gateway, &view),
             "/metrics" => (StatusCode::OK, OPEN_METRICS, exposition(gateway)),
-            "/metrics.json" => (StatusCode::OK, JSON, format!("{:#}\n", learned(gateway))),
+            "/metrics.json" => (StatusCode::OK, JSON, format!("{:#}\n", learned(&view))),
             _ => (StatusCode::NOT_FOUND, TEXT, format!("no such page\n\n{INDEX}")),
         }
     };
@@ -65,7 +71,8 @@ pub(crate) async fn respond(
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     out.insert(header::DATE, date);
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        out.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let allowed = if head.uri.path() == "/reload" { "POST" } else { "GET, HEAD" };
+        out.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     if head.method == Method::HEAD {
         let length = headers::written(&response.body().size_hint().lower());
@@ -75,9 +82,33 @@ pub(crate) async fn respond(
     response.map(|body| Outgoing::new(Whose::Ours { body, _record: None }, busy))
 }
 
-fn may_ask(gateway: &Gateway, host: &str) -> bool {
+/// Has the configuration read anew. What a browser sends for another site says `Origin`, and has no
+/// business here.
+async fn reload(gateway: &Gateway, head: &Parts) -> (StatusCode, &'static str, String) {
+    if head.method != Method::POST {
+        return (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST\n".to_owned());
+    }
+    if head.headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, TEXT, "not from a browser\n".to_owned());
+    }
+    let Some(reloads) = &gateway.reloads else {
+        let said = "there is no configuration file to read anew\n";
+        return (StatusCode::NOT_IMPLEMENTED, TEXT, said.to_owned());
+    };
+    let (answer, answered) = oneshot::channel();
+    if reloads.send(ReloadCall { answer }).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, TEXT, "the process ends\n".to_owned());
+    }
+    match answered.await {
+        Ok(Ok(said)) => (StatusCode::OK, TEXT, said + "\n"),
+        Ok(Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, TEXT, why + "\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "the process ends\n".to_owned()),
+    }
+}
+
+fn may_ask(snapshot: &Snapshot, host: &str) -> bool {
     let name = without_port(host);
-    let listed = gateway.config.admin.iter().flat_map(|admin| &admin.hosts);
+    let listed = snapshot.config.admin.iter().flat_map(|admin| &admin.hosts);
     is_local(name) || listed.into_iter().any(|listed| name.eq_ignore_ascii_case(listed))
 }
 
@@ -98,9 +129,9 @@ fn is_local(name: &str) -> bool {
 
 /// Ready is who welcomes new requests. Backends that are all unfit are told of, and do not count:
 /// taking every proxy out of rotation because a backend is ill would make an outage of an illness.
-fn ready(gateway: &Gateway) -> (StatusCode, &'static str, String) {
+fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, String) {
     let draining = gateway.is_draining();
-    let services: Map<String, Value> = gateway
+    let services: Map<String, Value> = snapshot
         .services()
         .map(|service| {
             let fit = service.backends().filter(|backend| backend.is_fit()).count();
@@ -109,18 +140,24 @@ fn ready(gateway: &Gateway) -> (StatusCode, &'static str, String) {
         })
         .collect();
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let body = json!({ "ready": !draining, "draining": draining, "services": services });
+    let refused = gateway.refused().clone();
+    let body = json!({
+        "ready": !draining,
+        "draining": draining,
+        "services": services,
+        "reload": { "count": gateway.process.reloads.get(), "refused": refused },
+    });
     (status, JSON, format!("{body:#}\n"))
 }
 
 /// What was learned about each backend: by service, then by url.
 #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
-fn learned(gateway: &Gateway) -> Value {
-    let service = |(site, counts): (&crate::gateway::Site, &crate::observe::ServiceCounts)| {
+fn learned(snapshot: &Snapshot) -> Value {
+    let service = |site: &Site| {
         let backends: Map<String, Value> = site
             .service
             .backends()
-            .zip(&counts.backends)
+            .zip(&site.counts.backends)
             .map(|(backend, counts)| {
                 let (requests, errors) = (counts.attempts(), counts.errors());
                 let rate = if requests == 0 { 0.0 } else { errors as f64 / requests as f64 };
@@ -140,7 +177,7 @@ fn learned(gateway: &Gateway) -> Value {
             .collect();
         (site.service.name().to_owned(), Value::Object(backends))
     };
-    Value::Object(gateway.sites.iter().zip(&gateway.metrics.services).map(service).collect())
+    Value::Object(snapshot.sites.iter().map(service).collect())
 }
 
 #[cfg(test)]

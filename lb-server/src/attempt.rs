@@ -11,11 +11,11 @@ use lb_core::{Attempt, Errand, Failure, Outcome};
 use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
-use crate::gateway::Site;
 use crate::headers;
 use crate::platform::Clock;
-use crate::pool::Connection;
-use crate::serve::Worker;
+use crate::pool::{self, Connection};
+use crate::snapshot::Site;
+use crate::view::View;
 
 /// The head of a response, and the connection its body arrives on.
 pub(crate) struct Answer {
@@ -26,20 +26,20 @@ pub(crate) struct Answer {
 /// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
 /// something, and what.
 pub(crate) async fn make<'c>(
-    worker: &Worker,
+    view: &View,
     site: &Site,
     mut attempt: Attempt<'c>,
     head: &Parts,
     replay: &Replay,
 ) -> (Attempt<'c>, Result<Answer, Failure>) {
-    let clock = &worker.gateway.clock;
-    let mut first = std::pin::pin!(send(worker, site, attempt.errand(), head, replay));
+    let clock = &view.gateway.clock;
+    let mut first = std::pin::pin!(send(view, site, attempt.errand(), head, replay));
     let Some(at) = attempt.hedge_at() else { return (attempt, first.await) };
     if let Ok(made) = timeout_at(clock.instant(at), first.as_mut()).await {
         return (attempt, made);
     }
     let Some(hedge) = attempt.hedge(clock.now()) else { return (attempt, first.await) };
-    let mut second = std::pin::pin!(send(worker, site, hedge.errand(), head, replay));
+    let mut second = std::pin::pin!(send(view, site, hedge.errand(), head, replay));
     tokio::select! {
         biased;
         made = first.as_mut() => {
@@ -74,16 +74,16 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
 
 /// Sends the request to a backend and waits for an answer.
 async fn send(
-    worker: &Worker,
+    view: &View,
     site: &Site,
     errand: Errand,
     head: &Parts,
     replay: &Replay,
 ) -> Result<Answer, Failure> {
-    let gateway = &worker.gateway;
+    let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
-    let mut connection = worker.pool.connection(gateway, backend, connect_deadline).await?;
+    let mut connection = pool::connection(view, backend, connect_deadline).await?;
     loop {
         let mut request = request(head, replay.upload());
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
@@ -106,7 +106,7 @@ async fn send(
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
         // not a byte was written: a new connection carries the same attempt.
-        connection = worker.pool.dial(gateway, backend, connect_deadline).await?;
+        connection = pool::dial(view, backend, connect_deadline).await?;
     }
 }
 

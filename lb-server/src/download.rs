@@ -15,7 +15,7 @@ use crate::body::{Broken, Replay};
 use crate::client::{Busy, Patience};
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::serve::Worker;
+use crate::view::View;
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -34,7 +34,7 @@ pub(crate) enum Whose {
 /// A backend's body: the lease, the connection and the record of the exchange end with it.
 pub(crate) struct Download {
     pub(crate) incoming: Incoming,
-    pub(crate) worker: Rc<Worker>,
+    pub(crate) view: Rc<View>,
     pub(crate) journal: Rc<Journal>,
     /// Until the body has ended.
     pub(crate) delivery: Option<Delivery>,
@@ -119,8 +119,8 @@ impl Download {
     /// How long the rest may take, on either side. `None`: there is no rest.
     fn patience(&self) -> Option<Patience> {
         let delivery = self.delivery.as_ref()?;
-        let gateway = &self.worker.gateway;
-        let site = &gateway.sites[usize::from(delivery.backend().service)];
+        let gateway = &self.view.gateway;
+        let site = self.view.site_of(delivery.backend());
         let until = gateway.clock.instant(delivery.deadline());
         Some(Patience { idle: site.service.timeouts().body_idle, until })
     }
@@ -128,8 +128,8 @@ impl Download {
     /// Ends the exchange, once.
     fn end(&mut self, end: BodyEnd) {
         let Some(delivery) = self.delivery.take() else { return };
-        let gateway = &self.worker.gateway;
-        let site = &gateway.sites[usize::from(delivery.backend().service)];
+        let gateway = &self.view.gateway;
+        let site = self.view.site_of(delivery.backend());
         delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
         site.line.call_next(&site.service);
         // A connection is worth keeping when nothing of this exchange is left on it.
@@ -137,7 +137,7 @@ impl Download {
             && self.replay.is_done()
             && let Some(connection) = self.connection.take()
         {
-            self.worker.pool.give_back(gateway, connection);
+            connection.give_back(gateway.clock.now());
         }
     }
 }

@@ -1,84 +1,38 @@
-//! What all workers of a process share: services, routes, counters, and the way to the world.
+//! What all workers of a process share: the snapshot they serve by, and the way to the world.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::HeaderValue;
-use lb_config::config::{Config, HostPolicy, KeepAlive, Level, Origin};
-use lb_core::{Meaningless, Routes, Service};
-use tokio::sync::Semaphore;
+use lb_config::config::{AccessLog, Config};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::line::Line;
-use crate::observe::{AccessSink, Metrics, Tap};
+use crate::doors::Key;
+use crate::observe::{AccessSink, Process, Tap};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
+use crate::snapshot::{Snapshot, StartError};
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
 pub struct Gateway {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) clock: Clock,
-    pub(crate) config: Config,
-    pub(crate) sites: Box<[Site]>,
-    pub(crate) routes: Routes,
-    pub(crate) metrics: Metrics,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
     /// A permit for each client connection that may be served at once.
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) process: Process,
+    current: watch::Sender<Arc<Snapshot>>,
+    /// The ports that the system chose.
+    chosen: watch::Sender<BTreeMap<Key, SocketAddr>>,
+    pub(crate) reloads: Option<Reloads>,
+    /// Why the configuration that was offered last is not the one that is served.
+    refused: Mutex<Option<String>>,
     connections: AtomicUsize,
     phase: AtomicU64,
 }
-
-/// One service: what the core decides by, and what the proxy needs besides.
-pub(crate) struct Site {
-    pub(crate) service: Service,
-    /// Who waits for a place at it.
-    pub(crate) line: Line,
-    pub(crate) endpoints: Box<[Endpoint]>,
-    pub(crate) host: HostPolicy,
-    pub(crate) replay_buffer: usize,
-    pub(crate) keep_alive: KeepAlive,
-}
-
-/// Where a backend is.
-pub(crate) struct Endpoint {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// Its address, where the url names one instead of a host.
-    pub(crate) literal: Option<SocketAddr>,
-    /// `host:port` as a `Host` header says it.
-    pub(crate) authority: HeaderValue,
-}
-
-/// Why a gateway could not be made.
-#[derive(Debug, PartialEq, Eq)]
-pub enum StartError {
-    /// The core refused a service.
-    Service {
-        /// Which one.
-        name: String,
-        /// Why.
-        why: Meaningless,
-    },
-    /// There are more services than the core can tell apart.
-    TooManyServices,
-    /// A backend's host cannot be written into a header.
-    Host(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Service { name, why } => write!(out, "service {name:?}: {why}"),
-            Self::TooManyServices => write!(out, "more than {} services", u16::MAX),
-            Self::Host(host) => write!(out, "{host:?} is not a host name"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// Who is told of what a gateway does.
 #[derive(Default)]
@@ -87,7 +41,22 @@ pub struct Listeners {
     pub tap: Option<Arc<dyn Tap>>,
     /// Gets a line for each exchange.
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Whoever can read the configuration anew.
+    pub reloads: Option<Reloads>,
 }
+
+/// Calls for a reload, to whoever can read the configuration anew.
+pub type Reloads = mpsc::Sender<ReloadCall>;
+
+/// Somebody wants the configuration to be read anew.
+#[derive(Debug)]
+pub struct ReloadCall {
+    /// Gets what became of it, in words.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// Calls for a reload that may wait for each other.
+pub const RELOAD_CALLS_MAX: usize = 4;
 
 impl Gateway {
     /// Builds what `config` describes. Time starts now, by tokio's clock: where that is paused,
@@ -100,50 +69,75 @@ impl Gateway {
         config: Config,
         listeners: Listeners,
     ) -> Result<Arc<Self>, StartError> {
-        let places = config.server.connections_max.min(Semaphore::MAX_PERMITS);
-        let seed = platform.seed();
-        let mut sites = Vec::with_capacity(config.services.len());
-        for (index, said) in config.services.iter().enumerate() {
-            let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
-            let service = Service::new(&said.core, index, seed)
-                .map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
-            sites.push(Site {
-                service,
-                line: Line::default(),
-                endpoints: said.origins.iter().map(Endpoint::new).collect::<Result<_, _>>()?,
-                host: said.host,
-                replay_buffer: said.replay_buffer,
-                keep_alive: said.keep_alive,
-            });
-        }
-        let routes =
-            Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
-                said.hosts.iter().map(move |host| (host.as_str(), index))
-            }));
-        let metrics = Metrics::new(sites.iter().map(|site| &site.service));
+        let snapshot = Snapshot::new(config, platform.seed(), None)?;
         Ok(Arc::new(Self {
             platform,
             clock: Clock::start(),
-            config,
-            sites: sites.into(),
-            routes,
-            metrics,
             tap: listeners.tap,
             access: listeners.access,
-            places: Arc::new(Semaphore::new(places)),
+            places: Arc::new(Semaphore::new(places(&snapshot.config))),
+            process: Process::default(),
+            current: watch::Sender::new(Arc::new(snapshot)),
+            chosen: watch::Sender::new(BTreeMap::new()),
+            reloads: listeners.reloads,
+            refused: Mutex::new(None),
             connections: AtomicUsize::new(0),
             phase: AtomicU64::new(0),
         }))
     }
 
-    /// The services, in the order of the configuration.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.sites.iter().map(|site| &site.service)
+    /// Serves by `config` from the next request on. Exchanges that run end as they began; what was
+    /// learned about a backend lives on under its name. Returns what takes effect only when the
+    /// process is started anew. Call it inside a runtime.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`]. Nothing changes then.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        let before = self.snapshot();
+        let snapshot = Snapshot::new(config, self.platform.seed(), Some((&before, self.now())))?;
+        let late = needs_restart(&before.config, &snapshot.config);
+        self.allow_connections(places(&before.config), places(&snapshot.config));
+        self.current.send_replace(Arc::new(snapshot));
+        self.process.reloads.add(1);
+        *self.refused() = None;
+        Ok(late)
     }
 
-    /// The service that `host` leads to.
-    pub(crate) fn site(&self, host: &str) -> Option<&Site> {
-        self.routes.find(host).map(|index| &self.sites[index])
+    /// A configuration was offered that cannot be served, and `why`. Nothing else changes.
+    pub fn reload_refused(&self, why: String) {
+        self.process.reloads_failed.add(1);
+        *self.refused() = Some(why);
+    }
+
+    /// Why the configuration that was offered last is not the one that is served.
+    pub(crate) fn refused(&self) -> MutexGuard<'_, Option<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is served now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Hears when another snapshot is served.
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.current.subscribe()
+    }
+
+    /// Where the system put a listener that leaves the port to it.
+    pub(crate) fn choose(&self, key: Key, addr: SocketAddr) {
+        if key.said.port() == 0 {
+            self.chosen.send_modify(|chosen| {
+                chosen.insert(key, addr);
+            });
+        }
+    }
+
+    /// Waits until worker 0 knows where that is.
+    pub(crate) async fn chosen(&self, key: Key) -> SocketAddr {
+        let mut chosen = self.chosen.subscribe();
+        let known = chosen.wait_for(|chosen| chosen.contains_key(&key)).await;
+        known.expect("the gateway is held by its workers")[&key]
     }
 
     /// Core time now.
@@ -151,9 +145,9 @@ impl Gateway {
         self.clock.now()
     }
 
-    /// Whether the access log says what choices were made from.
-    pub(crate) fn explains(&self) -> bool {
-        self.access.is_some() && self.config.access_log.level == Level::Debug
+    /// Who gets the access log, if it is `said` to be written.
+    pub(crate) fn access(&self, said: AccessLog) -> Option<&dyn AccessSink> {
+        self.access.as_deref().filter(|_| said.enabled)
     }
 
     /// Client connections open now, over all workers.
@@ -179,26 +173,38 @@ impl Gateway {
     pub(crate) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
+
+    /// Connections that are open beyond a lower limit stay; new ones wait until there is room.
+    fn allow_connections(&self, before: usize, now: usize) {
+        if now >= before {
+            return self.places.add_permits(now - before);
+        }
+        let surplus = before - now;
+        let missing = surplus - self.places.forget_permits(surplus);
+        if missing > 0 {
+            let (places, missing) = (Arc::clone(&self.places), u32::try_from(missing));
+            tokio::task::spawn(async move {
+                let missing = missing.unwrap_or(u32::MAX);
+                if let Ok(permits) = places.acquire_many_owned(missing).await {
+                    permits.forget();
+                }
+            });
+        }
+    }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
+        out.debug_struct("Gateway").field("snapshot", &self.snapshot()).finish_non_exhaustive()
     }
 }
 
-impl Endpoint {
-    fn new(origin: &Origin) -> Result<Self, StartError> {
-        let Origin { host, port } = origin;
-        let ip: Option<IpAddr> = host.parse().ok();
-        let written = match ip {
-            Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
-            _ if *port == 80 => host.clone(),
-            _ => format!("{host}:{port}"),
-        };
-        let authority =
-            HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
-        let literal = ip.map(|ip| SocketAddr::new(ip, *port));
-        Ok(Self { host: host.clone(), port: *port, literal, authority })
-    }
+fn places(config: &Config) -> usize {
+    config.server.connections_max.min(Semaphore::MAX_PERMITS)
+}
+
+/// What a running process cannot change.
+fn needs_restart(before: &Config, now: &Config) -> Vec<&'static str> {
+    let workers = before.server.workers != now.server.workers;
+    workers.then_some("server.workers").into_iter().collect()
 }

@@ -5,32 +5,28 @@
 //! all of the request was written; before it goes out again it is asked whether the backend has
 //! closed it meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use lb_core::{Failure, Time};
+use lb_config::config::KeepAlive;
+use lb_core::{BackendId, Failure, Time};
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::Upload;
-use crate::gateway::{Endpoint, Gateway, Site};
+use crate::snapshot::{Endpoint, Snapshot};
+use crate::view::View;
 
 /// A connection to a backend, ready for a request.
 pub(crate) struct Connection {
     pub(crate) sender: SendRequest<Upload>,
-    place: Place,
+    stack: Rc<Stack>,
     /// Whether it carried a request before.
     pub(crate) reused: bool,
-}
-
-/// Whose connection it is: a backend's place in the configuration.
-#[derive(Clone, Copy)]
-struct Place {
-    site: usize,
-    endpoint: usize,
 }
 
 struct Idle {
@@ -38,113 +34,129 @@ struct Idle {
     since: Time,
 }
 
-/// The idle connections of one worker: by site, by endpoint, oldest first.
-pub(crate) struct Pool {
-    idle: RefCell<Vec<Vec<Vec<Idle>>>>,
+/// The idle connections of one worker to one backend, oldest first.
+pub(crate) struct Stack {
+    idle: RefCell<Vec<Idle>>,
+    keep_alive: Cell<KeepAlive>,
 }
 
-impl Pool {
-    pub(crate) fn new(gateway: &Gateway) -> Self {
-        let endpoints = |site: &Site| site.endpoints.iter().map(|_| Vec::new()).collect();
-        Self { idle: RefCell::new(gateway.sites.iter().map(endpoints).collect()) }
-    }
+/// Nothing is kept.
+const NOTHING: KeepAlive = KeepAlive { idle_max: 0, idle_timeout: Duration::ZERO };
 
-    /// An idle connection that still works, or a new one by `deadline`.
-    pub(crate) async fn connection(
-        &self,
-        gateway: &Gateway,
-        backend: lb_core::BackendId,
-        deadline: Time,
-    ) -> Result<Connection, Failure> {
-        let place = Place { site: backend.service.into(), endpoint: backend.backend.into() };
-        match self.take_idle(gateway, place) {
-            Some(sender) => Ok(Connection { sender, place, reused: true }),
-            None => self.dial(gateway, backend, deadline).await,
-        }
+impl Default for Stack {
+    fn default() -> Self {
+        Self { idle: RefCell::default(), keep_alive: Cell::new(NOTHING) }
     }
+}
 
-    /// A new connection by `deadline`.
-    pub(crate) async fn dial(
-        &self,
-        gateway: &Gateway,
-        backend: lb_core::BackendId,
-        deadline: Time,
-    ) -> Result<Connection, Failure> {
-        let place = Place { site: backend.service.into(), endpoint: backend.backend.into() };
-        let endpoint = &gateway.sites[place.site].endpoints[place.endpoint];
-        let deadline = gateway.clock.instant(deadline);
-        let sender = timeout_at(deadline, connect(gateway, endpoint, deadline))
-            .await
-            .unwrap_or(Err(Failure::ConnectTimeout))?;
-        Ok(Connection { sender, place, reused: false })
+/// An idle connection that still works, or a new one by `deadline`.
+pub(crate) async fn connection(
+    view: &View,
+    backend: BackendId,
+    deadline: Time,
+) -> Result<Connection, Failure> {
+    let stack = view.stack(backend);
+    match stack.take(view.gateway.now()) {
+        Some(sender) => Ok(Connection { sender, stack: Rc::clone(stack), reused: true }),
+        None => dial(view, backend, deadline).await,
     }
+}
 
-    fn take_idle(&self, gateway: &Gateway, place: Place) -> Option<SendRequest<Upload>> {
+/// A new connection by `deadline`.
+pub(crate) async fn dial(
+    view: &View,
+    backend: BackendId,
+    deadline: Time,
+) -> Result<Connection, Failure> {
+    let endpoint = &view.site_of(backend).endpoints[usize::from(backend.backend)];
+    let deadline = view.gateway.clock.instant(deadline);
+    let sender = timeout_at(deadline, connect(view, endpoint, deadline))
+        .await
+        .unwrap_or(Err(Failure::ConnectTimeout))?;
+    Ok(Connection { sender, stack: Rc::clone(view.stack(backend)), reused: false })
+}
+
+impl Connection {
+    /// Takes it back when its exchange is over.
+    pub(crate) fn give_back(self, now: Time) {
+        self.stack.put(self.sender, now);
+    }
+}
+
+impl Stack {
+    /// What may be kept from now on.
+    pub(crate) fn allow(&self, keep_alive: KeepAlive) {
+        self.keep_alive.set(keep_alive);
         let mut idle = self.idle.borrow_mut();
-        let stack = &mut idle[place.site][place.endpoint];
-        let oldest = oldest_allowed(gateway, place.site);
+        let surplus = idle.len().saturating_sub(keep_alive.idle_max);
+        idle.drain(..surplus);
+    }
+
+    /// Nobody asks for connections from here any more.
+    pub(crate) fn retire(&self) {
+        self.allow(NOTHING);
+    }
+
+    fn take(&self, now: Time) -> Option<SendRequest<Upload>> {
+        let oldest = self.oldest_allowed(now);
+        let mut idle = self.idle.borrow_mut();
         // One that is not ready is still busy with the end of its last exchange: it stays.
-        let newest = stack.iter().rposition(|idle| idle.sender.is_ready());
-        let taken = newest.map(|at| stack.remove(at)).filter(|idle| idle.since >= oldest);
+        let newest = idle.iter().rposition(|idle| idle.sender.is_ready());
+        let taken = newest.map(|at| idle.remove(at)).filter(|idle| idle.since >= oldest);
         if taken.is_none() {
-            stack.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
+            idle.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
         }
         taken.map(|idle| idle.sender)
     }
 
-    /// Takes a connection back whose exchange is over.
-    pub(crate) fn give_back(&self, gateway: &Gateway, connection: Connection) {
-        let Connection { sender, place, .. } = connection;
-        let idle_max = gateway.sites[place.site].keep_alive.idle_max;
+    fn put(&self, sender: SendRequest<Upload>, now: Time) {
+        let idle_max = self.keep_alive.get().idle_max;
         if sender.is_closed() || idle_max == 0 {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let stack = &mut idle[place.site][place.endpoint];
-        if stack.len() >= idle_max {
-            stack.remove(0);
+        if idle.len() >= idle_max {
+            idle.remove(0);
         }
-        stack.push(Idle { sender, since: gateway.clock.now() });
+        idle.push(Idle { sender, since: now });
     }
 
     /// Closes what has been idle for too long, or was closed by its backend.
-    pub(crate) fn reap(&self, gateway: &Gateway) {
-        for (site, stacks) in self.idle.borrow_mut().iter_mut().enumerate() {
-            let oldest = oldest_allowed(gateway, site);
-            for stack in stacks {
-                stack.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
-            }
-        }
+    pub(crate) fn reap(&self, now: Time) {
+        let oldest = self.oldest_allowed(now);
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
     }
 
-    /// How often [`Pool::reap`] is worth calling.
-    pub(crate) fn reap_every(gateway: &Gateway) -> Duration {
-        let shortest = gateway.sites.iter().map(|site| site.keep_alive.idle_timeout).min();
-        (shortest.unwrap_or(REAP_MAX) / 2).clamp(REAP_MIN, REAP_MAX)
+    /// When a connection must have come back at the earliest to be used again at `now`.
+    fn oldest_allowed(&self, now: Time) -> Time {
+        let idle_for = now - Time::ZERO;
+        Time::ZERO + idle_for.saturating_sub(self.keep_alive.get().idle_timeout)
     }
+}
+
+/// How often [`Stack::reap`] is worth calling.
+pub(crate) fn reap_every(snapshot: &Snapshot) -> Duration {
+    let shortest = snapshot.sites.iter().map(|site| site.keep_alive.idle_timeout).min();
+    (shortest.unwrap_or(REAP_MAX) / 2).clamp(REAP_MIN, REAP_MAX)
 }
 
 /// Bounds on how often idle connections are looked through.
 const REAP_MIN: Duration = Duration::from_millis(100);
 const REAP_MAX: Duration = Duration::from_secs(5);
 
-/// When a connection must have come back at the earliest to be used again now.
-fn oldest_allowed(gateway: &Gateway, site: usize) -> Time {
-    let idle_for = gateway.clock.now() - Time::ZERO;
-    Time::ZERO + idle_for.saturating_sub(gateway.sites[site].keep_alive.idle_timeout)
-}
-
 /// Tries the addresses of `endpoint` in turn.
 async fn connect(
-    gateway: &Gateway,
+    view: &View,
     endpoint: &Endpoint,
     deadline: Instant,
 ) -> Result<SendRequest<Upload>, Failure> {
     let addresses = match endpoint.literal {
         Some(addr) => vec![addr],
-        None => gateway
+        None => view
+            .gateway
             .platform
-            .lookup(&endpoint.host, endpoint.port)
+            .lookup(&endpoint.origin.host, endpoint.origin.port)
             .await
             .map_err(|_| Failure::NoAddress)?,
     };
@@ -155,7 +167,7 @@ async fn connect(
         let now = Instant::now();
         let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
         left -= 1;
-        match timeout_at(now + share, dial_one(gateway, addr)).await {
+        match timeout_at(now + share, dial_one(view, addr)).await {
             Ok(Ok(sender)) => return Ok(sender),
             Ok(Err(error)) => failure = failure_of(&error),
             Err(_) => failure = Failure::ConnectTimeout,
@@ -164,11 +176,12 @@ async fn connect(
     Err(failure)
 }
 
-async fn dial_one(gateway: &Gateway, addr: SocketAddr) -> io::Result<SendRequest<Upload>> {
-    let io = gateway.platform.dial(addr).await?;
+async fn dial_one(view: &View, addr: SocketAddr) -> io::Result<SendRequest<Upload>> {
+    let server = &view.config.server;
+    let io = view.gateway.platform.dial(addr).await?;
     let (sender, connection) = Builder::new()
-        .max_buf_size(gateway.config.server.header_bytes_max)
-        .max_headers(gateway.config.server.headers_max)
+        .max_buf_size(server.header_bytes_max)
+        .max_headers(server.headers_max)
         .handshake(TokioIo::new(io))
         .await
         .map_err(io::Error::other)?;

@@ -5,7 +5,7 @@
 //! run at once. What an answer means, and when the next check is due, is decided in `lb_core`.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,11 +17,12 @@ use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use lb_core::config::{BODY_MAX, ProbeConfig, ProbeKind};
 use lb_core::{Checked, Event, Found, Observe, Then, Time};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::gateway::{Endpoint, Gateway, Site};
+use crate::gateway::Gateway;
 use crate::platform::Io;
+use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
 const CHECKS_MAX: usize = 64;
@@ -32,51 +33,104 @@ const USER_AGENT: HeaderValue =
 type Due = Reverse<(Time, usize, u16, u64)>;
 
 /// Tells metrics and whoever listens.
-struct Told<'g>(&'g Gateway);
+struct Told<'g> {
+    gateway: &'g Gateway,
+    site: &'g Site,
+}
 
 impl Observe for Told<'_> {
     fn on(&self, now: Time, event: &Event) {
-        if let Event::HealthMoved { backend, .. } = event {
-            self.0.metrics.on(usize::from(backend.service), event);
+        if let Event::HealthMoved { .. } = event {
+            self.site.counts.on(event);
         }
-        if let Some(tap) = &self.0.tap {
+        if let Some(tap) = &self.gateway.tap {
             tap.on(now, event);
         }
     }
 }
 
-/// Checks backends for as long as it is polled. Ends at once where there is nothing to check.
+/// When the next check of each backend is due and how many it had, by service and by backend.
+type Schedule = BTreeMap<(String, String), (Time, u64)>;
+
+/// Checks backends for as long as it is polled. When another snapshot is served, whoever is in both
+/// keeps its turn; checks that were under way begin again.
 pub(crate) async fn run(gateway: Arc<Gateway>) {
-    let mut due: BinaryHeap<Due> = BinaryHeap::new();
-    for (index, site) in gateway.sites.iter().enumerate() {
+    let mut snapshots = gateway.snapshots();
+    let mut schedule = Schedule::new();
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let mut due = due(&snapshot, &schedule);
+        let mut running = BTreeMap::new();
+        tokio::select! {
+            biased;
+            changed = snapshots.changed() => changed.expect("the gateway is held here"),
+            () = check_all(&gateway, &snapshot, &mut due, &mut running) => {
+                unreachable!("checks have no end")
+            }
+        }
+        let under_way = running
+            .into_iter()
+            .map(|((index, place), (at, round))| Reverse((at, index, place, round)));
+        schedule = due
+            .into_iter()
+            .chain(under_way)
+            .map(|Reverse((at, index, place, round))| {
+                let service = &snapshot.sites[index].service;
+                let names = (service.name().to_owned(), service.backend(place).name().to_owned());
+                (names, (at, round))
+            })
+            .collect();
+    }
+}
+
+/// What is due in `snapshot`, given what was due before.
+fn due(snapshot: &Snapshot, schedule: &Schedule) -> BinaryHeap<Due> {
+    let mut due = BinaryHeap::new();
+    for (index, site) in snapshot.sites.iter().enumerate() {
         for backend in site.service.backends() {
             let place = backend.id().backend;
-            let first = site.service.first_check(place);
-            due.extend(first.map(|first| Reverse((first, index, place, 0))));
+            let Some(first) = site.service.first_check(place) else { continue };
+            let names = (site.service.name().to_owned(), backend.name().to_owned());
+            let (at, round) = schedule.get(&names).copied().unwrap_or((first, 0));
+            due.push(Reverse((at, index, place, round)));
         }
     }
-    let places = Arc::new(Semaphore::new(CHECKS_MAX));
-    let (done, mut next) = tokio::sync::mpsc::channel(CHECKS_MAX);
-    while !due.is_empty() || places.available_permits() < CHECKS_MAX {
-        let soonest = due.peek().map(|Reverse((at, ..))| gateway.clock.instant(*at));
+    due
+}
+
+/// Carries out what is due, without end. What is under way stands in `running`.
+async fn check_all(
+    gateway: &Arc<Gateway>,
+    snapshot: &Arc<Snapshot>,
+    due: &mut BinaryHeap<Due>,
+    running: &mut BTreeMap<(usize, u16), (Time, u64)>,
+) {
+    // Dropped with this future, and the checks with it.
+    let mut checks = JoinSet::new();
+    loop {
+        let soonest = due.peek().filter(|_| checks.len() < CHECKS_MAX);
+        let soonest = soonest.map(|Reverse((at, ..))| gateway.clock.instant(*at));
         let begins = async {
             match soonest {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
-            Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed")
         };
         tokio::select! {
             biased;
-            Some(again) = next.recv() => due.push(again),
-            permit = begins => {
+            Some(ended) = checks.join_next() => {
+                let again: Due = ended.expect("a check does not panic");
+                let Reverse((_, index, place, _)) = again;
+                running.remove(&(index, place));
+                due.push(again);
+            }
+            () = begins => {
                 let Reverse((at, index, place, round)) = due.pop().expect("it was looked at");
-                let (gateway, done) = (Arc::clone(&gateway), done.clone());
-                tokio::task::spawn_local(async move {
-                    let again = check(&gateway, index, place, round, at).await;
-                    // The driver is gone when the process ends.
-                    let _gone = done.send(Reverse((again, index, place, round + 1))).await;
-                    drop(permit);
+                running.insert((index, place), (at, round));
+                let (gateway, snapshot) = (Arc::clone(gateway), Arc::clone(snapshot));
+                checks.spawn_local(async move {
+                    let again = check(&gateway, &snapshot, index, place, round, at).await;
+                    Reverse((again, index, place, round + 1))
                 });
             }
         }
@@ -84,18 +138,25 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
 }
 
 /// Carries out one check, and says when the next is due.
-async fn check(gateway: &Gateway, index: usize, place: u16, round: u64, began: Time) -> Time {
-    let site = &gateway.sites[index];
+async fn check(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    index: usize,
+    place: u16,
+    round: u64,
+    began: Time,
+) -> Time {
+    let site = &snapshot.sites[index];
     let config = site.service.probe().expect("a check was due");
     let deadline = gateway.clock.instant(gateway.clock.now() + config.timeout);
     let mut path = site.service.check_path(place).expect("a check was due").to_owned();
     loop {
         let asked = gateway.clock.now();
-        let asking = ask(gateway, site, usize::from(place), config, &path);
+        let asking = ask(gateway, snapshot, site, usize::from(place), config, &path);
         let found = timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Found::Nothing);
         let now = gateway.clock.now();
         let checked = Checked { round, began, took: now - asked, found };
-        match site.service.checked(place, checked, now, &Told(gateway)) {
+        match site.service.checked(place, checked, now, &Told { gateway, site }) {
             Then::Ask(other) => other.clone_into(&mut path),
             Then::Wait(until) => return until,
         }
@@ -105,6 +166,7 @@ async fn check(gateway: &Gateway, index: usize, place: u16, round: u64, began: T
 /// Asks once. `None`: there was no answer.
 async fn ask(
     gateway: &Gateway,
+    snapshot: &Snapshot,
     site: &Site,
     place: usize,
     config: &ProbeConfig,
@@ -115,7 +177,7 @@ async fn ask(
     let ProbeKind::Http { head, expect_body, headers, .. } = &config.kind else {
         return Some(Found::Connected);
     };
-    let server = &gateway.config.server;
+    let server = &snapshot.config.server;
     let (mut sender, connection) = Builder::new()
         .max_buf_size(server.header_bytes_max)
         .max_headers(server.headers_max)
@@ -175,7 +237,7 @@ async fn has(response: Response<Incoming>, text: &[u8]) -> bool {
 async fn dial(gateway: &Gateway, endpoint: &Endpoint) -> Option<Box<dyn Io>> {
     let addresses = match endpoint.literal {
         Some(addr) => vec![addr],
-        None => gateway.platform.lookup(&endpoint.host, endpoint.port).await.ok()?,
+        None => gateway.platform.lookup(&endpoint.origin.host, endpoint.origin.port).await.ok()?,
     };
     for addr in addresses {
         if let Ok(io) = gateway.platform.dial(addr).await {

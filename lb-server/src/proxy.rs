@@ -18,13 +18,14 @@ use crate::body::{Broken, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
-use crate::gateway::Site;
 use crate::headers::{self, Forward};
 use crate::line::CallsNext;
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
-use crate::serve::Worker;
+use crate::snapshot::Site;
+use crate::view::View;
+use crate::worker::Worker;
 
 /// Answers one request.
 pub(crate) async fn respond(
@@ -33,17 +34,18 @@ pub(crate) async fn respond(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let busy = client.begin();
+    let view = worker.view();
     let refusal = client.refusal();
     let (mut head, incoming) = request.into_parts();
     let id = worker.next_request_id();
     let host = headers::host(&head);
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
-    let site = worker.gateway.site(&host).filter(|_| refusal.is_none());
+    let site = view.site(&host).filter(|_| refusal.is_none());
     let facts = match refusal {
         Some(_) => RequestFacts::unread(id, client.peer),
         None => RequestFacts::new(id, client.peer, &head, &host, site),
     };
-    let journal = Rc::new(Journal::new(Rc::clone(&worker), facts));
+    let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
     let checked = match (refusal, site) {
         (Some(refusal), _) => Err(Problem::Refused(refusal)),
@@ -54,7 +56,7 @@ pub(crate) async fn respond(
     let passed = match checked {
         Ok(site) => {
             headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
-            pass(&worker, &client, site, &journal, id, &head, incoming).await
+            pass(&view, &client, site, &journal, id, &head, incoming).await
         }
         Err(problem) => Err(problem),
     };
@@ -63,7 +65,7 @@ pub(crate) async fn respond(
         if problem != Problem::BrokenRequest || !client.left() {
             journal.refused(problem);
         }
-        let date = headers::date(worker.gateway.platform.unix_time());
+        let date = headers::date(view.gateway.platform.unix_time());
         problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
     });
     response.map(|body| Outgoing::new(body, busy))
@@ -71,7 +73,7 @@ pub(crate) async fn respond(
 
 /// Takes a request that may pass to a backend, and brings back the answer.
 async fn pass(
-    worker: &Rc<Worker>,
+    view: &Rc<View>,
     client: &Client,
     site: &Site,
     journal: &Rc<Journal>,
@@ -88,12 +90,12 @@ async fn pass(
         facts: &asking,
         bodiless: replay.is_empty(),
     };
-    let (answer, delivery) = exchange(worker, site, journal, ask, head, &replay).await?;
+    let (answer, delivery) = exchange(view, site, journal, ask, head, &replay).await?;
 
     let Answer { response, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
-    headers::to_client(&mut parts, worker.gateway.platform.unix_time(), id);
+    headers::to_client(&mut parts, view.gateway.platform.unix_time(), id);
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -103,7 +105,7 @@ async fn pass(
     }
     let download = Download {
         incoming,
-        worker: Rc::clone(worker),
+        view: Rc::clone(view),
         journal: Rc::clone(journal),
         delivery: Some(delivery),
         connection: Some(connection),
@@ -115,14 +117,14 @@ async fn pass(
 
 /// Does what the core says, step by step, until there is an answer to deliver.
 async fn exchange(
-    worker: &Worker,
+    view: &View,
     site: &Site,
     journal: &Journal,
     ask: Ask<'_>,
     head: &Parts,
     replay: &Replay,
 ) -> Result<(Answer, Delivery), Problem> {
-    let clock = &worker.gateway.clock;
+    let clock = &view.gateway.clock;
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
@@ -132,11 +134,11 @@ async fn exchange(
             Step::Attempt(attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
                 drop(answer.take());
-                let (attempt, made) = attempt::make(worker, site, attempt, head, replay).await;
+                let (attempt, made) = attempt::make(view, site, attempt, head, replay).await;
                 let outcome = attempt::outcome(&made);
                 answer = made.ok();
                 let wish = answer.as_ref().and_then(|answer| {
-                    let unix_time = || worker.gateway.platform.unix_time();
+                    let unix_time = || view.gateway.platform.unix_time();
                     retry_after(answer.response.headers(), unix_time)
                 });
                 if let (Some(broken), None) = (replay.broken(), &answer) {

@@ -131,7 +131,7 @@ fn host_proxy<'a>(
 ) {
     let (log, gateway, shutdown) = (log.clone(), Rc::clone(gateway), shutdown.clone());
     sim.host(PROXY, move || {
-        let listeners = Listeners { tap: Some(Arc::new(log.clone())), access: None };
+        let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
         let (gateway, shutdown) = (Rc::clone(&gateway), shutdown.clone());
         let config = scenario.config.clone();
         async move {
@@ -146,7 +146,8 @@ fn host_proxy<'a>(
 
 /// Leases held on each backend of each service.
 fn held(gateway: &Arc<Gateway>) -> Vec<u32> {
-    let services = gateway.services();
+    let snapshot = gateway.snapshot();
+    let services = snapshot.services();
     services.flat_map(|service| service.backends()).map(|backend| backend.in_flight()).collect()
 }
 

@@ -198,6 +198,7 @@ fn being_ready_says_of_whom() {
         let said: Value = serde_json::from_slice(&answer.body).unwrap();
         let expected = json!({
             "ready": true, "draining": false, "services": { "web": { "backends": 1, "fit": 1 } },
+            "reload": { "count": 0, "refused": null },
         });
         assert_eq!((answer.status, said), (200, expected));
     });

@@ -79,7 +79,7 @@ fn a_draining_backend_keeps_its_clients_and_gets_no_other() {
         let [a, b] = two().await;
         let policies = format!("{POLICIES}\nvalue = \"backend\"");
         let proxy = Proxy::start(&[a.url(), b.url()], &policies).await;
-        proxy.gateway.services().next().unwrap().drain(0, true);
+        proxy.service().drain(0, true);
         for _ in 0..4 {
             assert_eq!(Client::get(proxy.addr).await.text(), "b");
         }

@@ -31,7 +31,7 @@ async fn check(fail: impl AsyncFnOnce(Client) -> Option<Client>) {
     let _still_there = fail(client).await;
     until(|| !proxy.log().is_empty()).await;
     assert_eq!(proxy.log()[0]["end"], "client_left");
-    let service = proxy.gateway.services().next().unwrap();
+    let service = proxy.service();
     assert_eq!(service.backend(0).breaker().state(), BreakerState::Closed);
     assert_eq!(proxy.in_flight(), 0);
 }
@@ -70,7 +70,7 @@ fn a_backend_that_breaks_off_beside_an_unfinished_request_is_to_blame() {
         client.write(POST).await;
         until(|| !proxy.log().is_empty()).await;
         assert_eq!(proxy.log()[0]["end"], "backend_broke");
-        let service = proxy.gateway.services().next().unwrap();
+        let service = proxy.service();
         assert_eq!(service.backend(0).breaker().state(), BreakerState::Open);
     });
 }

@@ -9,7 +9,7 @@ const CHECKS: &str = "[service.health]\nenabled = true\ninterval = \"100ms\"\nti
                       rise = 2\nfall = 2\n[service.breaker]\nenabled = false";
 
 fn unhealthy(proxy: &Proxy, place: u16) -> bool {
-    let service = proxy.gateway.services().next().unwrap();
+    let service = proxy.service();
     service.backend(place).standing().unhealthy
 }
 

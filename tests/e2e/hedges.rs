@@ -28,7 +28,7 @@ fn a_backend_that_falls_silent_costs_the_client_nothing() {
                 (&200.into(), &200.into())
             );
         }
-        let service = proxy.gateway.services().next().unwrap();
+        let service = proxy.service();
         assert!(service.backends().all(|backend| backend.in_flight() == 0));
         while silent.open() > 0 {
             yield_now().await; // what was given up is closed
@@ -46,7 +46,7 @@ fn the_worse_of_two_answers_is_not_handed_on() {
         let mut client = Client::connect(proxy.addr).await;
         client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let concluded = || {
-            let service = proxy.gateway.services().next().unwrap();
+            let service = proxy.service();
             let ill = service.backends().nth(1).unwrap();
             ill.consecutive_failures() > 0
         };

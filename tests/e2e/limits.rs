@@ -38,7 +38,7 @@ fn who_finds_no_place_waits_in_line_by_urgency_and_then_in_order() {
         let policies = "[service.limits]\nper_backend = 1\nqueue_max = 4\nurgency = true\n\
                         queue_timeout = \"1h\"";
         let proxy = Proxy::start(&[backend.url()], policies).await;
-        let service = || proxy.gateway.services().next().unwrap();
+        let service = || proxy.service();
         let ask = |name: &str, priority: &str| {
             format!("GET /{name} HTTP/1.1\r\nhost: a\r\npriority: {priority}\r\n\r\n")
         };

@@ -17,6 +17,7 @@ mod hedges;
 mod health;
 mod life;
 mod limits;
+mod reload;
 mod retries;
 mod steering;
 mod strict;

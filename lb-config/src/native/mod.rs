@@ -82,6 +82,7 @@ fn access_log(mut table: Table<'_>) -> AccessLog {
 fn server(mut table: Table<'_>) -> Server {
     Server {
         workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
+        watch: table.boolean("watch").or(false),
         drain_timeout: table.duration("drain_timeout", DURATIONS).or(Duration::from_secs(30)),
         connections_max: table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000),
         header_timeout: table.duration("header_timeout", DURATIONS).or(Duration::from_secs(10)),

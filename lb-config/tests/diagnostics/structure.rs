@@ -67,10 +67,10 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[server]\nworker = 2\nmax_connections = 5\ncolour = 'red'",
         expect![[r#"
-        lb.toml:2:1: unknown key worker in [server]; did you mean workers?
-        lb.toml:3:1: unknown key max_connections in [server]; did you mean connections_max?
-        lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max
-    "#]],
+            lb.toml:2:1: unknown key worker in [server]; did you mean workers?
+            lb.toml:3:1: unknown key max_connections in [server]; did you mean connections_max?
+            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max
+        "#]],
     );
     check_top(
         "[admin]\nbnid = '127.0.0.1:1'\n[access_log]\nformat = 'x'",

@@ -7,16 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
+use lb_config::config::Level;
 use lb_core::{BackendId, BodyEnd, Choice, Event, Explanation, Observe, Outcome, Time, Withheld};
 use serde::Serialize;
 
 use crate::error::Problem;
-use crate::gateway::Site;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::made::Made;
 use crate::observe::why::{Why, millis};
 use crate::request_id::RequestId;
-use crate::serve::Worker;
+use crate::snapshot::Site;
+use crate::view::View;
 
 /// What is known of a request when it arrives.
 pub(crate) struct RequestFacts {
@@ -70,7 +71,7 @@ impl RequestFacts {
 
 /// The record of one exchange. Dropping it, at the last byte or when the client leaves, writes it.
 pub(crate) struct Journal {
-    worker: Rc<Worker>,
+    view: Rc<View>,
     facts: RequestFacts,
     began: Time,
     began_at: SystemTime,
@@ -99,11 +100,11 @@ struct Attempt {
 }
 
 impl Journal {
-    pub(crate) fn new(worker: Rc<Worker>, facts: RequestFacts) -> Self {
-        let gateway = &worker.gateway;
+    pub(crate) fn new(view: Rc<View>, facts: RequestFacts) -> Self {
+        let gateway = &view.gateway;
         let (began, began_at) = (gateway.now(), gateway.platform.unix_time());
         let bytes_in = Rc::default();
-        Self { worker, facts, began, began_at, bytes_in, record: RefCell::default() }
+        Self { view, facts, began, began_at, bytes_in, record: RefCell::default() }
     }
 
     /// A backend's answer goes out.
@@ -117,7 +118,7 @@ impl Journal {
         record.status = Some(problem.status());
         record.reason = Some(problem.reason());
         if !matches!(problem, Problem::Rejected(_)) {
-            self.worker.gateway.metrics.refused_requests.add(1);
+            self.view.gateway.process.refused_requests.add(1);
         }
         drop(record);
         // Its exchange has begun, and nobody answers it: the client broke it off.
@@ -127,7 +128,7 @@ impl Journal {
     }
 
     fn client_left(&self) {
-        self.on(self.worker.gateway.now(), &Event::Left { exchange: self.facts.id.exchange() });
+        self.on(self.view.gateway.now(), &Event::Left { exchange: self.facts.id.exchange() });
     }
 
     /// Where the bytes of the request's body are counted.
@@ -139,14 +140,22 @@ impl Journal {
         self.record.borrow_mut().bytes_out += bytes;
     }
 
+    fn site(&self) -> Option<&Site> {
+        self.facts.service.map(|service| &self.view.sites[service])
+    }
+
+    fn explains_in_log(&self) -> bool {
+        let said = self.view.config.access_log;
+        said.level == Level::Debug && self.view.gateway.access(said).is_some()
+    }
+
     fn line(&self) -> Vec<u8> {
-        let gateway = &self.worker.gateway;
+        let gateway = &self.view.gateway;
         let (facts, record) = (&self.facts, self.record.borrow());
-        let site = facts.service.map(|service| &gateway.sites[service]);
+        let site = self.site();
         let asked = facts.asked.as_ref();
         // What the end of the process cuts short looks like a client that left.
-        let cut =
-            self.worker.is_cutting() && matches!(record.end, None | Some(BodyEnd::ClientLeft));
+        let cut = self.view.is_cutting() && matches!(record.end, None | Some(BodyEnd::ClientLeft));
         let unanswered = if cut { UNAVAILABLE } else { CLIENT_CLOSED_REQUEST };
         let status = record.status.map_or(unanswered, |status| status.as_u16());
         let name = |id: BackendId| {
@@ -211,24 +220,24 @@ impl Attempt {
 
 impl Observe for Journal {
     fn explains(&self) -> bool {
-        let gateway = &self.worker.gateway;
-        gateway.tap.as_ref().is_some_and(|tap| tap.explains()) || gateway.explains()
+        let gateway = &self.view.gateway;
+        gateway.tap.as_ref().is_some_and(|tap| tap.explains()) || self.explains_in_log()
     }
 
     fn explained(&self, explanation: &Explanation<'_>) {
-        let gateway = &self.worker.gateway;
+        let gateway = &self.view.gateway;
         if let Some(tap) = gateway.tap.as_ref().filter(|tap| tap.explains()) {
             tap.explained(explanation);
         }
-        if gateway.explains() {
+        if self.explains_in_log() {
             self.record.borrow_mut().choices.push(Made::from(explanation));
         }
     }
 
     fn on(&self, now: Time, event: &Event) {
-        let gateway = &self.worker.gateway;
-        if let Some(service) = self.facts.service {
-            gateway.metrics.on(service, event);
+        let gateway = &self.view.gateway;
+        if let Some(site) = self.site() {
+            site.counts.on(event);
         }
         if let Some(tap) = &gateway.tap {
             tap.on(now, event);
@@ -265,9 +274,10 @@ impl Drop for Journal {
             self.client_left();
         }
         for attempt in self.record.borrow().attempts.iter().filter(|it| it.concluded.is_none()) {
-            self.worker.gateway.metrics.backend(attempt.backend).abandoned.add(1);
+            let site = self.view.site_of(attempt.backend);
+            site.counts.backend(attempt.backend).abandoned.add(1);
         }
-        if let Some(access) = &self.worker.gateway.access {
+        if let Some(access) = self.view.gateway.access(self.view.config.access_log) {
             access.line(&self.line());
         }
     }

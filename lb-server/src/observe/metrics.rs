@@ -1,9 +1,11 @@
 //! Counters of a process, kept by every worker without a lock.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lb_core::{BackendId, BreakerState, Event, Failure, Outcome, Rejection, Service};
+use lb_core::{BackendId, BreakerState, Event, Failure, Member, Outcome, Rejection, Service};
 
 /// A count that only goes up.
 #[derive(Debug, Default)]
@@ -19,16 +21,25 @@ impl Count {
     }
 }
 
-/// What was counted since the process started.
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    pub(crate) services: Box<[ServiceCounts]>,
+/// What was counted of the process since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
     pub(crate) accept_failures: Count,
     pub(crate) refused_requests: Count,
+    pub(crate) reloads: Count,
+    pub(crate) reloads_failed: Count,
+}
+
+/// What was counted of a service and its backends. Reloads keep it.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    pub(crate) service: Arc<ServiceCounts>,
+    /// In the order of the service's backends.
+    pub(crate) backends: Box<[Arc<BackendCounts>]>,
 }
 
 /// What was counted of one service.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ServiceCounts {
     pub(crate) exchanges: Count,
     pub(crate) retries: Count,
@@ -43,7 +54,6 @@ pub(crate) struct ServiceCounts {
     pub(crate) rejected: [Count; REJECTIONS.len() + Failure::ALL.len()],
     pub(crate) withheld: [Count; lb_core::Withheld::ALL.len()],
     pub(crate) ended: [Count; lb_core::BodyEnd::ALL.len()],
-    pub(crate) backends: Box<[BackendCounts]>,
 }
 
 /// What was counted of one backend.
@@ -71,30 +81,27 @@ pub(crate) const STATUS_CLASS_NAMES: [&str; STATUS_CLASSES] = ["1xx", "2xx", "3x
 pub(crate) const SECONDS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-impl Metrics {
-    pub(crate) fn new<'s>(services: impl Iterator<Item = &'s Service>) -> Self {
-        let counts = |service: &Service| ServiceCounts {
-            exchanges: Count::default(),
-            retries: Count::default(),
-            queued: Count::default(),
-            hedges: Count::default(),
-            left: Count::default(),
-            delivered: Default::default(),
-            rejected: Default::default(),
-            withheld: Default::default(),
-            ended: Default::default(),
-            backends: service.backends().map(|_| BackendCounts::default()).collect(),
-        };
+impl Counts {
+    /// The counts of `service`, which go on where those of the service `before` it stand.
+    pub(crate) fn new(service: &Service, before: Option<(&Service, &Self)>) -> Self {
+        let known: BTreeMap<&str, &Arc<BackendCounts>> = before
+            .iter()
+            .flat_map(|(service, counts)| service.backends().zip(&counts.backends))
+            .map(|(member, counts)| (member.name(), counts))
+            .collect();
+        let backend = |member: Member<'_>| known.get(member.name()).copied().cloned();
         Self {
-            services: services.map(counts).collect(),
-            accept_failures: Count::default(),
-            refused_requests: Count::default(),
+            service: before.map(|(_, counts)| Arc::clone(&counts.service)).unwrap_or_default(),
+            backends: service
+                .backends()
+                .map(|member| backend(member).unwrap_or_default())
+                .collect(),
         }
     }
 
-    /// Counts an event of the exchange that `service` has.
-    pub(crate) fn on(&self, service: usize, event: &Event) {
-        let counts = &self.services[service];
+    /// Counts an event of an exchange of the service.
+    pub(crate) fn on(&self, event: &Event) {
+        let counts = &self.service;
         match event {
             Event::Started { .. } => counts.exchanges.add(1),
             Event::Attempted { attempt, choice, .. } => {
@@ -124,7 +131,7 @@ impl Metrics {
     }
 
     pub(crate) fn backend(&self, id: BackendId) -> &BackendCounts {
-        &self.services[usize::from(id.service)].backends[usize::from(id.backend)]
+        &self.backends[usize::from(id.backend)]
     }
 }
 

@@ -10,7 +10,7 @@ use lb_core::{Event, Explanation, Time};
 
 pub(crate) use exposition::exposition;
 pub(crate) use journal::{Journal, RequestFacts};
-pub(crate) use metrics::{Metrics, ServiceCounts};
+pub(crate) use metrics::{Counts, Process};
 
 /// Hears every event of a process: the simulator's ledger, for one.
 pub trait Tap: Send + Sync {

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use lb_config::Config;
+use lb_core::Service;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
-use lb_server::{AccessSink, Gateway, Listeners, Listening, WorkerOptions};
+use lb_server::{AccessSink, Gateway, Listeners, Listening, Snapshot, WorkerOptions};
 use tokio::task::JoinHandle;
 
 /// A running proxy. Dropping it leaves it running until the test ends.
@@ -60,15 +62,26 @@ impl Proxy {
 
     /// Starts another worker on the same port. It ends with this one's trigger.
     pub(crate) async fn join(&self, index: u16) -> JoinHandle<()> {
-        let options = WorkerOptions { index, count: 2, listeners: Some(vec![self.addr]) };
+        let options = WorkerOptions { index };
         let listening = Listening::open(Arc::clone(&self.gateway), options).await.unwrap();
         assert_eq!(listening.bound().listeners, [self.addr]);
         tokio::task::spawn_local(listening.serve(self.shutdown.clone()))
     }
 
+    /// The first service.
+    pub(crate) fn service(&self) -> First {
+        First(self.gateway.snapshot())
+    }
+
+    /// Serves by `config` from now on.
+    pub(crate) fn reload(&self, config: &str) {
+        self.gateway.reload(read(config)).unwrap();
+    }
+
     /// Attempts that hold a lease, over all backends.
     pub(crate) fn in_flight(&self) -> u32 {
-        let services = self.gateway.services();
+        let snapshot = self.gateway.snapshot();
+        let services = snapshot.services();
         services.flat_map(|it| it.backends()).map(|backend| backend.in_flight()).sum()
     }
 
@@ -79,10 +92,25 @@ impl Proxy {
     }
 }
 
-fn gateway(config: &str) -> (Arc<Gateway>, Arc<Lines>) {
+/// The first service of a snapshot.
+pub(crate) struct First(Arc<Snapshot>);
+
+impl std::ops::Deref for First {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        self.0.services().next().expect("there is a service")
+    }
+}
+
+fn read(config: &str) -> Config {
     let source = lb_config::Source { name: "test.toml", text: config };
     let (config, diagnostics) = lb_config::load(&source);
-    let config = config.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    config.unwrap_or_else(|| panic!("{diagnostics:#?}"))
+}
+
+fn gateway(config: &str) -> (Arc<Gateway>, Arc<Lines>) {
+    let config = read(config);
     let lines = Arc::new(Lines::default());
     let access = Some(Arc::clone(&lines) as Arc<dyn AccessSink>);
     let listeners = Listeners { access, ..Listeners::default() };

@@ -12,7 +12,8 @@ Examples:
   lb-server --check lb.toml                  what is wrong or doubtful in a configuration
   lb-server --config lb.toml > access.log    serve it; one line of JSON per exchange
 
-Signals: SIGTERM or Ctrl-C finishes what runs and stops; a second one stops at once.";
+Signals: SIGTERM or Ctrl-C finishes what runs and stops; a second one stops at once.
+SIGHUP reads the configuration anew: a mistake in it changes nothing.";
 
 /// A load-balancing reverse proxy. Without arguments it shows itself on demo backends.
 #[derive(Debug, Parser)]

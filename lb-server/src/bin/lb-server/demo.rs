@@ -83,7 +83,7 @@ pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String>
         .replace("{slow}", &slow.to_string())
         .replace("{flaky}", &flaky.to_string());
     let config = configuration(&Source { name: "demo", text: &text })?;
-    process::serve(config, |bound| {
+    process::serve(config, None, |bound| {
         let (proxy, admin) = (bound.listeners[0], bound.admin.unwrap_or(admin));
         say(&format!(
             "\nBehind it are three demo backends: steady ({steady}), slow ({slow}), and flaky ({flaky}),\n\

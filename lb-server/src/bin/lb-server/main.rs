@@ -2,6 +2,7 @@
 
 mod access;
 mod cli;
+mod control;
 mod demo;
 mod process;
 
@@ -21,7 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Cli::parse().asked() {
         Asked::Check(file) => check(&file),
-        Asked::Serve(file) => read(&file).and_then(|config| process::serve(config, |_| {})),
+        Asked::Serve(file) => {
+            read(&file).and_then(|config| process::serve(config, Some(file), |_| {}))
+        }
         Asked::Demo { listen, admin } => demo::serve(listen, admin),
     };
     match done {

@@ -2,41 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod process;
+mod reload;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::io::BufRead;
+use std::net::TcpListener;
 
-const GOOD: &str = r#"
-[[listener]]
-bind = "127.0.0.1:0"
-
-[[service]]
-name = "web"
-hosts = ["*"]
-
-[[service.pool]]
-backends = [{ url = "http://10.0.0.1:3000" }, { url = "http://10.0.0.2:3000" }]
-"#;
-
-fn lb_server(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-server"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs it to its end: how it ended, and what it said about it.
-fn run(args: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = lb_server(args).output().unwrap();
-    (status.code(), [stdout, stderr].map(|said| String::from_utf8(said).unwrap()).concat())
-}
-
-fn file(name: &str, text: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, text).unwrap();
-    path.display().to_string()
-}
+use process::{GOOD, Process, ask, file, get, run};
 
 #[test]
 fn a_good_configuration_is_counted_and_a_bad_one_is_diagnosed() {
@@ -86,82 +59,9 @@ fn a_taken_port_is_named_with_the_way_to_another() {
     }
 }
 
-/// The demo, killed when a test ends early.
-struct Demo {
-    child: Child,
-    said: BufReader<ChildStderr>,
-}
-
-impl Demo {
-    fn start() -> Self {
-        Self::start_with(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-    }
-
-    fn start_with(args: &[&str]) -> Self {
-        let mut child = lb_server(args).spawn().unwrap();
-        let said = BufReader::new(child.stderr.take().expect("standard error is piped"));
-        Self { child, said }
-    }
-
-    /// The address in the next line that has `before` in it.
-    fn addr(&mut self, before: &str) -> SocketAddr {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "it ended before {before:?}");
-            if let Some((_, addr)) = line.trim_end().split_once(before) {
-                return addr.parse().unwrap();
-            }
-        }
-    }
-
-    /// Sends SIGTERM.
-    fn terminate(&self) {
-        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(kill.success());
-    }
-
-    /// All that it says from now on.
-    fn last_words(&mut self) -> String {
-        let mut words = String::new();
-        self.said.read_to_string(&mut words).unwrap();
-        words
-    }
-
-    /// Has it finish, and returns its access log.
-    fn finish(mut self) -> Vec<String> {
-        self.terminate();
-        let mut log = String::new();
-        let mut stdout = self.child.stdout.take().expect("standard output is piped");
-        stdout.read_to_string(&mut log).unwrap();
-        assert!(self.child.wait().unwrap().success(), "a drained process has not failed");
-        log.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // It has usually ended by itself.
-        let _ended = self.child.kill();
-    }
-}
-
-/// The whole answer to a request on a connection of its own.
-fn ask(addr: SocketAddr, head: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "a client is outside of the proxy")]
-    let mut stream = TcpStream::connect(addr).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn get(addr: SocketAddr, path: &str) -> String {
-    ask(addr, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
-}
-
 #[test]
 fn the_demo_answers_from_all_its_backends_and_logs_every_exchange() {
-    let mut demo = Demo::start();
+    let mut demo = Process::start();
     let proxy = demo.addr("listening at http://");
     let admin = demo.addr("admin at http://");
 
@@ -204,7 +104,7 @@ fn the_demo_answers_from_all_its_backends_and_logs_every_exchange() {
 fn a_signal_while_it_starts_is_heard() {
     let many = GOOD
         .replace("[[listener]]", "[server]\nworkers = 256\n[admin]\nenabled = false\n[[listener]]");
-    let mut process = Demo::start_with(&["--config", &file("many.toml", &many)]);
+    let mut process = Process::start_with(&["--config", &file("many.toml", &many)]);
     // Some of its workers run, and most are still to come.
     let threads = format!("/proc/{}/task", process.child.id());
     while fs::read_dir(&threads).unwrap().count() < 8 {
@@ -219,7 +119,7 @@ fn a_signal_while_it_starts_is_heard() {
 fn a_log_that_nobody_reads_does_not_keep_the_process() {
     let config = GOOD.replace("\"*\"", "\"elsewhere.example\"");
     let config = format!("admin.enabled = false\n{config}");
-    let mut demo = Demo::start_with(&["--config", &file("unread.toml", &config)]);
+    let mut demo = Process::start_with(&["--config", &file("unread.toml", &config)]);
     let proxy = demo.addr("listening at http://");
     // More lines than the pipe holds, and nobody reads them.
     let requests = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(999);

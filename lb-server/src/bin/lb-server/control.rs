@@ -1,0 +1,221 @@
+//! What a running process is told: signals, a changed file, a call by the admin listener.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use lb_config::Config;
+use lb_server::platform::os::Os;
+use lb_server::shutdown::Trigger;
+use lb_server::{Gateway, ReloadCall};
+use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::process::{addresses, taken};
+use crate::{read, say};
+
+/// How long the rest of the access log may take to be written when everything else has ended.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the configuration's file is looked at, where that is asked for.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The signals that a process hears, from the first moment on.
+pub(crate) struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    /// Hears them from now on. Must run inside a runtime.
+    pub(crate) fn hear() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits for one that asks to stop.
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Asked::Reload) {}
+    }
+}
+
+/// Everything that a running process is told, in one place.
+pub(crate) struct Control {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) trigger: Trigger,
+    pub(crate) signals: Signals,
+    pub(crate) calls: mpsc::Receiver<ReloadCall>,
+    /// The configuration's file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Control {
+    /// Does what it is told until the workers have ended: the first signal drains, a second stops.
+    pub(crate) async fn run(
+        mut self,
+        mut workers: oneshot::Receiver<usize>,
+    ) -> Result<(Signals, Trigger), String> {
+        let mut looks = interval(WATCH_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = self.file.as_deref().map(Seen::of);
+        loop {
+            tokio::select! {
+                biased;
+                panicked = &mut workers => {
+                    return match panicked {
+                        Ok(0) => Ok((self.signals, self.trigger)),
+                        _ => Err("a worker panicked".to_owned()),
+                    };
+                }
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => self.stop(),
+                    Asked::Reload => drop(self.reload("SIGHUP")),
+                },
+                Some(call) = self.calls.recv() => {
+                    let told = self.reload("the admin listener");
+                    // Whoever asked may have left.
+                    let _left = call.answer.send(told);
+                }
+                _ = looks.tick() => {
+                    let now = self.file.as_deref().map(Seen::of);
+                    if now != seen && self.gateway.snapshot().watches() {
+                        drop(self.reload("a change of the file"));
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    fn stop(&self) {
+        if self.trigger.is_drained() {
+            say("lb-server: stopping at once");
+            self.trigger.stop();
+        } else {
+            say("lb-server: finishing what runs; once more to stop at once");
+            self.trigger.drain();
+        }
+    }
+
+    /// Reads the configuration anew and serves by it, or says why not and changes nothing.
+    fn reload(&self, because: &str) -> Result<String, String> {
+        let done = self.read_anew().inspect_err(|why| self.gateway.reload_refused(why.clone()));
+        match &done {
+            Ok(said) => say(&format!("lb-server: {said} ({because})")),
+            Err(why) => say(&format!(
+                "{why}\nlb-server: this is not put in force ({because}); \
+                 the configuration before it is served on"
+            )),
+        }
+        done
+    }
+
+    fn read_anew(&self) -> Result<String, String> {
+        let Some(file) = &self.file else {
+            return Err("the demo has no configuration file to read anew".to_owned());
+        };
+        let config = read(file)?;
+        self.can_listen(&config)?;
+        let late = self
+            .gateway
+            .reload(config)
+            .map_err(|error| format!("this configuration cannot be served: {error}"))?;
+        let late: String =
+            late.iter().map(|late| format!("; {late} takes effect at the next start")).collect();
+        Ok(format!("{} is in force{late}", file.display()))
+    }
+
+    /// Whether the addresses that are new can be had.
+    fn can_listen(&self, config: &Config) -> Result<(), String> {
+        let before = self.gateway.snapshot();
+        let known: Vec<SocketAddr> = addresses(before.config()).collect();
+        for addr in addresses(config).filter(|addr| !known.contains(addr)) {
+            Os::probe(addr).map_err(|error| taken(addr, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a file looks like without reading it. One that cannot be looked at looks like nothing.
+#[derive(PartialEq, Eq)]
+struct Seen(Option<(SystemTime, u64)>);
+
+impl Seen {
+    fn of(file: &Path) -> Self {
+        let found = fs::metadata(file).and_then(|found| Ok((found.modified()?, found.len())));
+        Self(found.ok())
+    }
+}
+
+/// Waits for threads to end on a thread of its own, since joining blocks and signals must be heard.
+/// Says how many of them panicked.
+pub(crate) fn join(
+    name: &str,
+    threads: Vec<JoinHandle<()>>,
+) -> Result<oneshot::Receiver<usize>, String> {
+    let (ended, all_ended) = oneshot::channel();
+    #[expect(clippy::disallowed_methods, reason = "joining threads blocks")]
+    let joining = Builder::new().name(format!("join-{name}")).spawn(move || {
+        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        // Nobody waits any more when the process stops at once.
+        let _unheard = ended.send(panicked);
+    });
+    joining.map(|_| all_ended).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Waits until the rest of the access log is written, for a bounded time or until another signal:
+/// whoever reads standard output may have stopped reading.
+pub(crate) async fn until_written(
+    signals: &mut Signals,
+    trigger: &Trigger,
+    mut writer: oneshot::Receiver<usize>,
+    waiting: &AtomicU64,
+) -> Result<(), String> {
+    let given_up = tokio::time::sleep(LOG_TIMEOUT);
+    tokio::pin!(given_up);
+    loop {
+        tokio::select! {
+            biased;
+            panicked = &mut writer => {
+                return match panicked {
+                    Ok(0) => Ok(()),
+                    _ => Err("the access log's thread panicked".to_owned()),
+                };
+            }
+            () = &mut given_up => break,
+            () = signals.stop() => {
+                if trigger.is_drained() {
+                    break;
+                }
+                trigger.drain();
+            }
+        }
+    }
+    let lost = waiting.load(Ordering::Relaxed);
+    say(&format!("lb-server: nobody reads the access log; its last {lost} lines are lost"));
+    Ok(())
+}

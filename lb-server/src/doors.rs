@@ -1,0 +1,197 @@
+//! The sockets that one worker listens at, and who comes in.
+//!
+//! A listener is known by its address in the configuration. Where that leaves the port to the system,
+//! worker 0 is the first to open it, and the others share the port that it was given.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::platform::Listen;
+use crate::serve;
+use crate::shutdown::{self, Phase, Shutdown, Trigger};
+use crate::worker::Worker;
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Client,
+    Admin,
+}
+
+/// What a listener is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) kind: Kind,
+    /// Its address in the configuration.
+    pub(crate) said: SocketAddr,
+    /// How many before it have the same: those that leave the port to the system may.
+    pub(crate) nth: usize,
+}
+
+/// The listeners of one kind.
+pub(crate) struct Doors {
+    kind: Kind,
+    places: Arc<Semaphore>,
+    /// In the order of the configuration.
+    doors: Vec<Door>,
+}
+
+struct Door {
+    key: Key,
+    addr: SocketAddr,
+    trigger: Trigger,
+    shutdown: Shutdown,
+    /// Until somebody accepts.
+    listener: Option<Box<dyn Listen>>,
+}
+
+/// After a failed accept (out of file descriptors, say) trying at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Admin connections of one process.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+impl Doors {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+        Self { kind, places, doors: Vec::new() }
+    }
+
+    /// Where they are.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().map(|door| door.addr).collect()
+    }
+
+    /// Opens what the configuration names and is not open; the rest stays as it is.
+    pub(crate) async fn open(&mut self, worker: &Worker) -> io::Result<()> {
+        let mut before = std::mem::take(&mut self.doors);
+        for key in self.wanted(worker) {
+            let door = match before.iter().position(|door| door.key == key) {
+                Some(at) => before.swap_remove(at),
+                None => match Door::open(worker, key).await {
+                    Ok(door) => door,
+                    Err(error) => {
+                        self.doors.append(&mut before);
+                        return Err(error);
+                    }
+                },
+            };
+            self.doors.push(door);
+        }
+        // Whoever came in by one that is not wanted any more goes when its request is answered.
+        before.iter().for_each(|door| door.trigger.drain());
+        Ok(())
+    }
+
+    /// Lets clients in.
+    pub(crate) fn serve(&mut self, worker: &Rc<Worker>) {
+        let places = match self.kind {
+            Kind::Client => &worker.gateway.places,
+            Kind::Admin => &self.places,
+        };
+        for door in &mut self.doors {
+            if let Some(listener) = door.listener.take() {
+                let entrance = Entrance {
+                    worker: Rc::clone(worker),
+                    key: door.key,
+                    places: Arc::clone(places),
+                    told: door.shutdown.clone(),
+                };
+                tokio::task::spawn_local(entrance.accept(listener));
+            }
+        }
+    }
+
+    /// Opens and closes what another snapshot asks for. What cannot be opened is counted, and tried
+    /// again with the next.
+    pub(crate) async fn follow(&mut self, worker: &Rc<Worker>) {
+        if self.open(worker).await.is_err() {
+            worker.gateway.process.accept_failures.add(1);
+        }
+        self.serve(worker);
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn drain(&self) {
+        self.doors.iter().for_each(|door| door.trigger.drain());
+    }
+
+    /// Cuts off who is in.
+    pub(crate) fn stop(&self) {
+        self.doors.iter().for_each(|door| door.trigger.stop());
+    }
+
+    fn wanted(&self, worker: &Worker) -> Vec<Key> {
+        let view = worker.view();
+        let said: Vec<SocketAddr> = match self.kind {
+            Kind::Client => view.config.listeners.iter().map(|said| said.bind).collect(),
+            Kind::Admin => view.config.admin.iter().map(|said| said.bind).collect(),
+        };
+        let before = |at: usize| said[..at].iter().filter(|other| **other == said[at]).count();
+        let key = |at: usize| Key { kind: self.kind, said: said[at], nth: before(at) };
+        (0..said.len()).map(key).collect()
+    }
+}
+
+impl Door {
+    async fn open(worker: &Worker, key: Key) -> io::Result<Self> {
+        let gateway = &worker.gateway;
+        let addr = match key.said.port() {
+            0 if worker.index > 0 => gateway.chosen(key).await,
+            _ => key.said,
+        };
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}"))
+        };
+        let listener = gateway.platform.listen(addr).await.map_err(named)?;
+        let addr = listener.local_addr()?;
+        gateway.choose(key, addr);
+        let (trigger, shutdown) = shutdown::pair();
+        Ok(Self { key, addr, trigger, shutdown, listener: Some(listener) })
+    }
+}
+
+/// What is needed to let somebody in.
+struct Entrance {
+    worker: Rc<Worker>,
+    key: Key,
+    places: Arc<Semaphore>,
+    told: Shutdown,
+}
+
+impl Entrance {
+    /// Accepts while there is a place for one more in the whole process. A connection that finds none
+    /// waits for one, and those behind it in the kernel's queue.
+    async fn accept(self, mut listener: Box<dyn Listen>) {
+        let mut stopping = self.told.clone();
+        loop {
+            let next = async {
+                let accepted = listener.accept().await?;
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                Ok::<_, io::Error>((accepted, place.expect("the semaphore is never closed")))
+            };
+            let accepted = tokio::select! {
+                biased;
+                () = stopping.reached(Phase::Draining) => return,
+                next = next => next,
+            };
+            match accepted {
+                Ok(((io, peer), place)) => {
+                    let guest = serve::Guest { door: self.key, peer, place };
+                    let told = self.told.clone();
+                    let serving = serve::connection(Rc::clone(&self.worker), io, guest, told);
+                    tokio::task::spawn_local(serving);
+                }
+                Err(_) => {
+                    self.worker.gateway.process.accept_failures.add(1);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}

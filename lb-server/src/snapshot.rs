@@ -1,0 +1,166 @@
+//! One configuration as it is served: services, where their backends are, and what is counted.
+//!
+//! A snapshot never changes. A reload makes the next one out of it: what was learned about a backend
+//! lives on under its name, and so do its counters. Exchanges end with the snapshot that they began
+//! with.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::HeaderValue;
+use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin};
+use lb_core::{Meaningless, Routes, Service, Time};
+
+use crate::line::Line;
+use crate::observe::Counts;
+
+/// One configuration as it is served.
+pub struct Snapshot {
+    pub(crate) config: Config,
+    pub(crate) sites: Box<[Site]>,
+    routes: Routes,
+}
+
+/// One service: what the core decides by, and what the proxy needs besides.
+pub(crate) struct Site {
+    pub(crate) service: Service,
+    pub(crate) counts: Counts,
+    /// Who waits for a place at it.
+    pub(crate) line: Arc<Line>,
+    pub(crate) endpoints: Box<[Endpoint]>,
+    pub(crate) host: HostPolicy,
+    pub(crate) replay_buffer: usize,
+    pub(crate) keep_alive: KeepAlive,
+}
+
+/// Where a backend is.
+pub(crate) struct Endpoint {
+    pub(crate) origin: Origin,
+    /// Its address, where the url names one instead of a host.
+    pub(crate) literal: Option<SocketAddr>,
+    /// `host:port` as a `Host` header says it.
+    pub(crate) authority: HeaderValue,
+}
+
+/// Why a configuration cannot be served.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The core refused a service.
+    Service {
+        /// Which one.
+        name: String,
+        /// Why.
+        why: Meaningless,
+    },
+    /// There are more services than the core can tell apart.
+    TooManyServices,
+    /// A backend's host cannot be written into a header.
+    Host(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { name, why } => write!(out, "service {name:?}: {why}"),
+            Self::TooManyServices => write!(out, "more than {} services", u16::MAX),
+            Self::Host(host) => write!(out, "{host:?} is not a host name"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Snapshot {
+    /// What `config` describes, in place of the snapshot `before`, if there was one.
+    pub(crate) fn new(
+        config: Config,
+        seed: u64,
+        before: Option<(&Self, Time)>,
+    ) -> Result<Self, StartError> {
+        let mut sites = Vec::with_capacity(config.services.len());
+        for (index, said) in config.services.iter().enumerate() {
+            let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
+            let known = before.and_then(|(snapshot, now)| Some((snapshot.named(said)?, now)));
+            sites.push(Site::new(said, index, seed, known)?);
+        }
+        let routes =
+            Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
+                said.hosts.iter().map(move |host| (host.as_str(), index))
+            }));
+        Ok(Self { config, sites: sites.into(), routes })
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the configuration is to be read anew when its file changes.
+    pub const fn watches(&self) -> bool {
+        self.config.server.watch
+    }
+
+    /// The services, in the order of the configuration.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.sites.iter().map(|site| &site.service)
+    }
+
+    /// The service that `host` leads to.
+    pub(crate) fn site(&self, host: &str) -> Option<&Site> {
+        self.routes.find(host).map(|index| &self.sites[index])
+    }
+
+    /// The service of the same name as the one that is `said`.
+    pub(crate) fn named(&self, said: &config::Service) -> Option<&Site> {
+        self.sites.iter().find(|site| site.service.name() == said.core.name)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Snapshot").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    fn new(
+        said: &config::Service,
+        index: u16,
+        seed: u64,
+        before: Option<(&Self, Time)>,
+    ) -> Result<Self, StartError> {
+        let service = match before {
+            Some((known, now)) => known.service.succeed(&said.core, index, seed, now),
+            None => Service::new(&said.core, index, seed),
+        };
+        let service =
+            service.map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
+        let known = before.map(|(known, _)| known);
+        Ok(Self {
+            counts: Counts::new(&service, known.map(|known| (&known.service, &known.counts))),
+            line: known.map(|known| Arc::clone(&known.line)).unwrap_or_default(),
+            service,
+            endpoints: said.origins.iter().map(Endpoint::new).collect::<Result<_, _>>()?,
+            host: said.host,
+            replay_buffer: said.replay_buffer,
+            keep_alive: said.keep_alive,
+        })
+    }
+}
+
+impl Endpoint {
+    fn new(origin: &Origin) -> Result<Self, StartError> {
+        let Origin { host, port } = origin;
+        let ip: Option<IpAddr> = host.parse().ok();
+        let written = match ip {
+            Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
+            _ if *port == 80 => host.clone(),
+            _ => format!("{host}:{port}"),
+        };
+        let authority =
+            HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
+        let literal = ip.map(|ip| SocketAddr::new(ip, *port));
+        Ok(Self { origin: origin.clone(), literal, authority })
+    }
+}

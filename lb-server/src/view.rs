@@ -1,0 +1,112 @@
+//! What one worker serves by: the snapshot, and the worker's own connections to its backends.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lb_core::BackendId;
+
+use crate::gateway::Gateway;
+use crate::pool::Stack;
+use crate::snapshot::{Site, Snapshot};
+
+/// What one worker serves by. A request holds on to the one that it began with.
+pub(crate) struct View {
+    pub(crate) gateway: Arc<Gateway>,
+    snapshot: Arc<Snapshot>,
+    /// By site, by endpoint.
+    stacks: Box<[Box<[Rc<Stack>]>]>,
+    /// Whether what still runs is cut short, since the process ends.
+    cutting: Rc<Cell<bool>>,
+}
+
+impl View {
+    /// What a worker that starts serves by.
+    pub(crate) fn first(gateway: Arc<Gateway>) -> Self {
+        let snapshot = gateway.snapshot();
+        Self::new(gateway, snapshot, None)
+    }
+
+    /// The view of `snapshot` in place of this one. Connections to backends that stay are kept.
+    pub(crate) fn next(&self, snapshot: Arc<Snapshot>) -> Self {
+        Self::new(Arc::clone(&self.gateway), snapshot, Some(self))
+    }
+
+    fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, before: Option<&Self>) -> Self {
+        let stacks = |site: &Site| {
+            let known = before.and_then(|view| view.stacks_of(site.service.name()));
+            let (sites, stacks) = known.unzip();
+            let stack = |(place, member): (usize, lb_core::Member<'_>)| {
+                let endpoint = &site.endpoints[place];
+                let kept = sites.and_then(|known: &Site| {
+                    let mut names = known.service.backends().map(|member| member.name());
+                    let at = names.position(|name| name == member.name())?;
+                    let same = known.endpoints[at].origin == endpoint.origin;
+                    same.then(|| Rc::clone(&stacks.expect("they come together")[at]))
+                });
+                let stack = kept.unwrap_or_default();
+                stack.allow(site.keep_alive);
+                stack
+            };
+            site.service.backends().enumerate().map(stack).collect()
+        };
+        let stacks: Box<[Box<[Rc<Stack>]>]> = snapshot.sites.iter().map(stacks).collect();
+        let cutting = before.map(|view| Rc::clone(&view.cutting)).unwrap_or_default();
+        let view = Self { gateway, snapshot, stacks, cutting };
+        before.iter().for_each(|before| before.close_what_is_not_in(&view));
+        view
+    }
+
+    /// Whether it is the view of `snapshot`.
+    pub(crate) fn is_of(&self, snapshot: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.snapshot, snapshot)
+    }
+
+    /// Whether what still runs is cut short, since the process ends.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.get()
+    }
+
+    /// What still runs is cut short from now on.
+    pub(crate) fn cut(&self) {
+        self.cutting.set(true);
+    }
+
+    /// The connections to a backend.
+    pub(crate) fn stack(&self, backend: BackendId) -> &Rc<Stack> {
+        &self.stacks[usize::from(backend.service)][usize::from(backend.backend)]
+    }
+
+    /// The service of a backend.
+    pub(crate) fn site_of(&self, backend: BackendId) -> &Site {
+        &self.snapshot.sites[usize::from(backend.service)]
+    }
+
+    /// All connections.
+    pub(crate) fn stacks(&self) -> impl Iterator<Item = &Rc<Stack>> {
+        self.stacks.iter().flatten()
+    }
+
+    fn stacks_of(&self, service: &str) -> Option<(&Site, &[Rc<Stack>])> {
+        let mut sites = self.snapshot.sites.iter();
+        let at = sites.position(|site| site.service.name() == service)?;
+        Some((&self.snapshot.sites[at], &self.stacks[at]))
+    }
+
+    fn close_what_is_not_in(&self, next: &Self) {
+        for stack in self.stacks() {
+            if !next.stacks().any(|kept| Rc::ptr_eq(kept, stack)) {
+                stack.retire();
+            }
+        }
+    }
+}
+
+impl Deref for View {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}

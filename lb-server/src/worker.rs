@@ -1,0 +1,205 @@
+//! One worker: a thread's view of the gateway, its listeners, and the end of both.
+//!
+//! A worker runs on one thread and shares nothing with the others but the [`Gateway`]. When another
+//! snapshot is served it follows: connections to backends that stay are kept, listeners that stay are
+//! not touched, and requests that run end as they began. Told to stop, it drains: what is open has
+//! `drain_timeout` to end.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lb_core::ExchangeId;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::doors::{Doors, Kind};
+use crate::gateway::Gateway;
+use crate::pool;
+use crate::probe;
+use crate::request_id::RequestId;
+use crate::shutdown::{Phase, Shutdown};
+use crate::view::View;
+
+/// What distinguishes one worker of a process from the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerOptions {
+    /// Which worker this is, counted from 0. Worker 0 opens its sockets first, and serves the admin
+    /// listener.
+    pub index: u16,
+}
+
+/// Where a worker listens, once it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// In the order of the configuration.
+    pub listeners: Vec<SocketAddr>,
+    /// The admin listener, if there is one and this worker serves it.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A worker whose sockets are open: clients can connect, and nobody has accepted yet.
+pub struct Listening {
+    worker: Rc<Worker>,
+    doors: Doors,
+    admin: Doors,
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) index: u16,
+    view: RefCell<Rc<View>>,
+    exchanges: Cell<u64>,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+/// Opens the sockets of one worker, and serves on them until told to stop.
+///
+/// # Errors
+/// When an address cannot be listened at.
+pub async fn run(
+    gateway: Arc<Gateway>,
+    options: WorkerOptions,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    Listening::open(gateway, options).await?.serve(shutdown).await;
+    Ok(())
+}
+
+impl Listening {
+    /// Opens the sockets of one worker.
+    ///
+    /// # Errors
+    /// When an address cannot be listened at; the message names it.
+    pub async fn open(gateway: Arc<Gateway>, options: WorkerOptions) -> io::Result<Self> {
+        let worker = Rc::new(Worker::new(gateway, options.index));
+        let (mut doors, mut admin) = (Doors::new(Kind::Client), Doors::new(Kind::Admin));
+        doors.open(&worker).await?;
+        if options.index == 0 {
+            admin.open(&worker).await?;
+        }
+        Ok(Self { worker, doors, admin })
+    }
+
+    /// Where it listens.
+    pub fn bound(&self) -> Bound {
+        Bound { listeners: self.doors.addresses(), admin: self.admin.addresses().first().copied() }
+    }
+
+    /// Serves until told to stop, then drains. Must run inside a `LocalSet`.
+    pub async fn serve(self, mut shutdown: Shutdown) {
+        let Self { worker, mut doors, mut admin } = self;
+        let gateway = Arc::clone(&worker.gateway);
+        doors.serve(&worker);
+        admin.serve(&worker);
+        let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
+        // One worker checks for all.
+        let checking =
+            (worker.index == 0).then(|| tokio::task::spawn_local(probe::run(Arc::clone(&gateway))));
+
+        let mut snapshots = gateway.snapshots();
+        snapshots.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Draining) => break,
+                changed = snapshots.changed() => changed.expect("the gateway is held here"),
+            }
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            worker.follow(snapshot);
+            doors.follow(&worker).await;
+            if worker.index == 0 {
+                admin.follow(&worker).await;
+            }
+        }
+        gateway.enter(Phase::Draining);
+        doors.drain();
+        let drain_timeout = worker.view().config.server.drain_timeout;
+        tokio::select! {
+            biased;
+            () = worker.all_closed() => {}
+            () = sleep(drain_timeout) => {}
+            () = shutdown.reached(Phase::Stopping) => {}
+        }
+        worker.view().cut();
+        doors.stop();
+        // The admin listener stays open during the drain: somebody may want to watch it.
+        admin.stop();
+        reaping.abort();
+        checking.inspect(JoinHandle::abort);
+        // What was told to stop does so at its next turn.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Worker {
+    fn new(gateway: Arc<Gateway>, index: u16) -> Self {
+        let view = View::first(Arc::clone(&gateway));
+        Self {
+            gateway,
+            index,
+            view: RefCell::new(Rc::new(view)),
+            exchanges: Cell::new(0),
+            open: Cell::new(0),
+            closed: Notify::new(),
+        }
+    }
+
+    /// What is served now.
+    pub(crate) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    fn follow(&self, snapshot: Arc<crate::snapshot::Snapshot>) {
+        let before = self.view();
+        if !before.is_of(&snapshot) {
+            *self.view.borrow_mut() = Rc::new(before.next(snapshot));
+        }
+    }
+
+    /// A name for the next exchange: unique in the process.
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        let count = self.exchanges.get() + 1;
+        self.exchanges.set(count);
+        let exchange = ExchangeId((u64::from(self.index) << 48) | count);
+        RequestId::new(self.gateway.platform.seed(), exchange)
+    }
+
+    async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
+
+async fn reap(worker: Rc<Worker>) {
+    loop {
+        sleep(pool::reap_every(&worker.view())).await;
+        let (view, now) = (worker.view(), worker.gateway.clock.now());
+        view.stacks().for_each(|stack| stack.reap(now));
+    }
+}
+
+/// A connection, counted while it is open.
+pub(crate) struct Open(Rc<Worker>);
+
+impl Open {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        worker.gateway.connection_opened();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.gateway.connection_closed();
+        self.0.closed.notify_one();
+    }
+}

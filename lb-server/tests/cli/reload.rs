@@ -1,0 +1,101 @@
+//! Another configuration for a running process: by signal, by call, by a change of the file.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use crate::process::{Process, ask, file, get};
+
+/// A configuration in which a service of this name refuses whatever comes.
+fn config(service: &str, server: &str) -> String {
+    format!(
+        "[server]\n{server}\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nbind = \"127.0.0.1:0\"\n\
+         [[service]]\nname = \"{service}\"\nhosts = [\"*\"]\n\
+         [[service.pool]]\nbackends = [{{ url = \"http://127.0.0.1:1\" }}]\n"
+    )
+}
+
+fn start(path: &str) -> (Process, SocketAddr) {
+    let mut process = Process::start_with(&["--config", path]);
+    let admin = process.addr("admin at http://");
+    (process, admin)
+}
+
+fn post(admin: SocketAddr, more: &str) -> String {
+    ask(
+        admin,
+        &format!("POST /reload HTTP/1.1\r\nhost: localhost\r\n{more}connection: close\r\n\r\n"),
+    )
+}
+
+#[test]
+fn sighup_reads_the_file_anew_and_a_mistake_in_it_changes_nothing() {
+    let path = file("sighup.toml", &config("one", ""));
+    let (mut process, admin) = start(&path);
+    assert!(get(admin, "/ready").contains("\"one\""));
+
+    fs::write(&path, config("two", "workers = 7")).unwrap();
+    process.signal("-HUP");
+    let said = process.says("is in force");
+    assert!(said.contains("server.workers takes effect at the next start"), "{said}");
+    assert!(get(admin, "/ready").contains("\"two\""));
+
+    fs::write(&path, config("three", "").replace("http://", "htp://")).unwrap();
+    process.signal("-HUP");
+    let said = process.says("served on");
+    assert!(said.contains(&format!("{path}:11:")), "where the mistake is: {said}");
+    let ready = get(admin, "/ready");
+    assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("\"two\""), "{ready}");
+    assert!(ready.contains("htp://"), "what is wrong with the file: {ready}");
+    assert!(get(admin, "/metrics").contains("lb_reloads_failed_total 1\n"));
+    process.finish();
+}
+
+#[test]
+fn an_address_that_is_taken_changes_nothing() {
+    let path = file("taken.toml", &config("one", ""));
+    let (process, admin) = start(&path);
+    let more = format!("{}[[listener]]\nbind = \"{admin}\"\n", config("two", ""));
+    fs::write(&path, more).unwrap();
+    let answer = post(admin, "");
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    assert!(answer.contains(&format!("cannot listen at {admin}")), "{answer}");
+    assert!(get(admin, "/ready").contains("\"one\""));
+    process.finish();
+}
+
+#[test]
+fn the_admin_listener_reloads_when_it_is_asked_to_and_not_for_a_web_page() {
+    let path = file("called.toml", &config("one", ""));
+    let (process, admin) = start(&path);
+    fs::write(&path, config("two", "")).unwrap();
+    let refused = post(admin, "origin: https://evil.example\r\n");
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert!(get(admin, "/reload").starts_with("HTTP/1.1 405 "));
+    assert!(get(admin, "/ready").contains("\"one\""));
+    let answer = post(admin, "");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with(&format!("{path} is in force\n")), "{answer}");
+    assert!(get(admin, "/ready").contains("\"two\""));
+    process.finish();
+}
+
+#[test]
+fn a_file_that_is_watched_is_in_force_soon_after_it_changed() {
+    let path = file("watched.toml", &config("one", "watch = true"));
+    let (mut process, admin) = start(&path);
+    fs::write(&path, config("another", "watch = true")).unwrap();
+    assert!(process.says("is in force").contains("a change of the file"));
+    assert!(get(admin, "/ready").contains("\"another\""));
+    process.finish();
+}
+
+#[test]
+fn the_demo_has_nothing_to_read_anew() {
+    let mut process = Process::start();
+    let admin = process.addr("admin at http://");
+    let answer = post(admin, "");
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    assert!(get(admin, "/ready").contains("\"demo\""));
+    process.finish();
+}
