@@ -42,6 +42,20 @@ pub struct Server {
     pub header_bytes_max: usize,
     /// Header lines of a request or response.
     pub headers_max: usize,
+    /// What clients that speak HTTP/2 may do.
+    pub http2: Http2,
+}
+
+/// What clients that speak HTTP/2 may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Whether it is spoken at all.
+    pub enabled: bool,
+    /// Requests at once on a connection.
+    pub streams_max: u32,
+    /// Requests in each second that a client may take back before they are answered. One that takes
+    /// back more loses its connection (CVE-2023-44487).
+    pub resets_per_second_max: u32,
 }
 
 /// The admin listener.
@@ -93,6 +107,19 @@ pub struct Service {
     pub replay_buffer: usize,
     /// Kept connections to backends.
     pub keep_alive: KeepAlive,
+    /// What is spoken with backends.
+    pub protocol: Protocol,
+}
+
+/// What is spoken with backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// What TLS agrees on, and HTTP/1.1 without it.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, over TLS or, where the url says `http://`, without it (prior knowledge).
+    Http2,
 }
 
 /// Where a backend is.
@@ -120,4 +147,6 @@ pub struct KeepAlive {
     pub idle_max: usize,
     /// How long one may be idle.
     pub idle_timeout: Duration,
+    /// How old one may be that another exchange begins on.
+    pub age_max: Duration,
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, KeepAlive, Level, Listener, Origin, Server, Service,
+    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
+    Server, Service,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -115,6 +116,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             keep_alive_timeout: secs(60),
             header_bytes_max: 32_768,
             headers_max: 100,
+            http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
         },
         admin: Some(Admin {
             bind: "127.0.0.1:9090".parse().expect("an address"),
@@ -128,7 +130,8 @@ fn the_smallest_file_gets_the_documented_defaults() {
             origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
             host: HostPolicy::Client,
             replay_buffer: 65_536,
-            keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15) },
+            keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
+            protocol: Protocol::Auto,
         }],
     };
     assert_eq!(sound(SMALLEST), expected);

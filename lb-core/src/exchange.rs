@@ -126,6 +126,8 @@ impl<'c> Exchange<'c> {
         let key = service.keys.as_ref().and_then(|keys| keys.of(ask.facts));
         let bond = service.affinity.as_ref().map(|it| it.bond(ask.facts, now)).unwrap_or_default();
         let admitted = service.admit(ask.facts, now);
+        let longest = service.timeouts().exchange;
+        let allowed = ask.facts.patience().map_or(longest, |patience| patience.min(longest));
         let mut exchange = Self {
             service,
             observe,
@@ -133,7 +135,7 @@ impl<'c> Exchange<'c> {
             repeat: ask.repeat,
             bodiless: ask.bodiless,
             rng: service.dice(ask.id.0),
-            deadline: now + service.timeouts().exchange,
+            deadline: now + allowed,
             tried: Places::NONE,
             wish: bond.wish,
             key: key.unwrap_or_default(),

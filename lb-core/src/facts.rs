@@ -3,6 +3,7 @@
 //! The core does not know HTTP messages: a driver answers these questions from whatever it holds.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 /// A request, seen from the core.
 pub trait Facts {
@@ -14,6 +15,11 @@ pub trait Facts {
     fn path(&self) -> &str;
     /// The query, without the `?`.
     fn query(&self) -> Option<&str>;
+
+    /// How long its client waits for an answer, where it says so.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     /// The value of a cookie, the first of that exact name (RFC 6265 §4.2.1).
     fn cookie(&self, name: &str) -> Option<&[u8]> {

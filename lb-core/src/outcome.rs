@@ -29,8 +29,13 @@ pub enum Failure {
     ConnectFailed,
     /// No connection came about in time.
     ConnectTimeout,
-    /// The connection had closed before anything of the request was written.
+    /// TLS could not be agreed on, or its certificate is not trusted.
+    TlsFailed,
+    /// The connection had closed before anything of the request was written, or the backend said
+    /// that it would not look at it while it closed (RFC 9113 §6.8).
     Unsent,
+    /// The backend refused the stream unprocessed (RFC 9113 §8.7).
+    RefusedStream,
     /// The connection broke after the request, or a part of it, was written.
     Reset,
     /// No head came in time.
@@ -61,7 +66,9 @@ impl Outcome {
                 | Failure::ConnectRefused
                 | Failure::ConnectFailed
                 | Failure::ConnectTimeout
-                | Failure::Unsent,
+                | Failure::TlsFailed
+                | Failure::Unsent
+                | Failure::RefusedStream,
             ) => Reach::Never,
             Self::Answered(_)
             | Self::Failed(Failure::Reset | Failure::FirstByteTimeout | Failure::Malformed) => {
@@ -96,7 +103,8 @@ impl Outcome {
                     Failure::NoAddress
                     | Failure::ConnectRefused
                     | Failure::ConnectFailed
-                    | Failure::ConnectTimeout,
+                    | Failure::ConnectTimeout
+                    | Failure::TlsFailed,
                 ),
             ) => Some(Shown::Critical),
             (Verdict::Failure, _) => Some(Shown::Error),
@@ -118,12 +126,14 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TlsFailed,
         Self::Unsent,
+        Self::RefusedStream,
         Self::Reset,
         Self::FirstByteTimeout,
         Self::Malformed,
@@ -136,7 +146,9 @@ impl Failure {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
             Self::Unsent => "unsent",
+            Self::RefusedStream => "refused_stream",
             Self::Reset => "reset",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::Malformed => "malformed",

@@ -1,7 +1,9 @@
 //! A request as the core asks about it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use http::HeaderName;
 use http::request::Parts;
 use lb_core::Facts;
 
@@ -26,5 +28,44 @@ impl Facts for Asking<'_> {
 
     fn query(&self) -> Option<&str> {
         self.head.uri.query()
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.head.headers.get(GRPC_TIMEOUT).and_then(|said| grpc_timeout(said.as_bytes()))
+    }
+}
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Up to eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout(said: &[u8]) -> Option<Duration> {
+    let (unit, digits) = said.split_last()?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let count: u64 = is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok())??;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3_600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_has_a_unit_and_at_most_eight_digits() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        assert_eq!(grpc_timeout(b"2H"), secs(7_200));
+        assert_eq!(grpc_timeout(b"99999999S"), secs(99_999_999));
+        assert_eq!(grpc_timeout(b"1500m"), Some(Duration::from_millis(1_500)));
+        assert_eq!(grpc_timeout(b"7n"), Some(Duration::from_nanos(7)));
+        for wrong in ["", "S", "5", "5s", "-5S", "123456789S", "5 S", "1.5S"] {
+            assert_eq!(grpc_timeout(wrong.as_bytes()), None, "{wrong:?}");
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline; or two
 //! of them side by side.
 
+use std::error::Error;
+
 use http::request::Parts;
-use http::{HeaderValue, Request, header};
+use http::{Request, header};
 use hyper::Response;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::TrySendError;
+use hyper::body::Incoming;
 use lb_config::config::HostPolicy;
 use lb_core::{Attempt, Errand, Failure, Outcome};
 use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
+use crate::dial::Speaks;
 use crate::headers;
 use crate::platform::Clock;
 use crate::pool::{self, Connection};
@@ -84,14 +86,18 @@ async fn send(
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let mut connection = pool::connection(view, backend, connect_deadline).await?;
+    let endpoint = &site.endpoints[usize::from(backend.backend)];
     loop {
         let mut request = request(head, replay.upload());
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
         if site.host == HostPolicy::Backend || !request.headers().contains_key(header::HOST) {
-            let authority = site.endpoints[usize::from(backend.backend)].authority.clone();
-            request.headers_mut().insert(header::HOST, authority);
+            request.headers_mut().insert(header::HOST, endpoint.authority.clone());
         }
-        let sending = connection.sender.try_send_request(request);
+        match connection.speaks() {
+            Speaks::Http1 => headers::for_http1(&mut request),
+            Speaks::Http2 => headers::for_http2(&mut request),
+        }
+        let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(response)) if headers::is_answer(response.status(), response.headers()) => {
                 return Ok(Answer { response, connection });
@@ -100,13 +106,16 @@ async fn send(
             Some(Err(error)) => error,
             None => return Err(Failure::FirstByteTimeout),
         };
-        let unsent = error.take_message().is_some();
-        if !(unsent && connection.reused) {
-            return Err(failure_of(unsent, &error));
+        let failure = match error.take_message() {
+            Some(_) => Failure::Unsent,
+            None => failure_of(error.error()),
+        };
+        if !(failure == Failure::Unsent && connection.reused) {
+            return Err(failure);
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
-        // not a byte was written: a new connection carries the same attempt.
-        connection = pool::dial(view, backend, connect_deadline).await?;
+        // nothing of the request was looked at: a new connection carries the same attempt.
+        connection = pool::fresh(view, backend, connect_deadline).await?;
     }
 }
 
@@ -141,20 +150,25 @@ fn request(head: &Parts, body: Upload) -> Request<Upload> {
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    if request.body().size_hint().exact().is_none() {
-        // hyper sends a GET without its body unless it is told of one.
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
-    }
     request
 }
 
-fn failure_of<T>(unsent: bool, error: &TrySendError<T>) -> Failure {
-    if unsent {
-        Failure::Unsent
-    } else if error.error().is_parse() {
-        Failure::Malformed
-    } else {
-        Failure::Reset
+/// What went wrong with a request of which something was sent.
+fn failure_of(error: &hyper::Error) -> Failure {
+    match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+        Some(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            Failure::RefusedStream
+        }
+        // Whatever it still answers, it does not answer this (RFC 9113 §6.8).
+        Some(error)
+            if error.is_remote()
+                && error.is_go_away()
+                && error.reason() == Some(h2::Reason::NO_ERROR) =>
+        {
+            Failure::Unsent
+        }
+        Some(error) if error.is_library() => Failure::Malformed,
+        _ if error.is_parse() => Failure::Malformed,
+        _ => Failure::Reset,
     }
 }

@@ -3,8 +3,9 @@
 //! A request's body is read when the backend takes it and not before; what was read is kept up to
 //! `replay_buffer`, so that another attempt can send it again. Past that bound nothing is kept and
 //! the request is simply no longer repeatable. What is kept is one run of bytes, however small the
-//! pieces were that it came in: the bound is on memory. Trailers are not passed on. A response's body carries the delivery: the lease is
-//! held to its last byte, and the connection goes back to the pool when that was read.
+//! pieces were that it came in: the bound is on memory. Trailers follow where the backend's protocol has
+//! a place for them. A response's body carries the delivery: the lease is held to its last byte, and the
+//! connection goes back to the pool when that was read.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -14,8 +15,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::headers;
 
 /// Why a body could not go on. Told to hyper, which then closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ struct State {
     incoming: Incoming,
     /// What was read, as long as all of it is.
     kept: Option<Kept>,
+    /// What came behind the body, for as long as that is kept.
+    trailers: Option<HeaderMap>,
     done: bool,
     broken: Option<Broken>,
     idle: Option<Pin<Box<Sleep>>>,
@@ -101,6 +107,7 @@ impl Replay {
         let state = State {
             incoming,
             kept: keep.then(|| Kept::One(Bytes::new())),
+            trailers: None,
             done: false,
             broken: None,
             idle: None,
@@ -124,10 +131,10 @@ impl Replay {
 
     /// The body for one more attempt. Earlier ones can no longer read.
     pub(crate) fn upload(&self) -> Upload {
-        let Some(source) = &self.source else { return Upload { source: None, turn: 0, sent: 0 } };
+        let Some(source) = &self.source else { return Upload::EMPTY };
         source.turn.set(source.turn.get() + 1);
         source.state.borrow_mut().idle = None;
-        Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), sent: 0 }
+        Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), ..Upload::EMPTY }
     }
 
     /// Whether the whole body can be sent once more.
@@ -197,9 +204,14 @@ impl Source {
                     state.done = state.incoming.is_end_stream();
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                Err(_trailers) => {
+                Err(frame) => {
                     state.done = true;
-                    Poll::Ready(None)
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    headers::trailers(&mut trailers);
+                    if state.kept.is_some() {
+                        state.trailers = Some(trailers.clone());
+                    }
+                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
                 }
             },
             Some(Err(_)) => {
@@ -220,6 +232,12 @@ impl State {
             Some(kept) if kept.bytes().len() + data.len() <= keep_max => Some(kept.and(data)),
             _ => None,
         };
+    }
+
+    /// What was read before and has to be sent again, beyond the first `sent` bytes.
+    fn again(&self, sent: usize) -> Option<Frame<Bytes>> {
+        let trailers = || self.trailers.clone().map(Frame::trailers);
+        self.kept_after(sent).map(Frame::data).or_else(trailers)
     }
 
     /// What is kept beyond the first `sent` bytes.
@@ -257,6 +275,12 @@ pub(crate) struct Upload {
     turn: u64,
     /// How many bytes this attempt has sent.
     sent: usize,
+    /// Whether it has sent what comes behind them.
+    ended: bool,
+}
+
+impl Upload {
+    const EMPTY: Self = Self { source: None, turn: 0, sent: 0, ended: false };
 }
 
 impl Body for Upload {
@@ -271,13 +295,17 @@ impl Body for Upload {
         if source.turn.get() != self.turn {
             return Poll::Ready(Some(Err(Broken::Superseded)));
         }
-        let kept = source.state.borrow().kept_after(self.sent);
-        let frame = match kept {
-            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let again = source.state.borrow().again(self.sent);
+        let frame = match again {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => source.poll_incoming(cx),
         };
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             self.sent += frame.data_ref().map_or(0, Bytes::len);
+            self.ended = frame.is_trailers();
             source.moved.set(Instant::now());
         }
         frame
@@ -286,7 +314,8 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         self.source.as_ref().is_none_or(|source| {
             let state = source.state.borrow();
-            state.done && state.kept.as_ref().is_none_or(|kept| self.sent >= kept.bytes().len())
+            let sent = state.kept.as_ref().is_none_or(|kept| self.sent >= kept.bytes().len());
+            state.done && sent && (self.ended || state.trailers.is_none())
         })
     }
 

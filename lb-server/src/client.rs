@@ -1,54 +1,74 @@
 //! One client connection, as its requests see it: what it sent, and how long it may be silent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use lb_config::config::Server;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::framing::{Refusal, Watch};
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
-    watch: Watch,
+    /// Of HTTP/1.1, which can be read in two ways.
+    watch: Option<Watch>,
     requests: Cell<u64>,
     pulse: Rc<Pulse>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, watch: Watch) -> Rc<Self> {
-        Rc::new(Self { peer, watch, requests: Cell::new(0), pulse: Pulse::new() })
+    pub(crate) fn of_http1(peer: SocketAddr, watch: Watch) -> Rc<Self> {
+        Rc::new(Self { peer, watch: Some(watch), requests: Cell::new(0), pulse: Pulse::new(None) })
+    }
+
+    pub(crate) fn of_http2(peer: SocketAddr, resets_max: u32) -> Rc<Self> {
+        let pulse = Pulse::new(Some(resets_max));
+        Rc::new(Self { peer, watch: None, requests: Cell::new(0), pulse })
     }
 
     /// Another request begins.
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.pulse.busy.set(self.pulse.busy.get() + 1);
-        Busy(Rc::clone(&self.pulse))
+        if self.pulse.resets_max.is_some() {
+            self.pulse.began.notify_one();
+        }
+        Busy { pulse: Rc::clone(&self.pulse), answered: Cell::new(false) }
     }
 
     /// Why the request that began last must be refused, if it must.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.watch.refusal(self.requests.get().saturating_sub(1))
+        self.watch.as_ref()?.refusal(self.requests.get().saturating_sub(1))
     }
 
     /// Whether a body ended early because its client left.
     pub(crate) fn left(&self) -> bool {
-        !self.watch.is_malformed()
+        self.watch.as_ref().is_none_or(|watch| !watch.is_malformed())
+    }
+
+    /// Waits until it turns out that HTTP/2 is spoken.
+    pub(crate) async fn turned(&self) {
+        match &self.watch {
+            Some(watch) => watch.turned().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until the client has been silent for too long: between requests, or
     /// when it takes nothing of an answer, which hyper then asks for no more.
-    pub(crate) async fn silent(&self, server: &lb_config::config::Server) {
+    pub(crate) async fn silent(&self, server: &Server) {
+        let Some(watch) = &self.watch else { return std::future::pending().await };
         loop {
             let now = Instant::now();
-            let until = match (self.pulse.busy.get(), self.watch.head_since()) {
+            let until = match (self.pulse.busy.get(), watch.head_since()) {
                 (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
                 // The guard sees to it that a head ends.
                 (0, Some(_)) => now + server.header_timeout,
-                _ => match (self.watch.stuck_since(), self.pulse.patience.get()) {
+                _ => match (watch.stuck_since(), self.pulse.patience.get()) {
                     (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
                     (Some(since), None) => since + server.keep_alive_timeout,
                     (None, _) => now + server.keep_alive_timeout.min(server.header_timeout),
@@ -59,17 +79,56 @@ impl Client {
             }
             // A head may begin meanwhile, and its time is shorter: look again by then.
             let look_again = until.min(now + server.header_timeout);
-            let _stuck_or_not = timeout_at(look_again, self.watch.stuck()).await;
+            let _stuck_or_not = timeout_at(look_again, watch.stuck()).await;
         }
+    }
+
+    /// Waits until there has been no request for too long. Meanwhile, whoever leaves an answer where
+    /// it is for too long loses it.
+    pub(crate) async fn idle(&self, server: &Server) {
+        loop {
+            if self.pulse.busy.get() > 0 {
+                sleep(LOOK_EVERY).await;
+                self.pulse.end_what_stands();
+                continue;
+            }
+            let patience = if self.requests.get() == 0 {
+                server.header_timeout
+            } else {
+                server.keep_alive_timeout
+            };
+            let (now, until) = (Instant::now(), self.pulse.since.get() + patience);
+            if until <= now {
+                return;
+            }
+            // A request may begin meanwhile, and its answer be left where it is.
+            let _began_or_not = timeout_at(until, self.pulse.began.notified()).await;
+        }
+    }
+
+    /// Waits until the client has taken back more requests within a second than it may.
+    pub(crate) async fn floods(&self) {
+        self.pulse.flooded.notified().await;
     }
 }
 
+/// How often the answers of a connection of HTTP/2 are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Whether a connection is at work, and since when it is not.
-#[derive(Debug)]
 struct Pulse {
     busy: Cell<u32>,
     since: Cell<Instant>,
     patience: Cell<Option<Patience>>,
+    /// Of HTTP/2: how many requests may be taken back within a second.
+    resets_max: Option<u32>,
+    resets: Cell<u32>,
+    resets_since: Cell<Instant>,
+    flooded: Notify,
+    /// Of HTTP/2: told when a request begins.
+    began: Notify,
+    /// Of HTTP/2: the answers on their way.
+    answers: RefCell<Vec<Weak<dyn Standing>>>,
 }
 
 /// How long a client may leave a backend's answer where it is.
@@ -81,31 +140,84 @@ pub(crate) struct Patience {
     pub(crate) until: Instant,
 }
 
+/// An answer that its client may leave where it is.
+pub(crate) trait Standing {
+    /// Ends if nobody has taken any of it for too long.
+    fn end_if_it_stands(&self, now: Instant);
+}
+
 impl Pulse {
-    fn new() -> Rc<Self> {
+    fn new(resets_max: Option<u32>) -> Rc<Self> {
         Rc::new(Self {
             busy: Cell::new(0),
             since: Cell::new(Instant::now()),
             patience: Cell::new(None),
+            resets_max,
+            resets: Cell::new(0),
+            resets_since: Cell::new(Instant::now()),
+            flooded: Notify::new(),
+            began: Notify::new(),
+            answers: RefCell::default(),
         })
+    }
+
+    fn taken_back(&self) {
+        let Some(most) = self.resets_max else { return };
+        let now = Instant::now();
+        if now >= self.resets_since.get() + Duration::from_secs(1) {
+            self.resets_since.set(now);
+            self.resets.set(0);
+        }
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() > most {
+            self.flooded.notify_one();
+        }
+    }
+
+    fn end_what_stands(&self) {
+        let now = Instant::now();
+        let answers = std::mem::take(&mut *self.answers.borrow_mut());
+        let standing: Vec<_> = answers.into_iter().filter(|it| it.strong_count() > 0).collect();
+        standing.iter().filter_map(Weak::upgrade).for_each(|it| it.end_if_it_stands(now));
+        self.answers.borrow_mut().extend(standing);
     }
 }
 
 /// A request that has not been answered to its last byte.
-#[derive(Debug)]
-pub(crate) struct Busy(Rc<Pulse>);
+pub(crate) struct Busy {
+    pulse: Rc<Pulse>,
+    answered: Cell<bool>,
+}
 
 impl Busy {
     /// A backend's answer begins.
-    pub(crate) fn delivers(&self, patience: Patience) {
-        self.0.patience.set(Some(patience));
+    pub(crate) fn delivers<S: Standing + 'static>(&self, patience: Patience, answer: &Rc<S>) {
+        self.pulse.patience.set(Some(patience));
+        if self.pulse.resets_max.is_some() {
+            let mut answers = self.pulse.answers.borrow_mut();
+            // Those that have ended are let go before they are more than those that have not.
+            if answers.len() > 2 * self.pulse.busy.get() as usize {
+                answers.retain(|it| it.strong_count() > 0);
+            }
+            let answer = Rc::downgrade(answer);
+            answers.push(answer);
+        }
+    }
+
+    /// It was answered to the last byte.
+    pub(crate) fn answered(&self) {
+        self.answered.set(true);
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.patience.set(None);
-        self.0.busy.set(self.0.busy.get() - 1);
-        self.0.since.set(Instant::now());
+        let pulse = &self.pulse;
+        pulse.patience.set(None);
+        pulse.busy.set(pulse.busy.get() - 1);
+        pulse.since.set(Instant::now());
+        if !self.answered.get() {
+            pulse.taken_back();
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A response on its way to the client, and everything that is held until its last byte.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use lb_core::{BodyEnd, Delivery};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Broken, Replay};
-use crate::client::{Busy, Patience};
+use crate::client::{Busy, Patience, Standing};
 use crate::observe::Journal;
 use crate::pool::Connection;
 use crate::view::View;
@@ -20,7 +21,7 @@ use crate::view::View;
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
     body: Whose,
-    _busy: Busy,
+    busy: Busy,
 }
 
 /// Whose words a body is.
@@ -28,12 +29,13 @@ pub(crate) enum Whose {
     /// Our own, and the record that ends with them.
     Ours { body: Full<Bytes>, _record: Option<Rc<Journal>> },
     /// A backend's.
-    Backends(Box<Download>),
+    Backends(Rc<RefCell<Download>>),
 }
 
 /// A backend's body: the lease, the connection and the record of the exchange end with it.
 pub(crate) struct Download {
-    pub(crate) incoming: Incoming,
+    /// Until it is given up.
+    pub(crate) incoming: Option<Incoming>,
     pub(crate) view: Rc<View>,
     pub(crate) journal: Rc<Journal>,
     /// Until the body has ended.
@@ -43,16 +45,26 @@ pub(crate) struct Download {
     pub(crate) replay: Replay,
     /// Runs while the backend lets us wait, and says what its end would mean.
     pub(crate) wait: Option<(Pin<Box<Sleep>>, BodyEnd)>,
+    /// Since when the last piece is in the client's hands, and no other was asked for.
+    pub(crate) handed: Option<Instant>,
 }
 
 impl Outgoing {
     pub(crate) fn new(body: Whose, busy: Busy) -> Self {
         if let Whose::Backends(download) = &body
-            && let Some(patience) = download.patience()
+            && let Some(patience) = download.borrow().patience()
         {
-            busy.delivers(patience);
+            busy.delivers(patience, download);
         }
-        Self { body, _busy: busy }
+        Self { body, busy }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.busy.answered();
+        }
     }
 }
 
@@ -63,16 +75,20 @@ impl Whose {
     }
 
     pub(crate) fn backends(mut download: Download) -> Self {
-        if download.incoming.is_end_stream() {
+        if download.is_end_stream() {
             download.end(BodyEnd::Complete);
         }
-        Self::Backends(Box::new(download))
+        Self::Backends(Rc::new(RefCell::new(download)))
     }
 }
 
 impl Download {
     fn poll_backend(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+        self.handed = None;
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(Some(Err(Broken::Late)));
+        };
+        let frame = match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
@@ -87,8 +103,10 @@ impl Download {
             Some(Ok(frame)) => {
                 self.journal.body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
                 // Nothing follows trailers, and hyper does not ask.
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if frame.is_trailers() || self.is_end_stream() {
                     self.end(BodyEnd::Complete);
+                } else {
+                    self.handed = Some(Instant::now());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -103,6 +121,14 @@ impl Download {
                 Poll::Ready(None)
             }
         }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_some_and(Body::is_end_stream)
     }
 
     /// Waits for whatever comes first: the backend idle for too long, or the exchange's end.
@@ -142,6 +168,22 @@ impl Download {
     }
 }
 
+impl Standing for RefCell<Download> {
+    fn end_if_it_stands(&self, now: Instant) {
+        let mut download = self.borrow_mut();
+        let (Some(handed), Some(patience)) = (download.handed, download.patience()) else { return };
+        if now >= patience.until {
+            download.end(BodyEnd::Deadline);
+        } else if now >= handed + patience.idle {
+            download.end(BodyEnd::ClientLeft);
+        } else {
+            return;
+        }
+        download.incoming = None;
+        download.connection = None;
+    }
+}
+
 impl Drop for Download {
     fn drop(&mut self) {
         let late = self.patience().is_some_and(|patience| patience.until <= Instant::now());
@@ -161,21 +203,21 @@ impl Body for Outgoing {
             Whose::Ours { body, .. } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
-            Whose::Backends(download) => download.poll_backend(cx),
+            Whose::Backends(download) => download.borrow_mut().poll_backend(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Whose::Ours { body, .. } => body.is_end_stream(),
-            Whose::Backends(download) => download.incoming.is_end_stream(),
+            Whose::Backends(download) => download.borrow().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Whose::Ours { body, .. } => body.size_hint(),
-            Whose::Backends(download) => download.incoming.size_hint(),
+            Whose::Backends(download) => download.borrow().size_hint(),
         }
     }
 }

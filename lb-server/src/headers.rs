@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{PathAndQuery, Uri};
-use http::{StatusCode, Version, request, response};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Request, StatusCode, Version, request, response};
+use hyper::body::Body;
 
 use crate::request_id::RequestId;
 
@@ -27,12 +28,30 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What belongs to one connection whether `Connection` names it or not.
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What has no business behind a body: it frames the message, leads it somewhere, says who asks, or
+/// how the body is to be read (RFC 9110 §6.5.1).
+const NO_TRAILERS: [HeaderName; 14] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::SET_COOKIE,
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
@@ -55,7 +74,12 @@ pub(crate) fn host(head: &request::Parts) -> String {
 /// Makes a client's head a backend's.
 pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward) {
     let headers = &mut head.headers;
+    let takes_trailers = takes_trailers(headers);
     remove_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    join_cookies(headers);
     // We answer it ourselves, when the first byte of the body is wanted.
     headers.remove(header::EXPECT);
     remove_claims(headers);
@@ -72,6 +96,60 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     headers.insert(X_REQUEST_ID, written(&forward.id));
     add_via(headers);
     head.uri = origin_form(&head.uri);
+}
+
+/// Whether whoever asks can do something with trailers: the only part of `TE` that is passed on.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(header::TE).iter().filter_map(|te| te.to_str().ok());
+    said.flat_map(|te| te.split(',')).any(|te| te.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.by_ref().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
+/// Leaves behind a body what may stand there.
+pub(crate) fn trailers(trailers: &mut HeaderMap) {
+    for name in &NO_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
+/// The last of what a request needs to go out over HTTP/1.1.
+pub(crate) fn for_http1<B: Body>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_11;
+    if request.headers().contains_key(header::TE) {
+        // RFC 9110 §10.1.4.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if request.body().size_hint().exact().is_none() {
+        // hyper sends a GET without its body unless it is told of one.
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
+}
+
+/// The last of what a request needs to go out over HTTP/2: its host stands in the target (RFC 9113
+/// §8.3.1).
+pub(crate) fn for_http2<B>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_2;
+    let Some(host) = request.headers_mut().remove(header::HOST) else { return };
+    let mut target = std::mem::take(request.uri_mut()).into_parts();
+    target.scheme = Some(Scheme::HTTP);
+    target.authority = Authority::try_from(host.as_bytes()).ok();
+    if target.path_and_query.is_none() {
+        target.path_and_query = Some(PathAndQuery::from_static("/"));
+    }
+    *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
 }
 
 /// Makes a backend's head a client's.
@@ -214,6 +292,7 @@ mod tests {
                 GET /a?b=c
                 host: example.com
                 accept: */*
+                te: trailers
                 x-forwarded-host: example.com
                 x-real-ip: 192.0.2.1
                 x-forwarded-for: 192.0.2.1

@@ -13,6 +13,8 @@ mod framing;
 mod asking;
 mod attempt;
 mod pool;
+mod dial;
+mod exec;
 mod body;
 mod client;
 mod download;

@@ -1,85 +1,264 @@
 //! Kept connections to backends, of one worker.
 //!
-//! Per backend a stack of idle connections: the one used last is used next, so that the others can
-//! grow old and be closed. A connection comes back when the last byte of a response was read and
-//! all of the request was written; before it goes out again it is asked whether the backend has
-//! closed it meanwhile.
+//! HTTP/1.1: per backend a stack of idle connections. The one used last is used next, so that the
+//! others can grow old and be closed. A connection comes back when the last byte of a response was
+//! read and all of the request was written; before it goes out again it is asked whether the backend
+//! has closed it meanwhile.
+//!
+//! HTTP/2: per backend a few connections, each with as many streams as its backend allows. While one
+//! is being made that all can share, whoever comes waits for it. Another is made when all are full.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::SocketAddr;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
-use lb_config::config::KeepAlive;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_config::config::{KeepAlive, Protocol, Server};
 use lb_core::{BackendId, Failure, Time};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::body::Upload;
-use crate::snapshot::{Endpoint, Snapshot};
+use crate::dial::{Speaks, Wire, dial};
+use crate::exec::Here;
+use crate::platform::Io;
+use crate::snapshot::Snapshot;
 use crate::view::View;
 
-/// A connection to a backend, ready for a request.
+/// A connection to a backend, or a place on one, ready for a request.
 pub(crate) struct Connection {
-    pub(crate) sender: SendRequest<Upload>,
+    speaker: Speaker,
     stack: Rc<Stack>,
     /// Whether it carried a request before.
     pub(crate) reused: bool,
 }
 
+enum Speaker {
+    Http1(Idle),
+    Http2(Stream),
+}
+
+/// The connections of one worker to one backend.
+pub(crate) struct Stack {
+    /// Of HTTP/1.1, oldest first.
+    idle: RefCell<Vec<Idle>>,
+    /// Of HTTP/2.
+    shared: RefCell<Vec<Rc<Shared>>>,
+    keep_alive: Cell<KeepAlive>,
+    /// Whether a connection is being made, and whether all can share it, as far as is known.
+    dialing: Cell<bool>,
+    shares: Cell<bool>,
+    dialed: Notify,
+}
+
 struct Idle {
-    sender: SendRequest<Upload>,
+    sender: http1::SendRequest<Upload>,
+    born: Time,
     since: Time,
 }
 
-/// The idle connections of one worker to one backend, oldest first.
-pub(crate) struct Stack {
-    idle: RefCell<Vec<Idle>>,
-    keep_alive: Cell<KeepAlive>,
+/// A connection of HTTP/2.
+struct Shared {
+    sender: http2::SendRequest<Upload>,
+    /// Which a task of its own drives, and which knows how many streams its backend allows.
+    connection: Rc<RefCell<Option<Pin<Box<Http2>>>>>,
+    streams: Cell<usize>,
+    born: Time,
+    since: Cell<Time>,
 }
 
+type Http2 = http2::Connection<TokioIo<Box<dyn Io>>, Upload, Here>;
+
+/// A place on a connection of HTTP/2.
+struct Stream(Rc<Shared>);
+
 /// Nothing is kept.
-const NOTHING: KeepAlive = KeepAlive { idle_max: 0, idle_timeout: Duration::ZERO };
+const NOTHING: KeepAlive =
+    KeepAlive { idle_max: 0, idle_timeout: Duration::ZERO, age_max: Duration::ZERO };
+
+/// Streams of one connection, where its backend allows more.
+const STREAMS_MAX: usize = 256;
+/// HTTP/2 connections to one backend. When all are full, streams wait on the least busy.
+const SHARED_MAX: usize = 16;
+/// Bytes that a backend may send ahead of what is read: per stream, and per connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 impl Default for Stack {
     fn default() -> Self {
-        Self { idle: RefCell::default(), keep_alive: Cell::new(NOTHING) }
+        Self {
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            keep_alive: Cell::new(NOTHING),
+            dialing: Cell::new(false),
+            shares: Cell::new(false),
+            dialed: Notify::new(),
+        }
     }
 }
 
-/// An idle connection that still works, or a new one by `deadline`.
+/// A kept connection that still works, or a new one by `deadline`.
 pub(crate) async fn connection(
     view: &View,
     backend: BackendId,
     deadline: Time,
 ) -> Result<Connection, Failure> {
     let stack = view.stack(backend);
-    match stack.take(view.gateway.now()) {
-        Some(sender) => Ok(Connection { sender, stack: Rc::clone(stack), reused: true }),
-        None => dial(view, backend, deadline).await,
+    loop {
+        if let Some(speaker) = stack.take(view.gateway.now()) {
+            return Ok(Connection { speaker, stack: Rc::clone(stack), reused: true });
+        }
+        if !(stack.shares.get() && stack.dialing.get()) {
+            return fresh(view, backend, deadline).await;
+        }
+        let until = view.gateway.clock.instant(deadline);
+        let waited = timeout_at(until, stack.dialed.notified()).await;
+        waited.map_err(|_| Failure::ConnectTimeout)?;
     }
 }
 
 /// A new connection by `deadline`.
-pub(crate) async fn dial(
+pub(crate) async fn fresh(
     view: &View,
     backend: BackendId,
     deadline: Time,
 ) -> Result<Connection, Failure> {
     let endpoint = &view.site_of(backend).endpoints[usize::from(backend.backend)];
-    let deadline = view.gateway.clock.instant(deadline);
-    let sender = timeout_at(deadline, connect(view, endpoint, deadline))
-        .await
-        .unwrap_or(Err(Failure::ConnectTimeout))?;
-    Ok(Connection { sender, stack: Rc::clone(view.stack(backend)), reused: false })
+    let gateway = &view.gateway;
+    let stack = Rc::clone(view.stack(backend));
+    if endpoint.protocol == Protocol::Http2 {
+        stack.shares.set(true);
+    }
+    let dialing = Dialing::begin(&stack);
+    let until = gateway.clock.instant(deadline);
+    let made = timeout_at(until, async {
+        let wire = dial(gateway, endpoint, until).await?;
+        stack.shares.set(wire.speaks == Speaks::Http2);
+        speak(wire, &view.config.server, &stack, gateway.now()).await
+    });
+    let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
+    drop(dialing);
+    Ok(Connection { speaker, stack, reused: false })
+}
+
+/// A connection is being made. Dropping it tells those who wait for it.
+struct Dialing<'s>(&'s Stack);
+
+impl<'s> Dialing<'s> {
+    fn begin(stack: &'s Stack) -> Self {
+        stack.dialing.set(true);
+        Self(stack)
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.0.dialing.set(false);
+        self.0.dialed.notify_waiters();
+    }
+}
+
+/// Begins to speak HTTP on a wire.
+async fn speak(wire: Wire, server: &Server, stack: &Stack, now: Time) -> Result<Speaker, Failure> {
+    let io = TokioIo::new(wire.io);
+    // What goes wrong on a connection is told to the exchange that uses it; between exchanges the
+    // sender knows that it is closed.
+    match wire.speaks {
+        Speaks::Http1 => {
+            let (sender, connection) = http1::Builder::new()
+                .max_buf_size(server.header_bytes_max)
+                .max_headers(server.headers_max)
+                .handshake(io)
+                .await
+                .map_err(|_| Failure::ConnectFailed)?;
+            tokio::task::spawn_local(async move {
+                let _told_elsewhere = connection.await;
+            });
+            Ok(Speaker::Http1(Idle { sender, born: now, since: now }))
+        }
+        Speaks::Http2 => {
+            let (sender, connection) = http2::Builder::new(Here)
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
+                .handshake(io)
+                .await
+                .map_err(|_| Failure::ConnectFailed)?;
+            let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+            let polled = Rc::clone(&connection);
+            tokio::task::spawn_local(poll_fn(move |cx| {
+                let mut polled = polled.borrow_mut();
+                let Some(connection) = polled.as_mut() else { return Poll::Ready(()) };
+                let ended = connection.as_mut().poll(cx).map(|_told_elsewhere| ());
+                if ended.is_ready() {
+                    // Whoever has a request in its queue learns that it is not taken.
+                    *polled = None;
+                }
+                ended
+            }));
+            let (streams, since) = (Cell::new(0), Cell::new(now));
+            let shared = Rc::new(Shared { sender, connection, streams, born: now, since });
+            if stack.keep_alive.get().idle_max > 0 {
+                stack.shared.borrow_mut().push(Rc::clone(&shared));
+            }
+            Ok(Speaker::Http2(Stream::begin(&shared)))
+        }
+    }
 }
 
 impl Connection {
+    /// What is spoken on it.
+    pub(crate) const fn speaks(&self) -> Speaks {
+        match &self.speaker {
+            Speaker::Http1(_) => Speaks::Http1,
+            Speaker::Http2(_) => Speaks::Http2,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        match &mut self.speaker {
+            Speaker::Http1(idle) => idle.sender.try_send_request(request).await,
+            Speaker::Http2(stream) => stream.0.sender.clone().try_send_request(request).await,
+        }
+    }
+
     /// Takes it back when its exchange is over.
     pub(crate) fn give_back(self, now: Time) {
-        self.stack.put(self.sender, now);
+        if let Speaker::Http1(idle) = self.speaker {
+            self.stack.put(Idle { since: now, ..idle });
+        }
+    }
+}
+
+impl Stream {
+    fn begin(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self(Rc::clone(shared))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        let connection = self.connection.borrow();
+        let allowed = connection.as_ref().map_or(0, |it| it.current_max_send_streams());
+        self.streams.get() < allowed.min(STREAMS_MAX)
     }
 }
 
@@ -90,6 +269,10 @@ impl Stack {
         let mut idle = self.idle.borrow_mut();
         let surplus = idle.len().saturating_sub(keep_alive.idle_max);
         idle.drain(..surplus);
+        if keep_alive.idle_max == 0 {
+            // Streams that run hold their connection until they end.
+            self.shared.borrow_mut().clear();
+        }
     }
 
     /// Nobody asks for connections from here any more.
@@ -97,41 +280,64 @@ impl Stack {
         self.allow(NOTHING);
     }
 
-    fn take(&self, now: Time) -> Option<SendRequest<Upload>> {
-        let oldest = self.oldest_allowed(now);
+    fn take(&self, now: Time) -> Option<Speaker> {
+        if self.shares.get() {
+            return self.take_place(now).map(Speaker::Http2);
+        }
+        let limits = self.keep_alive.get();
         let mut idle = self.idle.borrow_mut();
         // One that is not ready is still busy with the end of its last exchange: it stays.
         let newest = idle.iter().rposition(|idle| idle.sender.is_ready());
-        let taken = newest.map(|at| idle.remove(at)).filter(|idle| idle.since >= oldest);
+        let taken = newest.map(|at| idle.remove(at)).filter(|idle| idle.is_young(limits, now));
         if taken.is_none() {
-            idle.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
+            idle.retain(|idle| !idle.sender.is_closed() && idle.is_young(limits, now));
         }
-        taken.map(|idle| idle.sender)
+        taken.map(Speaker::Http1)
     }
 
-    fn put(&self, sender: SendRequest<Upload>, now: Time) {
-        let idle_max = self.keep_alive.get().idle_max;
-        if sender.is_closed() || idle_max == 0 {
+    /// A place on the first connection that has one; where there is none, and no connection can be
+    /// added, on the least busy.
+    fn take_place(&self, now: Time) -> Option<Stream> {
+        let age_max = self.keep_alive.get().age_max;
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|it| !it.sender.is_closed() && now < it.born + age_max);
+        let found = shared.iter().find(|it| it.has_room()).or_else(|| {
+            let busy = || shared.iter().min_by_key(|it| it.streams.get());
+            (shared.len() >= SHARED_MAX).then(busy).flatten()
+        });
+        found.map(Stream::begin)
+    }
+
+    fn put(&self, idle: Idle) {
+        let limits = self.keep_alive.get();
+        if idle.sender.is_closed() || limits.idle_max == 0 {
             return;
         }
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() >= idle_max {
-            idle.remove(0);
+        let mut stack = self.idle.borrow_mut();
+        if stack.len() >= limits.idle_max {
+            stack.remove(0);
         }
-        idle.push(Idle { sender, since: now });
+        stack.push(idle);
     }
 
     /// Closes what has been idle for too long, or was closed by its backend.
     pub(crate) fn reap(&self, now: Time) {
-        let oldest = self.oldest_allowed(now);
+        let limits = self.keep_alive.get();
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since >= oldest);
+        idle.retain(|idle| !idle.sender.is_closed() && idle.is_young(limits, now));
+        self.shared.borrow_mut().retain(|it| {
+            if it.streams.get() > 0 {
+                it.since.set(now);
+            }
+            !it.sender.is_closed() && now < it.since.get() + limits.idle_timeout
+        });
     }
+}
 
-    /// When a connection must have come back at the earliest to be used again at `now`.
-    fn oldest_allowed(&self, now: Time) -> Time {
-        let idle_for = now - Time::ZERO;
-        Time::ZERO + idle_for.saturating_sub(self.keep_alive.get().idle_timeout)
+impl Idle {
+    /// Whether it may be used at `now`.
+    fn is_young(&self, limits: KeepAlive, now: Time) -> bool {
+        now <= self.since + limits.idle_timeout && now < self.born + limits.age_max
     }
 }
 
@@ -144,59 +350,3 @@ pub(crate) fn reap_every(snapshot: &Snapshot) -> Duration {
 /// Bounds on how often idle connections are looked through.
 const REAP_MIN: Duration = Duration::from_millis(100);
 const REAP_MAX: Duration = Duration::from_secs(5);
-
-/// Tries the addresses of `endpoint` in turn.
-async fn connect(
-    view: &View,
-    endpoint: &Endpoint,
-    deadline: Instant,
-) -> Result<SendRequest<Upload>, Failure> {
-    let addresses = match endpoint.literal {
-        Some(addr) => vec![addr],
-        None => view
-            .gateway
-            .platform
-            .lookup(&endpoint.origin.host, endpoint.origin.port)
-            .await
-            .map_err(|_| Failure::NoAddress)?,
-    };
-    let mut failure = Failure::NoAddress;
-    let mut left = addresses.len();
-    for addr in addresses {
-        // Each address gets an even share of the time that is left.
-        let now = Instant::now();
-        let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
-        left -= 1;
-        match timeout_at(now + share, dial_one(view, addr)).await {
-            Ok(Ok(sender)) => return Ok(sender),
-            Ok(Err(error)) => failure = failure_of(&error),
-            Err(_) => failure = Failure::ConnectTimeout,
-        }
-    }
-    Err(failure)
-}
-
-async fn dial_one(view: &View, addr: SocketAddr) -> io::Result<SendRequest<Upload>> {
-    let server = &view.config.server;
-    let io = view.gateway.platform.dial(addr).await?;
-    let (sender, connection) = Builder::new()
-        .max_buf_size(server.header_bytes_max)
-        .max_headers(server.headers_max)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(io::Error::other)?;
-    // What goes wrong on a connection is told to the exchange that uses it; between exchanges the
-    // sender knows that it is closed.
-    tokio::task::spawn_local(async move {
-        let _told_elsewhere = connection.await;
-    });
-    Ok(sender)
-}
-
-fn failure_of(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Failure::ConnectRefused,
-        io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-        _ => Failure::ConnectFailed,
-    }
-}

@@ -104,13 +104,14 @@ async fn pass(
         parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
     }
     let download = Download {
-        incoming,
+        incoming: Some(incoming),
         view: Rc::clone(view),
         journal: Rc::clone(journal),
         delivery: Some(delivery),
         connection: Some(connection),
         replay,
         wait: None,
+        handed: None,
     };
     Ok(Response::from_parts(parts, Whose::backends(download)))
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin};
+use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin, Protocol};
 use lb_core::{Meaningless, Routes, Service, Time};
 
 use crate::line::Line;
@@ -41,6 +41,7 @@ pub(crate) struct Endpoint {
     pub(crate) literal: Option<SocketAddr>,
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
+    pub(crate) protocol: Protocol,
 }
 
 /// Why a configuration cannot be served.
@@ -141,7 +142,11 @@ impl Site {
             counts: Counts::new(&service, known.map(|known| (&known.service, &known.counts))),
             line: known.map(|known| Arc::clone(&known.line)).unwrap_or_default(),
             service,
-            endpoints: said.origins.iter().map(Endpoint::new).collect::<Result<_, _>>()?,
+            endpoints: said
+                .origins
+                .iter()
+                .map(|origin| Endpoint::new(origin, said.protocol))
+                .collect::<Result<_, _>>()?,
             host: said.host,
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
@@ -150,7 +155,7 @@ impl Site {
 }
 
 impl Endpoint {
-    fn new(origin: &Origin) -> Result<Self, StartError> {
+    fn new(origin: &Origin, protocol: Protocol) -> Result<Self, StartError> {
         let Origin { host, port } = origin;
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
@@ -161,6 +166,11 @@ impl Endpoint {
         let authority =
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
         let literal = ip.map(|ip| SocketAddr::new(ip, *port));
-        Ok(Self { origin: origin.clone(), literal, authority })
+        Ok(Self { origin: origin.clone(), literal, authority, protocol })
+    }
+
+    /// Whether connections to one are as good as connections to the other.
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.protocol == other.protocol
     }
 }

@@ -42,7 +42,8 @@ impl View {
                 let kept = sites.and_then(|known: &Site| {
                     let mut names = known.service.backends().map(|member| member.name());
                     let at = names.position(|name| name == member.name())?;
-                    let same = known.endpoints[at].origin == endpoint.origin;
+                    let before = &known.endpoints[at];
+                    let same = before.leads_where(endpoint);
                     same.then(|| Rc::clone(&stacks.expect("they come together")[at]))
                 });
                 let stack = kept.unwrap_or_default();

@@ -13,7 +13,7 @@ fn a_backend_learns_of_the_client_and_of_nothing_for_one_connection() {
     run(async {
         let (backend, proxy) = pair("", || Script::ok("hello")).await;
         let request = "GET /a?b=c HTTP/1.1\r\nhost: example.com\r\nconnection: x-secret, keep-alive, host\r\n\
-                       x-secret: 1\r\nkeep-alive: timeout=5\r\nte: trailers\r\nupgrade: foo\r\n\
+                       x-secret: 1\r\nkeep-alive: timeout=5\r\nte: gzip\r\nupgrade: foo\r\n\
                        x-forwarded-for: 10.0.0.1\r\nforwarded: for=10.0.0.1\r\naccept: */*\r\n\r\n";
         let answer = Client::ask(proxy.addr, request).await;
         assert_eq!((answer.status, answer.text()), (200, "hello"));

@@ -15,6 +15,7 @@ mod connections;
 mod heads;
 mod hedges;
 mod health;
+mod http2;
 mod life;
 mod limits;
 mod reload;

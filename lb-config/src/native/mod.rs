@@ -25,7 +25,7 @@ use std::time::Duration;
 use lb_core::config::DURATION_MAX;
 
 use crate::address;
-use crate::config::{AccessLog, Admin, Config, Level, Listener, Server};
+use crate::config::{AccessLog, Admin, Config, Http2, Level, Listener, Server};
 use crate::diagnostic::{At, Report};
 use crate::read::{Given, Table};
 
@@ -42,6 +42,9 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 /// hyper refuses to work with less than 8 KiB.
 const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
 const HEADERS_MAX: usize = 1_000;
+/// Each holds an exchange and its buffers.
+const STREAMS_MAX: u32 = 10_000;
+const RESETS_MAX: u32 = 100_000;
 /// Where the admin listener is unless said otherwise: on this machine alone.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
@@ -91,7 +94,19 @@ fn server(mut table: Table<'_>) -> Server {
             .or(Duration::from_secs(60)),
         header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
+        http2: http2(table.table("http2")),
     }
+}
+
+fn http2(mut table: Table<'_>) -> Http2 {
+    let enabled = table.boolean("enabled").or(true);
+    let streams_max = table.integer("streams_max", 1..=STREAMS_MAX).or(128);
+    let resets_per_second_max = table.integer("resets_per_second_max", 1..=RESETS_MAX).or(100);
+    if !enabled {
+        table
+            .warn_without_effect(&["streams_max", "resets_per_second_max"], "with enabled = false");
+    }
+    Http2 { enabled, streams_max, resets_per_second_max }
 }
 
 /// The admin listener, if there is one, and where its address was said.

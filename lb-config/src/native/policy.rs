@@ -92,10 +92,12 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
 pub(super) fn keep_alive(mut table: Table<'_>) -> KeepAlive {
     let idle_max = table.integer("idle_max", 0..=IDLE_MAX).or(32);
     let idle_timeout = table.duration("idle_timeout", DURATIONS).or(Duration::from_secs(15));
+    let age_max = table.duration("age_max", DURATIONS).or(Duration::from_secs(3_600));
     if idle_max == 0 {
-        table.warn_without_effect(&["idle_timeout"], "with idle_max = 0: no connection is kept");
+        let why = "with idle_max = 0: no connection is kept";
+        table.warn_without_effect(&["idle_timeout", "age_max"], why);
     }
-    KeepAlive { idle_max, idle_timeout }
+    KeepAlive { idle_max, idle_timeout, age_max }
 }
 
 /// A duration and the key that it is under.

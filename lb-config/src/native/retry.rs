@@ -80,6 +80,7 @@ pub(super) fn retry(mut table: Table<'_>) -> (RetryConfig, usize) {
 fn failures(table: &mut Table<'_>) -> FailureSet {
     let groups = [
         ("connect", FailureSet::CONNECT),
+        ("refused-stream", FailureSet::REFUSED_STREAM),
         ("reset", FailureSet::RESET),
         ("timeout", FailureSet::TIMEOUT),
         ("malformed", FailureSet::MALFORMED),

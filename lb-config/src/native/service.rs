@@ -3,7 +3,7 @@
 use lb_core::config::{ServiceConfig, StatusSet};
 
 use crate::address;
-use crate::config::{HostPolicy, Service};
+use crate::config::{HostPolicy, Protocol, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
@@ -53,6 +53,9 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
         .or(HostPolicy::Client);
 
+    let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
+    let protocol = table.choice("protocol", &protocols).or(Protocol::Auto);
+
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
     let slow_start = outliers::slow_start(table.table("slow_start"));
@@ -97,7 +100,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive })
+    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
 }
 
 fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {

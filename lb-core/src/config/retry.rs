@@ -142,8 +142,11 @@ impl FailureSet {
         Failure::ConnectRefused,
         Failure::ConnectFailed,
         Failure::ConnectTimeout,
+        Failure::TlsFailed,
         Failure::Unsent,
     ]);
+    /// The backend refused an HTTP/2 stream unprocessed.
+    pub const REFUSED_STREAM: Self = Self::NONE.with(&[Failure::RefusedStream]);
     /// The connection broke after the request was written, or a part of it.
     pub const RESET: Self = Self::NONE.with(&[Failure::Reset]);
     /// No head came in time.

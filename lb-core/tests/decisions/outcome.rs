@@ -28,7 +28,9 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             ConnectRefused   connect_refused    Never Failure
             ConnectFailed    connect_failed     Never Failure
             ConnectTimeout   connect_timeout    Never Failure
+            TlsFailed        tls_failed         Never Failure
             Unsent           unsent             Never Abandoned
+            RefusedStream    refused_stream     Never Failure
             Reset            reset              Maybe Failure
             FirstByteTimeout first_byte_timeout Maybe Failure
             Malformed        malformed          Maybe Failure
@@ -116,7 +118,9 @@ fn every_rejection_has_a_status_and_a_code() {
             502 connect_refused
             502 connect_failed
             504 connect_timeout
+            502 tls_failed
             502 unsent
+            502 refused_stream
             502 reset
             504 first_byte_timeout
             502 malformed

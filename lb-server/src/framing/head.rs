@@ -102,7 +102,12 @@ pub(crate) struct Limits {
     pub(crate) lines_max: usize,
     /// From its first byte to its last.
     pub(crate) timeout: Duration,
+    /// Whether a connection may turn out to speak HTTP/2.
+    pub(crate) http2: bool,
 }
+
+/// What a connection of HTTP/2 begins with looks like a head (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

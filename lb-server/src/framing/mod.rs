@@ -55,6 +55,8 @@ enum Next {
     Refused {
         thrown: usize,
     },
+    /// HTTP/2, which is not for us to follow.
+    Http2,
     /// Nothing: the chunks of a body are malformed, and nobody knows where it would end.
     Broken,
 }
@@ -76,6 +78,8 @@ struct Shared {
     stuck_since: Cell<Option<Instant>>,
     /// Told when that begins.
     stuck: Notify,
+    /// Told when it turns out to speak HTTP/2.
+    turned: Notify,
 }
 
 /// What hyper reads in place of a refused head. Nobody is asked for it.
@@ -137,7 +141,7 @@ impl<I> Guard<I> {
                     *thrown += bytes.len() - at;
                     return at;
                 }
-                Next::Broken => return at,
+                Next::Http2 | Next::Broken => return at,
             }
         }
         at
@@ -152,6 +156,12 @@ impl<I> Guard<I> {
                 }
                 self.head = bytes.to_vec();
                 return None;
+            }
+            Ok(Some(length)) if self.is_preface(&bytes[..length]) => {
+                self.shared.head_since.set(None);
+                self.head = bytes.to_vec();
+                self.next = Next::Http2;
+                self.shared.turned.notify_one();
             }
             Ok(Some(length)) => match head::inspect(&bytes[..length], &self.limits) {
                 Ok(framing) => {
@@ -171,6 +181,15 @@ impl<I> Guard<I> {
             Err(refusal) => self.refuse(refusal),
         }
         None
+    }
+
+    fn is_preface(&self, head: &[u8]) -> bool {
+        self.limits.http2 && self.shared.passed.get() == 0 && head == head::PREFACE
+    }
+
+    /// What it watched, and what was read of it and not passed on.
+    pub(crate) fn into_parts(self) -> (I, Vec<u8>) {
+        (self.io, self.head)
     }
 
     fn refuse(&mut self, refusal: Refusal) {
@@ -232,6 +251,11 @@ impl Watch {
         self.0.stuck_since.get()
     }
 
+    /// Waits until it turns out that HTTP/2 is spoken.
+    pub(crate) async fn turned(&self) {
+        self.0.turned.notified().await;
+    }
+
     /// Waits until the client takes nothing.
     pub(crate) async fn stuck(&self) {
         self.0.stuck.notified().await;
@@ -254,6 +278,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             }
             if matches!(this.next, Next::Refused { thrown } if thrown > THROWN_MAX) {
                 return Poll::Pending; // hyper answers, and closes
+            }
+            if matches!(this.next, Next::Http2) {
+                return Poll::Pending; // somebody else takes over
             }
             if matches!(this.next, Next::Broken) {
                 let said = "the chunks of a request's body are malformed";

@@ -17,8 +17,12 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { bytes_max: 200, lines_max: 6, timeout: std::time::Duration::from_secs(10) };
+const LIMITS: Limits = Limits {
+    bytes_max: 200,
+    lines_max: 6,
+    http2: true,
+    timeout: std::time::Duration::from_secs(10),
+};
 
 /// A socket whose bytes arrive in pieces; the client then hangs up.
 struct Pieces<'b> {

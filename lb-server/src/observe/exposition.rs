@@ -123,6 +123,12 @@ impl Reading {
         counters(to, "lb_accept_failures", "Connections that could not be accepted", |out| {
             out.counter(&Vec::new(), &gateway.process.accept_failures)
         })?;
+        counters(
+            to,
+            "lb_connections_flooded",
+            "Connections closed since they took back too many requests",
+            |out| out.counter(&Vec::new(), &gateway.process.floods),
+        )?;
         counters(to, "lb_reloads", "Configurations that were put in force", |out| {
             out.counter(&Vec::new(), &gateway.process.reloads)
         })?;

@@ -26,6 +26,8 @@ impl Count {
 pub(crate) struct Process {
     pub(crate) accept_failures: Count,
     pub(crate) refused_requests: Count,
+    /// Connections that took back too many requests.
+    pub(crate) floods: Count,
     pub(crate) reloads: Count,
     pub(crate) reloads_failed: Count,
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod client;
+pub(crate) mod h2;
 mod proxy;
 
 use std::future::Future;

@@ -49,6 +49,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_connections gauge
         lb_draining gauge
         lb_accept_failures counter
+        lb_connections_flooded counter
         lb_reloads counter
         lb_reloads_failed counter
         lb_access_lines_lost counter

@@ -1,0 +1,115 @@
+//! A new connection to a backend: an address, a socket, and what is spoken on it.
+//!
+//! Where a name has several addresses they are tried in turn, each a moment after the one before it
+//! and beside it, and the first that connects is taken (RFC 8305 §5): an address that leads nowhere
+//! costs a moment and not the attempt.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_config::config::Protocol;
+use lb_core::Failure;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::gateway::Gateway;
+use crate::platform::Io;
+use crate::snapshot::Endpoint;
+
+/// A connection on which nothing was said.
+pub(crate) struct Wire {
+    pub(crate) io: Box<dyn Io>,
+    pub(crate) speaks: Speaks,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+}
+
+/// How long an address has before the next is tried beside it (RFC 8305 §8).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// A new connection to `endpoint`, by `deadline`.
+pub(crate) async fn dial(
+    gateway: &Gateway,
+    endpoint: &Endpoint,
+    deadline: Instant,
+) -> Result<Wire, Failure> {
+    let dialing = async {
+        let io = connect(gateway, endpoint).await?;
+        let speaks = match endpoint.protocol {
+            Protocol::Http2 => Speaks::Http2,
+            Protocol::Auto | Protocol::Http1 => Speaks::Http1,
+        };
+        Ok(Wire { io, speaks })
+    };
+    timeout_at(deadline, dialing).await.unwrap_or(Err(Failure::ConnectTimeout))
+}
+
+async fn connect(gateway: &Gateway, endpoint: &Endpoint) -> Result<Box<dyn Io>, Failure> {
+    let platform = &gateway.platform;
+    let addresses = match endpoint.literal {
+        Some(addr) => return platform.dial(addr).await.map_err(|error| failure_of(&error)),
+        None => {
+            let origin = &endpoint.origin;
+            platform.lookup(&origin.host, origin.port).await.map_err(|_| Failure::NoAddress)?
+        }
+    };
+    match addresses[..] {
+        [] => Err(Failure::NoAddress),
+        [only] => platform.dial(only).await.map_err(|error| failure_of(&error)),
+        _ => race(gateway, addresses).await,
+    }
+}
+
+/// Tries all of them, one a moment after the other. Those that are too late are closed.
+async fn race(gateway: &Gateway, addresses: Vec<SocketAddr>) -> Result<Box<dyn Io>, Failure> {
+    let mut addresses = addresses.into_iter();
+    let mut running = JoinSet::new();
+    let mut failure = Failure::NoAddress;
+    let mut next = Instant::now();
+    loop {
+        if running.is_empty() || next <= Instant::now() {
+            let Some(addr) = addresses.next() else {
+                match running.join_next().await {
+                    Some(ended) => match settled(ended) {
+                        Ok(io) => return Ok(io),
+                        Err(why) => failure = why,
+                    },
+                    None => return Err(failure),
+                }
+                continue;
+            };
+            let platform = Arc::clone(&gateway.platform);
+            running.spawn_local(async move { platform.dial(addr).await });
+            next = Instant::now() + HEAD_START;
+        }
+        tokio::select! {
+            biased;
+            Some(ended) = running.join_next() => match settled(ended) {
+                Ok(io) => return Ok(io),
+                Err(why) => failure = why,
+            },
+            () = sleep_until(next) => {}
+        }
+    }
+}
+
+fn settled(
+    ended: Result<io::Result<Box<dyn Io>>, tokio::task::JoinError>,
+) -> Result<Box<dyn Io>, Failure> {
+    ended.expect("dialing does not panic").map_err(|error| failure_of(&error))
+}
+
+fn failure_of(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Failure::ConnectRefused,
+        io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::ConnectFailed,
+    }
+}

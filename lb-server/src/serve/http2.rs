@@ -1,0 +1,75 @@
+//! A connection on which HTTP/2 is spoken.
+//!
+//! hyper and h2 bound what a peer can make them hold: streams, header lists, CONTINUATION frames,
+//! resets before a request was taken up, answers to PING and SETTINGS. Here is what they leave to us:
+//! how often a client may take its requests back, how long a connection may idle, and how long a
+//! client may leave an answer where it is.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::sleep;
+
+use super::Seat;
+use crate::client::Client;
+use crate::exec::Here;
+use crate::platform::Io;
+use crate::shutdown::Phase;
+
+/// Bytes that a client may send ahead of what is read: per stream, and per connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of an answer that wait on a stream to be written.
+const SEND_BUFFER: usize = 64 << 10;
+/// How often a client is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
+    let server = seat.server;
+    let client = Client::of_http2(seat.peer, server.http2.resets_per_second_max);
+    let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
+    let service =
+        service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));
+    let mut builder = http2::Builder::new(Here);
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(server.http2.streams_max)
+        .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut next = Phase::Draining;
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            _served = serving.as_mut() => return,
+            () = seat.stopping.reached(next) => {
+                if next == Phase::Stopping {
+                    return;
+                }
+                next = Phase::Stopping;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = client.floods() => {
+                seat.worker.gateway.process.floods.add(1);
+                return;
+            }
+            // It says goodbye, and does not wait for ever to be heard.
+            () = client.idle(&server), if !leaving => {
+                leaving = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = sleep(server.header_timeout), if leaving => return,
+        }
+    }
+}

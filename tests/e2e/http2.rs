@@ -1,0 +1,406 @@
+//! HTTP/2 on either side, on both, and what only it can do.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use http::{Request, Response};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::h2::{Backend2, Sent, ask, connect, pieces, read, whole};
+use crate::support::{Backend, Client, Proxy, Script, run, until};
+
+const H2: &str = "protocol = \"h2\"";
+
+fn get(path: &str) -> Request<Sent> {
+    Request::get(format!("http://a.example{path}")).body(whole("")).unwrap()
+}
+
+fn post(body: Sent) -> Request<Sent> {
+    Request::post("http://a.example/in").body(body).unwrap()
+}
+
+async fn hello() -> Backend2 {
+    Backend2::start(100, |_, got| async move {
+        Response::new(whole(&format!("{} bytes", got.body.len())))
+    })
+    .await
+}
+
+#[test]
+fn a_client_of_http2_is_answered_by_a_backend_of_http1() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = connect(proxy.addr).await;
+        let request = Request::post("http://a.example/x?y=z")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .body(pieces(&["ab", "cd"], None))
+            .unwrap();
+        let answer = ask(&mut client, request).await.unwrap();
+        assert_eq!((answer.head.status.as_u16(), &*answer.body), (200, "hello"));
+        let seen = backend.requests().remove(0);
+        assert!(seen.head.starts_with("POST /x?y=z HTTP/1.1\r\n"), "{}", seen.head);
+        assert_eq!(seen.one("host"), Some("a.example"));
+        assert_eq!(seen.one("cookie"), Some("a=1; b=2"));
+        assert_eq!(seen.one("transfer-encoding"), Some("chunked"));
+        assert_eq!(seen.body, b"abcd");
+        assert_eq!(answer.head.headers.get("x-request-id").map(|_| ()), Some(()));
+    });
+}
+
+#[test]
+fn a_client_of_http1_is_answered_by_a_backend_of_http2() {
+    run(async {
+        let backend = hello().await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..3 {
+            client
+                .write("POST /p?q HTTP/1.1\r\nhost: b.example\r\ncontent-length: 3\r\n\r\nabc")
+                .await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.text()), (200, "3 bytes"));
+        }
+        let seen = backend.got.borrow()[0].head.clone();
+        assert!(seen.starts_with("POST http://b.example/p?q\n"), "{seen}");
+        assert!(!seen.contains("\nhost:") && !seen.contains("transfer-encoding"), "{seen}");
+        assert_eq!(backend.connections(), 1);
+    });
+}
+
+#[test]
+fn what_is_sent_together_shares_a_connection_until_its_backend_allows_no_more() {
+    run(async {
+        let go = Rc::new(Notify::new());
+        let held = Rc::clone(&go);
+        let backend = Backend2::start(4, move |_, _| {
+            let held = Rc::clone(&held);
+            async move {
+                held.notified().await;
+                Response::new(whole("done"))
+            }
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let client = connect(proxy.addr).await;
+        // The first tells how many are allowed.
+        let (mut first, warm) = (client.clone(), Rc::clone(&go));
+        let warmed = tokio::task::spawn_local(async move { ask(&mut first, get("/")).await });
+        until(|| backend.got.borrow().len() == 1).await;
+        warm.notify_one();
+        warmed.await.unwrap().unwrap();
+        let asking: Vec<_> = (0..10)
+            .map(|_| {
+                let mut client = client.clone();
+                tokio::task::spawn_local(async move { ask(&mut client, get("/")).await })
+            })
+            .collect();
+        until(|| backend.got.borrow().len() == 11).await;
+        assert_eq!((backend.connections(), backend.most_at_once()), (3, 4));
+        for asked in asking {
+            go.notify_one();
+            until(|| asked.is_finished()).await;
+            go.notify_waiters();
+            assert_eq!(asked.await.unwrap().unwrap().body, "done");
+        }
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn trailers_go_both_ways_as_grpc_needs_them() {
+    run(async {
+        let backend = Backend2::start(100, |_, _| async {
+            Response::new(pieces(&["re", "ply"], Some(("grpc-status", "0"))))
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut client = connect(proxy.addr).await;
+        let mut request = post(pieces(&["ask"], Some(("x-checksum", "42"))));
+        request.headers_mut().insert("te", "trailers".parse().unwrap());
+        let answer = ask(&mut client, request).await.unwrap();
+        assert_eq!(answer.body, "reply");
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+        let got = backend.got.borrow()[0].clone();
+        assert!(got.head.contains("te: trailers\n"), "{}", got.head);
+        assert_eq!(
+            (got.body.as_str(), &got.trailers.unwrap()["x-checksum"]),
+            ("ask", &"42".parse().unwrap())
+        );
+    });
+}
+
+#[test]
+fn trailers_of_a_request_are_sent_again_with_it() {
+    run(async {
+        let answers = |count: usize| async move {
+            let status = if count == 0 { 503 } else { 200 };
+            Response::builder().status(status).body(whole("")).unwrap()
+        };
+        let backend = Backend2::start(100, move |count, _| answers(count)).await;
+        let other = Backend2::start(100, move |_, _| answers(1)).await;
+        let policy = format!("{H2}\nretry = {{ methods = \"any\" }}");
+        let proxy = Proxy::start(&[backend.url(), other.url()], &policy).await;
+        let mut client = connect(proxy.addr).await;
+        let request = post(pieces(&["a", "b"], Some(("x-checksum", "7"))));
+        assert_eq!(ask(&mut client, request).await.unwrap().head.status, 200);
+        for got in [&backend, &other].map(|it| it.got.borrow()[0].clone()) {
+            assert_eq!(
+                (&*got.body, &got.trailers.unwrap()["x-checksum"]),
+                ("ab", &"7".parse().unwrap())
+            );
+        }
+    });
+}
+
+#[test]
+fn errors_of_ours_are_said_in_grpcs_words_to_whom_speaks_it() {
+    run(async {
+        let proxy = Proxy::start(&["http://127.0.0.1:1".to_owned()], H2).await;
+        let mut client = connect(proxy.addr).await;
+        let mut request = post(whole("x"));
+        request.headers_mut().insert("content-type", "application/grpc+proto".parse().unwrap());
+        let answer = ask(&mut client, request).await.unwrap();
+        let headers = &answer.head.headers;
+        assert_eq!(
+            (answer.head.status.as_u16(), &headers["grpc-status"]),
+            (200, &"14".parse().unwrap())
+        );
+        assert_eq!(headers["content-type"], "application/grpc");
+        assert!(headers["grpc-message"].to_str().unwrap().contains("no backend"));
+    });
+}
+
+#[test]
+fn a_call_takes_no_longer_than_its_client_waits() {
+    run(async {
+        let hung = Backend2::start(100, |_, _| std::future::pending()).await;
+        let proxy = Proxy::start(&[hung.url()], H2).await;
+        let mut client = connect(proxy.addr).await;
+        let mut request = post(whole("x"));
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        request.headers_mut().insert("grpc-timeout", "50m".parse().unwrap());
+        let answer = ask(&mut client, request).await.unwrap();
+        assert_eq!(answer.head.headers["grpc-status"], "4", "DEADLINE_EXCEEDED");
+        assert_eq!(proxy.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
+    run(async {
+        // A backend that refuses every stream, byte by byte.
+        let refusing = Backend::raw(|mut stream| {
+            Box::pin(async move {
+                use tokio::io::AsyncReadExt;
+                let mut seen = vec![0; 24];
+                stream.read_exact(&mut seen).await.unwrap();
+                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+                loop {
+                    let mut head = [0; 9];
+                    if stream.read_exact(&mut head).await.is_err() {
+                        return;
+                    }
+                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; length as usize];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                    if head[3] == 1 {
+                        let refused = frame(3, 0, id, &7_u32.to_be_bytes());
+                        stream.write_all(&refused).await.unwrap();
+                    }
+                }
+            })
+        })
+        .await;
+        let good = hello().await;
+        let proxy = Proxy::start(&[refusing.url(), good.url()], H2).await;
+        let mut client = connect(proxy.addr).await;
+        for _ in 0..4 {
+            let answer = ask(&mut client, post(whole("abc"))).await.unwrap();
+            assert_eq!((answer.head.status.as_u16(), &*answer.body), (200, "3 bytes"));
+        }
+        until(|| proxy.log().len() == 4).await;
+        let log = proxy.log();
+        let refused = log.iter().flat_map(|line| line["attempts"].as_array().unwrap());
+        assert_eq!(refused.filter(|it| it["outcome"] == "refused_stream").count(), 2);
+    });
+}
+
+/// A frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn a_backend_that_goes_away_loses_no_request() {
+    run(async {
+        let backend = Backend2::start(100, |_, _| async { Response::new(whole("ok")) }).await;
+        let goaways = Rc::new(Cell::new(0));
+        let told = Rc::clone(&goaways);
+        // Answers one request on each connection, and says that it looks at no other.
+        let leaving = Backend::raw(move |mut stream| {
+            let told = Rc::clone(&told);
+            Box::pin(async move {
+                use tokio::io::AsyncReadExt;
+                let mut seen = vec![0; 24];
+                stream.read_exact(&mut seen).await.unwrap();
+                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+                loop {
+                    let mut head = [0; 9];
+                    if stream.read_exact(&mut head).await.is_err() {
+                        return;
+                    }
+                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; length as usize];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    if head[3] == 1 {
+                        // Nothing was looked at.
+                        told.set(told.get() + 1);
+                        let gone = frame(7, 0, 0, &[0; 8]);
+                        stream.write_all(&gone).await.unwrap();
+                    }
+                }
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[leaving.url(), backend.url()], H2).await;
+        let mut client = connect(proxy.addr).await;
+        for _ in 0..6 {
+            let answer = ask(&mut client, post(whole("abc"))).await.unwrap();
+            assert_eq!(answer.head.status, 200);
+        }
+        assert_eq!(backend.got.borrow().len(), 6);
+        assert!(goaways.get() >= 3);
+    });
+}
+
+#[test]
+fn draining_says_goodbye_and_finishes_what_runs() {
+    run(async {
+        let (backend, held) = Backend::held().await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let client = connect(proxy.addr).await;
+        let mut asking = client.clone();
+        let asked = tokio::task::spawn_local(async move { ask(&mut asking, get("/")).await });
+        until(|| backend.requests().len() == 1).await;
+        proxy.trigger.drain();
+        until(|| proxy.gateway.is_draining()).await;
+        held.borrow_mut().remove(0).send(()).unwrap();
+        assert_eq!(asked.await.unwrap().unwrap().body, "ok");
+        // The connection closes as soon as nothing runs on it.
+        proxy.serving.await.unwrap();
+        until(|| client.is_closed()).await;
+    });
+}
+
+#[test]
+fn who_takes_back_too_many_requests_loses_the_connection() {
+    run(async {
+        let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;
+        let more = "[server.http2]\nresets_per_second_max = 10";
+        let proxy = Proxy::start(&[hung.url()], more).await;
+        let client = connect(proxy.addr).await;
+        let mut sent = 0;
+        while !client.is_closed() {
+            let mut asking = client.clone();
+            let asked = tokio::task::spawn_local(async move { ask(&mut asking, get("/")).await });
+            sent += 1;
+            until(|| hung.requests().len() == sent || client.is_closed()).await;
+            asked.abort();
+            let _aborted = asked.await;
+            assert!(sent < 50, "nobody minds");
+        }
+        assert!(sent > 10, "{sent}");
+        until(|| proxy.in_flight() == 0).await;
+    });
+}
+
+#[test]
+fn a_client_that_leaves_an_answer_where_it_is_loses_it_and_no_other() {
+    run(async {
+        let big = "x".repeat(4 << 20);
+        let backend = Backend::start(move |count, _| match count {
+            0 => Script::ok(&big),
+            _ => Script::ok("small"),
+        })
+        .await;
+        let timeouts = "[service.timeouts]\nbody_idle = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        let mut client = connect(proxy.addr).await;
+        let left = client.send_request(get("/big")).await.unwrap();
+        until(|| proxy.in_flight() == 0).await;
+        assert_eq!(ask(&mut client, get("/small")).await.unwrap().body, "small");
+        assert!(read(left).await.is_err(), "it did not come to its end");
+        until(|| proxy.log().len() == 2).await;
+        assert!(proxy.log().iter().any(|line| line["end"] == "client_left"));
+    });
+}
+
+#[test]
+fn http2_can_be_turned_off() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "[server.http2]\nenabled = false").await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    });
+}
+
+#[test]
+fn the_preface_may_come_in_pieces() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".chunks(5) {
+            stream.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        let mut head = [0; 9];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.unwrap();
+        assert_eq!(head[3], 4, "SETTINGS");
+    });
+}
+
+#[test]
+fn streams_of_many_pieces_come_through_whole_both_ways() {
+    run(async {
+        let backend = Backend2::start(100, |_, got| async move {
+            Response::new(pieces(&[&got.body, "|", &got.body], None))
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let results = Rc::new(RefCell::new(0));
+        let client = connect(proxy.addr).await;
+        let asking: Vec<_> = (0..20_usize)
+            .map(|n| {
+                let (mut client, results) = (client.clone(), Rc::clone(&results));
+                tokio::task::spawn_local(async move {
+                    let text = format!("{n}-").repeat(1 + n * 5_000);
+                    let cut: Vec<&str> = text
+                        .as_bytes()
+                        .chunks(1_000 + n)
+                        .map(|it| std::str::from_utf8(it).unwrap())
+                        .collect();
+                    let answer = ask(&mut client, post(pieces(&cut, None))).await.unwrap();
+                    assert!(answer.body == format!("{text}|{text}"), "stream {n}");
+                    *results.borrow_mut() += 1;
+                })
+            })
+            .collect();
+        for asked in asking {
+            asked.await.unwrap();
+        }
+        assert_eq!(*results.borrow(), 20);
+    });
+}
