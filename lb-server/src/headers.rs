@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Request, StatusCode, Version, request, response};
+use http::{Request, Version, request, response};
 use hyper::body::Body;
 
 use crate::request_id::RequestId;
@@ -127,9 +127,11 @@ pub(crate) fn trailers(trailers: &mut HeaderMap) {
 /// The last of what a request needs to go out over HTTP/1.1.
 pub(crate) fn for_http1<B: Body>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
-    if request.headers().contains_key(header::TE) {
-        // RFC 9110 §10.1.4.
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
+    for (name, option) in [(header::TE, "te"), (header::UPGRADE, "upgrade")] {
+        // RFC 9110 §7.8 and §10.1.4.
+        if request.headers().contains_key(name) {
+            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(option));
+        }
     }
     if request.body().size_hint().exact().is_none() {
         // hyper sends a GET without its body unless it is told of one.
@@ -175,20 +177,16 @@ pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: Request
     head.headers.insert(X_REQUEST_ID, written(&id));
 }
 
-/// Whether a backend's head is an answer to what was asked. `Upgrade` and `TE` stay behind, so nobody
-/// asked for another protocol (RFC 9110 §7.8) or another coding than chunks (RFC 9112 §6.1), and what
-/// comes in either could not be passed on.
-pub(crate) fn is_answer(status: StatusCode, headers: &HeaderMap) -> bool {
+/// Whether a backend's head frames its body in a way that was asked for. `TE` stays behind, so nobody
+/// asked for another coding than chunks (RFC 9112 §6.1), and what comes in one could not be passed on.
+pub(crate) fn is_answer(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let first_is_chunked =
         codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     let is_number = |length: &str| length.bytes().all(|byte| byte.is_ascii_digit());
     let first = lengths(headers).next();
     let one_length = lengths(headers).all(|length| is_number(length) && Some(length) == first);
-    status != StatusCode::SWITCHING_PROTOCOLS
-        && first_is_chunked
-        && codings.next().is_none()
-        && one_length
+    first_is_chunked && codings.next().is_none() && one_length
 }
 
 /// Every length that is said, in however many fields.
@@ -350,24 +348,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_in_the_protocol_and_coding_that_was_asked_for() {
-        let head = |status: u16, codings: &[&'static str]| {
+    fn an_answer_is_in_the_coding_that_was_asked_for() {
+        let coded = |codings: &[&'static str]| {
             let codings = codings.iter().map(|coding| HeaderValue::from_static(coding));
-            let headers = codings.map(|coding| (header::TRANSFER_ENCODING, coding)).collect();
-            is_answer(StatusCode::from_u16(status).unwrap(), &headers)
+            is_answer(&codings.map(|coding| (header::TRANSFER_ENCODING, coding)).collect())
         };
-        assert!(head(200, &[]) && head(523, &["chunked"]) && head(200, &["Chunked"]));
-        assert!(!head(101, &[]), "nobody asked for another protocol");
+        assert!(coded(&[]) && coded(&["chunked"]) && coded(&["Chunked"]));
         let lengths = |said: &[&'static str]| {
             let said = said.iter().map(|said| HeaderValue::from_static(said));
-            is_answer(StatusCode::OK, &said.map(|said| (header::CONTENT_LENGTH, said)).collect())
+            is_answer(&said.map(|said| (header::CONTENT_LENGTH, said)).collect())
         };
         assert!(lengths(&["2"]) && lengths(&["2, 2"]) && lengths(&["2", "2"]));
         for said in [&["2, 3"][..], &["2", "3"], &["+2"], &["2,"], &["x"]] {
             assert!(!lengths(said), "{said:?}");
         }
         for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"]] {
-            assert!(!head(200, codings), "{codings:?}");
+            assert!(!coded(codings), "{codings:?}");
         }
     }
 

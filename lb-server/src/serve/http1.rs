@@ -41,7 +41,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         tokio::select! {
             biased;
             // What goes wrong on a client's connection is the client's, and in the access log.
-            _served = &mut serving => return None,
+            _served = &mut serving => break,
             () = seat.stopping.reached(next) => {
                 if next == Phase::Stopping {
                     return None;
@@ -56,4 +56,12 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
             () = client.silent(&server) => return None,
         }
     }
+    let tunnel = client.tunnel()?;
+    let (io, begun) = serving.into_parts().io.into_inner().into_parts();
+    tokio::select! {
+        biased;
+        () = tunnel.run(io, begun) => {}
+        () = seat.stopping.reached(Phase::Stopping) => {}
+    }
+    None
 }
