@@ -5,15 +5,19 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::framing::{Refusal, Watch};
+use crate::headers;
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
+    /// Its IP address, as backends are told it.
+    pub(crate) address: HeaderValue,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
@@ -22,12 +26,17 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn of_http1(peer: SocketAddr, watch: Watch) -> Rc<Self> {
-        Rc::new(Self { peer, watch: Some(watch), requests: Cell::new(0), pulse: Pulse::new(None) })
+        Self::new(peer, Some(watch), None)
     }
 
     pub(crate) fn of_http2(peer: SocketAddr, resets_max: u32) -> Rc<Self> {
-        let pulse = Pulse::new(Some(resets_max));
-        Rc::new(Self { peer, watch: None, requests: Cell::new(0), pulse })
+        Self::new(peer, None, Some(resets_max))
+    }
+
+    fn new(peer: SocketAddr, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+        let address = headers::written(&peer.ip().to_canonical());
+        let pulse = Pulse::new(resets_max);
+        Rc::new(Self { peer, address, watch, requests: Cell::new(0), pulse })
     }
 
     /// Another request begins.

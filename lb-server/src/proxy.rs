@@ -55,8 +55,9 @@ pub(crate) async fn respond(
     };
     let passed = match checked {
         Ok(site) => {
-            headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
-            pass(&view, &client, site, &journal, id, &head, incoming).await
+            let told = id.header();
+            headers::to_backend(&mut head, &host, &Forward { client: &client.address, id: &told });
+            pass(&view, &client, site, &journal, (id, told), &head, incoming).await
         }
         Err(problem) => Err(problem),
     };
@@ -77,7 +78,7 @@ async fn pass(
     client: &Client,
     site: &Site,
     journal: &Rc<Journal>,
-    id: RequestId,
+    (id, told): (RequestId, HeaderValue),
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
@@ -95,7 +96,7 @@ async fn pass(
     let Answer { response, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
-    headers::to_client(&mut parts, view.gateway.platform.unix_time(), id);
+    headers::to_client(&mut parts, view.gateway.platform.unix_time(), told);
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);

@@ -1,6 +1,7 @@
 //! What becomes of heads, field by field.
 
 use super::*;
+use crate::request_id::RequestId;
 use expect_test::{Expect, expect};
 use http::Request;
 
@@ -8,8 +9,8 @@ fn check(request: Request<()>, expected: &Expect) {
     let (mut head, ()) = request.into_parts();
     let host = host(&head);
     let id = RequestId::parse("00000000000000070000000000000001").unwrap();
-    let forward = Forward { client: "192.0.2.1:4711".parse().unwrap(), id };
-    to_backend(&mut head, &host, &forward);
+    let client = HeaderValue::from_static("192.0.2.1");
+    to_backend(&mut head, &host, &Forward { client: &client, id: &id.header() });
     let mut text = format!("{} {}\n", head.method, head.uri);
     for (name, value) in &head.headers {
         text += &format!("{name}: {}\n", value.to_str().unwrap());
@@ -123,7 +124,7 @@ fn a_length_beside_chunks_is_not_passed_on() {
         .header("content-length", "2")
         .header("transfer-encoding", "chunked");
     let (mut head, ()) = response.body(()).unwrap().into_parts();
-    to_client(&mut head, now, id);
+    to_client(&mut head, now, id.header());
     let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["via", "date", "x-request-id"]);
 }
