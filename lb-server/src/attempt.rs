@@ -85,6 +85,7 @@ async fn send(
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
+    let head_bytes_max = view.config.server.header_bytes_max;
     let mut connection = pool::connection(view, backend, connect_deadline).await?;
     let endpoint = &site.endpoints[usize::from(backend.backend)];
     loop {
@@ -99,7 +100,9 @@ async fn send(
         }
         let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
-            Some(Ok(response)) if headers::is_answer(response.status(), response.headers()) => {
+            Some(Ok(response))
+                if headers::is_answer(response.status(), response.headers(), head_bytes_max) =>
+            {
                 return Ok(Answer { response, connection });
             }
             Some(Ok(_)) => return Err(Failure::Malformed),

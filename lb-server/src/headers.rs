@@ -182,21 +182,23 @@ pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: HeaderV
     headers.insert(X_REQUEST_ID, id);
 }
 
-/// Whether a backend's head is an answer to what was asked. `Upgrade` and `TE` stay behind, so nobody
-/// asked for another protocol (RFC 9110 §7.8) or another coding than chunks (RFC 9112 §6.1), and what
-/// comes in either could not be passed on.
-pub(crate) fn is_answer(status: StatusCode, headers: &HeaderMap) -> bool {
-    let mut codings = 0;
-    let coded_as_asked = headers.iter().all(|(name, value)| {
-        let is_coding = name == header::TRANSFER_ENCODING;
-        codings += usize::from(is_coding);
-        !is_coding || codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked")
-    });
+/// Whether a backend's head is an answer to what was asked, in at most `bytes_max`. `Upgrade` and `TE`
+/// stay behind, so nobody asked for another protocol (RFC 9110 §7.8) or another coding than chunks
+/// (RFC 9112 §6.1), and what comes in either could not be passed on.
+pub(crate) fn is_answer(status: StatusCode, headers: &HeaderMap, bytes_max: usize) -> bool {
+    let (mut bytes, mut codings, mut chunked) = (0, 0, true);
+    for (name, value) in headers {
+        bytes += name.as_str().len() + value.len() + ": \r\n".len();
+        if name == header::TRANSFER_ENCODING {
+            codings += 1;
+            chunked = codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        }
+    }
     let is_number = |length: &str| length.bytes().all(|byte| byte.is_ascii_digit());
     let mut lengths = lengths(headers);
     let first = lengths.next();
     let one_length = first.is_none_or(is_number) && lengths.all(|length| Some(length) == first);
-    status != StatusCode::SWITCHING_PROTOCOLS && coded_as_asked && one_length
+    status != StatusCode::SWITCHING_PROTOCOLS && bytes <= bytes_max && chunked && one_length
 }
 
 /// Every length that is said, in however many fields.

@@ -99,13 +99,14 @@ fn an_answer_is_in_the_protocol_and_coding_that_was_asked_for() {
     let head = |status: u16, codings: &[&'static str]| {
         let codings = codings.iter().map(|coding| HeaderValue::from_static(coding));
         let headers = codings.map(|coding| (header::TRANSFER_ENCODING, coding)).collect();
-        is_answer(StatusCode::from_u16(status).unwrap(), &headers)
+        is_answer(StatusCode::from_u16(status).unwrap(), &headers, 100)
     };
     assert!(head(200, &[]) && head(523, &["chunked"]) && head(200, &["Chunked"]));
     assert!(!head(101, &[]), "nobody asked for another protocol");
     let lengths = |said: &[&'static str]| {
         let said = said.iter().map(|said| HeaderValue::from_static(said));
-        is_answer(StatusCode::OK, &said.map(|said| (header::CONTENT_LENGTH, said)).collect())
+        let headers = said.map(|said| (header::CONTENT_LENGTH, said)).collect();
+        is_answer(StatusCode::OK, &headers, 100)
     };
     assert!(lengths(&["2"]) && lengths(&["2, 2"]) && lengths(&["2", "2"]));
     for said in [&["2, 3"][..], &["2", "3"], &["+2"], &["2,"], &["x"]] {
@@ -114,6 +115,9 @@ fn an_answer_is_in_the_protocol_and_coding_that_was_asked_for() {
     for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"]] {
         assert!(!head(200, codings), "{codings:?}");
     }
+    let field = |length| [(header::ETAG, HeaderValue::from_bytes(&vec![b'a'; length]).unwrap())];
+    let long = |length| is_answer(StatusCode::OK, &field(length).into_iter().collect(), 100);
+    assert!(long(92) && !long(93), "name, colon, space and line end count");
 }
 
 #[test]
