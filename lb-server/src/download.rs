@@ -156,14 +156,15 @@ impl Download {
         let Some(delivery) = self.delivery.take() else { return };
         let gateway = &self.view.gateway;
         let site = self.view.site_of(delivery.backend());
-        delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
+        let now = gateway.clock.now();
+        delivery.end(end, &site.service, now, &*self.journal);
         site.line.call_next(&site.service);
         // A connection is worth keeping when nothing of this exchange is left on it.
         if end == BodyEnd::Complete
             && self.replay.is_done()
             && let Some(connection) = self.connection.take()
         {
-            connection.give_back(gateway.clock.now());
+            connection.give_back(now);
         }
     }
 }

@@ -153,7 +153,11 @@ pub(crate) fn for_http2<B>(request: &mut Request<B>) {
 }
 
 /// Makes a backend's head a client's.
-pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: HeaderValue) {
+pub(crate) fn to_client(
+    head: &mut response::Parts,
+    now: impl FnOnce() -> SystemTime,
+    id: HeaderValue,
+) {
     // A version speaks for one connection: ours is 1.1 whatever the backend's is (RFC 9110 §2.5).
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
@@ -177,7 +181,7 @@ pub(crate) fn to_client(head: &mut response::Parts, now: SystemTime, id: HeaderV
     remove(headers, is_hop_by_hop);
     add_via(headers);
     if let Entry::Vacant(vacant) = headers.entry(header::DATE) {
-        vacant.insert(date(now));
+        vacant.insert(date(now()));
     }
     headers.insert(X_REQUEST_ID, id);
 }

@@ -41,10 +41,10 @@ pub(crate) async fn respond(
     let host = headers::host(&head);
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let site = view.site(&host).filter(|_| refusal.is_none());
-    let facts = match refusal {
-        Some(_) => RequestFacts::unread(id, client.peer),
-        None => RequestFacts::new(id, client.peer, &head, &host, site),
-    };
+    let mut facts = RequestFacts::new(id, client.peer, site);
+    if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
+        facts.asks(&head, &host);
+    }
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
     let checked = match (refusal, site) {
@@ -83,7 +83,7 @@ async fn pass(
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
     let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle, journal.bytes_in());
+    let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
     let asking = Asking { head, client: client.peer.ip() };
     let ask = Ask {
         id: id.exchange(),
@@ -96,7 +96,7 @@ async fn pass(
     let Answer { response, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
-    headers::to_client(&mut parts, view.gateway.platform.unix_time(), told);
+    headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -130,7 +130,7 @@ async fn exchange(
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
-    let mut step = Exchange::start(&site.service, journal, ask, clock.now());
+    let mut step = Exchange::start(&site.service, journal, ask, journal.began());
     loop {
         step = match step {
             Step::Attempt(attempt) => {

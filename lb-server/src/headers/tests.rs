@@ -128,7 +128,7 @@ fn a_length_beside_chunks_is_not_passed_on() {
         .header("content-length", "2")
         .header("transfer-encoding", "chunked");
     let (mut head, ()) = response.body(()).unwrap().into_parts();
-    to_client(&mut head, now, id.header());
+    to_client(&mut head, || now, id.header());
     let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["via", "date", "x-request-id"]);
 }
