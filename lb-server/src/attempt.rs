@@ -97,6 +97,7 @@ async fn send(
     } else {
         pool::connection(view, backend, connect_deadline).await?
     };
+    let head_bytes_max = view.config.server.header_bytes_max;
     loop {
         let mut request = request(head, replay.upload());
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
@@ -111,7 +112,8 @@ async fn send(
         let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(response))
-                if headers::is_answer(response.headers()) && upgrade::fits(head, &response) =>
+                if headers::is_answer(response.headers(), head_bytes_max)
+                    && upgrade::fits(head, &response) =>
             {
                 return Ok(Answer { response, connection, remains });
             }

@@ -5,16 +5,20 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::framing::{Refusal, Watch};
+use crate::headers;
 use crate::tunnel::Tunnel;
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
+    /// Its IP address, as backends are told it.
+    pub(crate) address: HeaderValue,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
@@ -34,6 +38,7 @@ impl Client {
     fn new(peer: SocketAddr, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
         Rc::new(Self {
             peer,
+            address: headers::written(&peer.ip().to_canonical()),
             watch,
             requests: Cell::new(0),
             pulse: Pulse::new(resets_max),

@@ -114,6 +114,11 @@ impl Default for Stack {
     }
 }
 
+/// The most that is read of a body at once. hyper has one bound for this and for heads, whose own is
+/// kept by [`is_answer`](crate::headers::is_answer): with 32 KiB, a body of 100 KiB takes three times as
+/// many system calls.
+pub(crate) const PIECE_BYTES_MAX: usize = 256 * 1024;
+
 /// A kept connection that still works, or a new one by `deadline`.
 pub(crate) async fn connection(
     view: &View,
@@ -187,7 +192,7 @@ async fn speak(wire: Wire, server: &Server, stack: &Stack, now: Time) -> Result<
     match wire.speaks {
         Speaks::Http1 => {
             let (sender, mut connection) = http1::Builder::new()
-                .max_buf_size(server.header_bytes_max)
+                .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX))
                 .max_headers(server.headers_max)
                 .handshake(io)
                 .await

@@ -45,10 +45,10 @@ pub(crate) async fn respond(
     let host = headers::host(&head);
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let site = view.site(&host).filter(|_| refusal.is_none());
-    let facts = match refusal {
-        Some(_) => RequestFacts::unread(id, client.peer),
-        None => RequestFacts::new(id, client.peer, &head, &host, site),
-    };
+    let mut facts = RequestFacts::new(id, client.peer, site);
+    if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
+        facts.asks(&head, &host);
+    }
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
     let checked = match (refusal, site) {
@@ -59,9 +59,11 @@ pub(crate) async fn respond(
     };
     let passed = match checked {
         Ok(site) => {
-            headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
+            let told = id.header();
+            headers::to_backend(&mut head, &host, &Forward { client: &client.address, id: &told });
             wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-            let case = Case { view: &view, client: &client, site, journal: &journal, id, wanted };
+            let case =
+                Case { view: &view, client: &client, site, journal: &journal, id, told, wanted };
             pass(case, &head, incoming).await
         }
         Err(problem) => Err(problem),
@@ -88,6 +90,8 @@ struct Case<'c> {
     site: &'c Site,
     journal: &'c Rc<Journal>,
     id: RequestId,
+    /// The same, as a header's value.
+    told: HeaderValue,
     /// The protocol that the client would rather speak.
     wanted: Option<Wanted>,
 }
@@ -98,9 +102,9 @@ async fn pass(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
-    let Case { view, client, site, journal, id, wanted } = case;
+    let Case { view, client, site, journal, id, told, wanted } = case;
     let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle, journal.bytes_in());
+    let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
     let asking = Asking { head, client: client.peer.ip() };
     let ask = Ask {
         id: id.exchange(),
@@ -114,7 +118,7 @@ async fn pass(
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
-    headers::to_client(&mut parts, view.gateway.platform.unix_time(), id);
+    headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -154,7 +158,7 @@ async fn exchange(
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
-    let mut step = Exchange::start(&site.service, journal, ask, clock.now());
+    let mut step = Exchange::start(&site.service, journal, ask, journal.began());
     loop {
         step = match step {
             Step::Attempt(attempt) => {
