@@ -1,7 +1,6 @@
 //! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -36,6 +35,10 @@ pub(crate) struct Origin {
     statuses: RefCell<Vec<(u16, f64)>>,
     slower_by: Cell<Duration>,
     truncates: Cell<bool>,
+    /// How long a body takes.
+    trickles_over: Cell<Duration>,
+    /// The share of the requests that are read and not answered.
+    resets: Cell<f64>,
     refuses: Cell<bool>,
     changed: Notify,
 }
@@ -54,6 +57,8 @@ impl Origin {
             statuses: RefCell::default(),
             slower_by: Cell::default(),
             truncates: Cell::default(),
+            trickles_over: Cell::default(),
+            resets: Cell::default(),
             refuses: Cell::default(),
             changed: Notify::new(),
         })
@@ -77,6 +82,16 @@ impl Origin {
     /// From now on bodies break off, or no longer.
     pub(crate) fn truncate(&self, truncates: bool) {
         self.truncates.set(truncates);
+    }
+
+    /// From now on bodies take this long.
+    pub(crate) fn trickle(&self, over: Duration) {
+        self.trickles_over.set(over);
+    }
+
+    /// From now on this share of the requests is read, and then the connection ends.
+    pub(crate) fn reset(&self, rate: f64) {
+        self.resets.set(rate);
     }
 
     /// From now on nobody listens, or somebody does again.
@@ -132,7 +147,7 @@ impl Origin {
     async fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Filling>, Infallible> {
+    ) -> Result<Response<Filling>, BrokeOff> {
         let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
         let number = exchange.map_or(0, |exchange| exchange.0);
@@ -142,6 +157,7 @@ impl Origin {
         let chance = dice.unit();
         let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
         let status = status.unwrap_or(200);
+        let resets = dice.unit() < self.resets.get();
         if let Some(exchange) = exchange {
             let post = request.method() == Method::POST;
             let user = request.headers().get("x-user").and_then(|value| value.to_str().ok());
@@ -151,8 +167,13 @@ impl Origin {
         // A request that breaks off is not answered: its connection is gone.
         let _broken = request.into_body().collect().await;
         sleep(latency).await;
+        if resets {
+            // hyper hangs up on a request whose service fails.
+            return Err(BrokeOff);
+        }
         let breaks_at = self.truncates.get().then_some(self.script.body / 2);
-        let filling = Filling { breaks_at, ..Filling::whole(self.script.body) };
+        let whole = Filling::over(self.script.body, self.trickles_over.get());
+        let filling = Filling { breaks_at, ..whole };
         let mut response = Response::new(filling);
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
@@ -179,13 +200,13 @@ const BREAKS_AFTER: Duration = Duration::from_millis(5);
 /// Bytes of a body that go out at once.
 const PIECE: usize = 8 * 1024;
 
-/// A body broke off, because the scenario says so.
+/// A body or a connection broke off, because the scenario says so.
 #[derive(Debug)]
 pub(crate) struct BrokeOff;
 
 impl std::fmt::Display for BrokeOff {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("the body broke off")
+        out.write_str("it broke off")
     }
 }
 
@@ -193,7 +214,7 @@ impl std::error::Error for BrokeOff {}
 
 impl Filling {
     /// A whole body of this many bytes.
-    pub(crate) const fn whole(size: usize) -> Self {
+    const fn whole(size: usize) -> Self {
         Self { size, left: size, breaks_at: None, pause: Duration::ZERO, wait: None }
     }
 

@@ -94,6 +94,25 @@ fn complaints_say_what_is_wrong_and_nothing_else() {
             s.toml:7:8: kind "statuz" is unknown; did you mean "status"?
         "#]],
     );
+    let fault = |kind| format!("[[fault]]\nat = \"1s\"\nfor = \"1s\"\norigin = \"b1:80\"\n{kind}");
+    check(
+        &fault("kind = \"flap\""),
+        expect![[r#"
+        s.toml:4:1: period is missing in [[fault]]; add period = "2s"
+    "#]],
+    );
+    check(
+        &fault("kind = \"trickle\"\nover = \"10ms\""),
+        expect![[r#"
+        s.toml:9:8: over "10ms" is out of range; use 100ms..=1h
+    "#]],
+    );
+    check(
+        &format!("recover_within = \"500ms\"\n{}", fault("kind = \"reset\"\nrate = 2")),
+        expect![[r#"
+        s.toml:10:8: rate 2 is out of range; use 0..=1
+    "#]],
+    );
     check(
         "expect.at_end = [\"p99 <= 200\"]",
         expect![[r#"

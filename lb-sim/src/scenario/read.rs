@@ -19,6 +19,10 @@ const USERS_MAX: u32 = 1_000_000;
 const BODY_MAX: usize = 16 * 1024 * 1024;
 /// The shortest time that the network tells apart.
 const TICK: Duration = Duration::from_millis(1);
+/// A body that takes less has pieces that arrive together.
+const TRICKLE_MIN: Duration = Duration::from_millis(100);
+/// The shortest period in whose halves a connection can come about.
+const FLAP_MIN: Duration = Duration::from_millis(100);
 
 /// Reads a scenario. There is one exactly if no diagnostic is an error.
 pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
@@ -151,7 +155,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     Some(Workload { rate: rate?.value, ..workload })
 }
 
-const KINDS: [(&str, FaultKind); 8] = [
+const KINDS: [(&str, FaultKind); 11] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -160,6 +164,9 @@ const KINDS: [(&str, FaultKind); 8] = [
     ("status", FaultKind::Status { code: 0, rate: 1.0 }),
     ("slow", FaultKind::Slow { by: Duration::ZERO }),
     ("truncate", FaultKind::Truncate),
+    ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
+    ("reset", FaultKind::Reset { rate: 1.0 }),
+    ("flap", FaultKind::Flap { period: Duration::ZERO }),
 ];
 
 fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
@@ -169,7 +176,8 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = ["code", "rate", "by"].map(|key| table.field(key, |_| Some(())));
+        let _unused =
+            ["code", "rate", "by", "over", "period"].map(|key| table.field(key, |_| Some(())));
         return None;
     };
     let kind = match kind.value {
@@ -181,6 +189,17 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
         FaultKind::Slow { .. } => {
             let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");
             FaultKind::Slow { by: by?.value }
+        }
+        FaultKind::Trickle { .. } => {
+            let over = table.duration("over", TRICKLE_MIN..=DURATION_MAX);
+            FaultKind::Trickle { over: over.required("over = \"2s\"")?.value }
+        }
+        FaultKind::Reset { .. } => {
+            FaultKind::Reset { rate: table.number("rate", 0.0..=1.0).or(1.0) }
+        }
+        FaultKind::Flap { .. } => {
+            let period = table.duration("period", FLAP_MIN..=DURATION_MAX);
+            FaultKind::Flap { period: period.required("period = \"2s\"")?.value }
         }
         kind => kind,
     };
