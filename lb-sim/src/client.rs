@@ -149,7 +149,8 @@ impl Clients {
         let body = response.into_body().collect().await.map(|body| body.to_bytes());
         let end = match body {
             Ok(body) if self.is_whole(status, &body) => End::Answered(status),
-            _ => End::Broken(status),
+            Ok(_) => End::PassedOff(status),
+            Err(_) => End::Broken(status),
         };
         if !sender.is_closed() {
             self.idle.borrow_mut().push(sender);

@@ -74,8 +74,10 @@ pub enum What {
 pub enum End {
     /// A whole answer with this status.
     Answered(u16),
-    /// An answer with this status that broke off, or was not what the origin sends.
+    /// An answer with this status that broke off, as its client could see.
     Broken(u16),
+    /// An answer with this status that ended as if it were whole, and was not what the origin sends.
+    PassedOff(u16),
     /// The client could not connect, or its connection broke before there was an answer.
     Failed,
     /// The client waited for too long and hung up.
