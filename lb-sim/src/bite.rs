@@ -13,12 +13,22 @@ use crate::scenario::{Fault, FaultKind, Scenario};
 /// Whether somebody noticed a fault.
 pub(crate) fn bit(scenario: &Scenario, fault: &Fault, log: &[Entry]) -> bool {
     let (under_way, bodies) = (BTreeSet::new(), BTreeMap::new());
-    let mut witness = Witness { scenario, fault, under_way, bodies };
+    let mut witness = Witness { scenario, fault, under_way, bodies, hung_up: false };
     log.iter().any(|entry| match &entry.what {
         What::Core(event) => witness.notices(event, entry.at),
         What::Reached { origin, status, .. } => {
             let answers = matches!(fault.kind, FaultKind::Status { code, .. } if code == *status);
             *origin == fault.origin && answers && (fault.at..fault.end()).contains(&entry.at)
+        }
+        What::HungUp { origin } => {
+            let lasts = (fault.at..fault.end()).contains(&entry.at);
+            witness.hung_up |= *origin == fault.origin && lasts;
+            false
+        }
+        // Whoever comes again has found a connection closed, or has lost all of them.
+        What::Connected { origin } => {
+            let closes = matches!(fault.kind, FaultKind::CloseIdle { .. });
+            closes && witness.hung_up && *origin == fault.origin
         }
         _ => false,
     })
@@ -32,6 +42,8 @@ struct Witness<'s> {
     under_way: BTreeSet<ExchangeId>,
     /// When their answers began.
     bodies: BTreeMap<ExchangeId, Duration>,
+    /// Whether the origin has closed a connection that was idle, while the fault lasted.
+    hung_up: bool,
 }
 
 impl Witness<'_> {
@@ -82,8 +94,8 @@ impl Witness<'_> {
 
     fn shows_in_head(&self, outcome: Outcome, took: Duration) -> bool {
         use FaultKind::{
-            Blackhole, Crash, Flap, HalfOpen, Partition, Refuse, Reset, Slow, Status, Trickle,
-            Truncate,
+            Blackhole, CloseIdle, Crash, Flap, HalfOpen, Partition, Refuse, Reset, Slow, Status,
+            Trickle, Truncate,
         };
         // Longer than any answer of a sound origin takes: two round trips and a few ticks.
         let latency = self.scenario.origins[self.fault.origin].latency;
@@ -91,7 +103,7 @@ impl Witness<'_> {
         match (self.fault.kind, outcome) {
             (Slow { by }, Outcome::Answered(_)) => took >= by,
             (Reset { .. }, outcome) => outcome == Outcome::Failed(Failure::Reset),
-            (Status { .. } | Truncate | Trickle { .. }, _) => false,
+            (Status { .. } | Truncate | Trickle { .. } | CloseIdle { .. }, _) => false,
             (Blackhole | HalfOpen | Partition | Crash, Outcome::Answered(_)) => {
                 took > sound + 10 * TICK
             }
@@ -102,13 +114,17 @@ impl Witness<'_> {
 
     /// Whether it makes a client wait for a head, and perhaps leave.
     const fn keeps_waiting(&self) -> bool {
-        use FaultKind::{Reset, Status, Trickle, Truncate};
-        !matches!(self.fault.kind, Status { .. } | Reset { .. } | Trickle { .. } | Truncate)
+        use FaultKind::{CloseIdle, Reset, Status, Trickle, Truncate};
+        !matches!(
+            self.fault.kind,
+            Status { .. } | Reset { .. } | Trickle { .. } | Truncate | CloseIdle { .. }
+        )
     }
 
     /// Whether health checks can tell: they look at heads.
     const fn shows_in_checks(&self) -> bool {
-        !matches!(self.fault.kind, FaultKind::Truncate | FaultKind::Trickle { .. })
+        use FaultKind::{CloseIdle, Trickle, Truncate};
+        !matches!(self.fault.kind, Truncate | Trickle { .. } | CloseIdle { .. })
     }
 
     fn shows_in_body(&self, end: BodyEnd, took: Option<Duration>) -> bool {

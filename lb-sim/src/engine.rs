@@ -212,6 +212,7 @@ impl Stage<'_> {
             (FaultKind::Trickle { .. }, false) => origin.trickle(Duration::ZERO),
             (FaultKind::Reset { rate }, true) => origin.reset(rate),
             (FaultKind::Reset { .. }, false) => origin.reset(0.0),
+            (FaultKind::CloseIdle { after }, begins) => origin.close_idle(begins.then_some(after)),
         }
     }
 }

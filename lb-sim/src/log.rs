@@ -59,6 +59,16 @@ pub enum What {
         /// Which user sent it, if the workload has users.
         user: Option<u32>,
     },
+    /// An origin closed a connection that was idle.
+    HungUp {
+        /// Which origin, by its place in the scenario.
+        origin: usize,
+    },
+    /// Somebody connected to an origin that closes idle connections.
+    Connected {
+        /// Which origin, by its place in the scenario.
+        origin: usize,
+    },
     /// A fault began, by its place in the scenario.
     FaultBegan(usize),
     /// A fault was over, by its place in the scenario.

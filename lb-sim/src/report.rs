@@ -90,6 +90,7 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),
+        FaultKind::CloseIdle { after } => format!(" after {}", show_duration(after)),
         _ => String::new(),
     };
     format!("{}{how} at {}", fault.kind.as_str(), origin.host)

@@ -61,6 +61,17 @@ pub struct Origin {
     pub latency: Span,
     /// Bytes of its answers.
     pub body: usize,
+    /// How it tells where they end.
+    pub framing: Framing,
+}
+
+/// How an answer tells where its body ends (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By a Content-Length.
+    Length,
+    /// In chunks, of which the last is empty.
+    Chunked,
 }
 
 /// Requests that arrive whether or not earlier ones have been answered.
@@ -152,6 +163,11 @@ pub enum FaultKind {
         /// How long both halves are.
         period: Duration,
     },
+    /// Kept connections are closed when they have been idle.
+    CloseIdle {
+        /// For this long; at once if it is zero.
+        after: Duration,
+    },
 }
 
 impl FaultKind {
@@ -169,6 +185,7 @@ impl FaultKind {
             Self::Trickle { .. } => "trickle",
             Self::Reset { .. } => "reset",
             Self::Flap { .. } => "flap",
+            Self::CloseIdle { .. } => "close_idle",
         }
     }
 }

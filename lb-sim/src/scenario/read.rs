@@ -6,7 +6,8 @@ use lb_config::read::{Document, Mistake, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use super::{
-    Arrivals, Expect, Expectation, Fault, FaultKind, Mark, Metric, Origin, Scenario, Span, Workload,
+    Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Mark, Metric, Origin, Scenario, Span,
+    Workload,
 };
 
 /// The longest run.
@@ -122,8 +123,10 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     let fast = Span { min: 5 * TICK, max: 5 * TICK };
     let latency = table.field("latency", |value| span(&value)).or(fast);
     let body = table.size("body", 0..=BODY_MAX).or(1024);
+    let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
+    let framing = table.choice("framing", &framings).or(Framing::Length);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, body })
+    Some(Origin { host, port, latency, body, framing })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
@@ -155,7 +158,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     Some(Workload { rate: rate?.value, ..workload })
 }
 
-const KINDS: [(&str, FaultKind); 11] = [
+const KINDS: [(&str, FaultKind); 12] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -167,6 +170,7 @@ const KINDS: [(&str, FaultKind); 11] = [
     ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
     ("reset", FaultKind::Reset { rate: 1.0 }),
     ("flap", FaultKind::Flap { period: Duration::ZERO }),
+    ("close_idle", FaultKind::CloseIdle { after: Duration::ZERO }),
 ];
 
 fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
@@ -176,8 +180,8 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused =
-            ["code", "rate", "by", "over", "period"].map(|key| table.field(key, |_| Some(())));
+        let _unused = ["code", "rate", "by", "over", "period", "after"]
+            .map(|key| table.field(key, |_| Some(())));
         return None;
     };
     let kind = match kind.value {
@@ -200,6 +204,10 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
         FaultKind::Flap { .. } => {
             let period = table.duration("period", FLAP_MIN..=DURATION_MAX);
             FaultKind::Flap { period: period.required("period = \"2s\"")?.value }
+        }
+        FaultKind::CloseIdle { .. } => {
+            let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO);
+            FaultKind::CloseIdle { after }
         }
         kind => kind,
     };
