@@ -27,9 +27,6 @@ const CLIENTS: &str = "clients";
 pub const TICK: Duration = Duration::from_millis(1);
 /// How long after the last arrival everything must have ended: more than any default timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(400);
-/// Segments that wait at a socket. turmoil counts segments and not bytes, and a full socket there
-/// loses them instead of pushing back.
-const SEGMENTS_MAX: usize = 4_096;
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -92,7 +89,7 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
         .simulation_duration(scenario.duration + 2 * SETTLE_MAX)
         .min_message_latency(scenario.network.min)
         .max_message_latency(scenario.network.max)
-        .tcp_capacity(SEGMENTS_MAX);
+        .tcp_capacity(scenario.socket);
     let mut sim = builder.build();
     let origins: Vec<_> = (0..)
         .zip(&scenario.origins)

@@ -148,6 +148,17 @@ fn complaints_say_what_is_wrong_and_nothing_else() {
     "#]],
     );
     check(
+        "socket = 2",
+        expect![[r#"
+            s.toml:4:10: socket 2 is out of range; use 4..=4096
+        "#]],
+    );
+    let slow = text("").replace("rate = 50", "rate = 50\nreads_after = \"1s\"");
+    expect![[r#"
+        s.toml:7:1: warning: reads_after has no effect without slow_readers; remove it
+    "#]]
+    .assert_eq(&load(&slow).1);
+    check(
         "expect.at_end = [\"p99 <= 200\"]",
         expect![[r#"
         s.toml:4:18: at_end "p99 <= 200" compares a latency with a bare number; write the unit, as in 200ms

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub workload: Workload,
     /// How long a segment is on its way, at least and at most.
     pub network: Span,
+    /// Segments that wait at a socket before whoever sends them has to.
+    pub socket: usize,
     /// What goes wrong, and when.
     pub faults: Vec<Fault>,
     /// What must hold, beside the invariants.
@@ -81,6 +83,10 @@ pub struct Workload {
     pub rate: f64,
     /// How they follow each other.
     pub arrivals: Arrivals,
+    /// The share of the requests whose client reads nothing of its answer's body for a while.
+    pub slow_readers: f64,
+    /// For how long.
+    pub reads_after: Duration,
     /// The share of POST requests; the others are GET.
     pub post: f64,
     /// Bytes of a POST's body.

@@ -1,5 +1,6 @@
 //! Scenario files: read like configurations, with all mistakes at once.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::read::{Document, Mistake, Table, Value};
@@ -18,10 +19,15 @@ const RATE_MAX: f64 = 10_000.0;
 const USERS_MAX: u32 = 1_000_000;
 /// The largest body on either side.
 const BODY_MAX: usize = 16 * 1024 * 1024;
+/// Segments that wait at a socket. Fewer than the least stall a handshake and an answer; the most
+/// are more than anybody leaves unread who reads at all.
+const SOCKET: RangeInclusive<usize> = 4..=4_096;
 /// The shortest time that the network tells apart.
 const TICK: Duration = Duration::from_millis(1);
 /// A body that takes less has pieces that arrive together.
 const TRICKLE_MIN: Duration = Duration::from_millis(100);
+/// How long a slow reader reads nothing, if nothing else is said.
+const READS_AFTER: Duration = Duration::from_secs(5);
 /// The shortest period in whose halves a connection can come about.
 const FLAP_MIN: Duration = Duration::from_millis(100);
 
@@ -46,6 +52,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let recover_within = root.duration("recover_within", TICK..=DURATION_MAX);
     let recover_within = recover_within.or(Duration::from_secs(10));
     let network = root.field("network", |value| span(&value)).or(Span { min: TICK, max: 2 * TICK });
+    let socket = root.integer("socket", SOCKET).or(*SOCKET.end());
     let origins = root.tables("origin").or(Vec::new());
     let origins: Vec<Origin> = origins.into_iter().filter_map(origin).collect();
     let workload = workload(root.table("workload"));
@@ -64,6 +71,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         origins,
         workload: workload?,
         network,
+        socket,
         faults,
         expect,
     };
@@ -143,6 +151,8 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     let workload = Workload {
         rate: 0.0,
         arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
+        slow_readers: table.number("slow_readers", 0.0..=1.0).or(0.0),
+        reads_after: table.duration("reads_after", TICK..=DURATION_MAX).or(READS_AFTER),
         post: table.number("post", 0.0..=1.0).or(0.0),
         body: table.size("body", 0..=BODY_MAX).or(1024),
         upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
@@ -154,6 +164,9 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     };
     if workload.users == 0 {
         table.warn_without_effect(&["cookies", "heavy"], "without users");
+    }
+    if workload.slow_readers == 0.0 {
+        table.warn_without_effect(&["reads_after"], "without slow_readers");
     }
     Some(Workload { rate: rate?.value, ..workload })
 }
