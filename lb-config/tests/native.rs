@@ -63,6 +63,16 @@ fn documented_limits() -> LimitConfig {
     }
 }
 
+fn documented_steering() -> SteeringConfig {
+    SteeringConfig {
+        policy: SteeringPolicy::Priority,
+        overprovision_percent: None,
+        zone: None,
+        headers: AreaHeaders::default(),
+        countries: Vec::new(),
+    }
+}
+
 fn documented_tls() -> ServiceTls {
     ServiceTls {
         ca: None,
@@ -78,13 +88,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
     let core = ServiceConfig {
         name: "web".into(),
-        steering: SteeringConfig {
-            policy: SteeringPolicy::Priority,
-            overprovision_percent: None,
-            zone: None,
-            headers: AreaHeaders::default(),
-            countries: Vec::new(),
-        },
+        steering: documented_steering(),
         policy: Policy::LeastRequest,
         choices: 2,
         switch_margin: 10,

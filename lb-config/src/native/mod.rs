@@ -57,7 +57,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let server = server(table.table("server"));
     let admin = admin(table.table("admin"));
     let access_log = access_log(table.table("access_log"));
-    let (listeners, binds) = listeners(&mut table);
+    let (listeners, binds) = listeners(&mut table, server.http2);
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &binds, admin_bind);
     let services = service::services(&mut table);
@@ -116,7 +116,7 @@ fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
 }
 
 /// All listeners, and where the address of each was said.
-fn listeners(table: &mut Table<'_>) -> (Vec<Listener>, Vec<Given<SocketAddr>>) {
+fn listeners(table: &mut Table<'_>, http2: Http2) -> (Vec<Listener>, Vec<Given<SocketAddr>>) {
     let example = "bind = \"0.0.0.0:8080\"";
     let add = format!("{} with {example}", table.header_of("listener"));
     let Some(written) = table.tables("listener").required(&add) else { return Default::default() };
@@ -125,7 +125,7 @@ fn listeners(table: &mut Table<'_>) -> (Vec<Listener>, Vec<Given<SocketAddr>>) {
     }
     let listener = |mut listener: Table<'_>| {
         let bind = listener.parsed("bind", address::bind).required(example);
-        let tls = tls::listener(listener.table("tls"));
+        let tls = tls::listener(listener.table("tls"), http2);
         bind.map(|bind| (Listener { bind: bind.value, tls }, bind))
     };
     written.value.into_iter().filter_map(listener).unzip()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address;
 use crate::config::{
-    Alpn, ClientAuth, ClientAuthMode, KeyPair, ListenerTls, Origin, ServiceTls, TlsVersion,
+    Alpn, ClientAuth, ClientAuthMode, Http2, KeyPair, ListenerTls, Origin, ServiceTls, TlsVersion,
 };
 use crate::native::DURATIONS;
 use crate::read::{Given, Mistake, Table, Value};
@@ -26,10 +26,11 @@ const CERT: &str = "cert = \"lb.pem\"";
 const KEY: &str = "key = \"lb.key\"";
 
 /// TLS with clients; `None` if the table is absent or has no certificates.
-pub(super) fn listener(mut table: Table<'_>) -> Option<ListenerTls> {
+pub(super) fn listener(mut table: Table<'_>, http2: Http2) -> Option<ListenerTls> {
     let certificates = table.list("certificates", |item| key_pair(&item));
     let min_version = table.choice("min_version", &VERSIONS).or(TlsVersion::V1_2);
-    let alpn = table.field("alpn", |value| alpn(&value)).or(vec![Alpn::Http2, Alpn::Http1]);
+    let usual = if http2.enabled { vec![Alpn::Http2, Alpn::Http1] } else { vec![Alpn::Http1] };
+    let alpn = table.field("alpn", |value| alpn(&value, http2)).or(usual);
     let handshake_timeout = table.duration("handshake_timeout", DURATIONS).or(HANDSHAKE);
     let client_auth = table.field("client_auth", |value| client_auth(value.table()?)).given();
     let session_tickets = table.boolean("session_tickets").or(true);
@@ -118,12 +119,17 @@ fn client_auth(mut table: Table<'_>) -> Option<ClientAuth> {
 }
 
 /// Each at most once: what is welcome twice is a slip of the pen.
-fn alpn(value: &Value<'_>) -> Option<Vec<Alpn>> {
+fn alpn(value: &Value<'_>, http2: Http2) -> Option<Vec<Alpn>> {
     let mut seen = Vec::with_capacity(ALPNS.len());
     value.list(|item| {
         let spoken = item.choice(&ALPNS)?;
         if seen.contains(&spoken) {
             item.wrong(&Mistake::new("is there already", "remove one of the two"));
+            return None;
+        }
+        if spoken == Alpn::Http2 && !http2.enabled {
+            let what = "is not spoken: [server.http2] has enabled = false";
+            item.wrong(&Mistake::new(what, "remove one of the two"));
             return None;
         }
         seen.push(spoken);

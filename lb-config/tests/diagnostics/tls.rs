@@ -72,6 +72,24 @@ fn settings_of_a_listener_are_words_that_are_known() {
 }
 
 #[test]
+fn http2_is_not_offered_where_it_is_not_spoken() {
+    let off = |lines: &str| {
+        let text = SOUND.replacen("\n\n", &format!("\n[listener.tls]\n{PAIR}\n{lines}\n\n"), 1);
+        format!("{text}\n[server.http2]\nenabled = false\n")
+    };
+    check(&off("alpn = ['http/1.1']"), expect![[""]]);
+    check(
+        &off("alpn = ['h2', 'http/1.1']"),
+        expect![[r#"
+        lb.toml:5:9: alpn "h2" is not spoken: [server.http2] has enabled = false; remove one of the two
+    "#]],
+    );
+    let (config, _) = lb_config::load(&lb_config::Source { name: "lb.toml", text: &off("") });
+    let tls = config.and_then(|config| config.listeners[0].tls.clone());
+    assert_eq!(tls.map(|tls| tls.alpn), Some(vec![lb_config::config::Alpn::Http1]));
+}
+
+#[test]
 fn client_auth_says_how_and_by_whom() {
     let with = |auth: &str| format!("[listener.tls]\n{PAIR}\nclient_auth = {auth}");
     check_listener(&with("{ mode = 'optional', ca = 'ca.pem' }"), expect![[""]]);
