@@ -4,6 +4,7 @@
 //! backend, every host leads to one service. Nothing here is optional that has a safe default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_core::config::ServiceConfig;
@@ -86,10 +87,74 @@ pub enum Level {
 }
 
 /// Where clients connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its address.
     pub bind: SocketAddr,
+    /// What is agreed on with clients before anything else is said; `None` is plain text.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Whom the listener can prove to be. At least one; the first where no other is asked for.
+    pub certificates: Vec<KeyPair>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// What may be spoken over it, the most welcome first. Empty leaves it to HTTP/1.1.
+    pub alpn: Vec<Alpn>,
+    /// From accepting a connection to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// Whether clients have to say who they are.
+    pub client_auth: Option<ClientAuth>,
+    /// Whether a client may resume its session.
+    pub session_tickets: bool,
+}
+
+/// A certificate and its key, as the paths of two PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyPair {
+    /// The certificate, and those between it and its root.
+    pub cert: PathBuf,
+    /// The private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// A version of TLS. Older ones are not spoken at all (RFC 8996).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// What is spoken over TLS, by its name in the handshake (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// `http/1.1`.
+    Http1,
+    /// `h2`.
+    Http2,
+}
+
+/// How clients say who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Whether one without a certificate is turned away.
+    pub mode: ClientAuthMode,
+    /// The path of a PEM file with the certificates that may vouch for clients.
+    pub ca: PathBuf,
+}
+
+/// Whether a client without a certificate is turned away. One with a bad one always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    /// It is served like any other.
+    Optional,
+    /// Its handshake fails.
+    Required,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
@@ -109,6 +174,8 @@ pub struct Service {
     pub keep_alive: KeepAlive,
     /// What is spoken with backends.
     pub protocol: Protocol,
+    /// What backends with an `https://` url are held to.
+    pub tls: ServiceTls,
 }
 
 /// What is spoken with backends.
@@ -127,8 +194,26 @@ pub enum Protocol {
 pub struct Origin {
     /// A host name or an IP address (without brackets).
     pub host: String,
-    /// The port, 80 where the url names none.
+    /// The port; where the url names none, 443 with TLS and 80 without.
     pub port: u16,
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
+}
+
+/// TLS with backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceTls {
+    /// The path of a PEM file with the certificates that may vouch for backends; `None` is those
+    /// that browsers trust.
+    pub ca: Option<PathBuf>,
+    /// Who the proxy says it is, where backends ask.
+    pub identity: Option<KeyPair>,
+    /// The name that backends have to prove; `None` is the host of their url.
+    pub server_name: Option<String>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Whether anybody is believed to be the backend.
+    pub insecure_skip_verify: bool,
 }
 
 /// What a backend sees as `Host`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_config::config::{
     AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
-    Server, Service,
+    Server, Service, ServiceTls, TlsVersion,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -74,18 +74,32 @@ fn documented_timeouts() -> Timeouts {
     }
 }
 
+fn documented_steering() -> SteeringConfig {
+    SteeringConfig {
+        policy: SteeringPolicy::Priority,
+        overprovision_percent: None,
+        zone: None,
+        headers: AreaHeaders::default(),
+        countries: Vec::new(),
+    }
+}
+
+fn documented_tls() -> ServiceTls {
+    ServiceTls {
+        ca: None,
+        identity: None,
+        server_name: None,
+        min_version: TlsVersion::V1_2,
+        insecure_skip_verify: false,
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
     let core = ServiceConfig {
         name: "web".into(),
-        steering: SteeringConfig {
-            policy: SteeringPolicy::Priority,
-            overprovision_percent: None,
-            zone: None,
-            headers: AreaHeaders::default(),
-            countries: Vec::new(),
-        },
+        steering: documented_steering(),
         policy: Policy::LeastRequest,
         choices: 2,
         switch_margin: 10,
@@ -129,15 +143,16 @@ fn the_smallest_file_gets_the_documented_defaults() {
             hosts: Vec::new(),
         }),
         access_log: AccessLog { enabled: true, level: Level::Info },
-        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
+        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address"), tls: None }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
+            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false }],
             host: HostPolicy::Client,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
+            tls: documented_tls(),
         }],
     };
     assert_eq!(sound(SMALLEST), expected);
@@ -189,6 +204,8 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.limits.adaptive",
         "service.timeouts",
         "service.keep_alive",
+        "service.tls",
+        "listener.tls",
     ] {
         let heading = format!("### `[{table}]`");
         let (_, section) = document.split_once(&heading).expect("the table has a section");
@@ -202,7 +219,7 @@ fn the_document_names_every_key_that_can_be_set() {
 #[test]
 fn the_defaults_in_the_document_are_those_that_apply() {
     let document = include_str!("../../docs/configuration.md");
-    let (mut top, mut service) = (String::new(), String::new());
+    let (mut top, mut service, mut listener) = (String::new(), String::new(), String::new());
     for section in document.split("\n### `[").skip(1) {
         let (table, rows) = section.split_once("]`").expect("a heading is a table");
         for row in rows.lines().filter(|row| row.starts_with("| `")) {
@@ -213,31 +230,39 @@ fn the_defaults_in_the_document_are_those_that_apply() {
                 continue; // required, or said in words
             }
             let default = default.trim_matches('`');
-            match table.strip_prefix("service.") {
-                Some(inner) => service += &format!("{inner}.{key} = {default}\n"),
-                None if table == "[service]" => service += &format!("{key} = {default}\n"),
-                None if !table.starts_with('[') => top += &format!("{table}.{key} = {default}\n"),
-                None => {} // arrays of tables, whose only other default is a weight of 1
+            match table.split_once('.') {
+                Some(("service", inner)) => service += &format!("{inner}.{key} = {default}\n"),
+                Some(("listener", inner)) => listener += &format!("{inner}.{key} = {default}\n"),
+                _ if table == "[service]" => service += &format!("{key} = {default}\n"),
+                _ if !table.starts_with('[') => top += &format!("{table}.{key} = {default}\n"),
+                _ => {} // arrays of tables, whose only other default is a weight of 1
             }
         }
     }
     assert!(
         service.contains("host = \"client\"\n") && service.contains("retry.budget.burst = 50\n")
     );
-    let text =
-        format!("{top}{}", SMALLEST.replace("[[service]]", &format!("[[service]]\n{service}")));
+    assert!(listener.contains("tls.session_tickets = true\n"));
+    let secret =
+        SMALLEST.replace("bind", "tls.certificates = [{ cert = \"a\", key = \"b\" }]\nbind");
+    let text = secret
+        .replace("[[listener]]", &format!("{top}[[listener]]\n{listener}"))
+        .replace("[[service]]", &format!("[[service]]\n{service}"));
     // A default that only matters beside another setting is warned about when it is written.
     let (config, diagnostics) = load(&Source { name: "lb.toml", text: &text });
-    assert_eq!(config, Some(sound(SMALLEST)), "{diagnostics:#?}");
+    assert_eq!(config, Some(sound(&secret)), "{diagnostics:#?}");
 }
 
 /// The keys of a table, from what is said about an unknown one.
 fn keys_of(table: &str) -> Vec<String> {
-    let unknown = format!("{table}.zzzzzzzzzzzz = 1");
-    let unknown = unknown.strip_prefix("service.").map_or_else(
-        || format!("{unknown}\n{SMALLEST}"),
-        |inner| SMALLEST.replace("[[service]]", &format!("[[service]]\n{inner}")),
-    );
+    let within = |array: &str, inner: &str| {
+        let header = format!("[[{array}]]");
+        SMALLEST.replace(&header, &format!("{header}\n{inner}.zzzzzzzzzzzz = 1"))
+    };
+    let unknown = match table.split_once('.') {
+        Some((array @ ("service" | "listener"), inner)) => within(array, inner),
+        _ => format!("{table}.zzzzzzzzzzzz = 1\n{SMALLEST}"),
+    };
     let (_, diagnostics) = load(&Source { name: "lb.toml", text: &unknown });
     // Somewhere: a table may lack something else as well.
     let known =

@@ -34,6 +34,7 @@ mod admin;
 mod observe;
 pub mod platform;
 pub mod shutdown;
+pub mod tls;
 
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
 pub use observe::{AccessSink, Tap};

@@ -156,11 +156,12 @@ impl Site {
 
 impl Endpoint {
     fn new(origin: &Origin, protocol: Protocol) -> Result<Self, StartError> {
-        let Origin { host, port } = origin;
+        let Origin { host, port, tls } = origin;
+        let usual_port = if *tls { 443 } else { 80 };
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
             Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
-            _ if *port == 80 => host.clone(),
+            _ if *port == usual_port => host.clone(),
             _ => format!("{host}:{port}"),
         };
         let authority =

@@ -16,6 +16,7 @@ mod retry;
 mod service;
 mod statuses;
 mod steering;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,19 +57,13 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let server = server(table.table("server"));
     let admin = admin(table.table("admin"));
     let access_log = access_log(table.table("access_log"));
-    let listeners = listeners(&mut table);
+    let (listeners, binds) = listeners(&mut table, server.http2);
     let (admin, admin_bind) = admin.unzip();
-    report_overlaps(report, &listeners, admin_bind);
+    report_overlaps(report, &binds, admin_bind);
     let services = service::services(&mut table);
     drop(table); // which reports unknown keys
 
-    let config = Config {
-        server,
-        admin,
-        access_log,
-        listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
-        services,
-    };
+    let config = Config { server, admin, access_log, listeners, services };
     (report.errors() == errors_before).then_some(config)
 }
 
@@ -120,15 +115,20 @@ fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
     enabled.then_some((Admin { bind: bind.value, hosts }, bind))
 }
 
-fn listeners(table: &mut Table<'_>) -> Vec<Given<SocketAddr>> {
+/// All listeners, and where the address of each was said.
+fn listeners(table: &mut Table<'_>, http2: Http2) -> (Vec<Listener>, Vec<Given<SocketAddr>>) {
     let example = "bind = \"0.0.0.0:8080\"";
     let add = format!("{} with {example}", table.header_of("listener"));
-    let Some(written) = table.tables("listener").required(&add) else { return Vec::new() };
+    let Some(written) = table.tables("listener").required(&add) else { return Default::default() };
     if written.value.is_empty() {
         table.report().error(written.at, "there is no listener", format!("add {add}"));
     }
-    let bind = |mut listener: Table<'_>| listener.parsed("bind", address::bind).required(example);
-    written.value.into_iter().filter_map(bind).collect()
+    let listener = |mut listener: Table<'_>| {
+        let bind = listener.parsed("bind", address::bind).required(example);
+        let tls = tls::listener(listener.table("tls"), http2);
+        bind.map(|bind| (Listener { bind: bind.value, tls }, bind))
+    };
+    written.value.into_iter().filter_map(listener).unzip()
 }
 
 /// Two listeners on one port would share its connections by chance, or the second would not start.

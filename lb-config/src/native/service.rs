@@ -9,6 +9,7 @@ use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
 use crate::native::{
     Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
+    tls,
 };
 use crate::read::{Given, Table};
 
@@ -71,6 +72,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table, &steering);
+    let tls = tls::service(table.table("tls"), &origins);
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
         let why = "without breaker, checks and outliers: no backend is ever unfit";
@@ -100,7 +102,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
+    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol, tls })
 }
 
 fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {

@@ -82,7 +82,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_service(
         "sticky = true\nretry.budget.percentage = 3",
         expect![[r#"
-            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, when_all_unfit, panic_below, fallback_pool
+            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool
             lb.toml:8:14: unknown key percentage in [service.retry.budget]; did you mean percent?
         "#]],
     );
@@ -136,7 +136,6 @@ backends = [
             lb.toml:14:16: attempts_max 9 is out of range; use 1..=8
             lb.toml:15:20: base "2s" is more than max, which is "1s" by default; lower base or set max too
             lb.toml:15:35: jitter "some" is unknown; use one of "full", "equal", "decorrelated", "none"
-            lb.toml:19:11: url "https://10.0.0.1" asks for TLS, which is not available to backends yet; use http:// to a port that serves without TLS
             lb.toml:19:40: weight 0 gets no traffic; remove the backend or use 1..=1000
             lb.toml:20:39: weight 1001 is out of range; use 1..=1000
         "#]],
