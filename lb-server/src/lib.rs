@@ -27,6 +27,7 @@ mod request_id;
 mod serve;
 mod doors;
 mod worker;
+mod secured;
 mod snapshot;
 mod view;
 mod gateway;

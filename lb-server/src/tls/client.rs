@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::files::{Contents, Files, Fingerprint, Loaded, Problem, parse};
 use super::handshake::{HandshakeError, Why, goes_on};
-use super::{BUFFER_MAX, Current, Reloaded, agreed, protocols, provider, versions};
+use super::{BUFFER_MAX, agreed, protocols, provider, versions};
 use crate::platform::Io;
 
 /// Backends, by name, whose sessions are kept to be resumed: some KiB each, the one that was resumed
@@ -26,7 +26,12 @@ const SESSIONS_MAX: usize = 1_024;
 
 /// TLS with the backends of one service. Workers share one.
 pub struct ClientTls {
-    current: Current<Made>,
+    asked: ServiceTls,
+    protocol: Protocol,
+    fingerprint: Fingerprint,
+    config: Arc<ClientConfig>,
+    /// The same, where HTTP/1.1 alone will do.
+    http1: Arc<ClientConfig>,
 }
 
 /// A connection on which the handshake is over.
@@ -37,15 +42,6 @@ pub struct Connected {
     pub alpn: Alpn,
     /// Whether an earlier session went on.
     pub resumed: bool,
-}
-
-/// One load.
-#[derive(Clone)]
-struct Made {
-    asked: ServiceTls,
-    protocol: Protocol,
-    fingerprint: Fingerprint,
-    config: Arc<ClientConfig>,
 }
 
 impl ClientTls {
@@ -59,59 +55,56 @@ impl ClientTls {
         protocol: Protocol,
         files: &Files<'_>,
     ) -> Result<Loaded<Self>, Vec<Problem>> {
-        let contents = Contents::read(paths(asked), files);
-        let Loaded { value, warnings } = make(asked, protocol, &contents)?;
-        Ok(Loaded { value: Self { current: Current::new(value) }, warnings })
+        make(asked, protocol, &Contents::read(paths(asked), files))
     }
 
-    /// Reads the files of `asked` again, as [`ServerTls::reload`](super::ServerTls::reload) does.
+    /// What `asked` and its files say now, as [`ServerTls::renewed`](super::ServerTls::renewed).
     ///
     /// # Errors
-    /// All that is wrong with the files; what was believed before is believed still.
-    pub fn reload(
-        &self,
+    /// All that is wrong with the files.
+    pub fn renewed(
+        self: &Arc<Self>,
         asked: &ServiceTls,
         protocol: Protocol,
         files: &Files<'_>,
-    ) -> Result<Loaded<Reloaded>, Vec<Problem>> {
+    ) -> Result<Loaded<Arc<Self>>, Vec<Problem>> {
         let contents = Contents::read(paths(asked), files);
-        let current = self.current.get();
-        let is_asked = current.asked == *asked && current.protocol == protocol;
-        if is_asked && current.fingerprint == contents.fingerprint() {
-            return Ok(Loaded { value: Reloaded::Same, warnings: Vec::new() });
+        let is_asked = self.asked == *asked && self.protocol == protocol;
+        if is_asked && self.fingerprint == contents.fingerprint() {
+            return Ok(Loaded { value: Arc::clone(self), warnings: Vec::new() });
         }
-        let Loaded { value, warnings } = make(asked, protocol, &contents)?;
-        self.current.replace(value);
-        Ok(Loaded { value: Reloaded::Changed, warnings })
+        make(asked, protocol, &contents).map(|made| made.map(Arc::new))
     }
 
-    /// Of the files that new connections are made with.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.current.get().fingerprint
-    }
-
-    /// Of the files as they are now, for whoever watches them; parses nothing.
-    pub fn fingerprint_now(&self, files: &Files<'_>) -> Fingerprint {
-        Contents::read(paths(&self.current.get().asked), files).fingerprint()
+    /// Its files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        paths(&self.asked)
     }
 
     /// As if it were another time.
     #[cfg(test)]
-    pub(super) fn at(&self, time: Arc<dyn rustls::time_provider::TimeProvider>) {
-        let mut made = Made::clone(&self.current.get());
-        Arc::make_mut(&mut made.config).time_provider = time;
-        self.current.replace(made);
+    pub(super) fn at(&mut self, time: Arc<dyn rustls::time_provider::TimeProvider>) {
+        Arc::make_mut(&mut self.config).time_provider = time;
     }
 
     /// Takes a connection as its client. The backend has to prove to be `host` (a name, or an
     /// address without brackets), unless `server_name` says another. It may wait for ever: the
-    /// caller has the deadline.
+    /// caller has the deadline. With `Protocol::Http1` nothing else is offered; any other `protocol`
+    /// stands for the service's own.
     ///
     /// # Errors
     /// Why the handshake failed. The backend was told, if it could be.
-    pub async fn connect(&self, io: Box<dyn Io>, host: &str) -> Result<Connected, HandshakeError> {
-        let current = self.current.get();
-        let name = current.asked.server_name.as_deref().unwrap_or(host).to_owned();
+    pub async fn connect(
+        &self,
+        io: Box<dyn Io>,
+        host: &str,
+        protocol: Protocol,
+    ) -> Result<Connected, HandshakeError> {
+        let (config, offered) = match protocol {
+            Protocol::Http1 => (&self.http1, offered(Protocol::Http1)),
+            Protocol::Auto | Protocol::Http2 => (&self.config, offered(self.protocol)),
+        };
+        let name = self.asked.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name).map_err(|_| HandshakeError {
             why: Why::WrongName,
             detail: format!("{host} cannot be the name in a certificate; set server_name"),
@@ -119,17 +112,17 @@ impl ClientTls {
         let limited = |connection: &mut ClientConnection| {
             connection.set_buffer_limit(Some(BUFFER_MAX));
         };
-        let connector = TlsConnector::from(Arc::clone(&current.config));
+        let connector = TlsConnector::from(Arc::clone(config));
         let handshake = connector.connect_with(name, io, limited);
         let stream = handshake.await.map_err(|error| HandshakeError::new(&error))?;
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let leaf = connection.peer_certificates().and_then(|chain| parse(chain.first()?));
-        if let Some(leaf) = leaf.filter(|_| resumed && !current.asked.insecure_skip_verify) {
-            goes_on(&leaf, current.config.time_provider.current_time())?;
+        if let Some(leaf) = leaf.filter(|_| resumed && !self.asked.insecure_skip_verify) {
+            goes_on(&leaf, config.time_provider.current_time())?;
         }
         let alpn = agreed(connection.alpn_protocol());
-        if !offered(current.protocol).contains(&alpn) {
+        if !offered.contains(&alpn) {
             let detail = "the backend did not agree to HTTP/2, which protocol asks for".to_owned();
             return Err(HandshakeError { why: Why::Incompatible, detail });
         }
@@ -155,7 +148,7 @@ fn make(
     asked: &ServiceTls,
     protocol: Protocol,
     contents: &Contents,
-) -> Result<Loaded<Made>, Vec<Problem>> {
+) -> Result<Loaded<ClientTls>, Vec<Problem>> {
     let provider = provider();
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let verifier =
@@ -177,11 +170,14 @@ fn make(
     };
     config.alpn_protocols = protocols(offered(protocol));
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-    let made = Made {
+    let mut http1 = config.clone();
+    http1.alpn_protocols = protocols(offered(Protocol::Http1));
+    let made = ClientTls {
         asked: asked.clone(),
         protocol,
         fingerprint: contents.fingerprint(),
         config: Arc::new(config),
+        http1: Arc::new(http1),
     };
     Ok(Loaded { value: made, warnings })
 }
@@ -250,8 +246,6 @@ impl ServerCertVerifier for Anybody {
 
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientTls")
-            .field("fingerprint", &self.fingerprint())
-            .finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
     }
 }

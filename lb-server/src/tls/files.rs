@@ -52,6 +52,13 @@ pub struct Loaded<T> {
     pub warnings: Vec<Problem>,
 }
 
+impl<T> Loaded<T> {
+    /// The same, made into something else.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Loaded<U> {
+        Loaded { value: into(self.value), warnings: self.warnings }
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

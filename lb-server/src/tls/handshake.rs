@@ -41,6 +41,19 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::NotTrusted,
+        Self::WrongName,
+        Self::Expired,
+        Self::NoCertificate,
+        Self::Refused,
+        Self::Incompatible,
+        Self::NotTls,
+        Self::Broken,
+        Self::Closed,
+    ];
+
     /// As written in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

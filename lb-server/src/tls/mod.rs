@@ -8,9 +8,10 @@
 //! dial   → ClientTls::connect → Connected { io, alpn }                            → hyper
 //! ```
 //!
-//! Certificates are files, and files change. What was made of them stands behind one pointer that
-//! is replaced whole: a handshake that has begun ends with what it began with, and a connection that
-//! is open never notices. Files that make no sense together replace nothing ([`Problem`]).
+//! Certificates are files, and files change. What was made of them never does: a snapshot of the
+//! configuration has its own, and the next snapshot takes over what is the same, so that sessions go
+//! on. A connection that is open never notices, and files that make no sense together make no snapshot
+//! ([`Problem`]).
 //!
 //! Cryptography is aws-lc-rs, named wherever a configuration is built, so that no second provider
 //! that another crate brings along can make rustls undecided. It needs a C compiler to build and
@@ -29,7 +30,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use lb_config::config::{Alpn, TlsVersion};
 use rustls::SupportedProtocolVersion;
@@ -43,33 +44,6 @@ pub use server::{Accepted, ServerTls};
 /// Bytes that rustls may hold back for a peer that reads slowly: four records, which leave in one
 /// system call. An idle connection holds none.
 const BUFFER_MAX: usize = 64 << 10;
-
-/// Whether a reload changed anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// The same was asked for, and the files are the same: sessions can still be resumed.
-    Same,
-    /// New connections get what was loaded.
-    Changed,
-}
-
-/// What new connections get, replaced whole.
-struct Current<T>(RwLock<Arc<T>>);
-
-impl<T> Current<T> {
-    fn new(first: T) -> Self {
-        Self(RwLock::new(Arc::new(first)))
-    }
-
-    fn get(&self) -> Arc<T> {
-        // What is behind it is never half written: a panic elsewhere leaves it as it was.
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn replace(&self, next: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-    }
-}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_config::config::{Alpn, ClientAuth, ClientAuthMode, ListenerTls};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -13,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::files::{Contents, Files, Fingerprint, Loaded, Problem, nameless, parse};
 use super::handshake::{HandshakeError, Why, goes_on};
 use super::names::Names;
-use super::{BUFFER_MAX, Current, Reloaded, agreed, protocols, provider, subject, versions};
+use super::{BUFFER_MAX, agreed, protocols, provider, subject, versions};
 use crate::platform::Io;
 
 /// A longer subject does not fit into a header beside others. Who shows one is refused: half of a
@@ -22,7 +23,9 @@ const SUBJECT_BYTES_MAX: usize = 4 << 10;
 
 /// TLS with the clients of one listener. Workers share one.
 pub struct ServerTls {
-    current: Current<Made>,
+    asked: ListenerTls,
+    fingerprint: Fingerprint,
+    config: Arc<ServerConfig>,
 }
 
 /// A connection on which the handshake is over.
@@ -40,65 +43,50 @@ pub struct Accepted {
     pub resumed: bool,
 }
 
-/// One load.
-#[derive(Clone)]
-struct Made {
-    asked: ListenerTls,
-    fingerprint: Fingerprint,
-    config: Arc<ServerConfig>,
-}
-
 impl ServerTls {
     /// Reads all files that `asked` names, and makes what they say.
     ///
     /// # Errors
     /// All that is wrong with them.
     pub fn load(asked: &ListenerTls, files: &Files<'_>) -> Result<Loaded<Self>, Vec<Problem>> {
-        let contents = Contents::read(paths(asked), files);
-        let Loaded { value, warnings } = make(asked, &contents)?;
-        Ok(Loaded { value: Self { current: Current::new(value) }, warnings })
+        make(asked, &Contents::read(paths(asked), files))
     }
 
-    /// Reads the files of `asked` again. Connections that are open keep what they have, and so do
-    /// new ones if there is an error, or if nothing changed. A change forgets the keys of session
-    /// tickets, so that no session outlives the rules that it was made under.
+    /// What `asked` and its files say now: this very value if that is the same, so that its sessions
+    /// go on. A change forgets the keys of session tickets, so that no session outlives the rules that
+    /// it was made under.
     ///
     /// Certificate and key are two files and never change at once: an error may be gone with the
     /// next look.
     ///
     /// # Errors
-    /// All that is wrong with the files; what was served before is served still.
-    pub fn reload(
-        &self,
+    /// All that is wrong with the files.
+    pub fn renewed(
+        self: &Arc<Self>,
         asked: &ListenerTls,
         files: &Files<'_>,
-    ) -> Result<Loaded<Reloaded>, Vec<Problem>> {
+    ) -> Result<Loaded<Arc<Self>>, Vec<Problem>> {
         let contents = Contents::read(paths(asked), files);
-        let current = self.current.get();
-        if current.asked == *asked && current.fingerprint == contents.fingerprint() {
-            return Ok(Loaded { value: Reloaded::Same, warnings: Vec::new() });
+        if self.asked == *asked && self.fingerprint == contents.fingerprint() {
+            return Ok(Loaded { value: Arc::clone(self), warnings: Vec::new() });
         }
-        let Loaded { value, warnings } = make(asked, &contents)?;
-        self.current.replace(value);
-        Ok(Loaded { value: Reloaded::Changed, warnings })
+        make(asked, &contents).map(|made| made.map(Arc::new))
     }
 
-    /// Of the files that new connections are served with.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.current.get().fingerprint
+    /// Its files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        paths(&self.asked)
     }
 
-    /// Of the files as they are now, for whoever watches them; parses nothing.
-    pub fn fingerprint_now(&self, files: &Files<'_>) -> Fingerprint {
-        Contents::read(paths(&self.current.get().asked), files).fingerprint()
+    /// How long a handshake may take.
+    pub const fn handshake_timeout(&self) -> Duration {
+        self.asked.handshake_timeout
     }
 
     /// As if it were another time.
     #[cfg(test)]
-    pub(super) fn at(&self, time: Arc<dyn rustls::time_provider::TimeProvider>) {
-        let mut made = Made::clone(&self.current.get());
-        Arc::make_mut(&mut made.config).time_provider = time;
-        self.current.replace(made);
+    pub(super) fn at(&mut self, time: Arc<dyn rustls::time_provider::TimeProvider>) {
+        Arc::make_mut(&mut self.config).time_provider = time;
     }
 
     /// Takes a connection as its server. It may wait for ever: the caller has the deadline, which
@@ -107,7 +95,7 @@ impl ServerTls {
     /// # Errors
     /// Why the handshake failed. The client was told, if it could be.
     pub async fn accept(&self, io: Box<dyn Io>) -> Result<Accepted, HandshakeError> {
-        let config = Arc::clone(&self.current.get().config);
+        let config = Arc::clone(&self.config);
         let limited = |connection: &mut ServerConnection| {
             connection.set_buffer_limit(Some(BUFFER_MAX));
         };
@@ -130,7 +118,7 @@ fn paths(asked: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
     pairs.chain(asked.client_auth.as_ref().map(|auth| &auth.ca))
 }
 
-fn make(asked: &ListenerTls, contents: &Contents) -> Result<Loaded<Made>, Vec<Problem>> {
+fn make(asked: &ListenerTls, contents: &Contents) -> Result<Loaded<ServerTls>, Vec<Problem>> {
     let provider = provider();
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let names = names(asked, contents, &provider, &mut errors, &mut warnings);
@@ -158,7 +146,7 @@ fn make(asked: &ListenerTls, contents: &Contents) -> Result<Loaded<Made>, Vec<Pr
     } else {
         config.send_tls13_tickets = 0;
     }
-    let made = Made {
+    let made = ServerTls {
         asked: asked.clone(),
         fingerprint: contents.fingerprint(),
         config: Arc::new(config),
@@ -226,8 +214,6 @@ fn client_subject(
 
 impl std::fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls")
-            .field("fingerprint", &self.fingerprint())
-            .finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
     }
 }

@@ -101,16 +101,16 @@ impl Disk {
     }
 
     /// What is served as `asked`; all files are sound.
-    fn server(&self, asked: &ListenerTls) -> ServerTls {
-        self.with(|files| sound(ServerTls::load(asked, files)))
+    fn server(&self, asked: &ListenerTls) -> Arc<ServerTls> {
+        Arc::new(self.with(|files| sound(ServerTls::load(asked, files))))
     }
 
-    fn client(&self, asked: &ServiceTls) -> ClientTls {
+    fn client(&self, asked: &ServiceTls) -> Arc<ClientTls> {
         self.client_that_speaks(Protocol::Auto, asked)
     }
 
-    fn client_that_speaks(&self, protocol: Protocol, asked: &ServiceTls) -> ClientTls {
-        self.with(|files| sound(ClientTls::load(asked, protocol, files)))
+    fn client_that_speaks(&self, protocol: Protocol, asked: &ServiceTls) -> Arc<ClientTls> {
+        Arc::new(self.with(|files| sound(ClientTls::load(asked, protocol, files))))
     }
 }
 
@@ -177,7 +177,7 @@ async fn try_meet(
     host: &str,
 ) -> (Result<Accepted, HandshakeError>, Result<Connected, HandshakeError>) {
     let (near, far) = wire();
-    tokio::join!(server.accept(near), client.connect(far, host))
+    tokio::join!(server.accept(near), client.connect(far, host, Protocol::Auto))
 }
 
 /// One byte each way.

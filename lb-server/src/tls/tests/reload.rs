@@ -13,13 +13,10 @@ async fn new_connections_get_what_was_loaded_and_open_ones_never_notice() {
     let asked = listener(&["a"]);
     let (server, client) = (disk.server(&asked), disk.client(&service()));
     let (mut accepted, mut connected) = meet(&server, &client, "a.example").await;
-    let before = server.fingerprint();
 
     disk.write_pair("a", &authority.issue("renewed", &["a.example"]));
-    assert_ne!(disk.with(|files| server.fingerprint_now(files)), before);
     assert_eq!(shown(&server).await, "CN=a", "nothing changes by itself");
-    assert_eq!(disk.with(|files| sound(server.reload(&asked, files))), Reloaded::Changed);
-    assert_eq!(disk.with(|files| server.fingerprint_now(files)), server.fingerprint());
+    let server = disk.with(|files| sound(server.renewed(&asked, files)));
     assert_eq!(shown(&server).await, "CN=renewed");
     say(&mut accepted.io, &mut connected.io).await;
 
@@ -28,35 +25,13 @@ async fn new_connections_get_what_was_loaded_and_open_ones_never_notice() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_has_begun_ends_with_what_it_began_with() {
-    let (disk, authority) = usual();
-    let asked = listener(&["a"]);
-    let server = disk.server(&asked);
-    let (near, far) = wire();
-    let mut accepting = std::pin::pin!(server.accept(near));
-    let is_over =
-        std::future::poll_fn(|cx| std::task::Poll::Ready(accepting.as_mut().poll(cx).is_ready()));
-    assert!(!is_over.await, "nobody has said anything yet");
-
-    disk.write_pair("a", &authority.issue("renewed", &["a.example"]));
-    disk.with(|files| sound(server.reload(&asked, files)));
-    let connector = TlsConnector::from(Arc::new(anybody(rustls::ALL_VERSIONS)));
-    let name = ServerName::try_from("a.example").unwrap();
-    let (_, stream) = tokio::join!(accepting, connector.connect(name, far));
-    let stream = stream.unwrap();
-    let leaf = &stream.get_ref().1.peer_certificates().unwrap()[0];
-    assert_eq!(subject::text(files::parse(leaf).unwrap().subject()), "CN=a");
-}
-
-#[tokio::test]
 async fn files_that_are_the_same_change_nothing_and_sessions_go_on() {
     let (disk, _) = usual();
     let asked = listener(&["a"]);
     let (server, client) = (disk.server(&asked), disk.client(&service()));
     meet(&server, &client, "a.example").await;
-    assert_eq!(disk.with(|files| sound(server.reload(&asked, files))), Reloaded::Same);
-    let same = disk.with(|files| sound(client.reload(&service(), Protocol::Auto, files)));
-    assert_eq!(same, Reloaded::Same);
+    let server = disk.with(|files| sound(server.renewed(&asked, files)));
+    let client = disk.with(|files| sound(client.renewed(&service(), Protocol::Auto, files)));
     let (accepted, _) = meet(&server, &client, "a.example").await;
     assert!(accepted.resumed);
 }
@@ -66,7 +41,7 @@ async fn another_configuration_counts_though_its_files_are_the_same() {
     let (disk, _) = usual();
     let server = disk.server(&listener(&["a"]));
     let strict = ListenerTls { min_version: TlsVersion::V1_3, ..listener(&["a"]) };
-    assert_eq!(disk.with(|files| sound(server.reload(&strict, files))), Reloaded::Changed);
+    let server = disk.with(|files| sound(server.renewed(&strict, files)));
     let (near, far) = wire();
     let connector = TlsConnector::from(Arc::new(anybody(&[&rustls::version::TLS12])));
     let name = ServerName::try_from("a.example").unwrap();
@@ -79,18 +54,16 @@ async fn files_that_make_no_sense_together_replace_nothing() {
     let (disk, authority) = usual();
     let asked = listener(&["a"]);
     let server = disk.server(&asked);
-    let before = server.fingerprint();
     // Half of a renewal: the certificate is there and its key is not.
     let renewed = authority.issue("renewed", &["a.example"]);
     disk.write("a.pem", renewed.cert.as_str());
-    assert!(disk.with(|files| server.reload(&asked, files)).is_err());
-    assert_eq!((shown(&server).await.as_str(), server.fingerprint()), ("CN=a", before));
+    assert!(disk.with(|files| server.renewed(&asked, files)).is_err());
     disk.write("a.key", renewed.key.as_str());
-    assert_eq!(disk.with(|files| sound(server.reload(&asked, files))), Reloaded::Changed);
+    let server = disk.with(|files| sound(server.renewed(&asked, files)));
     assert_eq!(shown(&server).await, "CN=renewed");
 
     disk.remove("a.pem");
-    assert!(disk.with(|files| server.reload(&asked, files)).is_err());
+    assert!(disk.with(|files| server.renewed(&asked, files)).is_err());
     assert_eq!(shown(&server).await, "CN=renewed");
 }
 
@@ -101,13 +74,12 @@ async fn a_service_stops_believing_whom_its_new_files_do_not_vouch_for() {
     let (mut accepted, mut connected) = meet(&server, &client, "a.example").await;
 
     disk.write("ca.pem", Authority::new("another").pem());
-    let changed = disk.with(|files| sound(client.reload(&service(), Protocol::Auto, files)));
-    assert_eq!(changed, Reloaded::Changed);
+    let client = disk.with(|files| sound(client.renewed(&service(), Protocol::Auto, files)));
     let (_, refused) = try_meet(&server, &client, "a.example").await;
     assert_eq!(refused.err().map(|error| error.why), Some(Why::NotTrusted), "and not resumed");
     say(&mut accepted.io, &mut connected.io).await;
 
     disk.write("ca.pem", "nothing");
-    let error = disk.with(|files| client.reload(&service(), Protocol::Auto, files));
+    let error = disk.with(|files| client.renewed(&service(), Protocol::Auto, files));
     assert!(error.is_err());
 }

@@ -86,7 +86,8 @@ async fn versions_below_the_minimum_are_not_spoken_by_either_side() {
     for (asked, expected) in [(lax, Ok(())), (strict, Err(Why::Refused))] {
         let (near, far) = wire();
         let client = disk.client(&asked);
-        let (_, connected) = tokio::join!(acceptor.accept(near), client.connect(far, "a.example"));
+        let (_, connected) =
+            tokio::join!(acceptor.accept(near), client.connect(far, "a.example", Protocol::Auto));
         assert_eq!(connected.map(|_| ()).map_err(|error| error.why), expected);
     }
 }
@@ -133,19 +134,19 @@ async fn no_session_outlives_the_certificates_in_it() {
     let asking = ListenerTls { client_auth: Some(auth), ..listener(&["a"]) };
     let showing = ServiceTls { identity: Some(pair("brief")), ..service() };
 
-    let (server, client) = (disk.server(&asking), disk.client(&showing));
+    let (mut server, client) = (disk.server(&asking), disk.client(&showing));
     assert!(!meet(&server, &client, "a.example").await.0.resumed);
     assert!(meet(&server, &client, "a.example").await.0.resumed);
-    server.at(Arc::new(Then(now + HOUR * 2)));
+    Arc::get_mut(&mut server).unwrap().at(Arc::new(Then(now + HOUR * 2)));
     let (accepted, _) = try_meet(&server, &client, "a.example").await;
     let error = accepted.err().unwrap();
     assert_eq!(error.why, Why::Expired, "{error}");
     assert!(error.detail.starts_with("the peer's certificate expired on "), "as it was resumed");
 
-    let (server, client) = (disk.server(&listener(&["brief"])), disk.client(&service()));
+    let (server, mut client) = (disk.server(&listener(&["brief"])), disk.client(&service()));
     meet(&server, &client, "a.example").await;
     assert!(meet(&server, &client, "a.example").await.1.resumed);
-    client.at(Arc::new(Then(now + HOUR * 2)));
+    Arc::get_mut(&mut client).unwrap().at(Arc::new(Then(now + HOUR * 2)));
     let (_, connected) = try_meet(&server, &client, "a.example").await;
     assert!(connected.err().unwrap().detail.starts_with("the peer's certificate expired on "));
 }
@@ -170,7 +171,7 @@ async fn who_does_not_speak_tls_is_told_from_who_leaves() {
     assert_eq!(server.accept(near).await.err().map(|error| error.why), Some(Why::NotTls));
     let (mut near, far) = wire();
     near.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-    let failed = client.connect(far, "a.example").await.err();
+    let failed = client.connect(far, "a.example", Protocol::Auto).await.err();
     assert_eq!(failed.as_ref().map(|error| error.why), Some(Why::NotTls));
     assert_eq!(failed.map(|error| error.failure()), Some(lb_core::Failure::TlsFailed));
 
@@ -179,7 +180,7 @@ async fn who_does_not_speak_tls_is_told_from_who_leaves() {
     assert_eq!(server.accept(near).await.err().map(|error| error.why), Some(Why::Closed));
     let (near, far) = wire();
     drop(near);
-    let failed = client.connect(far, "a.example").await;
+    let failed = client.connect(far, "a.example", Protocol::Auto).await;
     assert_eq!(failed.err().map(|error| error.why), Some(Why::Closed));
 }
 

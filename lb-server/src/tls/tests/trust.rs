@@ -69,7 +69,8 @@ async fn anybody_is_believed_only_when_that_is_spelled_out() {
 async fn a_host_that_no_certificate_can_name_is_refused_before_a_byte_is_sent() {
     let (disk, _) = usual();
     let (_near, far) = wire();
-    let error = disk.client(&service()).connect(far, "not a host").await.err().unwrap();
+    let error =
+        disk.client(&service()).connect(far, "not a host", Protocol::Auto).await.err().unwrap();
     assert_eq!(
         error.to_string(),
         "tls handshake failed (wrong_name): not a host cannot be the name in a certificate; set \
