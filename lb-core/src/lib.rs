@@ -87,7 +87,9 @@ mod checks;
 mod cidr;
 mod explain;
 mod exchange;
+mod host;
 mod route;
+mod request;
 
 pub use backend::Member;
 pub use balance::How;
@@ -104,6 +106,7 @@ pub use outlier::Outlier;
 pub use pool::Pool;
 pub use probe::{Checked, Found, Then};
 pub use rate::Allowance;
+pub use request::{Request, Scheme};
 pub use retry::{Body, Repeat, Withheld};
 pub use rng::Rng;
 pub use route::Routes;
