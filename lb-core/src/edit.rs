@@ -139,6 +139,11 @@ pub fn target(
     if out.len() > TARGET_BYTES_MAX { Err(TargetTooLong) } else { Ok(Some(out)) }
 }
 
+/// What a backend is told as `Host` by edits in their order, if they say anything.
+pub fn host<'e>(layers: &[&'e RequestEdits]) -> Option<&'e str> {
+    layers.iter().rev().find_map(|layer| layer.host.as_deref())
+}
+
 impl PathEdit {
     /// The path after the edit; `None` if it stays.
     fn of(&self, path: &str, values: &Values<'_>) -> Option<String> {

@@ -134,12 +134,14 @@ impl PathPattern {
         })
     }
 
-    /// Whether every path that it takes begins with `prefix`, which is a path without captures.
-    pub fn is_below(&self, prefix: &str) -> bool {
+    /// Whether some path that it takes begins with `prefix`, at the end of a segment.
+    pub fn may_begin_with(&self, prefix: &str) -> bool {
         let mut pieces = self.pieces.iter();
-        prefix.split('/').skip(1).filter(|segment| !segment.is_empty()).all(
-            |segment| matches!(pieces.next(), Some(Piece::Literal(literal)) if literal == segment),
-        )
+        prefix.split('/').skip(1).all(|segment| match pieces.next() {
+            Some(Piece::Literal(literal)) => literal == segment,
+            Some(Piece::Capture(_)) => true,
+            None => self.tail != Tail::End,
+        })
     }
 
     fn pieces(text: &str) -> Result<Vec<Piece>, BadPath> {
