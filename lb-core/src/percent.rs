@@ -14,9 +14,12 @@ use alloc::vec::Vec;
 /// The normal form of a path that begins with `/`. Another one, such as the `*` of OPTIONS, is as it
 /// is. Nothing is allocated for a path that is in its normal form, as nearly all are.
 pub(crate) fn normal_path(path: &str) -> Cow<'_, str> {
+    if !path.starts_with('/') || is_surely_normal(path) {
+        return Cow::Borrowed(path);
+    }
     let is_dots = |segment: &str| matches!(segment, "." | "..");
-    let is_plain = |path: &str| !path.contains("/.") || !path.split('/').any(is_dots);
-    if !path.starts_with('/') || (is_plain(path) && !has_needless_encoding(path)) {
+    let is_plain = |path: &str| !path.split('/').any(is_dots);
+    if is_plain(path) && !has_needless_encoding(path) {
         return Cow::Borrowed(path);
     }
     let decoded = without_needless_encoding(path);
@@ -37,6 +40,16 @@ pub(crate) fn normal_path(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(["/", &kept.join("/")].concat())
+}
+
+/// Whether there is nothing in it that would have to be looked at: one pass, for nearly all paths.
+fn is_surely_normal(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().all(|byte| {
+        let is_dot_behind_slash = byte == b'.' && before == b'/';
+        before = byte;
+        byte != b'%' && !is_dot_behind_slash
+    })
 }
 
 /// Whether [`without_needless_encoding`] would change anything.

@@ -41,7 +41,7 @@ pub(crate) fn plain_host(host: &str) -> Option<&str> {
         _ => (host, ""),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_host = match name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
         Some(inner) => inner.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)),
         None => name.bytes().all(good),

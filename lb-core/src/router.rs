@@ -99,7 +99,7 @@ pub struct Match<'t> {
 /// From where to where captures reach, in the normal form of the path.
 #[derive(Clone, Copy, Debug, Default)]
 struct Captures {
-    ranges: [(usize, usize); CAPTURES_MAX],
+    ranges: [(u32, u32); CAPTURES_MAX],
     count: usize,
 }
 
@@ -165,7 +165,7 @@ impl<'t> Match<'t> {
     /// empty if there is no such capture. `request` is the one that was asked about.
     pub fn capture<'s>(&'s self, place: usize, request: &'s dyn Request) -> &'s str {
         let taken = &self.captures.ranges[..self.captures.count];
-        let range = taken.get(place).map(|(start, end)| *start..*end);
+        let range = taken.get(place).map(|(start, end)| *start as usize..*end as usize);
         range.and_then(|range| self.path(request).get(range)).unwrap_or_default()
     }
 }
@@ -260,8 +260,9 @@ impl Search<'_> {
 
 impl Captures {
     fn push(&mut self, start: usize, end: usize) {
+        let place = |at| u32::try_from(at).expect("no path has 4 GiB");
         // Several patterns share the tree, none of which has more.
-        self.ranges[self.count] = (start, end);
+        self.ranges[self.count] = (place(start), place(end));
         self.count += 1;
     }
 }

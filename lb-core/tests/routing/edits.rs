@@ -5,7 +5,7 @@ use lb_core::config::{
     EditConfig, HeaderEdits, PathEdit, PathPattern, QueryEdits, RequestEdits, ResponseEdits,
     RouteConfig, Slot, Template,
 };
-use lb_core::edit::{Change, TARGET_BYTES_MAX, TargetTooLong, has_body, target};
+use lb_core::edit::{Change, TARGET_BYTES_MAX, TargetTooLong, has_body, host, target};
 
 use crate::support::{Asked, route, router, values};
 
@@ -183,6 +183,18 @@ fn the_routes_edits_come_before_the_services() {
             h/shop -> /v2/
         "#]],
     );
+}
+
+#[test]
+fn the_host_that_is_nearest_to_the_backend_is_said() {
+    let says = |host: Option<&str>| RequestEdits {
+        host: host.map(String::from),
+        ..RequestEdits::default()
+    };
+    let said = |route, service| host(&[&says(route), &says(service)]).map(String::from);
+    assert_eq!(said(Some("a"), Some("b")).as_deref(), Some("b"));
+    assert_eq!(said(Some("a"), None).as_deref(), Some("a"));
+    assert_eq!(said(None, None), None);
 }
 
 #[test]

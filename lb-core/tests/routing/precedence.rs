@@ -166,6 +166,16 @@ proptest! {
     }
 
     #[test]
+    fn a_pattern_is_written_as_it_is_read(text in r"(/|a|%2F|\{x\}|\{\*y\}|\{|\PC){0,10}") {
+        for read in [PathPattern::exact, PathPattern::prefix] {
+            if let Ok(pattern) = read(&text) {
+                prop_assert_eq!(pattern.to_string(), &*text);
+                prop_assert!(text.starts_with('/'));
+            }
+        }
+    }
+
+    #[test]
     fn captures_put_back_give_the_path(request in some_request(), text in some_pattern()) {
         let table = router(vec![route("", pattern(&text).expect("it is one"))]);
         if let Some(found) = table.find(&request) {
