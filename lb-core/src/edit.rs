@@ -232,7 +232,7 @@ pub const fn has_body(status: u16) -> bool {
 /// Whether a header frames messages, leads them, or is for one connection only, so that no edit may
 /// touch it. `host` has a key of its own. `name` is in lower case.
 pub fn is_not_for_edits(name: &str) -> bool {
-    const NOT_FOR_EDITS: [&str; 13] = [
+    const NOT_FOR_EDITS: [&str; 15] = [
         "connection",
         "content-length",
         "expect",
@@ -242,6 +242,8 @@ pub fn is_not_for_edits(name: &str) -> bool {
         "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
+        "sec-websocket-accept",
+        "sec-websocket-key",
         "te",
         "trailer",
         "transfer-encoding",
