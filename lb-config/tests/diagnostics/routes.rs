@@ -209,6 +209,7 @@ fn after_a_bad_pattern_nothing_is_said_of_its_captures() {
         "path = '/{Id}'\nrequest.path = '/{id}'\nmirror = { service = 'x' }",
         expect![[r#"
             lb.toml:14:8: path "/{Id}" captures under "Id", which is no name; use up to 32 of a-z, 0-9 and _, not beginning with a digit
+            lb.toml:16:22: service "x" is unknown; write the name of a [[service]] of this file
         "#]],
     );
 }
