@@ -102,6 +102,23 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetTooLong;
 
+impl RequestEdits {
+    /// Whether a request stays as it is, so that nothing has to be kept to fill templates.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.path, PathEdit::Keep)
+            && self.query.is_empty()
+            && self.host.is_none()
+            && self.headers.is_empty()
+    }
+}
+
+impl ResponseEdits {
+    /// Whether an answer stays as it is.
+    pub const fn is_empty(&self) -> bool {
+        self.status.is_none() && self.headers.is_empty()
+    }
+}
+
 /// The path and query that a backend is asked for, after the edits in their order; `None` if they are
 /// what the client sent.
 ///
@@ -113,7 +130,7 @@ pub fn target(
 ) -> Result<Option<String>, TargetTooLong> {
     let request = values.request;
     let edits_path = layers.iter().any(|layer| layer.path != PathEdit::Keep);
-    let edits_query = layers.iter().any(|layer| layer.query != QueryEdits::default());
+    let edits_query = layers.iter().any(|layer| !layer.query.is_empty());
     // OPTIONS asks of the server itself with `*`, which no edit makes a path of.
     if !(edits_path || edits_query) || !request.path().starts_with('/') {
         return Ok(None);
@@ -127,7 +144,7 @@ pub fn target(
         if let Some(edited) = layer.path.of(&path, values) {
             path = Cow::Owned(edited);
         }
-        if layer.query != QueryEdits::default() {
+        if !layer.query.is_empty() {
             query = layer.query.of(query.as_deref(), values).map(Cow::Owned);
         }
     }
@@ -161,6 +178,10 @@ impl PathEdit {
 }
 
 impl QueryEdits {
+    const fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty()
+    }
+
     /// The query after the edits. `None`: there is none, not even an empty one. What is not edited
     /// stays as it was written, and where it was.
     fn of(&self, query: Option<&str>, values: &Values<'_>) -> Option<String> {
@@ -198,6 +219,10 @@ fn push_separator(out: &mut String) {
 }
 
 impl HeaderEdits {
+    const fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.append.is_empty()
+    }
+
     /// The changes for one request, in the order in which they are to be made.
     pub fn changes<'e>(
         &'e self,

@@ -198,6 +198,23 @@ fn the_host_that_is_nearest_to_the_backend_is_said() {
 }
 
 #[test]
+fn edits_are_empty_until_anything_is_said() {
+    assert!(RequestEdits::default().is_empty() && ResponseEdits::default().is_empty());
+    let one = |name: &str| HeaderEdits { remove: vec![name.into()], ..HeaderEdits::default() };
+    for said in [
+        path(prefix(None, Some("/a"))),
+        in_query(query(&["a"], &[])),
+        in_query(query(&[], &[("a", "b")])),
+        RequestEdits { host: Some("a".into()), ..RequestEdits::default() },
+        RequestEdits { headers: one("a"), ..RequestEdits::default() },
+    ] {
+        assert!(!said.is_empty(), "{said:?}");
+    }
+    assert!(!ResponseEdits { status: Some(404), ..ResponseEdits::default() }.is_empty());
+    assert!(!ResponseEdits { headers: one("a"), ..ResponseEdits::default() }.is_empty());
+}
+
+#[test]
 fn without_edits_a_target_stays_byte_for_byte() {
     check(
         &[RequestEdits::default(), RequestEdits::default()],
