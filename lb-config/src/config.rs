@@ -1,13 +1,14 @@
 //! What was asked for, validated: the one `Config` that every dialect is lowered to.
 //!
 //! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every service has a
-//! backend, every host leads to one service. Nothing here is optional that has a safe default.
+//! backend and is reached, every host leads to one service. Nothing here is optional that has a
+//! safe default.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lb_core::config::ServiceConfig;
+use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What is served. At least one.
     pub services: Vec<Service>,
+    /// Which requests go where: the routes of the file, and those that services' hosts are. Services
+    /// are meant by their place.
+    pub routing: RoutingConfig,
 }
 
 /// The process: workers, client connections, drain.
@@ -162,7 +166,8 @@ pub enum ClientAuthMode {
 pub struct Service {
     /// Pools and policies.
     pub core: ServiceConfig,
-    /// Host names that lead here, lower case: exact, `*.example.com`, or `*` for any other.
+    /// Host names of which all that no route takes leads here, lower case: exact, `*.example.com`, or
+    /// `*` for any other. Each is a route in [`Config::routing`].
     pub hosts: Vec<String>,
     /// Where each backend is, in the order of `core.pools` and their backends.
     pub origins: Vec<Origin>,
@@ -176,6 +181,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// What backends with an `https://` url are held to.
     pub tls: ServiceTls,
+    /// What is changed in requests and answers, whichever route leads here.
+    pub edits: EditConfig,
 }
 
 /// What is spoken with backends.

@@ -8,9 +8,10 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig,
-    Jitter, KeySource, LatencyConfig, LimitConfig, Methods, Policy, PoolConfig, RetryConfig,
-    ServiceConfig, StatusSet, SteeringConfig, SteeringPolicy, Timeouts, WhenAllUnfit, WhenSpent,
+    Action, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, EditConfig,
+    FailureSet, HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig,
+    PathPattern, Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot,
+    StatusSet, SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -94,6 +95,21 @@ fn documented_tls() -> ServiceTls {
     }
 }
 
+fn documented_server() -> Server {
+    let secs = Duration::from_secs;
+    Server {
+        workers: None,
+        watch: false,
+        drain_timeout: secs(30),
+        connections_max: 10_000,
+        header_timeout: secs(10),
+        keep_alive_timeout: secs(60),
+        header_bytes_max: 32_768,
+        headers_max: 100,
+        http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -127,17 +143,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         pools: vec![PoolConfig::new("default", vec![BackendConfig::new("http://10.0.0.1:3000")])],
     };
     let expected = Config {
-        server: Server {
-            workers: None,
-            watch: false,
-            drain_timeout: secs(30),
-            connections_max: 10_000,
-            header_timeout: secs(10),
-            keep_alive_timeout: secs(60),
-            header_bytes_max: 32_768,
-            headers_max: 100,
-            http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
-        },
+        server: documented_server(),
         admin: Some(Admin {
             bind: "127.0.0.1:9090".parse().expect("an address"),
             hosts: Vec::new(),
@@ -153,7 +159,12 @@ fn the_smallest_file_gets_the_documented_defaults() {
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
             tls: documented_tls(),
+            edits: EditConfig::default(),
         }],
+        routing: RoutingConfig {
+            https: None,
+            routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
+        },
     };
     assert_eq!(sound(SMALLEST), expected);
 }
@@ -206,6 +217,15 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.keep_alive",
         "service.tls",
         "listener.tls",
+        "https_redirect",
+        "route.redirect",
+        "route.respond",
+        "route.mirror",
+        "route.request",
+        "route.request.query",
+        "route.request.headers",
+        "route.response",
+        "route.response.headers",
     ] {
         let heading = format!("### `[{table}]`");
         let (_, section) = document.split_once(&heading).expect("the table has a section");
@@ -214,6 +234,58 @@ fn the_document_names_every_key_that_can_be_set() {
             assert!(section.contains(&format!("| `{key}` |")), "{key} is missing in {heading}");
         }
     }
+}
+
+#[test]
+fn the_document_names_every_key_of_a_route() {
+    let document = include_str!("../../docs/configuration.md");
+    let (_, section) = document.split_once("### `[[route]]`").expect("routes have a section");
+    let section = section.split("\n### ").next().expect("a split has a first part");
+    for key in keys_of("route") {
+        assert!(section.contains(&format!("| `{key}` |")), "{key} is missing");
+    }
+}
+
+#[test]
+fn routes_come_in_the_order_of_the_file_and_hosts_of_services_last() {
+    let second = SMALLEST.split_once("[[service]]").expect("there is a service").1;
+    let second = second.replace("web", "static").replace("hosts = [\"*\"]", "");
+    let routes = r#"
+        [https_redirect]
+        enabled = true
+        [[route]]
+        name = "assets"
+        hosts = ["CDN.example.com"]
+        path_prefix = "/assets"
+        service = "static"
+        mirror = { service = "web" }
+        [[route]]
+        name = "home"
+        hosts = ["*"]
+        path = "/home"
+        redirect = { to = "/" }
+    "#;
+    let config = sound(&format!("{SMALLEST}[[service]]{second}{routes}"));
+    assert_eq!(config.services[1].hosts, [""; 0]);
+    let https = config.routing.https.expect("it is enabled");
+    assert_eq!((https.status, &*https.hosts), (308, &["*".to_owned()][..]));
+    assert_eq!(https.to.to_string(), "https://{host}{path}{query}");
+    let route = |name, host: &str, path, action| RouteConfig {
+        path,
+        ..RouteConfig::catch_all(name, vec![host.into()], action)
+    };
+    let prefix = PathPattern::prefix("/assets").expect("a prefix");
+    let home = PathPattern::exact("/home").expect("a path");
+    let to = Template::parse("/", Slot::Redirect, &[]).expect("a redirect");
+    let expected = [
+        RouteConfig {
+            mirror: Some(MirrorConfig { service: 0, percent: 100 }),
+            ..route("assets", "cdn.example.com", prefix, Action::Service(1))
+        },
+        route("home", "*", home, Action::Redirect { to, status: 307 }),
+        route("web", "*", PathPattern::any(), Action::Service(0)),
+    ];
+    assert_eq!(config.routing.routes, expected);
 }
 
 #[test]

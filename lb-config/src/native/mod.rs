@@ -5,6 +5,8 @@
 
 mod affinity;
 mod balance;
+mod condition;
+mod edit;
 mod health;
 mod limits;
 mod outliers;
@@ -13,6 +15,7 @@ mod policy;
 mod pool;
 mod rate;
 mod retry;
+mod route;
 mod service;
 mod statuses;
 mod steering;
@@ -61,9 +64,10 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &binds, admin_bind);
     let services = service::services(&mut table);
+    let (services, routing) = route::routing(&mut table, services);
     drop(table); // which reports unknown keys
 
-    let config = Config { server, admin, access_log, listeners, services };
+    let config = Config { server, admin, access_log, listeners, services, routing };
     (report.errors() == errors_before).then_some(config)
 }
 

@@ -3,9 +3,11 @@
 mod addresses;
 mod affinity;
 mod balance;
+mod edits;
 mod effects;
 mod health;
 mod limits;
+mod routes;
 mod steering;
 mod structure;
 mod syntax;

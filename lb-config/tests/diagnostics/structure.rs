@@ -28,16 +28,16 @@ fn what_must_be_there_is_missed() {
     check(
         "[[listener]]\n[[service]]\n",
         expect![[r#"
-        lb.toml:1:1: bind is missing in [[listener]]; add bind = "0.0.0.0:8080"
-        lb.toml:2:1: hosts is missing in [[service]]; add hosts = ["*"] for any host
-        lb.toml:2:1: name is missing in [[service]]; add name = "web"
-        lb.toml:2:1: pool is missing in [[service]]; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
-    "#]],
+            lb.toml:1:1: bind is missing in [[listener]]; add bind = "0.0.0.0:8080"
+            lb.toml:2:1: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
+            lb.toml:2:1: name is missing in [[service]]; add name = "web"
+            lb.toml:2:1: pool is missing in [[service]]; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
+        "#]],
     );
     check(
         "[[listener]]\nbind='0.0.0.0:80'\n[[service]]\nname='a'\nhosts=[]\npool=[]\n",
         expect![[r#"
-            lb.toml:5:7: hosts is empty; write ["*"] for any host, or remove the service
+            lb.toml:5:7: hosts is empty; write ["*"] for any host, or leave it out and add a route
             lb.toml:6:6: the service has no pool; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
         "#]],
     );
@@ -82,7 +82,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_service(
         "sticky = true\nretry.budget.percentage = 3",
         expect![[r#"
-            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool
+            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
             lb.toml:8:14: unknown key percentage in [service.retry.budget]; did you mean percent?
         "#]],
     );
@@ -95,8 +95,8 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[limits]\nx = 1",
         expect![[r#"
-        lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, listener, service
-    "#]],
+            lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, listener, service, https_redirect, route
+        "#]],
     );
 }
 
@@ -149,7 +149,7 @@ fn a_single_table_where_many_belong_is_still_read() {
         expect![[r#"
             lb.toml:1:1: listener is a single table; write [[listener]] for each, with two brackets
             lb.toml:2:8: bind "x" is not an address with a port; write one such as "0.0.0.0:8080" or "[::]:8080"
-            lb.toml:3:1: hosts is missing in [[service]]; add hosts = ["*"] for any host
+            lb.toml:3:1: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
             lb.toml:3:1: service is a single table; write [[service]] for each, with two brackets
             lb.toml:4:8: name "" is not a name; use 1..=63 of a-z, 0-9, - and _
             lb.toml:5:1: pool is a single table; write [[service.pool]] for each, with two brackets

@@ -25,13 +25,13 @@ fn syntax_that_leaves_the_structure_intact_hides_no_other_mistake() {
     check(
         "[[service.pool]]\nbackends = []\n[[service]]\nname = 'a'",
         expect![[r#"
-        lb.toml:1:1: listener is missing at the top of the file; add [[listener]] with bind = "0.0.0.0:8080"
-        lb.toml:1:3: hosts is missing in [[service]]; add hosts = ["*"] for any host
-        lb.toml:1:3: name is missing in [[service]]; add name = "web"
-        lb.toml:1:3: service is a single table; write [[service]] for each, with two brackets
-        lb.toml:2:12: backends is empty; add { url = "http://10.0.0.1:3000" }
-        lb.toml:3:3: service is set twice; keep one of the two
-    "#]],
+            lb.toml:1:1: listener is missing at the top of the file; add [[listener]] with bind = "0.0.0.0:8080"
+            lb.toml:1:3: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
+            lb.toml:1:3: name is missing in [[service]]; add name = "web"
+            lb.toml:1:3: service is a single table; write [[service]] for each, with two brackets
+            lb.toml:2:12: backends is empty; add { url = "http://10.0.0.1:3000" }
+            lb.toml:3:3: service is set twice; keep one of the two
+        "#]],
     );
 }
 
