@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lb_core::Cidr;
 use lb_core::config::ServiceConfig;
 
 /// A whole configuration.
@@ -13,6 +14,8 @@ use lb_core::config::ServiceConfig;
 pub struct Config {
     /// The process: workers, client connections, drain.
     pub server: Server,
+    /// Whose word on where a request comes from counts.
+    pub trust: Trust,
     /// Where the admin listener is, if anywhere.
     pub admin: Option<Admin>,
     /// What is logged of each exchange.
@@ -58,6 +61,31 @@ pub struct Http2 {
     pub resets_per_second_max: u32,
 }
 
+/// Whose word on where a request comes from counts, and which word.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// Proxies that are believed. Empty: nobody is.
+    pub proxies: Vec<Cidr>,
+    /// Where they say it.
+    pub client_address: ClientAddress,
+}
+
+/// The header field in which trusted proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAddress {
+    /// `X-Forwarded-For`, from the right.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), from the right.
+    Forwarded,
+    /// `CF-Connecting-IP`.
+    CfConnectingIp,
+    /// `X-Real-IP`.
+    XRealIp,
+    /// `True-Client-IP`.
+    TrueClientIp,
+}
+
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
@@ -90,6 +118,9 @@ pub enum Level {
 pub struct Listener {
     /// Its address.
     pub bind: SocketAddr,
+    /// Whether each connection begins with a header of the PROXY protocol, and is from a trusted
+    /// proxy.
+    pub proxy_protocol: bool,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
@@ -109,6 +140,17 @@ pub struct Service {
     pub keep_alive: KeepAlive,
     /// What is spoken with backends.
     pub protocol: Protocol,
+    /// In which version backends are told of the client before the first byte, if at all.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A version of HAProxy's PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken with backends.

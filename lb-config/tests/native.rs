@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
-    Server, Service,
+    AccessLog, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
+    Protocol, ProxyProtocol, Server, Service, Trust,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -47,6 +47,20 @@ fn documented_retry() -> RetryConfig {
             jitter: Jitter::Full,
         },
         hedge: None,
+    }
+}
+
+fn documented_server() -> Server {
+    Server {
+        workers: None,
+        watch: false,
+        drain_timeout: Duration::from_secs(30),
+        connections_max: 10_000,
+        header_timeout: Duration::from_secs(10),
+        keep_alive_timeout: Duration::from_secs(60),
+        header_bytes_max: 32_768,
+        headers_max: 100,
+        http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
     }
 }
 
@@ -107,23 +121,17 @@ fn the_smallest_file_gets_the_documented_defaults() {
         pools: vec![PoolConfig::new("default", vec![BackendConfig::new("http://10.0.0.1:3000")])],
     };
     let expected = Config {
-        server: Server {
-            workers: None,
-            watch: false,
-            drain_timeout: secs(30),
-            connections_max: 10_000,
-            header_timeout: secs(10),
-            keep_alive_timeout: secs(60),
-            header_bytes_max: 32_768,
-            headers_max: 100,
-            http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
-        },
+        server: documented_server(),
+        trust: Trust { proxies: Vec::new(), client_address: ClientAddress::XForwardedFor },
         admin: Some(Admin {
             bind: "127.0.0.1:9090".parse().expect("an address"),
             hosts: Vec::new(),
         }),
         access_log: AccessLog { enabled: true, level: Level::Info },
-        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
+        listeners: vec![Listener {
+            bind: "0.0.0.0:8080".parse().expect("an address"),
+            proxy_protocol: false,
+        }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
@@ -132,6 +140,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
+            proxy_protocol: None,
         }],
     };
     assert_eq!(sound(SMALLEST), expected);
@@ -147,6 +156,7 @@ fn the_documented_example_loads_and_says_what_the_defaults_are() {
     // The example writes every setting out with its default, except where it says otherwise.
     let smallest = sound(SMALLEST);
     assert_eq!(full.server, Server { workers: Some(2), ..smallest.server });
+    assert_eq!(full.trust, smallest.trust);
     assert_eq!(full.admin, smallest.admin);
     assert_eq!(full.access_log, smallest.access_log);
     let (full, smallest) = (&full.services[0], &smallest.services[0]);
@@ -300,4 +310,20 @@ fn a_table_turned_off_is_absent_in_what_comes_out() {
     assert_eq!(config.admin, None);
     assert_eq!(config.access_log, AccessLog { enabled: false, level: Level::Info });
     assert_eq!(config.services[0].core.breaker, None);
+}
+
+#[test]
+fn trusted_proxies_are_ranges_or_single_addresses() {
+    let server = "[server]\ntrusted_proxies = ['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']\n\
+                  client_address = 'forwarded'\n";
+    let listener = "bind = \"0.0.0.0:8080\"\nproxy_protocol = true";
+    let smallest = SMALLEST
+        .replace("bind = \"0.0.0.0:8080\"", listener)
+        .replace("[[service]]", "[[service]]\nproxy_protocol = 'v2'");
+    let config = sound(&format!("{server}{smallest}"));
+    let shown: Vec<String> = config.trust.proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]);
+    assert_eq!(config.trust.client_address, ClientAddress::Forwarded);
+    assert!(config.listeners[0].proxy_protocol);
+    assert_eq!(config.services[0].proxy_protocol, Some(ProxyProtocol::V2));
 }

@@ -9,6 +9,7 @@ use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
 use crate::native::{
     Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
+    trust,
 };
 use crate::read::{Given, Table};
 
@@ -55,6 +56,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
 
     let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
     let protocol = table.choice("protocol", &protocols).or(Protocol::Auto);
+    let proxy_protocol = trust::announced(&mut table, protocol);
 
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
@@ -100,7 +102,16 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
+    Some(Service {
+        core,
+        hosts,
+        origins,
+        host,
+        replay_buffer,
+        keep_alive,
+        protocol,
+        proxy_protocol,
+    })
 }
 
 fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {

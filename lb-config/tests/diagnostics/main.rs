@@ -9,6 +9,7 @@ mod limits;
 mod steering;
 mod structure;
 mod syntax;
+mod trust;
 mod values;
 
 use expect_test::Expect;
