@@ -14,13 +14,8 @@ use super::*;
 struct Cut {
     bytes: Vec<u8>,
     at: usize,
-    pieces: std::iter::Cycle<std::vec::IntoIter<usize>>,
-}
-
-impl Cut {
-    fn new(bytes: &[u8], pieces: &[usize]) -> Box<dyn Io> {
-        Box::new(Self { bytes: bytes.to_vec(), at: 0, pieces: pieces.to_vec().into_iter().cycle() })
-    }
+    pieces: Vec<usize>,
+    next: usize,
 }
 
 impl AsyncRead for Cut {
@@ -29,7 +24,8 @@ impl AsyncRead for Cut {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let piece = self.pieces.next().expect("a cycle has no end").min(buf.remaining());
+        let piece = self.pieces[self.next].min(buf.remaining());
+        self.next = (self.next + 1) % self.pieces.len();
         let end = (self.at + piece).min(self.bytes.len());
         buf.put_slice(&self.bytes[self.at..end]);
         self.at = end;
@@ -61,7 +57,8 @@ type Taken = Result<(Option<Ends>, Vec<u8>), Flaw>;
 fn take(bytes: &[u8], pieces: &[usize]) -> Taken {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let (ends, mut io) = accept(Cut::new(bytes, pieces)).await?;
+        let cut = Cut { bytes: bytes.to_vec(), at: 0, pieces: pieces.to_vec(), next: 0 };
+        let (ends, mut io) = accept(Box::new(cut)).await?;
         let mut rest = Vec::new();
         io.read_to_end(&mut rest).await.unwrap();
         Ok((ends, rest))
