@@ -20,6 +20,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// What is logged of each exchange.
     pub access_log: AccessLog,
+    /// Where spans are sent, if anywhere.
+    pub tracing: Option<Tracing>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
     /// What is served. At least one.
@@ -111,6 +113,17 @@ pub enum Level {
     Info,
     /// And what each choice was made from.
     Debug,
+}
+
+/// Of which requests spans are made, and where they are sent by OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// The collector, without TLS.
+    pub endpoint: Origin,
+    /// Of a million requests that nobody has decided about yet, how many are traced.
+    pub sample_per_million: u32,
+    /// What the spans say they are from.
+    pub service_name: String,
 }
 
 /// Where clients connect.

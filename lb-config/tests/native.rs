@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_config::config::{
     AccessLog, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
-    Protocol, ProxyProtocol, Server, Service, Trust,
+    Protocol, ProxyProtocol, Server, Service, Tracing, Trust,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -128,6 +128,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             hosts: Vec::new(),
         }),
         access_log: AccessLog { enabled: true, level: Level::Info },
+        tracing: None,
         listeners: vec![Listener {
             bind: "0.0.0.0:8080".parse().expect("an address"),
             proxy_protocol: false,
@@ -177,6 +178,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "server",
         "admin",
         "access_log",
+        "tracing",
         "service.balance",
         "service.steering",
         "service.breaker",
@@ -326,4 +328,15 @@ fn trusted_proxies_are_ranges_or_single_addresses() {
     assert_eq!(config.trust.client_address, ClientAddress::Forwarded);
     assert!(config.listeners[0].proxy_protocol);
     assert_eq!(config.services[0].proxy_protocol, Some(ProxyProtocol::V2));
+}
+
+#[test]
+fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
+    let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
+    let expected = Tracing {
+        endpoint: Origin { host: "127.0.0.1".into(), port: 4318 },
+        sample_per_million: 10_000,
+        service_name: "lb".into(),
+    };
+    assert_eq!(tracing, Some(expected));
 }

@@ -16,6 +16,7 @@ mod retry;
 mod service;
 mod statuses;
 mod steering;
+mod tracing;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let trust_is_sound = report.errors() == errors_before;
     let admin = admin(table.table("admin"));
     let access_log = access_log(table.table("access_log"));
+    let tracing = tracing::tracing(table.table("tracing"));
     let listeners = listeners(&mut table);
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &listeners, admin_bind);
@@ -72,6 +74,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
         trust,
         admin,
         access_log,
+        tracing,
         listeners: listeners.iter().map(Door::listener).collect(),
         services,
     };

@@ -9,6 +9,7 @@ mod limits;
 mod steering;
 mod structure;
 mod syntax;
+mod tracing;
 mod trust;
 mod values;
 
