@@ -134,7 +134,8 @@ fn walk(trust: &Trust, peer: Caller, hops: impl Iterator<Item = Option<Hop>>) ->
     at
 }
 
-fn trusts(trust: &Trust, address: IpAddr) -> bool {
+/// Whether `address` is a proxy that is believed.
+pub(crate) fn trusts(trust: &Trust, address: IpAddr) -> bool {
     trust.proxies.iter().any(|range| range.contains(address))
 }
 

@@ -1,13 +1,13 @@
 //! HAProxy's PROXY protocol: who is at the other end of a connection that a proxy made.
 //!
 //! Before the first byte of what it carries, such a connection has one header that names the two ends
-//! of the client's connection: a line of text (version 1) or a few binary words (version 2). [`accept`]
-//! takes exactly that header off a connection and gives back the rest untouched; [`header`] writes
+//! of the client's connection: a line of text (version 1) or a few binary words (version 2). [`admit`]
+//! takes exactly that header off a connection and gives back the rest untouched; [`announce`] sends
 //! one. Section numbers are those of the specification (`doc/proxy-protocol.txt` of HAProxy).
 //!
 //! A header is believed blindly, so a listener takes it from trusted proxies alone and then insists on
-//! it: guessing whether one is there would let any client write its own (§2.7). Whoever calls
-//! [`accept`] has checked the peer and set a deadline.
+//! it: guessing whether one is there would let any client write its own (§2.7). Deadlines are the
+//! caller's.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crc::{CRC_32_ISCSI, Crc};
-use lb_config::config::ProxyProtocol;
-use tokio::io::AsyncReadExt;
+use lb_config::config::{ProxyProtocol, Trust};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::forwarded::trusts;
 use crate::platform::{Io, Prefixed};
 
 /// The two ends of the client's connection. An IPv4 address that came as IPv6 is IPv4.
@@ -34,6 +35,8 @@ pub(crate) struct Ends {
 /// Why a connection has no header that may be believed. Always the sender's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
+    /// It is not from a trusted proxy.
+    Stranger,
     /// It begins with something else.
     NoHeader,
     /// The header does not end where the longest one would.
@@ -74,12 +77,37 @@ const TCP6: u8 = 0x21;
 const TYPE_CRC32C: u8 = 0x03;
 const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// Takes the header off `io`. `None`: the proxy speaks for itself (LOCAL), or does not know or cannot
-/// say in addresses for whom it speaks; then the peer is who it seems to be (§2.1, §2.2).
+/// A connection whose header was taken off.
+pub(crate) struct Admitted {
+    /// Who counts as the other end: the client, or the proxy where it speaks for itself.
+    pub(crate) peer: SocketAddr,
+    /// What the client connected to, if the header says so.
+    pub(crate) local: Option<SocketAddr>,
+    /// What comes behind the header.
+    pub(crate) io: Box<dyn Io>,
+}
+
+/// Lets a connection in at a listener for proxies: `peer` has to be one, and has to say for whom it
+/// speaks.
 ///
 /// # Errors
-/// The connection is to be closed: there is no header, and no way to say so.
-pub(crate) async fn accept(mut io: Box<dyn Io>) -> Result<(Option<Ends>, Box<dyn Io>), Flaw> {
+/// The connection is to be closed: there is no way to say why.
+pub(crate) async fn admit(
+    io: Box<dyn Io>,
+    peer: SocketAddr,
+    trust: &Trust,
+) -> Result<Admitted, Flaw> {
+    if !trusts(trust, peer.ip()) {
+        return Err(Flaw::Stranger);
+    }
+    let (ends, io) = accept(io).await?;
+    let local = ends.map(|ends| ends.destination);
+    Ok(Admitted { peer: ends.map_or(peer, |ends| ends.source), local, io })
+}
+
+/// Takes the header off `io`. `None`: the proxy speaks for itself (LOCAL), or does not know or cannot
+/// say in addresses for whom it speaks; then the peer is who it seems to be (§2.1, §2.2).
+async fn accept(mut io: Box<dyn Io>) -> Result<(Option<Ends>, Box<dyn Io>), Flaw> {
     let mut begun = Vec::new();
     loop {
         if let Some((ends, bytes)) = parse(&begun)? {
@@ -105,13 +133,12 @@ pub(crate) async fn announce(
     version: ProxyProtocol,
     ends: Option<Ends>,
 ) -> io::Result<()> {
-    use tokio::io::AsyncWriteExt;
     io.write_all(&header(version, ends)).await?;
     io.flush().await
 }
 
 /// A header for the connection between `ends`; `None` for what we do on our own, such as checks.
-pub(crate) fn header(version: ProxyProtocol, ends: Option<Ends>) -> Vec<u8> {
+fn header(version: ProxyProtocol, ends: Option<Ends>) -> Vec<u8> {
     let ends = ends.map(|Ends { source, destination }| {
         let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
         (from, to, source.port(), destination.port())
@@ -309,6 +336,7 @@ fn check_extensions(header: &[u8], mut at: usize) -> Result<(), Flaw> {
 impl fmt::Display for Flaw {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
+            Self::Stranger => "the connection is not from a trusted proxy",
             Self::NoHeader => "the connection does not begin with a PROXY header",
             Self::TooLong => "the PROXY header is too long",
             Self::Version => "the PROXY header has an unknown version",

@@ -223,6 +223,55 @@ fn what_is_written_is_what_the_specification_shows() {
     assert_eq!(header(ProxyProtocol::V2, None), binary(0x20, 0, &[]));
 }
 
+/// Bytes that HAProxy 2.6 sent: `send-proxy`, `send-proxy-v2` over IPv6, with
+/// `proxy-v2-options crc32c,unique-id`, and from a health check.
+#[test]
+fn what_haproxy_sends_is_understood() {
+    let check_hex = |hex: &str, expected: &Expect| {
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        check(&(0..hex.len()).step_by(2).map(digit).collect::<Vec<_>>(), expected);
+    };
+    check(
+        b"PROXY TCP6 ::1 ::1 35206 38143\r\nping",
+        &expect![[r#"[::1]:35206 to [::1]:38143, then "ping""#]],
+    );
+    check_hex(
+        "0d0a0d0a000d0a515549540a2121002400000000000000000000000000000001\
+         0000000000000000000000000000000186c08c1770696e67",
+        &expect![[r#"[::1]:34496 to [::1]:35863, then "ping""#]],
+    );
+    check_hex(
+        "0d0a0d0a000d0a515549540a2111003a7f0000017f000001cb7caf7b030004b2\
+         7d500805002431313631313737382d333935642d343666392d613463662d6532\
+         3164636134366633626270696e67",
+        &expect![[r#"127.0.0.1:52092 to 127.0.0.1:44923, then "ping""#]],
+    );
+    check_hex("0d0a0d0a000d0a515549540a20000000", &expect![[r#"nobody, then """#]]);
+}
+
+#[tokio::test]
+async fn nobody_but_a_trusted_proxy_is_admitted_and_it_has_to_say_for_whom() {
+    let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Trust::default() };
+    let admit = async |peer: &str, bytes: &[u8]| {
+        let cut = Cut { bytes: bytes.to_vec(), at: 0, pieces: vec![64], next: 0 };
+        let admitted = admit(Box::new(cut), peer.parse().unwrap(), &trust).await;
+        let Admitted { peer, local, mut io } = admitted?;
+        assert_eq!(io.read(&mut [0]).await.unwrap(), 0, "only the header was sent");
+        Ok((peer.to_string(), local.is_some()))
+    };
+    let line = header(
+        ProxyProtocol::V1,
+        Some(Ends {
+            source: "192.0.2.1:4711".parse().unwrap(),
+            destination: "192.0.2.2:80".parse().unwrap(),
+        }),
+    );
+    assert_eq!(admit("10.0.0.1:9", &line).await, Ok(("192.0.2.1:4711".into(), true)));
+    assert_eq!(admit("10.0.0.1:9", b"PROXY UNKNOWN\r\n").await, Ok(("10.0.0.1:9".into(), false)));
+    assert_eq!(admit("11.0.0.1:9", &line).await, Err(Flaw::Stranger));
+    assert_eq!(admit("10.0.0.1:9", b"GET / HTTP/1.1\r\n").await, Err(Flaw::NoHeader));
+}
+
 #[tokio::test]
 async fn an_announced_connection_carries_on_after_its_header() {
     let (ours, theirs) = tokio::io::duplex(256);
