@@ -77,6 +77,17 @@ fn documented_limits() -> LimitConfig {
     }
 }
 
+fn documented_timeouts() -> Timeouts {
+    let secs = Duration::from_secs;
+    Timeouts {
+        connect: secs(2),
+        first_byte: secs(15),
+        body_idle: secs(30),
+        exchange: secs(300),
+        tunnel_idle: secs(3_600),
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -112,12 +123,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         probe: None,
         rate: None,
         limits: documented_limits(),
-        timeouts: Timeouts {
-            connect: secs(2),
-            first_byte: secs(15),
-            body_idle: secs(30),
-            exchange: secs(300),
-        },
+        timeouts: documented_timeouts(),
         pools: vec![PoolConfig::new("default", vec![BackendConfig::new("http://10.0.0.1:3000")])],
     };
     let expected = Config {

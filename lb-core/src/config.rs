@@ -263,6 +263,9 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// From the request's head to the last byte of the response, all attempts included.
     pub exchange: Duration,
+    /// Between two bytes on a connection that was turned over to another protocol. `exchange` ends
+    /// with the answer that says so.
+    pub tunnel_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -272,6 +275,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(15),
             body_idle: Duration::from_secs(30),
             exchange: Duration::from_secs(300),
+            tunnel_idle: Duration::from_secs(3_600),
         }
     }
 }

@@ -7,22 +7,26 @@ use http::request::Parts;
 use http::{Request, header};
 use hyper::Response;
 use hyper::body::Incoming;
-use lb_config::config::HostPolicy;
+use lb_config::config::{HostPolicy, Protocol};
 use lb_core::{Attempt, Errand, Failure, Outcome};
+use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
 use crate::dial::Speaks;
 use crate::headers;
 use crate::platform::Clock;
-use crate::pool::{self, Connection};
+use crate::pool::{self, Connection, Remains};
 use crate::snapshot::Site;
+use crate::upgrade;
 use crate::view::View;
 
 /// The head of a response, and the connection its body arrives on.
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) connection: Connection,
+    /// What is left of the connection if the answer ends HTTP on it.
+    pub(crate) remains: Option<oneshot::Receiver<Remains>>,
 }
 
 /// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
@@ -85,8 +89,15 @@ async fn send(
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
-    let mut connection = pool::connection(view, backend, connect_deadline).await?;
-    let endpoint = &site.endpoints[usize::from(backend.backend)];
+    let endpoint = view.endpoint(backend);
+    // Another protocol takes the whole connection, and is spoken after HTTP/1.1.
+    let switches = upgrade::is_asked(head);
+    let mut connection = if switches {
+        pool::fresh(view, backend, Protocol::Http1, connect_deadline).await?
+    } else {
+        pool::connection(view, backend, connect_deadline).await?
+    };
+    let head_bytes_max = view.config.server.header_bytes_max;
     loop {
         let mut request = request(head, replay.upload());
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
@@ -97,10 +108,14 @@ async fn send(
             Speaks::Http1 => headers::for_http1(&mut request),
             Speaks::Http2 => headers::for_http2(&mut request),
         }
+        let remains = if switches { connection.remains() } else { None };
         let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
-            Some(Ok(response)) if headers::is_answer(response.status(), response.headers()) => {
-                return Ok(Answer { response, connection });
+            Some(Ok(response))
+                if headers::is_answer(response.headers(), head_bytes_max)
+                    && upgrade::fits(head, &response) =>
+            {
+                return Ok(Answer { response, connection, remains });
             }
             Some(Ok(_)) => return Err(Failure::Malformed),
             Some(Err(error)) => error,
@@ -115,7 +130,7 @@ async fn send(
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
         // nothing of the request was looked at: a new connection carries the same attempt.
-        connection = pool::fresh(view, backend, connect_deadline).await?;
+        connection = pool::fresh(view, backend, endpoint.protocol, connect_deadline).await?;
     }
 }
 

@@ -91,12 +91,12 @@ enum Kept {
 
 impl Replay {
     /// The body of a request, of which `keep_max` bytes are kept. The client may pause for
-    /// `idle_for` between two pieces; what it sends is counted in `bytes`.
+    /// `idle_for` between two pieces; what it sends is counted in `bytes`, if it may send any.
     pub(crate) fn new(
         incoming: Incoming,
         keep_max: usize,
         idle_for: Duration,
-        bytes: Rc<Cell<u64>>,
+        bytes: impl FnOnce() -> Rc<Cell<u64>>,
     ) -> Self {
         if incoming.is_end_stream() {
             return Self { source: None };
@@ -115,7 +115,7 @@ impl Replay {
         let source = Source {
             state: RefCell::new(state),
             turn: Cell::new(0),
-            bytes,
+            bytes: bytes(),
             moved: Cell::new(Instant::now()),
             size,
             idle_for,

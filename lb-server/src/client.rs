@@ -5,34 +5,55 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::framing::{Refusal, Watch};
+use crate::headers;
+use crate::tunnel::Tunnel;
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
+    /// Its IP address, as backends are told it.
+    pub(crate) address: HeaderValue,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
     pulse: Rc<Pulse>,
+    tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl Client {
     pub(crate) fn of_http1(peer: SocketAddr, watch: Watch) -> Rc<Self> {
-        Rc::new(Self { peer, watch: Some(watch), requests: Cell::new(0), pulse: Pulse::new(None) })
+        Self::new(peer, Some(watch), None)
     }
 
     pub(crate) fn of_http2(peer: SocketAddr, resets_max: u32) -> Rc<Self> {
-        let pulse = Pulse::new(Some(resets_max));
-        Rc::new(Self { peer, watch: None, requests: Cell::new(0), pulse })
+        Self::new(peer, None, Some(resets_max))
+    }
+
+    fn new(peer: SocketAddr, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+        Rc::new(Self {
+            peer,
+            address: headers::written(&peer.ip().to_canonical()),
+            watch,
+            requests: Cell::new(0),
+            pulse: Pulse::new(resets_max),
+            tunnel: RefCell::default(),
+        })
     }
 
     /// Another request begins.
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
+        self.busy()
+    }
+
+    /// Something of its goes on.
+    pub(crate) fn busy(&self) -> Busy {
         self.pulse.busy.set(self.pulse.busy.get() + 1);
         if self.pulse.resets_max.is_some() {
             self.pulse.began.notify_one();
@@ -48,6 +69,34 @@ impl Client {
     /// Whether a body ended early because its client left.
     pub(crate) fn left(&self) -> bool {
         self.watch.as_ref().is_none_or(|watch| !watch.is_malformed())
+    }
+
+    /// Whether the request that began last asks for another protocol, over HTTP/1.1.
+    pub(crate) fn is_held(&self) -> bool {
+        let last = self.requests.get().saturating_sub(1);
+        self.watch.as_ref().is_some_and(|watch| watch.is_held(last))
+    }
+
+    /// It goes on in this one, if it asked for another.
+    pub(crate) fn let_go(&self) {
+        if self.is_held() {
+            self.watch.iter().for_each(Watch::let_go);
+        }
+    }
+
+    /// Another protocol is spoken from here on, by `tunnel`.
+    pub(crate) fn turn_into(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    /// Whether HTTP goes on.
+    pub(crate) fn has_no_tunnel(&self) -> bool {
+        self.tunnel.borrow().is_none()
+    }
+
+    /// What goes on when HTTP has ended.
+    pub(crate) fn tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.borrow_mut().take()
     }
 
     /// Waits until it turns out that HTTP/2 is spoken.

@@ -34,15 +34,16 @@ pub(crate) enum Speaks {
 /// How long an address has before the next is tried beside it (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A new connection to `endpoint`, by `deadline`.
+/// A new connection to `endpoint` on which `protocol` is spoken, by `deadline`.
 pub(crate) async fn dial(
     gateway: &Gateway,
     endpoint: &Endpoint,
+    protocol: Protocol,
     deadline: Instant,
 ) -> Result<Wire, Failure> {
     let dialing = async {
         let io = connect(gateway, endpoint).await?;
-        let speaks = match endpoint.protocol {
+        let speaks = match protocol {
             Protocol::Http2 => Speaks::Http2,
             Protocol::Auto | Protocol::Http1 => Speaks::Http1,
         };

@@ -9,14 +9,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use lb_core::{BodyEnd, Delivery};
+use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Broken, Replay};
 use crate::client::{Busy, Patience, Standing};
+use crate::held::Held;
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::view::View;
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -36,10 +36,7 @@ pub(crate) enum Whose {
 pub(crate) struct Download {
     /// Until it is given up.
     pub(crate) incoming: Option<Incoming>,
-    pub(crate) view: Rc<View>,
-    pub(crate) journal: Rc<Journal>,
-    /// Until the body has ended.
-    pub(crate) delivery: Option<Delivery>,
+    pub(crate) held: Held,
     pub(crate) connection: Option<Connection>,
     /// The request's own body may still be on its way.
     pub(crate) replay: Replay,
@@ -74,6 +71,11 @@ impl Whose {
         Self::Ours { body, _record: Some(journal) }
     }
 
+    /// Nobody's: nothing.
+    pub(crate) fn nobodys() -> Self {
+        Self::Ours { body: Full::default(), _record: None }
+    }
+
     pub(crate) fn backends(mut download: Download) -> Self {
         if download.is_end_stream() {
             download.end(BodyEnd::Complete);
@@ -101,7 +103,9 @@ impl Download {
         self.wait = None;
         match frame {
             Some(Ok(frame)) => {
-                self.journal.body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
+                self.held
+                    .journal
+                    .body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
                 // Nothing follows trailers, and hyper does not ask.
                 if frame.is_trailers() || self.is_end_stream() {
                     self.end(BodyEnd::Complete);
@@ -144,26 +148,18 @@ impl Download {
 
     /// How long the rest may take, on either side. `None`: there is no rest.
     fn patience(&self) -> Option<Patience> {
-        let delivery = self.delivery.as_ref()?;
-        let gateway = &self.view.gateway;
-        let site = self.view.site_of(delivery.backend());
-        let until = gateway.clock.instant(delivery.deadline());
-        Some(Patience { idle: site.service.timeouts().body_idle, until })
+        Some(Patience { idle: self.held.timeouts()?.body_idle, until: self.held.deadline()? })
     }
 
     /// Ends the exchange, once.
     fn end(&mut self, end: BodyEnd) {
-        let Some(delivery) = self.delivery.take() else { return };
-        let gateway = &self.view.gateway;
-        let site = self.view.site_of(delivery.backend());
-        delivery.end(end, &site.service, gateway.clock.now(), &*self.journal);
-        site.line.call_next(&site.service);
         // A connection is worth keeping when nothing of this exchange is left on it.
-        if end == BodyEnd::Complete
+        if self.held.end(end)
+            && end == BodyEnd::Complete
             && self.replay.is_done()
             && let Some(connection) = self.connection.take()
         {
-            connection.give_back(gateway.clock.now());
+            connection.give_back(self.held.view().gateway.now());
         }
     }
 }

@@ -15,13 +15,14 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::config::{KeepAlive, Protocol, Server};
 use lb_core::{BackendId, Failure, Time};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 
 use crate::body::Upload;
@@ -59,9 +60,19 @@ pub(crate) struct Stack {
 
 struct Idle {
     sender: http1::SendRequest<Upload>,
+    /// Who gets what is left when HTTP has ended, if anybody wants it.
+    heir: Heir,
     born: Time,
     since: Time,
 }
+
+/// A connection on which HTTP has ended, and what was read of it beyond that.
+pub(crate) struct Remains {
+    pub(crate) io: Box<dyn Io>,
+    pub(crate) begun: Bytes,
+}
+
+type Heir = Rc<RefCell<Option<oneshot::Sender<Remains>>>>;
 
 /// A connection of HTTP/2.
 struct Shared {
@@ -103,6 +114,11 @@ impl Default for Stack {
     }
 }
 
+/// The most that is read of a body at once. hyper has one bound for this and for heads, whose own is
+/// kept by [`is_answer`](crate::headers::is_answer): with 32 KiB, a body of 100 KiB takes three times as
+/// many system calls.
+pub(crate) const PIECE_BYTES_MAX: usize = 256 * 1024;
+
 /// A kept connection that still works, or a new one by `deadline`.
 pub(crate) async fn connection(
     view: &View,
@@ -115,7 +131,8 @@ pub(crate) async fn connection(
             return Ok(Connection { speaker, stack: Rc::clone(stack), reused: true });
         }
         if !(stack.shares.get() && stack.dialing.get()) {
-            return fresh(view, backend, deadline).await;
+            let protocol = view.endpoint(backend).protocol;
+            return fresh(view, backend, protocol, deadline).await;
         }
         let until = view.gateway.clock.instant(deadline);
         let waited = timeout_at(until, stack.dialed.notified()).await;
@@ -123,23 +140,26 @@ pub(crate) async fn connection(
     }
 }
 
-/// A new connection by `deadline`.
+/// A new connection by `deadline`, on which `protocol` is spoken.
 pub(crate) async fn fresh(
     view: &View,
     backend: BackendId,
+    protocol: Protocol,
     deadline: Time,
 ) -> Result<Connection, Failure> {
-    let endpoint = &view.site_of(backend).endpoints[usize::from(backend.backend)];
+    let endpoint = view.endpoint(backend);
     let gateway = &view.gateway;
     let stack = Rc::clone(view.stack(backend));
-    if endpoint.protocol == Protocol::Http2 {
+    if protocol == Protocol::Http2 {
         stack.shares.set(true);
     }
     let dialing = Dialing::begin(&stack);
     let until = gateway.clock.instant(deadline);
     let made = timeout_at(until, async {
-        let wire = dial(gateway, endpoint, until).await?;
-        stack.shares.set(wire.speaks == Speaks::Http2);
+        let wire = dial(gateway, endpoint, protocol, until).await?;
+        if protocol == endpoint.protocol {
+            stack.shares.set(wire.speaks == Speaks::Http2);
+        }
         speak(wire, &view.config.server, &stack, gateway.now()).await
     });
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
@@ -171,16 +191,23 @@ async fn speak(wire: Wire, server: &Server, stack: &Stack, now: Time) -> Result<
     // sender knows that it is closed.
     match wire.speaks {
         Speaks::Http1 => {
-            let (sender, connection) = http1::Builder::new()
-                .max_buf_size(server.header_bytes_max)
+            let (sender, mut connection) = http1::Builder::new()
+                .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX))
                 .max_headers(server.headers_max)
                 .handshake(io)
                 .await
                 .map_err(|_| Failure::ConnectFailed)?;
+            let heir = Heir::default();
+            let inherits = Rc::clone(&heir);
             tokio::task::spawn_local(async move {
-                let _told_elsewhere = connection.await;
+                let _told_elsewhere = (&mut connection).await;
+                if let Some(heir) = inherits.take() {
+                    let parts = connection.into_parts();
+                    let io = parts.io.into_inner();
+                    let _nobody_waits = heir.send(Remains { io, begun: parts.read_buf });
+                }
             });
-            Ok(Speaker::Http1(Idle { sender, born: now, since: now }))
+            Ok(Speaker::Http1(Idle { sender, heir, born: now, since: now }))
         }
         Speaks::Http2 => {
             let (sender, connection) = http2::Builder::new(Here)
@@ -233,9 +260,19 @@ impl Connection {
         }
     }
 
+    /// What is left of it when HTTP ends with the answer to the request that is sent next.
+    /// `None`: others share it.
+    pub(crate) fn remains(&self) -> Option<oneshot::Receiver<Remains>> {
+        let Speaker::Http1(idle) = &self.speaker else { return None };
+        let (heir, remains) = oneshot::channel();
+        *idle.heir.borrow_mut() = Some(heir);
+        Some(remains)
+    }
+
     /// Takes it back when its exchange is over.
     pub(crate) fn give_back(self, now: Time) {
         if let Speaker::Http1(idle) = self.speaker {
+            *idle.heir.borrow_mut() = None;
             self.stack.put(Idle { since: now, ..idle });
         }
     }

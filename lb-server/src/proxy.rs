@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use lb_core::{Allowance, Ask, Delivery, Exchange, Repeat, Step};
 use tokio::time::sleep_until;
@@ -19,11 +19,14 @@ use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
 use crate::headers::{self, Forward};
+use crate::held::Held;
 use crate::line::CallsNext;
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
 use crate::snapshot::Site;
+use crate::tunnel::Tunnel;
+use crate::upgrade::{self, Wanted};
 use crate::view::View;
 use crate::worker::Worker;
 
@@ -38,13 +41,14 @@ pub(crate) async fn respond(
     let refusal = client.refusal();
     let (mut head, incoming) = request.into_parts();
     let id = worker.next_request_id();
+    let wanted = upgrade::wanted(&mut head, client.is_held(), id);
     let host = headers::host(&head);
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let site = view.site(&host).filter(|_| refusal.is_none());
-    let facts = match refusal {
-        Some(_) => RequestFacts::unread(id, client.peer),
-        None => RequestFacts::new(id, client.peer, &head, &host, site),
-    };
+    let mut facts = RequestFacts::new(id, client.peer, site);
+    if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
+        facts.asks(&head, &host);
+    }
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
     let checked = match (refusal, site) {
@@ -55,8 +59,12 @@ pub(crate) async fn respond(
     };
     let passed = match checked {
         Ok(site) => {
-            headers::to_backend(&mut head, &host, &Forward { client: client.peer, id });
-            pass(&view, &client, site, &journal, id, &head, incoming).await
+            let told = id.header();
+            headers::to_backend(&mut head, &host, &Forward { client: &client.address, id: &told });
+            wanted.iter().for_each(|wanted| wanted.ask(&mut head));
+            let case =
+                Case { view: &view, client: &client, site, journal: &journal, id, told, wanted };
+            pass(case, &head, incoming).await
         }
         Err(problem) => Err(problem),
     };
@@ -68,21 +76,35 @@ pub(crate) async fn respond(
         let date = headers::date(view.gateway.platform.unix_time());
         problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
     });
+    // Whatever the client sent behind it is its next request, or another protocol.
+    if client.has_no_tunnel() {
+        client.let_go();
+    }
     response.map(|body| Outgoing::new(body, busy))
 }
 
-/// Takes a request that may pass to a backend, and brings back the answer.
-async fn pass(
-    view: &Rc<View>,
-    client: &Client,
-    site: &Site,
-    journal: &Rc<Journal>,
+/// A request that may pass to a backend, beside its head and its body.
+struct Case<'c> {
+    view: &'c Rc<View>,
+    client: &'c Client,
+    site: &'c Site,
+    journal: &'c Rc<Journal>,
     id: RequestId,
+    /// The same, as a header's value.
+    told: HeaderValue,
+    /// The protocol that the client would rather speak.
+    wanted: Option<Wanted>,
+}
+
+/// Takes a request to a backend, and brings back the answer.
+async fn pass(
+    case: Case<'_>,
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
+    let Case { view, client, site, journal, id, told, wanted } = case;
     let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle, journal.bytes_in());
+    let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
     let asking = Asking { head, client: client.peer.ip() };
     let ask = Ask {
         id: id.exchange(),
@@ -92,10 +114,11 @@ async fn pass(
     };
     let (answer, delivery) = exchange(view, site, journal, ask, head, &replay).await?;
 
-    let Answer { response, connection } = answer;
+    let Answer { response, connection, remains } = answer;
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
-    headers::to_client(&mut parts, view.gateway.platform.unix_time(), id);
+    let protocol = parts.headers.get(header::UPGRADE).cloned();
+    headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -103,11 +126,17 @@ async fn pass(
     if let Some(Allowance { requests, whole_in_secs }) = delivery.allowance() {
         parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
     }
+    let held = Held::new(view, journal, delivery);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS
+        && let (Some(wanted), Some(remains), Some(protocol)) = (wanted, remains, protocol)
+    {
+        wanted.grant(&mut parts, protocol);
+        Tunnel { held, remains }.begin(client, wanted.stream);
+        return Ok(Response::from_parts(parts, Whose::nobodys()));
+    }
     let download = Download {
         incoming: Some(incoming),
-        view: Rc::clone(view),
-        journal: Rc::clone(journal),
-        delivery: Some(delivery),
+        held,
         connection: Some(connection),
         replay,
         wait: None,
@@ -129,7 +158,7 @@ async fn exchange(
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
-    let mut step = Exchange::start(&site.service, journal, ask, clock.now());
+    let mut step = Exchange::start(&site.service, journal, ask, journal.began());
     loop {
         step = match step {
             Step::Attempt(attempt) => {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use lb_core::ExchangeId;
 
 /// 32 hexadecimal digits: 16 that tell processes apart, 16 that are the exchange's number.
@@ -39,6 +40,23 @@ impl RequestId {
     pub const fn exchange(&self) -> ExchangeId {
         self.exchange
     }
+
+    /// As a header says it. Every request asks for it, so it does without the formatting machinery,
+    /// which takes ten times as many instructions.
+    pub(crate) fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.digits()).expect("digits are visible ASCII")
+    }
+
+    fn digits(&self) -> [u8; 32] {
+        let halves = [self.process, self.exchange.0].map(u64::to_be_bytes);
+        let mut digits = [0; 32];
+        for (two, byte) in digits.chunks_exact_mut(2).zip(halves.as_flattened()) {
+            two.copy_from_slice(
+                &[byte >> 4, byte & 15].map(|it| b"0123456789abcdef"[usize::from(it)]),
+            );
+        }
+        digits
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -64,6 +82,7 @@ mod tests {
         fn what_is_written_reads_back(seed in any::<u64>(), exchange in any::<u64>()) {
             let id = RequestId::new(seed, ExchangeId(exchange));
             prop_assert_eq!(RequestId::parse(&id.to_string()), Some(id));
+            prop_assert!(id.header() == id.to_string());
             prop_assert_eq!(id.exchange().0, exchange);
         }
 

@@ -9,7 +9,7 @@ use lb_core::BackendId;
 
 use crate::gateway::Gateway;
 use crate::pool::Stack;
-use crate::snapshot::{Site, Snapshot};
+use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// What one worker serves by. A request holds on to the one that it began with.
 pub(crate) struct View {
@@ -82,6 +82,11 @@ impl View {
     /// The service of a backend.
     pub(crate) fn site_of(&self, backend: BackendId) -> &Site {
         &self.snapshot.sites[usize::from(backend.service)]
+    }
+
+    /// Where a backend is.
+    pub(crate) fn endpoint(&self, backend: BackendId) -> &Endpoint {
+        &self.site_of(backend).endpoints[usize::from(backend.backend)]
     }
 
     /// All connections.

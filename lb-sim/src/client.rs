@@ -13,7 +13,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use lb_server::RequestId;
 use lb_server::platform::Platform;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::dice::Dice;
 use crate::log::{End, Log, What};
@@ -30,6 +30,8 @@ struct Arrival {
     post: bool,
     /// Who sends it, if the workload has users.
     user: Option<u32>,
+    /// Whether it reads nothing of the answer's body for a while.
+    reads_late: bool,
 }
 
 /// All arrivals of a run. They are made before it begins, so that nothing in it can shift them.
@@ -37,6 +39,7 @@ fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
     let workload = &scenario.workload;
     let (mut gaps, mut methods) = (Dice::new(seed, "gaps", 0), Dice::new(seed, "methods", 0));
     let mut users = Dice::new(seed, "users", 0);
+    let mut readers = Dice::new(seed, "readers", 0);
     let mean = Duration::from_secs_f64(1.0 / workload.rate);
     let mut at = START;
     let mut arrivals = Vec::new();
@@ -52,7 +55,8 @@ fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
         let heavy = workload.heavy > 0.0 && users.unit() < workload.heavy;
         let any = |users: &mut Dice| if heavy { 0 } else { users.below(workload.users) };
         let user = (workload.users > 0).then(|| any(&mut users));
-        arrivals.push(Arrival { at, post, user });
+        let reads_late = readers.unit() < workload.slow_readers;
+        arrivals.push(Arrival { at, post, user, reads_late });
     }
 }
 
@@ -146,10 +150,14 @@ impl Clients {
         {
             self.jars.borrow_mut().insert(user, cookie);
         }
+        if arrival.reads_late {
+            sleep(self.workload.reads_after).await;
+        }
         let body = response.into_body().collect().await.map(|body| body.to_bytes());
         let end = match body {
             Ok(body) if self.is_whole(status, &body) => End::Answered(status),
-            _ => End::Broken(status),
+            Ok(_) => End::PassedOff(status),
+            Err(_) => End::Broken(status),
         };
         if !sender.is_closed() {
             self.idle.borrow_mut().push(sender);

@@ -27,9 +27,6 @@ const CLIENTS: &str = "clients";
 pub const TICK: Duration = Duration::from_millis(1);
 /// How long after the last arrival everything must have ended: more than any default timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(400);
-/// Segments that wait at a socket. turmoil counts segments and not bytes, and a full socket there
-/// loses them instead of pushing back.
-const SEGMENTS_MAX: usize = 4_096;
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -69,9 +66,18 @@ struct Stage<'a> {
     sim: Sim<'a>,
     scenario: &'a Scenario,
     origins: Vec<Rc<Origin>>,
-    /// By fault: whether it has begun, and whether it is over.
-    faults: Vec<(bool, bool)>,
+    /// By fault: what has become of it.
+    faults: Vec<Course>,
     log: Log,
+}
+
+/// What has become of a fault.
+#[derive(Clone, Copy, Default)]
+struct Course {
+    began: bool,
+    ended: bool,
+    /// Whether it does its harm.
+    on: bool,
 }
 
 fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> {
@@ -83,7 +89,7 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
         .simulation_duration(scenario.duration + 2 * SETTLE_MAX)
         .min_message_latency(scenario.network.min)
         .max_message_latency(scenario.network.max)
-        .tcp_capacity(SEGMENTS_MAX);
+        .tcp_capacity(scenario.socket);
     let mut sim = builder.build();
     let origins: Vec<_> = (0..)
         .zip(&scenario.origins)
@@ -101,7 +107,7 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     let all = Rc::clone(&clients);
     sim.host(CLIENTS, move || Rc::clone(&all).run());
 
-    let faults = vec![(false, false); scenario.faults.len()];
+    let faults = vec![Course::default(); scenario.faults.len()];
     let mut stage = Stage { sim, scenario, origins, faults, log: log.clone() };
     stage.until(|stage| stage.sim.elapsed() >= scenario.duration)?;
     let settled_by = scenario.duration + SETTLE_MAX;
@@ -165,21 +171,23 @@ impl Stage<'_> {
         let now = self.sim.elapsed();
         for place in 0..self.faults.len() {
             let fault = &self.scenario.faults[place];
-            let (began, ended) = self.faults[place];
+            let Course { began, ended, on } = self.faults[place];
             if !began && now >= fault.at {
-                self.faults[place].0 = true;
+                self.faults[place].began = true;
                 self.log.write_at(now, What::FaultBegan(place));
-                self.change(fault, true);
             } else if began && !ended && now >= fault.end() {
-                self.faults[place].1 = true;
+                self.faults[place].ended = true;
                 self.log.write_at(now, What::FaultEnded(place));
-                self.change(fault, false);
+            }
+            if fault.is_on(now) != on {
+                self.faults[place].on = !on;
+                self.change(fault, !on);
             }
         }
     }
 
-    /// Makes a fault begin or end. turmoil's verbs surprise: `hold` is what a black hole is, and
-    /// `partition` refuses connections at once.
+    /// Makes a fault begin or end to do its harm. turmoil's verbs surprise: `hold` is what a black
+    /// hole is, and `partition` refuses connections at once.
     fn change(&mut self, fault: &Fault, begins: bool) {
         let origin = &self.origins[fault.origin];
         let host = self.scenario.origins[fault.origin].host.as_str();
@@ -192,11 +200,16 @@ impl Stage<'_> {
             (FaultKind::HalfOpen, false) => self.sim.repair_oneway(host, PROXY),
             (FaultKind::Crash, true) => self.sim.crash(host),
             (FaultKind::Crash, false) => self.sim.bounce(host),
-            (FaultKind::Refuse, begins) => origin.refuse(begins),
+            (FaultKind::Refuse | FaultKind::Flap { .. }, begins) => origin.refuse(begins),
             (FaultKind::Status { code, rate }, begins) => origin.answer(code, rate, begins),
             (FaultKind::Slow { by }, true) => origin.slow_down(by),
             (FaultKind::Slow { .. }, false) => origin.slow_down(Duration::ZERO),
             (FaultKind::Truncate, begins) => origin.truncate(begins),
+            (FaultKind::Trickle { over }, true) => origin.trickle(over),
+            (FaultKind::Trickle { .. }, false) => origin.trickle(Duration::ZERO),
+            (FaultKind::Reset { rate }, true) => origin.reset(rate),
+            (FaultKind::Reset { .. }, false) => origin.reset(0.0),
+            (FaultKind::CloseIdle { after }, begins) => origin.close_idle(begins.then_some(after)),
         }
     }
 }

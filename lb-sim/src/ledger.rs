@@ -171,6 +171,8 @@ impl<'s> Ledger<'s> {
                 }
             }
             What::Reached { .. }
+            | What::HungUp { .. }
+            | What::Connected { .. }
             | What::Explained { .. }
             | What::FaultBegan(_)
             | What::FaultEnded(_)

@@ -30,6 +30,7 @@ pub mod log;
 pub mod ledger;
 pub mod invariant;
 pub mod measure;
+mod bite;
 mod verdict;
 pub mod trace;
 pub mod report;

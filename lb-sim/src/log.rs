@@ -59,6 +59,16 @@ pub enum What {
         /// Which user sent it, if the workload has users.
         user: Option<u32>,
     },
+    /// An origin closed a connection that was idle.
+    HungUp {
+        /// Which origin, by its place in the scenario.
+        origin: usize,
+    },
+    /// Somebody connected to an origin that closes idle connections.
+    Connected {
+        /// Which origin, by its place in the scenario.
+        origin: usize,
+    },
     /// A fault began, by its place in the scenario.
     FaultBegan(usize),
     /// A fault was over, by its place in the scenario.
@@ -74,8 +84,10 @@ pub enum What {
 pub enum End {
     /// A whole answer with this status.
     Answered(u16),
-    /// An answer with this status that broke off, or was not what the origin sends.
+    /// An answer with this status that broke off, as its client could see.
     Broken(u16),
+    /// An answer with this status that ended as if it were whole, and was not what the origin sends.
+    PassedOff(u16),
     /// The client could not connect, or its connection broke before there was an answer.
     Failed,
     /// The client waited for too long and hung up.

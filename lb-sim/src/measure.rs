@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use lb_core::{BackendId, Event};
+use lb_core::{BackendId, BreakerState, Event};
 
 use crate::log::{End, Entry, What};
 use crate::scenario::{Metric, Phase, Scenario};
@@ -17,6 +17,8 @@ pub struct Facts {
     attempts: Vec<Tried>,
     /// When which user reached which origin.
     visits: Vec<(Duration, u32, usize)>,
+    /// When a breaker opened.
+    opened: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Measure {
     pub retries: u64,
     /// The most attempts of one exchange.
     pub attempts_max: u8,
+    /// How often a breaker opened.
+    opened: u64,
     /// The origins that each user reached.
     homes: BTreeMap<u32, BTreeSet<usize>>,
     /// Latencies of good answers, in microseconds.
@@ -76,6 +80,9 @@ impl Facts {
                     let origin = origin_of(scenario, *backend);
                     facts.attempts.push(Tried { at: *at, origin, number: *attempt });
                 }
+                What::Core(Event::BreakerMoved { to: BreakerState::Open, .. }) => {
+                    facts.opened.push(*at);
+                }
                 What::Reached { origin, user: Some(user), .. } => {
                     facts.visits.push((*at, *user, *origin));
                 }
@@ -96,6 +103,7 @@ impl Facts {
             attempts: vec![0; scenario.origins.len()],
             retries: 0,
             attempts_max: 0,
+            opened: self.opened.iter().filter(|at| span.contains(at)).count() as u64,
             homes: BTreeMap::new(),
             latencies,
         };
@@ -150,6 +158,7 @@ impl Measure {
             Metric::Retries => asked.then(|| float(self.retries)),
             Metric::RetryRatio => ratio(self.retries, self.requests),
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
+            Metric::Opened => asked.then(|| float(self.opened)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
             Metric::Answered(status) => {
                 let answered = self.answered.get(status).copied().unwrap_or(0);

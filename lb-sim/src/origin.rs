@@ -1,7 +1,6 @@
 //! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,14 +15,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::RequestId;
-use lb_server::platform::{Listen, Platform};
+use lb_server::platform::{Io, Listen, Platform};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::dice::Dice;
 use crate::log::{Log, What};
-use crate::scenario;
+use crate::scenario::{self, Framing};
 use crate::world::World;
 
 /// One origin and what is wrong with it at the moment.
@@ -36,8 +35,40 @@ pub(crate) struct Origin {
     statuses: RefCell<Vec<(u16, f64)>>,
     slower_by: Cell<Duration>,
     truncates: Cell<bool>,
+    /// How long a body takes.
+    trickles_over: Cell<Duration>,
+    /// The share of the requests that are read and not answered.
+    resets: Cell<f64>,
     refuses: Cell<bool>,
+    /// How long a kept connection may be idle before it is closed, if it ever is.
+    closes_after: Cell<Option<Duration>>,
     changed: Notify,
+}
+
+/// A connection to an origin, as its requests see it.
+#[derive(Default)]
+struct Line {
+    busy: Cell<bool>,
+    /// A request began, or its answer was written.
+    changed: Notify,
+}
+
+/// Dropped with the body of an answer: the connection is idle then.
+struct Answering(Rc<Line>);
+
+impl Answering {
+    fn begin(line: &Rc<Line>) -> Self {
+        line.busy.set(true);
+        line.changed.notify_one();
+        Self(Rc::clone(line))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.busy.set(false);
+        self.0.changed.notify_one();
+    }
 }
 
 /// What every body consists of.
@@ -54,7 +85,10 @@ impl Origin {
             statuses: RefCell::default(),
             slower_by: Cell::default(),
             truncates: Cell::default(),
+            trickles_over: Cell::default(),
+            resets: Cell::default(),
             refuses: Cell::default(),
+            closes_after: Cell::default(),
             changed: Notify::new(),
         })
     }
@@ -77,6 +111,21 @@ impl Origin {
     /// From now on bodies break off, or no longer.
     pub(crate) fn truncate(&self, truncates: bool) {
         self.truncates.set(truncates);
+    }
+
+    /// From now on bodies take this long.
+    pub(crate) fn trickle(&self, over: Duration) {
+        self.trickles_over.set(over);
+    }
+
+    /// From now on this share of the requests is read, and then the connection ends.
+    pub(crate) fn reset(&self, rate: f64) {
+        self.resets.set(rate);
+    }
+
+    /// From now on connections are closed that have been idle for this long, or none are.
+    pub(crate) fn close_idle(&self, after: Option<Duration>) {
+        self.closes_after.set(after);
     }
 
     /// From now on nobody listens, or somebody does again.
@@ -116,14 +165,51 @@ impl Origin {
                 Some(_ended) = connections.join_next() => {}
                 accepted = listener.accept() => {
                     let (io, _) = accepted?;
-                    let this = Rc::clone(&self);
-                    let service = service_fn(move |request| Rc::clone(&this).respond(request));
-                    connections.spawn_local(
-                        http1::Builder::new()
-                            .timer(TokioTimer::new())
-                            .auto_date_header(false)
-                            .serve_connection(TokioIo::new(io), service),
-                    );
+                    connections.spawn_local(Rc::clone(&self).converse(io));
+                }
+            }
+        }
+    }
+
+    /// Answers what comes on a connection, until either side closes it.
+    async fn converse(self: Rc<Self>, io: Box<dyn Io>) {
+        if self.closes_after.get().is_some() {
+            self.log.write(What::Connected { origin: self.place });
+        }
+        let line = Rc::new(Line::default());
+        let (this, used) = (Rc::clone(&self), Rc::clone(&line));
+        let service = service_fn(move |request| {
+            let answering = Answering::begin(&used);
+            Rc::clone(&this).respond(request, answering)
+        });
+        let mut connection = std::pin::pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service)
+        );
+        tokio::select! {
+            biased;
+            _ended = connection.as_mut() => return,
+            () = self.has_enough_of(&line) => {}
+        }
+        self.log.write(What::HungUp { origin: self.place });
+        connection.as_mut().graceful_shutdown();
+        let _ended = connection.await;
+    }
+
+    /// Waits until a connection has been idle after an answer for longer than this origin likes.
+    async fn has_enough_of(&self, line: &Line) {
+        loop {
+            line.changed.notified().await;
+            while !line.busy.get() {
+                let Some(after) = self.closes_after.get() else { break };
+                // The shortest timer takes a millisecond.
+                let idle =
+                    after.is_zero() || timeout(after, line.changed.notified()).await.is_err();
+                // The fault may have ended meanwhile.
+                if idle && self.closes_after.get().is_some() {
+                    return;
                 }
             }
         }
@@ -132,7 +218,8 @@ impl Origin {
     async fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Filling>, Infallible> {
+        answering: Answering,
+    ) -> Result<Response<Filling>, BrokeOff> {
         let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
         let number = exchange.map_or(0, |exchange| exchange.0);
@@ -142,6 +229,7 @@ impl Origin {
         let chance = dice.unit();
         let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
         let status = status.unwrap_or(200);
+        let resets = dice.unit() < self.resets.get();
         if let Some(exchange) = exchange {
             let post = request.method() == Method::POST;
             let user = request.headers().get("x-user").and_then(|value| value.to_str().ok());
@@ -151,8 +239,14 @@ impl Origin {
         // A request that breaks off is not answered: its connection is gone.
         let _broken = request.into_body().collect().await;
         sleep(latency).await;
+        if resets {
+            // hyper hangs up on a request whose service fails.
+            return Err(BrokeOff);
+        }
         let breaks_at = self.truncates.get().then_some(self.script.body / 2);
-        let filling = Filling { breaks_at, ..Filling::whole(self.script.body) };
+        let whole = Filling::over(self.script.body, self.trickles_over.get());
+        let framing = self.script.framing;
+        let filling = Filling { breaks_at, framing, answering: Some(answering), ..whole };
         let mut response = Response::new(filling);
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
@@ -168,6 +262,10 @@ pub(crate) struct Filling {
     pause: Duration,
     /// The end of a pause, or of the time that a body stands still before it breaks off.
     wait: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
+    /// If it answers a request.
+    #[expect(dead_code, reason = "it tells of its end")]
+    answering: Option<Answering>,
 }
 
 /// Pieces of a body that takes its time.
@@ -179,13 +277,13 @@ const BREAKS_AFTER: Duration = Duration::from_millis(5);
 /// Bytes of a body that go out at once.
 const PIECE: usize = 8 * 1024;
 
-/// A body broke off, because the scenario says so.
+/// A body or a connection broke off, because the scenario says so.
 #[derive(Debug)]
 pub(crate) struct BrokeOff;
 
 impl std::fmt::Display for BrokeOff {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("the body broke off")
+        out.write_str("it broke off")
     }
 }
 
@@ -193,8 +291,16 @@ impl std::error::Error for BrokeOff {}
 
 impl Filling {
     /// A whole body of this many bytes.
-    pub(crate) const fn whole(size: usize) -> Self {
-        Self { size, left: size, breaks_at: None, pause: Duration::ZERO, wait: None }
+    const fn whole(size: usize) -> Self {
+        Self {
+            size,
+            left: size,
+            breaks_at: None,
+            pause: Duration::ZERO,
+            wait: None,
+            framing: Framing::Length,
+            answering: None,
+        }
     }
 
     /// A whole body of this many bytes, which takes this long to send.
@@ -240,6 +346,9 @@ impl Body for Filling {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left as u64)
+        match self.framing {
+            Framing::Length => SizeHint::with_exact(self.left as u64),
+            Framing::Chunked => SizeHint::default(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use lb_config::quantity::show_duration;
 use lb_core::{BackendId, BreakerState, Event};
 
 use crate::engine::Run;
@@ -85,7 +86,11 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
     let origin = &scenario.origins[fault.origin];
     let how = match fault.kind {
         FaultKind::Status { code, rate } => format!(" {code} for {:.0}%", rate * 100.0),
-        FaultKind::Slow { by } => format!(" by {}", lb_config::quantity::show_duration(by)),
+        FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
+        FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
+        FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
+        FaultKind::Flap { period } => format!(" every {}", show_duration(period)),
+        FaultKind::CloseIdle { after } => format!(" after {}", show_duration(after)),
         _ => String::new(),
     };
     format!("{}{how} at {}", fault.kind.as_str(), origin.host)

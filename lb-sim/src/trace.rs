@@ -68,6 +68,8 @@ fn line(out: &mut String, what: &What) -> std::fmt::Result {
             let exchange = exchange.0;
             write!(out, "reached exchange={exchange} origin={origin} method={method} says={status}")
         }
+        What::HungUp { origin } => write!(out, "hung-up origin={origin}"),
+        What::Connected { origin } => write!(out, "connected origin={origin}"),
         What::FaultBegan(place) => write!(out, "fault-began {place}"),
         What::FaultEnded(place) => write!(out, "fault-ended {place}"),
         What::Quiet(held) => write!(out, "quiet held={held:?}"),

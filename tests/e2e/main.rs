@@ -23,3 +23,4 @@ mod retries;
 mod steering;
 mod strict;
 mod timeouts;
+mod upgrade;

@@ -74,6 +74,8 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
     let body_idle = table.duration("body_idle", DURATIONS).or_given(default.body_idle);
     let exchange = table.duration("exchange", DURATIONS).or_given(default.exchange);
 
+    let tunnel_idle = table.duration("tunnel_idle", DURATIONS).or(default.tunnel_idle);
+
     let whole = ("exchange", exchange);
     // An attempt's time to the first byte includes connecting, so it may end that first.
     let ends_first =
@@ -86,6 +88,7 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
         first_byte: first_byte.value,
         body_idle: body_idle.value,
         exchange: exchange.value,
+        tunnel_idle,
     }
 }
 

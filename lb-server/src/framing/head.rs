@@ -115,6 +115,8 @@ pub(crate) enum Framing {
     None,
     Length(u64),
     Chunked,
+    /// None, and perhaps another protocol (RFC 9110 §7.8): nobody knows until there is an answer.
+    Upgrade,
 }
 
 /// Some clients send an empty line after a body. One before a request belongs to its head and is
@@ -169,6 +171,9 @@ pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> 
         (Some(_), true) => Err(Refusal::TwoFramings),
         (None, true) if version == Version::Http10 => Err(Refusal::TransferEncoding),
         (None, true) => Ok(Framing::Chunked),
+        (None, false) if seen.upgrade && seen.connection && version == Version::Http11 => {
+            Ok(Framing::Upgrade)
+        }
         (Some(0) | None, false) => Ok(Framing::None),
         (Some(length), false) => Ok(Framing::Length(length)),
     }
@@ -229,6 +234,10 @@ struct Seen {
     hosts: u32,
     length: Option<u64>,
     chunked: bool,
+    /// A protocol is named.
+    upgrade: bool,
+    /// And `Connection` says that it is for us.
+    connection: bool,
 }
 
 fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
@@ -253,6 +262,15 @@ fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
             if !is_host(value) {
                 return Err(Refusal::Host);
             }
+        }
+        // HTTP/2 is spoken from the first byte or not at all (RFC 9113 §3.1).
+        7 if name.eq_ignore_ascii_case(b"upgrade") => {
+            let mut protocols = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            seen.upgrade |= protocols.any(|it| !it.is_empty() && !it.eq_ignore_ascii_case(b"h2c"));
+        }
+        10 if name.eq_ignore_ascii_case(b"connection") => {
+            let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            seen.connection |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
         }
         14 if name.eq_ignore_ascii_case(b"content-length") => {
             if seen.length.is_some() {

@@ -13,8 +13,8 @@
 mod chunks;
 mod head;
 mod target;
+mod watch;
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -22,12 +22,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use chunks::Chunks;
 use head::Framing;
 pub(crate) use head::{Limits, Refusal};
+use watch::Shared;
+pub(crate) use watch::Watch;
 
 /// A client's connection, watched.
 pub(crate) struct Guard<I> {
@@ -55,31 +56,12 @@ enum Next {
     Refused {
         thrown: usize,
     },
+    /// Another protocol or the next head: what comes is held until there is an answer.
+    Held,
     /// HTTP/2, which is not for us to follow.
     Http2,
     /// Nothing: the chunks of a body are malformed, and nobody knows where it would end.
     Broken,
-}
-
-/// What the proxy is told of a connection.
-pub(crate) struct Watch(Rc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    /// Heads that passed.
-    passed: Cell<u64>,
-    /// Why the head after those did not.
-    refused: Cell<Option<Refusal>>,
-    /// Whether the body behind the last of them is malformed.
-    malformed: Cell<bool>,
-    /// Since when a head is incomplete.
-    head_since: Cell<Option<Instant>>,
-    /// Since when the client takes nothing of what is written.
-    stuck_since: Cell<Option<Instant>>,
-    /// Told when that begins.
-    stuck: Notify,
-    /// Told when it turns out to speak HTTP/2.
-    turned: Notify,
 }
 
 /// What hyper reads in place of a refused head. Nobody is asked for it.
@@ -88,6 +70,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection:
 /// Bytes that are read after a refused head, so that the client can read our answer: closing a
 /// socket with unread bytes makes the kernel throw the answer away.
 const THROWN_MAX: usize = 256 * 1024;
+
+/// Bytes that are held behind a request for another protocol. More wait in the socket.
+const HELD_MAX: usize = 64 * 1024;
 
 impl<I> Guard<I> {
     /// Watches `io`.
@@ -141,6 +126,10 @@ impl<I> Guard<I> {
                     *thrown += bytes.len() - at;
                     return at;
                 }
+                Next::Held => {
+                    self.head = bytes[at..].to_vec();
+                    return at;
+                }
                 Next::Http2 | Next::Broken => return at,
             }
         }
@@ -173,6 +162,10 @@ impl<I> Guard<I> {
                         Framing::None => Next::Head,
                         Framing::Length(length) => Next::Length(length),
                         Framing::Chunked => Next::Chunks(Chunks::new()),
+                        Framing::Upgrade => {
+                            self.shared.held.set(Some(self.shared.passed.get() - 1));
+                            Next::Held
+                        }
                     };
                     return Some(length);
                 }
@@ -224,41 +217,21 @@ impl<I> Guard<I> {
         written
     }
 
-    /// Whether a refused head was just found, whose stand-in hyper has not got.
-    fn stand_in_is_due(&self, before: bool) -> bool {
-        !before && self.shared.refused.get().is_some()
-    }
-}
-
-impl Watch {
-    /// Why the `n`-th request of the connection, counted from 0, must be refused.
-    pub(crate) fn refusal(&self, n: u64) -> Option<Refusal> {
-        self.0.refused.get().filter(|_| n == self.0.passed.get())
+    /// Follows what is kept here, with what has come to it.
+    fn take_in(&mut self) {
+        let refused = self.shared.refused.get().is_some();
+        let mut bytes = std::mem::take(&mut self.head);
+        let passed = self.follow(&bytes);
+        bytes.truncate(passed);
+        (self.passed, self.passed_at) = (bytes, 0);
+        self.stand_in(refused);
     }
 
-    /// Whether a body was broken off because it was malformed: otherwise its client left.
-    pub(crate) fn is_malformed(&self) -> bool {
-        self.0.malformed.get()
-    }
-
-    /// Since when a head has been incomplete, if one is.
-    pub(crate) fn head_since(&self) -> Option<Instant> {
-        self.0.head_since.get()
-    }
-
-    /// Since when the client has taken nothing of what is written to it, if it does not.
-    pub(crate) fn stuck_since(&self) -> Option<Instant> {
-        self.0.stuck_since.get()
-    }
-
-    /// Waits until it turns out that HTTP/2 is spoken.
-    pub(crate) async fn turned(&self) {
-        self.0.turned.notified().await;
-    }
-
-    /// Waits until the client takes nothing.
-    pub(crate) async fn stuck(&self) {
-        self.0.stuck.notified().await;
+    /// Gives hyper a stand-in for a refused head that was just found: it was not `refused` before.
+    fn stand_in(&mut self, refused: bool) {
+        if !refused && self.shared.refused.get().is_some() {
+            self.passed.extend_from_slice(STAND_IN);
+        }
     }
 }
 
@@ -286,6 +259,20 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 let said = "the chunks of a request's body are malformed";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, said)));
             }
+            if matches!(this.next, Next::Held) {
+                if this.shared.held.get().is_none() {
+                    this.next = Next::Head;
+                    if !this.head.is_empty() {
+                        this.take_in();
+                        continue;
+                    }
+                } else {
+                    this.shared.reader.set(Some(cx.waker().clone()));
+                    if this.head.len() > HELD_MAX {
+                        return Poll::Pending;
+                    }
+                }
+            }
             let before = buf.filled().len();
             match Pin::new(&mut this.io).poll_read(cx, buf) {
                 Poll::Ready(read) => read?,
@@ -299,22 +286,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(())); // the client's end
             }
-            let refused = this.shared.refused.get().is_some();
             if this.head.is_empty() {
+                let refused = this.shared.refused.get().is_some();
                 let passed = this.follow(&buf.filled()[before..]);
                 buf.set_filled(before + passed);
                 this.passed.clear();
+                this.passed_at = 0;
+                this.stand_in(refused);
             } else {
                 this.head.extend_from_slice(&buf.filled()[before..]);
                 buf.set_filled(before);
-                let mut bytes = std::mem::take(&mut this.head);
-                let passed = this.follow(&bytes);
-                bytes.truncate(passed);
-                this.passed = bytes;
-            }
-            this.passed_at = 0;
-            if this.stand_in_is_due(refused) {
-                this.passed.extend_from_slice(STAND_IN);
+                this.take_in();
             }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));

@@ -1,9 +1,9 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
@@ -24,48 +24,38 @@ pub(crate) struct RequestFacts {
     id: RequestId,
     client: SocketAddr,
     asked: Option<Asked>,
-    /// What the client calls its request. Not believed, only noted.
-    client_request_id: Option<String>,
     service: Option<usize>,
 }
 
-/// What was asked for, and of whom.
+/// What was asked for, and of whom: for the log, and noted only where there is one.
 struct Asked {
     method: Method,
     uri: Uri,
     host: String,
+    /// What the client calls its request. Not believed, only noted.
+    client_request_id: Option<String>,
 }
 
 /// The longest name of a request that is noted for a client.
 const CLIENT_REQUEST_ID_MAX: usize = 128;
 
 impl RequestFacts {
-    pub(crate) fn new(
-        id: RequestId,
-        client: SocketAddr,
-        head: &Parts,
-        host: &str,
-        site: Option<&Site>,
-    ) -> Self {
+    pub(crate) fn new(id: RequestId, client: SocketAddr, site: Option<&Site>) -> Self {
+        let service = site.map(|site| usize::from(site.service.index()));
+        Self { id, client, asked: None, service }
+    }
+
+    /// With what its head says, which is to be believed.
+    pub(crate) fn asks(&mut self, head: &Parts, host: &str) {
         let theirs = head.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        Self {
-            id,
-            client,
-            asked: Some(Asked {
-                method: head.method.clone(),
-                uri: head.uri.clone(),
-                host: host.to_owned(),
-            }),
+        self.asked = Some(Asked {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: host.to_owned(),
             client_request_id: theirs
                 .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
                 .map(str::to_owned),
-            service: site.map(|site| usize::from(site.service.index())),
-        }
-    }
-
-    /// Of a request whose head is not to be believed in anything.
-    pub(crate) const fn unread(id: RequestId, client: SocketAddr) -> Self {
-        Self { id, client, asked: None, client_request_id: None, service: None }
+        });
     }
 }
 
@@ -74,9 +64,8 @@ pub(crate) struct Journal {
     view: Rc<View>,
     facts: RequestFacts,
     began: Time,
-    began_at: SystemTime,
-    /// Bytes of the request's body that were read, whoever reads them.
-    bytes_in: Rc<Cell<u64>>,
+    /// Bytes of the request's body that were read, whoever reads them; most requests have none.
+    bytes_in: OnceCell<Rc<Cell<u64>>>,
     record: RefCell<Record>,
 }
 
@@ -101,10 +90,13 @@ struct Attempt {
 
 impl Journal {
     pub(crate) fn new(view: Rc<View>, facts: RequestFacts) -> Self {
-        let gateway = &view.gateway;
-        let (began, began_at) = (gateway.now(), gateway.platform.unix_time());
-        let bytes_in = Rc::default();
-        Self { view, facts, began, began_at, bytes_in, record: RefCell::default() }
+        let (began, bytes_in) = (view.gateway.now(), OnceCell::new());
+        Self { view, facts, began, bytes_in, record: RefCell::default() }
+    }
+
+    /// When the request came.
+    pub(crate) const fn began(&self) -> Time {
+        self.began
     }
 
     /// A backend's answer goes out.
@@ -133,7 +125,7 @@ impl Journal {
 
     /// Where the bytes of the request's body are counted.
     pub(crate) fn bytes_in(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.bytes_in)
+        Rc::clone(self.bytes_in.get_or_init(Rc::default))
     }
 
     pub(crate) fn body_bytes_out(&self, bytes: u64) {
@@ -162,10 +154,12 @@ impl Journal {
             let service = site.map(|site| &site.service);
             service.map_or("", |service| service.backend(id.backend).name())
         };
+        let took = gateway.now() - self.began;
+        let began_at = gateway.platform.unix_time().checked_sub(took).unwrap_or(UNIX_EPOCH);
         let line = Line {
-            time: humantime::format_rfc3339_millis(self.began_at).to_string(),
+            time: humantime::format_rfc3339_millis(began_at).to_string(),
             request_id: facts.id.to_string(),
-            client_request_id: facts.client_request_id.as_deref(),
+            client_request_id: asked.and_then(|asked| asked.client_request_id.as_deref()),
             client: facts.client,
             method: asked.map(|asked| asked.method.as_str()),
             host: asked.map(|asked| asked.host.as_str()),
@@ -175,8 +169,8 @@ impl Journal {
             status,
             reason: record.reason.or(cut.then_some("drained")),
             end: record.end.map(BodyEnd::as_str),
-            duration_ms: millis(gateway.now() - self.began),
-            bytes_in: self.bytes_in.get(),
+            duration_ms: millis(took),
+            bytes_in: self.bytes_in.get().map_or(0, |bytes| bytes.get()),
             bytes_out: record.bytes_out,
             queued: record.queued.then_some(true),
             retry_withheld: record.withheld.map(Withheld::as_str),

@@ -10,6 +10,7 @@ use super::Seat;
 use crate::client::Client;
 use crate::framing::{Guard, Limits};
 use crate::platform::{Io, Prefixed};
+use crate::pool::PIECE_BYTES_MAX;
 use crate::shutdown::Phase;
 
 /// Serves a connection to its end, or to the preface of HTTP/2, if that is what it begins with
@@ -34,14 +35,15 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         .header_read_timeout(None)
         .auto_date_header(false)
         .max_headers(server.headers_max)
-        .max_buf_size(server.header_bytes_max);
+        // The guard sees to the length of heads.
+        .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX));
     let mut serving = builder.serve_connection(TokioIo::new(io), service);
     let mut next = Phase::Draining;
     loop {
         tokio::select! {
             biased;
             // What goes wrong on a client's connection is the client's, and in the access log.
-            _served = &mut serving => return None,
+            _served = &mut serving => break,
             () = seat.stopping.reached(next) => {
                 if next == Phase::Stopping {
                     return None;
@@ -56,4 +58,12 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
             () = client.silent(&server) => return None,
         }
     }
+    let tunnel = client.tunnel()?;
+    let (io, begun) = serving.into_parts().io.into_inner().into_parts();
+    tokio::select! {
+        biased;
+        () = tunnel.run(io, begun) => {}
+        () = seat.stopping.reached(Phase::Stopping) => {}
+    }
+    None
 }

@@ -39,6 +39,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
+        .enable_connect_protocol()
         .max_concurrent_streams(server.http2.streams_max)
         .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

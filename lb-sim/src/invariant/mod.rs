@@ -4,6 +4,7 @@
 //! once more when the run is over. How often it found something to check is part of the report: an
 //! invariant that never had anything to say proves nothing.
 
+mod answers_whole;
 mod attempts_bounded;
 mod breaker_respected;
 mod checks_respected;
@@ -120,6 +121,7 @@ pub fn judge<'s>(
 fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(ends_once::EndsOnce),
+        Box::new(answers_whole::AnswersWhole),
         Box::new(attempts_bounded::AttemptsBounded),
         Box::new(deadlines_kept::DeadlinesKept::default()),
         Box::new(no_duplicates::NoDuplicates::default()),

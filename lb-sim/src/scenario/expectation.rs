@@ -3,7 +3,7 @@
 //! ```text
 //! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
 //! metric      = errors | error_ratio | retries | retry_ratio | attempts_max
-//!             | share | wanderers | p50 | p90 | p99 | max
+//!             | opened | share | wanderers | p50 | p90 | p99 | max
 //! phase       = calm | faults | healed
 //! op          = "<=" | ">=" | "=="
 //! mark        = retry | again | panic | trial | recovered | open | fell | rose | outcome name | withheld name
@@ -46,6 +46,8 @@ pub enum Metric {
     RetryRatio,
     /// The most attempts that one request had.
     AttemptsMax,
+    /// How often a breaker opened.
+    Opened,
     /// The share of the attempts that went to this origin.
     Share(String),
     /// The share of the users that reached more than one origin.
@@ -100,12 +102,13 @@ const MARKS: [&str; 23] = [
     "no_fit_backend",
 ];
 
-const METRICS: [&str; 12] = [
+const METRICS: [&str; 13] = [
     "errors",
     "error_ratio",
     "retries",
     "retry_ratio",
     "attempts_max",
+    "opened",
     "share",
     "answered",
     "wanderers",
@@ -174,6 +177,7 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
         "retries" => Ok(Metric::Retries),
         "retry_ratio" => Ok(Metric::RetryRatio),
         "attempts_max" => Ok(Metric::AttemptsMax),
+        "opened" => Ok(Metric::Opened),
         "wanderers" => Ok(Metric::Wanderers),
         "p50" => Ok(Metric::Latency(50)),
         "p90" => Ok(Metric::Latency(90)),

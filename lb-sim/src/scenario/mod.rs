@@ -35,6 +35,8 @@ pub struct Scenario {
     pub workload: Workload,
     /// How long a segment is on its way, at least and at most.
     pub network: Span,
+    /// Segments that wait at a socket before whoever sends them has to.
+    pub socket: usize,
     /// What goes wrong, and when.
     pub faults: Vec<Fault>,
     /// What must hold, beside the invariants.
@@ -61,6 +63,17 @@ pub struct Origin {
     pub latency: Span,
     /// Bytes of its answers.
     pub body: usize,
+    /// How it tells where they end.
+    pub framing: Framing,
+}
+
+/// How an answer tells where its body ends (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By a Content-Length.
+    Length,
+    /// In chunks, of which the last is empty.
+    Chunked,
 }
 
 /// Requests that arrive whether or not earlier ones have been answered.
@@ -70,6 +83,10 @@ pub struct Workload {
     pub rate: f64,
     /// How they follow each other.
     pub arrivals: Arrivals,
+    /// The share of the requests whose client reads nothing of its answer's body for a while.
+    pub slow_readers: f64,
+    /// For how long.
+    pub reads_after: Duration,
     /// The share of POST requests; the others are GET.
     pub post: f64,
     /// Bytes of a POST's body.
@@ -137,6 +154,26 @@ pub enum FaultKind {
     },
     /// Bodies break off half-way.
     Truncate,
+    /// Bodies take this long, in pieces.
+    Trickle {
+        /// How long.
+        over: Duration,
+    },
+    /// This share of the requests is read, and then the connection ends without an answer.
+    Reset {
+        /// The share.
+        rate: f64,
+    },
+    /// As [`Refuse`](Self::Refuse) in the first half of every period; sound in the second.
+    Flap {
+        /// How long both halves are.
+        period: Duration,
+    },
+    /// Kept connections are closed when they have been idle.
+    CloseIdle {
+        /// For this long; at once if it is zero.
+        after: Duration,
+    },
 }
 
 impl FaultKind {
@@ -151,6 +188,10 @@ impl FaultKind {
             Self::Status { .. } => "status",
             Self::Slow { .. } => "slow",
             Self::Truncate => "truncate",
+            Self::Trickle { .. } => "trickle",
+            Self::Reset { .. } => "reset",
+            Self::Flap { .. } => "flap",
+            Self::CloseIdle { .. } => "close_idle",
         }
     }
 }
@@ -159,6 +200,18 @@ impl Fault {
     /// When it is over.
     pub fn end(&self) -> Duration {
         self.at + self.lasts
+    }
+
+    /// Whether it does its harm at this time.
+    pub fn is_on(&self, now: Duration) -> bool {
+        let lasts = self.at <= now && now < self.end();
+        match self.kind {
+            FaultKind::Flap { period } if lasts => {
+                let into = (now - self.at).as_nanos() % period.as_nanos();
+                into < (period / 2).as_nanos()
+            }
+            _ => lasts,
+        }
     }
 }
 
@@ -194,5 +247,26 @@ impl Scenario {
     /// The place of the origin that is written as `host:port`.
     pub fn place(&self, written: &str) -> Option<usize> {
         self.origins.iter().position(|it| format!("{}:{}", it.host, it.port) == written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The times, in milliseconds, at which a fault from 1 s to 2 s turns on or off.
+    fn turns(kind: FaultKind) -> Vec<u64> {
+        let second = Duration::from_secs(1);
+        let fault = Fault { at: second, lasts: second, origin: 0, kind };
+        let is_on = |ms| fault.is_on(Duration::from_millis(ms));
+        (1..3_000).filter(|ms| is_on(*ms) != is_on(ms - 1)).collect()
+    }
+
+    #[test]
+    fn a_fault_that_flaps_is_on_in_the_first_half_of_each_period_and_never_after_its_end() {
+        assert_eq!(turns(FaultKind::Refuse), [1_000, 2_000]);
+        let flap = |ms| turns(FaultKind::Flap { period: Duration::from_millis(ms) });
+        assert_eq!(flap(400), [1_000, 1_200, 1_400, 1_600, 1_800, 2_000]);
+        assert_eq!(flap(10_000), [1_000, 2_000]);
     }
 }

@@ -1,12 +1,14 @@
 //! Scenario files: read like configurations, with all mistakes at once.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::read::{Document, Mistake, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use super::{
-    Arrivals, Expect, Expectation, Fault, FaultKind, Mark, Metric, Origin, Scenario, Span, Workload,
+    Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Mark, Metric, Origin, Scenario, Span,
+    Workload,
 };
 
 /// The longest run.
@@ -17,8 +19,17 @@ const RATE_MAX: f64 = 10_000.0;
 const USERS_MAX: u32 = 1_000_000;
 /// The largest body on either side.
 const BODY_MAX: usize = 16 * 1024 * 1024;
+/// Segments that wait at a socket. Fewer than the least stall a handshake and an answer; the most
+/// are more than anybody leaves unread who reads at all.
+const SOCKET: RangeInclusive<usize> = 4..=4_096;
 /// The shortest time that the network tells apart.
 const TICK: Duration = Duration::from_millis(1);
+/// A body that takes less has pieces that arrive together.
+const TRICKLE_MIN: Duration = Duration::from_millis(100);
+/// How long a slow reader reads nothing, if nothing else is said.
+const READS_AFTER: Duration = Duration::from_secs(5);
+/// The shortest period in whose halves a connection can come about.
+const FLAP_MIN: Duration = Duration::from_millis(100);
 
 /// Reads a scenario. There is one exactly if no diagnostic is an error.
 pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
@@ -41,6 +52,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let recover_within = root.duration("recover_within", TICK..=DURATION_MAX);
     let recover_within = recover_within.or(Duration::from_secs(10));
     let network = root.field("network", |value| span(&value)).or(Span { min: TICK, max: 2 * TICK });
+    let socket = root.integer("socket", SOCKET).or(*SOCKET.end());
     let origins = root.tables("origin").or(Vec::new());
     let origins: Vec<Origin> = origins.into_iter().filter_map(origin).collect();
     let workload = workload(root.table("workload"));
@@ -59,6 +71,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         origins,
         workload: workload?,
         network,
+        socket,
         faults,
         expect,
     };
@@ -118,8 +131,10 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     let fast = Span { min: 5 * TICK, max: 5 * TICK };
     let latency = table.field("latency", |value| span(&value)).or(fast);
     let body = table.size("body", 0..=BODY_MAX).or(1024);
+    let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
+    let framing = table.choice("framing", &framings).or(Framing::Length);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, body })
+    Some(Origin { host, port, latency, body, framing })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
@@ -136,6 +151,8 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     let workload = Workload {
         rate: 0.0,
         arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
+        slow_readers: table.number("slow_readers", 0.0..=1.0).or(0.0),
+        reads_after: table.duration("reads_after", TICK..=DURATION_MAX).or(READS_AFTER),
         post: table.number("post", 0.0..=1.0).or(0.0),
         body: table.size("body", 0..=BODY_MAX).or(1024),
         upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
@@ -148,10 +165,13 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     if workload.users == 0 {
         table.warn_without_effect(&["cookies", "heavy"], "without users");
     }
+    if workload.slow_readers == 0.0 {
+        table.warn_without_effect(&["reads_after"], "without slow_readers");
+    }
     Some(Workload { rate: rate?.value, ..workload })
 }
 
-const KINDS: [(&str, FaultKind); 8] = [
+const KINDS: [(&str, FaultKind); 12] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -160,6 +180,10 @@ const KINDS: [(&str, FaultKind); 8] = [
     ("status", FaultKind::Status { code: 0, rate: 1.0 }),
     ("slow", FaultKind::Slow { by: Duration::ZERO }),
     ("truncate", FaultKind::Truncate),
+    ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
+    ("reset", FaultKind::Reset { rate: 1.0 }),
+    ("flap", FaultKind::Flap { period: Duration::ZERO }),
+    ("close_idle", FaultKind::CloseIdle { after: Duration::ZERO }),
 ];
 
 fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
@@ -169,7 +193,8 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = ["code", "rate", "by"].map(|key| table.field(key, |_| Some(())));
+        let _unused = ["code", "rate", "by", "over", "period", "after"]
+            .map(|key| table.field(key, |_| Some(())));
         return None;
     };
     let kind = match kind.value {
@@ -181,6 +206,21 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
         FaultKind::Slow { .. } => {
             let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");
             FaultKind::Slow { by: by?.value }
+        }
+        FaultKind::Trickle { .. } => {
+            let over = table.duration("over", TRICKLE_MIN..=DURATION_MAX);
+            FaultKind::Trickle { over: over.required("over = \"2s\"")?.value }
+        }
+        FaultKind::Reset { .. } => {
+            FaultKind::Reset { rate: table.number("rate", 0.0..=1.0).or(1.0) }
+        }
+        FaultKind::Flap { .. } => {
+            let period = table.duration("period", FLAP_MIN..=DURATION_MAX);
+            FaultKind::Flap { period: period.required("period = \"2s\"")?.value }
+        }
+        FaultKind::CloseIdle { .. } => {
+            let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO);
+            FaultKind::CloseIdle { after }
         }
         kind => kind,
     };

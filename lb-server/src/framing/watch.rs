@@ -1,0 +1,78 @@
+//! What the proxy is told of a connection that is watched.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::Waker;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::head::Refusal;
+
+/// What the proxy is told of a connection.
+pub(crate) struct Watch(pub(super) Rc<Shared>);
+
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Heads that passed.
+    pub(super) passed: Cell<u64>,
+    /// Why the head after those did not.
+    pub(super) refused: Cell<Option<Refusal>>,
+    /// Whether the body behind the last of them is malformed.
+    pub(super) malformed: Cell<bool>,
+    /// The one that asks for another protocol, counted from 0. What follows it is held.
+    pub(super) held: Cell<Option<u64>>,
+    /// Who reads, and has to look again when it no longer is.
+    pub(super) reader: Cell<Option<Waker>>,
+    /// Since when a head is incomplete.
+    pub(super) head_since: Cell<Option<Instant>>,
+    /// Since when the client takes nothing of what is written.
+    pub(super) stuck_since: Cell<Option<Instant>>,
+    /// Told when that begins.
+    pub(super) stuck: Notify,
+    /// Told when it turns out to speak HTTP/2.
+    pub(super) turned: Notify,
+}
+
+impl Watch {
+    /// Why the `n`-th request of the connection, counted from 0, must be refused.
+    pub(crate) fn refusal(&self, n: u64) -> Option<Refusal> {
+        self.0.refused.get().filter(|_| n == self.0.passed.get())
+    }
+
+    /// Whether a body was broken off because it was malformed: otherwise its client left.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.0.malformed.get()
+    }
+
+    /// Since when a head has been incomplete, if one is.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.0.head_since.get()
+    }
+
+    /// Since when the client has taken nothing of what is written to it, if it does not.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.0.stuck_since.get()
+    }
+
+    /// Whether the `n`-th request, counted from 0, asks for another protocol: what follows is held.
+    pub(crate) fn is_held(&self, n: u64) -> bool {
+        self.0.held.get() == Some(n)
+    }
+
+    /// What follows is the next request.
+    pub(crate) fn let_go(&self) {
+        self.0.held.set(None);
+        self.0.reader.take().iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Waits until it turns out that HTTP/2 is spoken.
+    pub(crate) async fn turned(&self) {
+        self.0.turned.notified().await;
+    }
+
+    /// Waits until the client takes nothing.
+    pub(crate) async fn stuck(&self) {
+        self.0.stuck.notified().await;
+    }
+}

@@ -1,0 +1,131 @@
+//! What becomes of heads, field by field.
+
+use super::*;
+use crate::request_id::RequestId;
+use expect_test::{Expect, expect};
+use http::Request;
+
+fn check(request: Request<()>, expected: &Expect) {
+    let (mut head, ()) = request.into_parts();
+    let host = host(&head);
+    let id = RequestId::parse("00000000000000070000000000000001").unwrap();
+    let client = HeaderValue::from_static("192.0.2.1");
+    to_backend(&mut head, &host, &Forward { client: &client, id: &id.header() });
+    let mut text = format!("{} {}\n", head.method, head.uri);
+    for (name, value) in &head.headers {
+        text += &format!("{name}: {}\n", value.to_str().unwrap());
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn fields_for_one_connection_stay_behind() {
+    check(
+        Request::get("/a?b=c")
+            .header("host", "example.com")
+            .header("connection", "close, x-secret, host")
+            .header("connection", "X-Other")
+            .header("x-secret", "1")
+            .header("x-other", "2")
+            .header("te", "trailers")
+            .header("upgrade", "websocket")
+            .header("keep-alive", "timeout=5")
+            .header("accept", "*/*")
+            .body(())
+            .unwrap(),
+        &expect![[r#"
+            GET /a?b=c
+            host: example.com
+            accept: */*
+            te: trailers
+            x-forwarded-host: example.com
+            x-real-ip: 192.0.2.1
+            x-forwarded-for: 192.0.2.1
+            x-forwarded-proto: http
+            x-request-id: 00000000000000070000000000000001
+            via: 1.1 lb
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_client_claims_about_its_way_is_not_believed() {
+    check(
+        Request::get("/")
+            .header("host", "example.com")
+            .header("x-forwarded-for", "10.0.0.1")
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-port", "443")
+            .header("x-forwarded-client-cert", "subject=root")
+            .header("x-real-ip", "10.0.0.1")
+            .header("forwarded", "for=10.0.0.1")
+            .header("x-request-id", "mine")
+            .header("via", "1.0 other")
+            .body(())
+            .unwrap(),
+        &expect![[r#"
+            GET /
+            host: example.com
+            via: 1.0 other
+            via: 1.1 lb
+            x-request-id: 00000000000000070000000000000001
+            x-forwarded-host: example.com
+            x-real-ip: 192.0.2.1
+            x-forwarded-for: 192.0.2.1
+            x-forwarded-proto: http
+        "#]],
+    );
+}
+
+#[test]
+fn the_targets_authority_beats_the_host_field() {
+    check(
+        Request::get("http://right.example:81/x").header("host", "wrong").body(()).unwrap(),
+        &expect![[r#"
+            GET /x
+            host: right.example:81
+            x-forwarded-host: right.example:81
+            x-real-ip: 192.0.2.1
+            x-forwarded-for: 192.0.2.1
+            x-forwarded-proto: http
+            x-request-id: 00000000000000070000000000000001
+            via: 1.1 lb
+        "#]],
+    );
+}
+
+#[test]
+fn an_answer_is_in_the_coding_that_was_asked_for() {
+    let coded = |codings: &[&'static str]| {
+        let codings = codings.iter().map(|coding| HeaderValue::from_static(coding));
+        is_answer(&codings.map(|coding| (header::TRANSFER_ENCODING, coding)).collect(), 100)
+    };
+    assert!(coded(&[]) && coded(&["chunked"]) && coded(&["Chunked"]));
+    let lengths = |said: &[&'static str]| {
+        let said = said.iter().map(|said| HeaderValue::from_static(said));
+        is_answer(&said.map(|said| (header::CONTENT_LENGTH, said)).collect(), 100)
+    };
+    assert!(lengths(&["2"]) && lengths(&["2, 2"]) && lengths(&["2", "2"]));
+    for said in [&["2, 3"][..], &["2", "3"], &["+2"], &["2,"], &["x"]] {
+        assert!(!lengths(said), "{said:?}");
+    }
+    for codings in [&["gzip, chunked"][..], &["gzip"], &["gzip", "chunked"]] {
+        assert!(!coded(codings), "{codings:?}");
+    }
+    let field = |length| [(header::ETAG, HeaderValue::from_bytes(&vec![b'a'; length]).unwrap())];
+    let long = |length| is_answer(&field(length).into_iter().collect(), 100);
+    assert!(long(92) && !long(93), "name, colon, space and line end count");
+}
+
+#[test]
+fn a_length_beside_chunks_is_not_passed_on() {
+    let now = UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+    let id = RequestId::parse("00000000000000070000000000000001").unwrap();
+    let response = http::Response::builder()
+        .header("content-length", "2")
+        .header("transfer-encoding", "chunked");
+    let (mut head, ()) = response.body(()).unwrap().into_parts();
+    to_client(&mut head, || now, id.header());
+    let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(names, ["via", "date", "x-request-id"]);
+}

@@ -1,0 +1,67 @@
+//! A connection that speaks another protocol after its answer 101: bytes both ways, as they come.
+//!
+//! HTTP has ended on both sides when a tunnel begins. What the client sent ahead of the answer waited
+//! in the guard (`framing`), so that a backend which did not switch never saw it; it goes out first.
+//! The exchange lives on: its lease is given back, and its record written, when the tunnel ends.
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use lb_core::BodyEnd;
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::held::Held;
+use crate::platform::{Io, Prefixed};
+use crate::pool::Remains;
+use crate::relay::{Idle, RelayEnd, Side, relay};
+
+/// A tunnel to a backend that waits for its client's side.
+pub(crate) struct Tunnel {
+    pub(crate) held: Held,
+    /// What is left of the backend's connection, as soon as HTTP lets go of it.
+    pub(crate) remains: oneshot::Receiver<Remains>,
+}
+
+impl Tunnel {
+    /// Begins when `client` has its answer: on its whole connection, or on one `stream` of it.
+    pub(crate) fn begin(self, client: &Client, stream: Option<OnUpgrade>) {
+        let Some(stream) = stream else { return client.turn_into(self) };
+        // The connection stays as long as something on it goes on, and takes the tunnel with it.
+        let busy = client.busy();
+        tokio::task::spawn_local(async move {
+            if let Ok(stream) = stream.await {
+                self.run(Box::new(TokioIo::new(stream)), Vec::new()).await;
+                busy.answered();
+            }
+        });
+    }
+
+    /// Carries bytes between `client`, of which `begun` was read already, and the backend, until both
+    /// are done, one breaks off, or neither says anything for `tunnel_idle`; when one is done, the
+    /// other may be silent for `body_idle`.
+    pub(crate) async fn run(self, client: Box<dyn Io>, begun: Vec<u8>) {
+        let Self { mut held, remains } = self;
+        let Ok(Remains { io, begun: answered }) = remains.await else {
+            held.end(BodyEnd::BackendBroke);
+            return;
+        };
+        let idle = held
+            .timeouts()
+            .map(|said| Idle { both: said.tunnel_idle, one: said.body_idle.min(said.tunnel_idle) });
+        let Some(idle) = idle else { return };
+        let mut near = Prefixed::new(begun, client);
+        let mut far = Prefixed::new(answered.into(), io);
+        let journal = std::rc::Rc::clone(&held.journal);
+        let bytes_in = journal.bytes_in();
+        let end = relay(&mut near, &mut far, idle, |from, bytes| match from {
+            Side::Near => bytes_in.set(bytes_in.get() + bytes),
+            Side::Far => journal.body_bytes_out(bytes),
+        });
+        held.end(match end.await {
+            RelayEnd::Done => BodyEnd::Complete,
+            RelayEnd::Broken(Side::Far) => BodyEnd::BackendBroke,
+            RelayEnd::Broken(Side::Near) => BodyEnd::ClientLeft,
+            RelayEnd::Idle => BodyEnd::Deadline,
+        });
+    }
+}

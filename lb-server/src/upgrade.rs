@@ -1,0 +1,111 @@
+//! Another protocol instead of HTTP: how a client asks for it, and whether a backend agrees.
+//!
+//! Over HTTP/1.1 that is `Upgrade` (RFC 9110 §7.8), over HTTP/2 an extended CONNECT on one stream
+//! (RFC 8441), which becomes the former on its way to a backend. HTTP/2 itself is never switched to:
+//! whoever could make us carry its bytes unread would speak to the backend behind our back.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, response};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use sha1::{Digest, Sha1};
+
+use crate::request_id::RequestId;
+
+const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+const WEBSOCKET: &str = "websocket";
+
+/// What a server of WebSocket adds to a client's key (RFC 6455 §1.3).
+const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a client asks for, and where its stream goes on over HTTP/2.
+pub(crate) struct Wanted {
+    protocols: HeaderValue,
+    pub(crate) stream: Option<OnUpgrade>,
+}
+
+/// What the client asks to speak, if it does. A request over HTTP/1.1 does if what follows it `is_held`
+/// back. One over HTTP/2 becomes what it would have been over HTTP/1.1.
+pub(crate) fn wanted(head: &mut Parts, is_held: bool, id: RequestId) -> Option<Wanted> {
+    if is_held {
+        let names = protocols(&head.headers).collect::<Vec<_>>().join(", ");
+        return Some(Wanted { protocols: HeaderValue::try_from(names).ok()?, stream: None });
+    }
+    if head.method != Method::CONNECT {
+        return None;
+    }
+    let protocol = head.extensions.get::<Protocol>()?;
+    let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
+    let stream = Some(head.extensions.remove::<OnUpgrade>()?);
+    head.method = Method::GET;
+    if protocols == WEBSOCKET {
+        head.headers.insert(SEC_WEBSOCKET_KEY, key(id));
+    }
+    Some(Wanted { protocols, stream })
+}
+
+impl Wanted {
+    /// Asks a backend for the same.
+    pub(crate) fn ask(&self, head: &mut Parts) {
+        head.headers.insert(header::UPGRADE, self.protocols.clone());
+        head.headers.remove(header::TE);
+    }
+
+    /// Says to the client that it was granted, in its own way.
+    pub(crate) fn grant(&self, head: &mut response::Parts, protocol: HeaderValue) {
+        head.headers.remove(header::CONTENT_LENGTH);
+        if self.stream.is_some() {
+            head.status = StatusCode::OK;
+            head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+        } else {
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(header::UPGRADE, protocol);
+        }
+    }
+}
+
+/// Whether a request, as it goes out, asks for another protocol.
+pub(crate) fn is_asked(head: &Parts) -> bool {
+    head.headers.contains_key(header::UPGRADE)
+}
+
+/// Whether an answer speaks of protocols as the request, as it went out, allows.
+pub(crate) fn fits<B>(asked: &Parts, answer: &Response<B>) -> bool {
+    let over_http2 = asked.extensions.get::<Protocol>().is_some();
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            let mut granted = protocols(answer.headers());
+            let Some(granted) = granted.next().filter(|_| granted.next().is_none()) else {
+                return false;
+            };
+            let is_asked = protocols(&asked.headers).any(|it| it.eq_ignore_ascii_case(granted));
+            is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()))
+        }
+        // Over HTTP/2 this would mean 101, and it means that the backend heard a GET.
+        status => !(over_http2 && status.is_success() && is_asked(asked)),
+    }
+}
+
+/// Whether a backend answered the key of a client of HTTP/2, which has none and cannot look.
+fn accepts(asked: &HeaderMap, answer: &HeaderMap) -> bool {
+    let Some(key) = asked.get(SEC_WEBSOCKET_KEY) else { return true };
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize();
+    answer.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|said| *said == STANDARD.encode(digest))
+}
+
+/// A key that no other request has.
+fn key(id: RequestId) -> HeaderValue {
+    let digest = Sha1::digest(id.to_string());
+    HeaderValue::try_from(STANDARD.encode(&digest[..16])).expect("base64 is visible ASCII")
+}
+
+/// The protocols that `Upgrade` names and that may be switched to.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let fields = headers.get_all(header::UPGRADE).iter();
+    let names = fields.filter_map(|field| field.to_str().ok()).flat_map(|said| said.split(','));
+    names.map(str::trim).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("h2c"))
+}
