@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lb_core::Cidr;
 use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
 
 /// A whole configuration.
@@ -15,10 +16,14 @@ use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
 pub struct Config {
     /// The process: workers, client connections, drain.
     pub server: Server,
+    /// Whose word on where a request comes from counts.
+    pub trust: Trust,
     /// Where the admin listener is, if anywhere.
     pub admin: Option<Admin>,
     /// What is logged of each exchange.
     pub access_log: AccessLog,
+    /// Where spans are sent, if anywhere.
+    pub tracing: Option<Tracing>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
     /// What is served. At least one.
@@ -63,6 +68,31 @@ pub struct Http2 {
     pub resets_per_second_max: u32,
 }
 
+/// Whose word on where a request comes from counts, and which word.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// Proxies that are believed. Empty: nobody is.
+    pub proxies: Vec<Cidr>,
+    /// Where they say it.
+    pub client_address: ClientAddress,
+}
+
+/// The header field in which trusted proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAddress {
+    /// `X-Forwarded-For`, from the right.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), from the right.
+    Forwarded,
+    /// `CF-Connecting-IP`.
+    CfConnectingIp,
+    /// `X-Real-IP`.
+    XRealIp,
+    /// `True-Client-IP`.
+    TrueClientIp,
+}
+
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
@@ -90,6 +120,17 @@ pub enum Level {
     Debug,
 }
 
+/// Of which requests spans are made, and where they are sent by OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// The collector, without TLS.
+    pub endpoint: Origin,
+    /// Of a million requests that nobody has decided about yet, how many are traced.
+    pub sample_per_million: u32,
+    /// What the spans say they are from.
+    pub service_name: String,
+}
+
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -97,6 +138,9 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// What is agreed on with clients before anything else is said; `None` is plain text.
     pub tls: Option<ListenerTls>,
+    /// Whether each connection begins with a header of the PROXY protocol, and is from a trusted
+    /// proxy.
+    pub proxy_protocol: bool,
 }
 
 /// TLS with clients.
@@ -183,6 +227,17 @@ pub struct Service {
     pub tls: ServiceTls,
     /// What is changed in requests and answers, whichever route leads here.
     pub edits: EditConfig,
+    /// In which version backends are told of the client before the first byte, if at all.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A version of HAProxy's PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken with backends.

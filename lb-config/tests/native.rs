@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
-    Server, Service, ServiceTls, TlsVersion,
+    AccessLog, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
+    Protocol, ProxyProtocol, Server, Service, ServiceTls, TlsVersion, Tracing, Trust,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -48,6 +48,20 @@ fn documented_retry() -> RetryConfig {
             jitter: Jitter::Full,
         },
         hedge: None,
+    }
+}
+
+fn documented_server() -> Server {
+    Server {
+        workers: None,
+        watch: false,
+        drain_timeout: Duration::from_secs(30),
+        connections_max: 10_000,
+        header_timeout: Duration::from_secs(10),
+        keep_alive_timeout: Duration::from_secs(60),
+        header_bytes_max: 32_768,
+        headers_max: 100,
+        http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
     }
 }
 
@@ -95,21 +109,6 @@ fn documented_tls() -> ServiceTls {
     }
 }
 
-fn documented_server() -> Server {
-    let secs = Duration::from_secs;
-    Server {
-        workers: None,
-        watch: false,
-        drain_timeout: secs(30),
-        connections_max: 10_000,
-        header_timeout: secs(10),
-        keep_alive_timeout: secs(60),
-        header_bytes_max: 32_768,
-        headers_max: 100,
-        http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
-    }
-}
-
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -144,12 +143,18 @@ fn the_smallest_file_gets_the_documented_defaults() {
     };
     let expected = Config {
         server: documented_server(),
+        trust: Trust { proxies: Vec::new(), client_address: ClientAddress::XForwardedFor },
         admin: Some(Admin {
             bind: "127.0.0.1:9090".parse().expect("an address"),
             hosts: Vec::new(),
         }),
         access_log: AccessLog { enabled: true, level: Level::Info },
-        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address"), tls: None }],
+        tracing: None,
+        listeners: vec![Listener {
+            bind: "0.0.0.0:8080".parse().expect("an address"),
+            tls: None,
+            proxy_protocol: false,
+        }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
@@ -160,6 +165,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             protocol: Protocol::Auto,
             tls: documented_tls(),
             edits: EditConfig::default(),
+            proxy_protocol: None,
         }],
         routing: RoutingConfig {
             https: None,
@@ -179,6 +185,7 @@ fn the_documented_example_loads_and_says_what_the_defaults_are() {
     // The example writes every setting out with its default, except where it says otherwise.
     let smallest = sound(SMALLEST);
     assert_eq!(full.server, Server { workers: Some(2), ..smallest.server });
+    assert_eq!(full.trust, smallest.trust);
     assert_eq!(full.admin, smallest.admin);
     assert_eq!(full.access_log, smallest.access_log);
     let (full, smallest) = (&full.services[0], &smallest.services[0]);
@@ -199,6 +206,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "server",
         "admin",
         "access_log",
+        "tracing",
         "service.balance",
         "service.steering",
         "service.breaker",
@@ -403,4 +411,31 @@ fn a_table_turned_off_is_absent_in_what_comes_out() {
     assert_eq!(config.admin, None);
     assert_eq!(config.access_log, AccessLog { enabled: false, level: Level::Info });
     assert_eq!(config.services[0].core.breaker, None);
+}
+
+#[test]
+fn trusted_proxies_are_ranges_or_single_addresses() {
+    let server = "[server]\ntrusted_proxies = ['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']\n\
+                  client_address = 'forwarded'\n";
+    let listener = "bind = \"0.0.0.0:8080\"\nproxy_protocol = true";
+    let smallest = SMALLEST
+        .replace("bind = \"0.0.0.0:8080\"", listener)
+        .replace("[[service]]", "[[service]]\nproxy_protocol = 'v2'");
+    let config = sound(&format!("{server}{smallest}"));
+    let shown: Vec<String> = config.trust.proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]);
+    assert_eq!(config.trust.client_address, ClientAddress::Forwarded);
+    assert!(config.listeners[0].proxy_protocol);
+    assert_eq!(config.services[0].proxy_protocol, Some(ProxyProtocol::V2));
+}
+
+#[test]
+fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
+    let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
+    let expected = Tracing {
+        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false },
+        sample_per_million: 10_000,
+        service_name: "lb".into(),
+    };
+    assert_eq!(tracing, Some(expected));
 }

@@ -10,10 +10,17 @@ const VALID: &str = r#"
 workers = 2
 drain_timeout = "1m30s"
 header_bytes_max = "64KiB"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+client_address = "forwarded"
+[tracing]
+enabled = true
+endpoint = "http://[::1]:4318"
+sample = 0.25
 [admin]
 bind = "127.0.0.1:9091"
 [[listener]]
 bind = "[::]:8080"
+proxy_protocol = true
 [[service]]
 name = "web" # in été, to have more than ASCII
 hosts = ["*.example.com", "Example.com"]

@@ -10,7 +10,7 @@ use crate::native::route::host;
 use crate::native::statuses::statuses;
 use crate::native::{
     Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
-    tls,
+    tls, trust,
 };
 use crate::read::{Field, Given, Table};
 
@@ -89,16 +89,7 @@ fn service<'d>(
     names: &mut Names,
     services: &mut Services<'d>,
 ) -> Option<Service> {
-    let report = table.report();
-    let name = table.parsed("name", label).required("name = \"web\"");
-    if let Some(name) = &name
-        && let Err(first) = names.services.take(&name.value, name.at)
-    {
-        let what =
-            format!("name {:?} is taken by the service at {}", name.value, report.place(first));
-        report.error(name.at, what, "give each service a name of its own");
-    }
-    let name = name.map(|name| name.value);
+    let name = name(&mut table, &mut names.services);
     let hosts = hosts(&mut table, name.as_deref(), &mut names.hosts, services);
     services.names.push(name.clone());
     let host = table
@@ -107,6 +98,7 @@ fn service<'d>(
 
     let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
     let protocol = table.choice("protocol", &protocols).or(Protocol::Auto);
+    let proxy_protocol = trust::announced(&mut table, protocol);
 
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
@@ -155,7 +147,29 @@ fn service<'d>(
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol, tls, edits })
+    Some(Service {
+        core,
+        hosts,
+        origins,
+        host,
+        replay_buffer,
+        keep_alive,
+        protocol,
+        proxy_protocol,
+        tls,
+        edits,
+    })
+}
+
+fn name(table: &mut Table<'_>, taken: &mut Taken) -> Option<String> {
+    let report = table.report();
+    let name = table.parsed("name", label).required("name = \"web\"")?;
+    if let Err(first) = taken.take(&name.value, name.at) {
+        let what =
+            format!("name {:?} is taken by the service at {}", name.value, report.place(first));
+        report.error(name.at, what, "give each service a name of its own");
+    }
+    Some(name.value)
 }
 
 fn hosts<'d>(

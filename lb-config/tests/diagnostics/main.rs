@@ -12,6 +12,8 @@ mod steering;
 mod structure;
 mod syntax;
 mod tls;
+mod tracing;
+mod trust;
 mod values;
 
 use expect_test::Expect;
