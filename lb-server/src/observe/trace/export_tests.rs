@@ -186,7 +186,7 @@ async fn export(
 }
 
 fn collector_at(port: u16) -> Tracing {
-    let endpoint = Origin { host: "127.0.0.1".into(), port };
+    let endpoint = Origin { host: "127.0.0.1".into(), port, tls: false };
     Tracing { endpoint, sample_per_million: MILLION, service_name: "edge".into() }
 }
 
