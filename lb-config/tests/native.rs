@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
-    Server, Service,
+    AccessLog, Address, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
+    Protocol, Server, Service, Socket, Tcp, TcpKeepAlive,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -74,6 +74,21 @@ fn documented_timeouts() -> Timeouts {
     }
 }
 
+fn documented_socket() -> Socket {
+    let secs = Duration::from_secs;
+    let keepalive = TcpKeepAlive { idle: secs(60), interval: secs(10), count: 6 };
+    Socket {
+        backlog: 4_096,
+        tcp: Tcp { nodelay: true, keepalive: Some(keepalive) },
+        ipv6_only: false,
+        mode: 0o660,
+    }
+}
+
+fn ip(text: &str) -> Address {
+    Address::Ip(text.parse().expect("an address"))
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -124,20 +139,18 @@ fn the_smallest_file_gets_the_documented_defaults() {
             headers_max: 100,
             http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
         },
-        admin: Some(Admin {
-            bind: "127.0.0.1:9090".parse().expect("an address"),
-            hosts: Vec::new(),
-        }),
+        admin: Some(Admin { bind: ip("127.0.0.1:9090"), hosts: Vec::new() }),
         access_log: AccessLog { enabled: true, level: Level::Info },
-        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
+        listeners: vec![Listener { bind: ip("0.0.0.0:8080"), socket: documented_socket() }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
+            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, socket: None }],
             host: HostPolicy::Client,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
+            tcp: documented_socket().tcp,
         }],
     };
     assert_eq!(sound(SMALLEST), expected);
@@ -189,6 +202,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.limits.adaptive",
         "service.timeouts",
         "service.keep_alive",
+        "service.tcp_keepalive",
     ] {
         let heading = format!("### `[{table}]`");
         let (_, section) = document.split_once(&heading).expect("the table has a section");
@@ -276,6 +290,26 @@ fn origins_are_in_the_order_of_pools_and_backends() {
             "http://10.0.0.3:80 x1 is 10.0.0.3 80",
         ],
     );
+}
+
+#[test]
+fn sockets_are_paths_and_have_options() {
+    let config = sound(
+        &SMALLEST
+            .replace("\"0.0.0.0:8080\"", "\"unix:/run/lb.sock\"\nmode = \"0600\"\nbacklog = 16")
+            .replace("http://10.0.0.1:3000", "unix:/run/app.sock"),
+    );
+    let socket = Socket { backlog: 16, mode: 0o600, ..documented_socket() };
+    let bind = Address::Unix("/run/lb.sock".into());
+    assert_eq!(config.listeners, [Listener { bind, socket }]);
+    let service = &config.services[0];
+    assert_eq!(service.core.pools[0].backends[0].name, "unix:/run/app.sock");
+    let origin =
+        Origin { host: "localhost".into(), port: 80, socket: Some("/run/app.sock".into()) };
+    assert_eq!(service.origins, [origin]);
+    let off = "[[service]]\ntcp_keepalive.enabled = false";
+    let config = sound(&SMALLEST.replace("[[service]]", off));
+    assert_eq!(config.services[0].tcp, Tcp { keepalive: None, ..documented_socket().tcp });
 }
 
 #[test]

@@ -10,12 +10,13 @@ use lb_core::Facts;
 /// The head of a request, and whose it is.
 pub(crate) struct Asking<'r> {
     pub(crate) head: &'r Parts,
-    pub(crate) client: IpAddr,
+    /// Its IP address, unless it came by a Unix socket.
+    pub(crate) client: Option<IpAddr>,
 }
 
 impl Facts for Asking<'_> {
     fn client(&self) -> Option<IpAddr> {
-        Some(self.client)
+        self.client
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {

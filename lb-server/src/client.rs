@@ -16,9 +16,10 @@ use crate::tunnel::Tunnel;
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
-    pub(crate) peer: SocketAddr,
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// Its IP address, as backends are told it.
-    pub(crate) address: HeaderValue,
+    pub(crate) address: Option<HeaderValue>,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
@@ -27,18 +28,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn of_http1(peer: SocketAddr, watch: Watch) -> Rc<Self> {
+    pub(crate) fn of_http1(peer: Option<SocketAddr>, watch: Watch) -> Rc<Self> {
         Self::new(peer, Some(watch), None)
     }
 
-    pub(crate) fn of_http2(peer: SocketAddr, resets_max: u32) -> Rc<Self> {
+    pub(crate) fn of_http2(peer: Option<SocketAddr>, resets_max: u32) -> Rc<Self> {
         Self::new(peer, None, Some(resets_max))
     }
 
-    fn new(peer: SocketAddr, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+    fn new(peer: Option<SocketAddr>, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
         Rc::new(Self {
             peer,
-            address: headers::written(&peer.ip().to_canonical()),
+            address: peer.map(|peer| headers::written(&peer.ip().to_canonical())),
             watch,
             requests: Cell::new(0),
             pulse: Pulse::new(resets_max),

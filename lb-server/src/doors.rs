@@ -4,7 +4,6 @@
 //! worker 0 is the first to open it, and the others share the port that it was given.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::platform::Listen;
+use crate::platform::{Address, Listen, Place, Socket};
 use crate::serve;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
 use crate::worker::Worker;
@@ -25,13 +24,26 @@ pub(crate) enum Kind {
 }
 
 /// What a listener is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// Its address in the configuration.
-    pub(crate) said: SocketAddr,
+    pub(crate) said: Address,
     /// How many before it have the same: those that leave the port to the system may.
     pub(crate) nth: usize,
+}
+
+impl Key {
+    /// What a successor of the process finds the socket by, where its address does not say it. In
+    /// a list of such names colons stand between them.
+    fn name(&self) -> Option<String> {
+        let kind = match self.kind {
+            Kind::Client => "client",
+            Kind::Admin => "admin",
+        };
+        let said = self.said.to_string().replace(':', ".");
+        self.said.leaves_port_open().then(|| format!("lb-{kind}-{said}-{}", self.nth))
+    }
 }
 
 /// The listeners of one kind.
@@ -44,7 +56,7 @@ pub(crate) struct Doors {
 
 struct Door {
     key: Key,
-    addr: SocketAddr,
+    addr: Address,
     trigger: Trigger,
     shutdown: Shutdown,
     /// Until somebody accepts.
@@ -63,17 +75,17 @@ impl Doors {
     }
 
     /// Where they are.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors.iter().map(|door| door.addr).collect()
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.doors.iter().map(|door| door.addr.clone()).collect()
     }
 
     /// Opens what the configuration names and is not open; the rest stays as it is.
     pub(crate) async fn open(&mut self, worker: &Worker) -> io::Result<()> {
         let mut before = std::mem::take(&mut self.doors);
-        for key in self.wanted(worker) {
+        for (key, socket) in self.wanted(worker) {
             let door = match before.iter().position(|door| door.key == key) {
                 Some(at) => before.swap_remove(at),
-                None => match Door::open(worker, key).await {
+                None => match Door::open(worker, key, socket).await {
                     Ok(door) => door,
                     Err(error) => {
                         self.doors.append(&mut before);
@@ -98,7 +110,7 @@ impl Doors {
             if let Some(listener) = door.listener.take() {
                 let entrance = Entrance {
                     worker: Rc::clone(worker),
-                    key: door.key,
+                    key: door.key.clone(),
                     places: Arc::clone(places),
                     told: door.shutdown.clone(),
                 };
@@ -126,31 +138,33 @@ impl Doors {
         self.doors.iter().for_each(|door| door.trigger.stop());
     }
 
-    fn wanted(&self, worker: &Worker) -> Vec<Key> {
+    fn wanted(&self, worker: &Worker) -> Vec<(Key, Socket)> {
         let view = worker.view();
-        let said: Vec<SocketAddr> = match self.kind {
-            Kind::Client => view.config.listeners.iter().map(|said| said.bind).collect(),
-            Kind::Admin => view.config.admin.iter().map(|said| said.bind).collect(),
+        let said: Vec<(&Address, Socket)> = match self.kind {
+            Kind::Client => view.config.listeners.iter().map(|it| (&it.bind, it.socket)).collect(),
+            Kind::Admin => view.config.admin.iter().map(|it| (&it.bind, Socket::DEFAULT)).collect(),
         };
-        let before = |at: usize| said[..at].iter().filter(|other| **other == said[at]).count();
-        let key = |at: usize| Key { kind: self.kind, said: said[at], nth: before(at) };
-        (0..said.len()).map(key).collect()
+        let before =
+            |at: usize| said[..at].iter().filter(|(other, _)| *other == said[at].0).count();
+        let key = |at: usize| Key { kind: self.kind, said: said[at].0.clone(), nth: before(at) };
+        (0..said.len()).map(|at| (key(at), said[at].1)).collect()
     }
 }
 
 impl Door {
-    async fn open(worker: &Worker, key: Key) -> io::Result<Self> {
+    async fn open(worker: &Worker, key: Key, socket: Socket) -> io::Result<Self> {
         let gateway = &worker.gateway;
-        let addr = match key.said.port() {
-            0 if worker.index > 0 => gateway.chosen(key).await,
-            _ => key.said,
+        let addr = match key.said.leaves_port_open() {
+            true if worker.index > 0 => gateway.chosen(&key).await,
+            _ => key.said.clone(),
         };
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}"))
         };
-        let listener = gateway.platform.listen(addr).await.map_err(named)?;
+        let place = Place { addr: addr.clone(), name: key.name(), worker: worker.index, socket };
+        let listener = gateway.platform.listen(place).await.map_err(named)?;
         let addr = listener.local_addr()?;
-        gateway.choose(key, addr);
+        gateway.choose(&key, &addr);
         let (trigger, shutdown) = shutdown::pair();
         Ok(Self { key, addr, trigger, shutdown, listener: Some(listener) })
     }
@@ -182,7 +196,7 @@ impl Entrance {
             };
             match accepted {
                 Ok(((io, peer), place)) => {
-                    let guest = serve::Guest { door: self.key, peer, place };
+                    let guest = serve::Guest { door: self.key.clone(), peer, place };
                     let told = self.told.clone();
                     let serving = serve::connection(Rc::clone(&self.worker), io, guest, told);
                     tokio::task::spawn_local(serving);

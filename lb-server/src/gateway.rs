@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_config::config::{AccessLog, Config};
+use lb_config::config::{AccessLog, Address, Config};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::doors::Key;
@@ -26,7 +25,7 @@ pub struct Gateway {
     pub(crate) process: Process,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
-    chosen: watch::Sender<BTreeMap<Key, SocketAddr>>,
+    chosen: watch::Sender<BTreeMap<Key, Address>>,
     pub(crate) reloads: Option<Reloads>,
     /// Why the configuration that was offered last is not the one that is served.
     refused: Mutex<Option<String>>,
@@ -125,19 +124,19 @@ impl Gateway {
     }
 
     /// Where the system put a listener that leaves the port to it.
-    pub(crate) fn choose(&self, key: Key, addr: SocketAddr) {
-        if key.said.port() == 0 {
+    pub(crate) fn choose(&self, key: &Key, addr: &Address) {
+        if key.said.leaves_port_open() {
             self.chosen.send_modify(|chosen| {
-                chosen.insert(key, addr);
+                chosen.insert(key.clone(), addr.clone());
             });
         }
     }
 
     /// Waits until worker 0 knows where that is.
-    pub(crate) async fn chosen(&self, key: Key) -> SocketAddr {
+    pub(crate) async fn chosen(&self, key: &Key) -> Address {
         let mut chosen = self.chosen.subscribe();
-        let known = chosen.wait_for(|chosen| chosen.contains_key(&key)).await;
-        known.expect("the gateway is held by its workers")[&key]
+        let known = chosen.wait_for(|chosen| chosen.contains_key(key)).await;
+        known.expect("the gateway is held by its workers")[key].clone()
     }
 
     /// Core time now.

@@ -14,8 +14,9 @@ use hyper::body::Body;
 
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
-    /// Its address, written once for all requests of a connection.
-    pub(crate) client: &'r HeaderValue,
+    /// Its address, written once for all requests of a connection. Whoever came by a Unix socket
+    /// has none.
+    pub(crate) client: Option<&'r HeaderValue>,
     /// The request's name, which the client is told as well.
     pub(crate) id: &'r HeaderValue,
 }
@@ -72,8 +73,10 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     if let Some(host) = named_host(headers, &head.uri, host) {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.insert(X_REAL_IP, forward.client.clone());
-    headers.insert(X_FORWARDED_FOR, forward.client.clone());
+    if let Some(client) = forward.client {
+        headers.insert(X_REAL_IP, client.clone());
+        headers.insert(X_FORWARDED_FOR, client.clone());
+    }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(X_REQUEST_ID, forward.id.clone());
     add_via(headers);

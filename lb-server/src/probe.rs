@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::gateway::Gateway;
-use crate::platform::Io;
+use crate::platform::{Address, Io};
 use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
@@ -235,12 +235,16 @@ async fn has(response: Response<Incoming>, text: &[u8]) -> bool {
 }
 
 async fn dial(gateway: &Gateway, endpoint: &Endpoint) -> Option<Box<dyn Io>> {
-    let addresses = match endpoint.literal {
-        Some(addr) => vec![addr],
-        None => gateway.platform.lookup(&endpoint.origin.host, endpoint.origin.port).await.ok()?,
+    let (platform, origin) = (&gateway.platform, &endpoint.origin);
+    let addresses = match &endpoint.literal {
+        Some(addr) => vec![addr.clone()],
+        None => {
+            let found = platform.lookup(&origin.host, origin.port).await.ok()?;
+            found.into_iter().map(Address::from).collect()
+        }
     };
     for addr in addresses {
-        if let Ok(io) = gateway.platform.dial(addr).await {
+        if let Ok(io) = platform.dial(addr, endpoint.tcp).await {
             return Some(io);
         }
     }

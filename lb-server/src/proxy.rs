@@ -60,7 +60,11 @@ pub(crate) async fn respond(
     let passed = match checked {
         Ok(site) => {
             let told = id.header();
-            headers::to_backend(&mut head, &host, &Forward { client: &client.address, id: &told });
+            headers::to_backend(
+                &mut head,
+                &host,
+                &Forward { client: client.address.as_ref(), id: &told },
+            );
             wanted.iter().for_each(|wanted| wanted.ask(&mut head));
             let case =
                 Case { view: &view, client: &client, site, journal: &journal, id, told, wanted };
@@ -105,7 +109,7 @@ async fn pass(
     let Case { view, client, site, journal, id, told, wanted } = case;
     let body_idle = site.service.timeouts().body_idle;
     let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
-    let asking = Asking { head, client: client.peer.ip() };
+    let asking = Asking { head, client: client.peer.map(|peer| peer.ip()) };
     let ask = Ask {
         id: id.exchange(),
         repeat: repeat(&head.method),

@@ -28,7 +28,8 @@ use crate::worker::{Open, Worker};
 /// Who came in, and by which door.
 pub(crate) struct Guest {
     pub(crate) door: Key,
-    pub(crate) peer: SocketAddr,
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// Held for as long as the connection is open.
     pub(crate) place: OwnedSemaphorePermit,
 }
@@ -37,7 +38,7 @@ pub(crate) struct Guest {
 struct Seat {
     worker: Rc<Worker>,
     kind: Kind,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     server: Server,
     stopping: Shutdown,
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin, Protocol};
+use lb_config::config::{self, Address, Config, HostPolicy, KeepAlive, Origin, Protocol, Tcp};
 use lb_core::{Meaningless, Routes, Service, Time};
 
 use crate::line::Line;
@@ -38,10 +38,12 @@ pub(crate) struct Site {
 pub(crate) struct Endpoint {
     pub(crate) origin: Origin,
     /// Its address, where the url names one instead of a host.
-    pub(crate) literal: Option<SocketAddr>,
+    pub(crate) literal: Option<Address>,
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
     pub(crate) protocol: Protocol,
+    /// What TCP does on connections to it.
+    pub(crate) tcp: Tcp,
 }
 
 /// Why a configuration cannot be served.
@@ -145,7 +147,7 @@ impl Site {
             endpoints: said
                 .origins
                 .iter()
-                .map(|origin| Endpoint::new(origin, said.protocol))
+                .map(|origin| Endpoint::new(origin, said.protocol, said.tcp))
                 .collect::<Result<_, _>>()?,
             host: said.host,
             replay_buffer: said.replay_buffer,
@@ -155,8 +157,8 @@ impl Site {
 }
 
 impl Endpoint {
-    fn new(origin: &Origin, protocol: Protocol) -> Result<Self, StartError> {
-        let Origin { host, port } = origin;
+    fn new(origin: &Origin, protocol: Protocol, tcp: Tcp) -> Result<Self, StartError> {
+        let Origin { host, port, socket } = origin;
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
             Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
@@ -165,12 +167,15 @@ impl Endpoint {
         };
         let authority =
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
-        let literal = ip.map(|ip| SocketAddr::new(ip, *port));
-        Ok(Self { origin: origin.clone(), literal, authority, protocol })
+        let literal = match socket {
+            Some(path) => Some(Address::Unix(path.clone())),
+            None => ip.map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
+        };
+        Ok(Self { origin: origin.clone(), literal, authority, protocol, tcp })
     }
 
     /// Whether connections to one are as good as connections to the other.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
-        self.origin == other.origin && self.protocol == other.protocol
+        self.origin == other.origin && self.protocol == other.protocol && self.tcp == other.tcp
     }
 }

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::doors::{Doors, Kind};
 use crate::gateway::Gateway;
+use crate::platform::Address;
 use crate::pool;
 use crate::probe;
 use crate::request_id::RequestId;
@@ -36,9 +36,9 @@ pub struct WorkerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// In the order of the configuration.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Address>,
     /// The admin listener, if there is one and this worker serves it.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Address>,
 }
 
 /// A worker whose sockets are open: clients can connect, and nobody has accepted yet.
@@ -88,7 +88,10 @@ impl Listening {
 
     /// Where it listens.
     pub fn bound(&self) -> Bound {
-        Bound { listeners: self.doors.addresses(), admin: self.admin.addresses().first().copied() }
+        Bound {
+            listeners: self.doors.addresses(),
+            admin: self.admin.addresses().into_iter().next(),
+        }
     }
 
     /// Serves until told to stop, then drains. Must run inside a `LocalSet`.

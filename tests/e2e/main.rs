@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod reload;
 mod retries;
+mod sockets;
 mod steering;
 mod strict;
 mod timeouts;

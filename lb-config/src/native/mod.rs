@@ -14,6 +14,7 @@ mod pool;
 mod rate;
 mod retry;
 mod service;
+mod socket;
 mod statuses;
 mod steering;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 use lb_core::config::DURATION_MAX;
 
 use crate::address;
-use crate::config::{AccessLog, Admin, Config, Http2, Level, Listener, Server};
+use crate::config::{AccessLog, Address, Admin, Config, Http2, Level, Listener, Server, Socket};
 use crate::diagnostic::{At, Report};
 use crate::read::{Given, Table};
 
@@ -59,16 +60,12 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let listeners = listeners(&mut table);
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &listeners, admin_bind);
+    let listeners =
+        listeners.into_iter().map(|(bind, socket)| Listener { bind: bind.value, socket }).collect();
     let services = service::services(&mut table);
     drop(table); // which reports unknown keys
 
-    let config = Config {
-        server,
-        admin,
-        access_log,
-        listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
-        services,
-    };
+    let config = Config { server, admin, access_log, listeners, services };
     (report.errors() == errors_before).then_some(config)
 }
 
@@ -110,43 +107,50 @@ fn http2(mut table: Table<'_>) -> Http2 {
 }
 
 /// The admin listener, if there is one, and where its address was said.
-fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
+fn admin(mut table: Table<'_>) -> Option<(Admin, Given<Address>)> {
     let enabled = table.boolean("enabled").or(true);
-    let bind = table.parsed("bind", address::bind).or_given(ADMIN);
+    let bind = table.parsed("bind", address::bind).or_given(ADMIN.into());
     let hosts = table.list("hosts", |item| item.parsed(address::plain_host)).or(Vec::new());
     if !enabled {
         table.warn_without_effect(&["bind", "hosts"], "with enabled = false");
     }
-    enabled.then_some((Admin { bind: bind.value, hosts }, bind))
+    enabled.then_some((Admin { bind: bind.value.clone(), hosts }, bind))
 }
 
-fn listeners(table: &mut Table<'_>) -> Vec<Given<SocketAddr>> {
+/// The listeners: where each was said to be, and how its socket behaves.
+fn listeners(table: &mut Table<'_>) -> Vec<(Given<Address>, Socket)> {
     let example = "bind = \"0.0.0.0:8080\"";
     let add = format!("{} with {example}", table.header_of("listener"));
     let Some(written) = table.tables("listener").required(&add) else { return Vec::new() };
     if written.value.is_empty() {
         table.report().error(written.at, "there is no listener", format!("add {add}"));
     }
-    let bind = |mut listener: Table<'_>| listener.parsed("bind", address::bind).required(example);
-    written.value.into_iter().filter_map(bind).collect()
+    let listener = |mut listener: Table<'_>| {
+        let bind = listener.parsed("bind", address::bind).required(example);
+        let socket = socket::socket(&mut listener, bind.as_ref().map(|bind| &bind.value));
+        bind.map(|bind| (bind, socket))
+    };
+    written.value.into_iter().filter_map(listener).collect()
 }
 
 /// Two listeners on one port would share its connections by chance, or the second would not start.
 fn report_overlaps(
     report: &Report<'_>,
-    listeners: &[Given<SocketAddr>],
-    admin: Option<Given<SocketAddr>>,
+    listeners: &[(Given<Address>, Socket)],
+    admin: Option<Given<Address>>,
 ) {
-    let mut taken: Vec<Given<SocketAddr>> = Vec::new();
-    for bind in listeners {
-        if let Some(other) = taken.iter().find(|other| overlap(bind.value, other.value)) {
+    let mut taken: Vec<&Given<Address>> = Vec::new();
+    for (bind, _) in listeners {
+        if let Some(other) = taken.iter().find(|other| overlap(&bind.value, &other.value)) {
             let what = format!("bind {} overlaps with {}", bind.value, whose(report, other));
             report.error(bind.at, what, "remove one of the two or change its port");
         }
-        taken.push(*bind);
+        taken.push(bind);
     }
     let Some(admin) = admin else { return };
-    let Some(other) = taken.iter().find(|other| overlap(admin.value, other.value)) else { return };
+    let Some(other) = taken.iter().find(|other| overlap(&admin.value, &other.value)) else {
+        return;
+    };
     if admin.said {
         let what = format!("bind {} overlaps with {}", admin.value, whose(report, other));
         report.error(admin.at, what, "change the port of the admin listener");
@@ -156,13 +160,14 @@ fn report_overlaps(
     }
 }
 
-fn whose(report: &Report<'_>, bind: &Given<SocketAddr>) -> String {
+fn whose(report: &Report<'_>, bind: &Given<Address>) -> String {
     format!("{} at {}", bind.value, report.place(bind.at))
 }
 
 /// Whether a connection could be meant for either. Port 0 is a free one for each. Addresses of
-/// different families are left alone: whether `[::]` takes IPv4 as well is the system's decision.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+/// different families are left alone: a socket for `0.0.0.0` takes IPv4 from one for `[::]`.
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Ip(a), Address::Ip(b)) = (a, b) else { return a == b };
     let either_takes_all = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port()
         && a.port() != 0

@@ -3,12 +3,13 @@
 use lb_core::config::{ServiceConfig, StatusSet};
 
 use crate::address;
-use crate::config::{HostPolicy, Protocol, Service};
+use crate::config::{HostPolicy, Protocol, Service, Tcp};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::statuses::statuses;
 use crate::native::{
-    Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
+    Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, socket,
+    steering,
 };
 use crate::read::{Given, Table};
 
@@ -70,6 +71,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let limits = limits::limits(table.table("limits"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
+    let tcp = Tcp { nodelay: true, keepalive: socket::keepalive(table.table("tcp_keepalive")) };
     let (pools, origins) = pool::pools(&mut table, &steering);
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
@@ -100,7 +102,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
+    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol, tcp })
 }
 
 fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {

@@ -22,7 +22,7 @@ use crate::view::View;
 /// What is known of a request when it arrives.
 pub(crate) struct RequestFacts {
     id: RequestId,
-    client: SocketAddr,
+    client: Option<SocketAddr>,
     asked: Option<Asked>,
     service: Option<usize>,
 }
@@ -40,7 +40,7 @@ struct Asked {
 const CLIENT_REQUEST_ID_MAX: usize = 128;
 
 impl RequestFacts {
-    pub(crate) fn new(id: RequestId, client: SocketAddr, site: Option<&Site>) -> Self {
+    pub(crate) fn new(id: RequestId, client: Option<SocketAddr>, site: Option<&Site>) -> Self {
         let service = site.map(|site| usize::from(site.service.index()));
         Self { id, client, asked: None, service }
     }
@@ -284,7 +284,7 @@ struct Line<'l> {
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<&'l str>,
-    client: SocketAddr,
+    client: Option<SocketAddr>,
     method: Option<&'l str>,
     host: Option<&'l str>,
     path: Option<&'l str>,

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use lb_config::Config;
+use lb_config::config::Address;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::Trigger;
 use lb_server::{Gateway, ReloadCall};
@@ -152,9 +152,9 @@ impl Control {
     /// Whether the addresses that are new can be had.
     fn can_listen(&self, config: &Config) -> Result<(), String> {
         let before = self.gateway.snapshot();
-        let known: Vec<SocketAddr> = addresses(before.config()).collect();
+        let known: Vec<Address> = addresses(before.config()).collect();
         for addr in addresses(config).filter(|addr| !known.contains(addr)) {
-            Os::probe(addr).map_err(|error| taken(addr, &error))?;
+            Os::probe(&addr).map_err(|error| taken(&addr, &error))?;
         }
         Ok(())
     }

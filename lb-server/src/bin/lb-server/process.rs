@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use lb_config::Config;
+use lb_config::config::Address;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
@@ -40,7 +41,7 @@ pub(crate) fn serve(
     };
     held.thread_unblock().map_err(io::Error::from).map_err(unheard)?;
     for addr in addresses(&config) {
-        Os::probe(addr).map_err(|error| taken(addr, &error))?;
+        Os::probe(&addr).map_err(|error| taken(&addr, &error))?;
     }
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
@@ -75,23 +76,29 @@ pub(crate) fn serve(
 }
 
 /// Where `config` listens.
-pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let listeners = config.listeners.iter().map(|listener| listener.bind);
-    listeners.chain(config.admin.as_ref().map(|admin| admin.bind))
+pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = Address> {
+    let listeners = config.listeners.iter().map(|listener| listener.bind.clone());
+    listeners.chain(config.admin.as_ref().map(|admin| admin.bind.clone()))
 }
 
 /// Why nobody can listen at `addr`, and what to do.
-pub(crate) fn taken(addr: SocketAddr, error: &io::Error) -> String {
-    let other = SocketAddr::new(addr.ip(), addr.port().saturating_add(1));
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
+pub(crate) fn taken(addr: &Address, error: &io::Error) -> String {
+    let other = match addr {
+        Address::Ip(addr) => SocketAddr::new(addr.ip(), addr.port().saturating_add(1)).to_string(),
+        Address::Unix(_) => format!("{addr}.2"),
+    };
+    match (error.kind(), addr) {
+        (io::ErrorKind::AddrInUse, _) => format!(
             "cannot listen at {addr}: somebody else does; \
              choose another in the configuration (bind = \"{other}\"), \
              or for the demo with --listen or --admin {other}"
         ),
-        io::ErrorKind::PermissionDenied => format!(
+        (io::ErrorKind::PermissionDenied, Address::Ip(_)) => format!(
             "cannot listen at {addr}: not allowed; \
              ports below 1024 need a privilege (CAP_NET_BIND_SERVICE), or choose a higher one"
+        ),
+        (io::ErrorKind::PermissionDenied, Address::Unix(_)) => format!(
+            "cannot listen at {addr}: not allowed; choose a directory that this user may write to"
         ),
         _ => format!("cannot listen at {addr}: {error}"),
     }
@@ -106,11 +113,10 @@ fn control_runtime() -> io::Result<runtime::Runtime> {
 }
 
 fn announce(bound: &Bound) {
-    for addr in &bound.listeners {
-        say(&format!("lb-server: listening at http://{addr}"));
-    }
-    if let Some(addr) = bound.admin {
-        say(&format!("lb-server: admin at http://{addr}"));
+    let listeners = bound.listeners.iter().map(|addr| ("listening", addr));
+    for (what, addr) in listeners.chain(bound.admin.iter().map(|addr| ("admin", addr))) {
+        let scheme = if addr.ip().is_some() { "http://" } else { "" };
+        say(&format!("lb-server: {what} at {scheme}{addr}"));
     }
 }
 
