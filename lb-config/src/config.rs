@@ -32,8 +32,12 @@ pub struct Server {
     pub workers: Option<usize>,
     /// Whether the configuration is read anew when its file changes.
     pub watch: bool,
-    /// How long exchanges may take to finish after SIGTERM.
+    /// How long listeners stay open after SIGTERM, while `/ready` says that the end is near.
+    pub shutdown_delay: Duration,
+    /// How long exchanges may take to finish after that.
     pub drain_timeout: Duration,
+    /// How long a client connection without a request may bring one more meanwhile.
+    pub drain_idle_timeout: Duration,
     /// Client connections open at once, in total. Beyond it accepting pauses.
     pub connections_max: usize,
     /// From a connection's (or the next request's) first byte to the end of its head.

@@ -131,7 +131,9 @@ fn the_smallest_file_gets_the_documented_defaults() {
         server: Server {
             workers: None,
             watch: false,
+            shutdown_delay: Duration::ZERO,
             drain_timeout: secs(30),
+            drain_idle_timeout: secs(1),
             connections_max: 10_000,
             header_timeout: secs(10),
             keep_alive_timeout: secs(60),

@@ -23,6 +23,8 @@ pub(crate) struct Client {
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
+    /// Since when the process drains.
+    leaving: Cell<Option<Instant>>,
     pulse: Rc<Pulse>,
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -42,6 +44,7 @@ impl Client {
             address: peer.map(|peer| headers::written(&peer.ip().to_canonical())),
             watch,
             requests: Cell::new(0),
+            leaving: Cell::new(None),
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
         })
@@ -51,6 +54,17 @@ impl Client {
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.busy()
+    }
+
+    /// The process drains: the next answer is the last one here.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(Some(Instant::now()));
+    }
+
+    /// Whether the connection ends with the answer that goes out next, and says so. HTTP/2 has a
+    /// frame for it.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        self.watch.is_some() && self.leaving.get().is_some()
     }
 
     /// Something of its goes on.
@@ -115,7 +129,12 @@ impl Client {
         loop {
             let now = Instant::now();
             let until = match (self.pulse.busy.get(), watch.head_since()) {
-                (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
+                (0, None) => match self.leaving.get() {
+                    Some(leaving) => {
+                        self.pulse.since.get().max(leaving) + server.drain_idle_timeout
+                    }
+                    None => self.pulse.since.get() + server.keep_alive_timeout,
+                },
                 // The guard sees to it that a head ends.
                 (0, Some(_)) => now + server.header_timeout,
                 _ => match (watch.stuck_since(), self.pulse.patience.get()) {

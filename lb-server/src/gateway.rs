@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_config::config::{AccessLog, Address, Config};
+use lb_config::config::{AccessLog, Address, Config, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::doors::Key;
@@ -31,6 +31,7 @@ pub struct Gateway {
     refused: Mutex<Option<String>>,
     connections: AtomicUsize,
     phase: AtomicU64,
+    succeeded: AtomicBool,
 }
 
 /// Who is told of what a gateway does.
@@ -82,6 +83,7 @@ impl Gateway {
             refused: Mutex::new(None),
             connections: AtomicUsize::new(0),
             phase: AtomicU64::new(0),
+            succeeded: AtomicBool::new(false),
         }))
     }
 
@@ -159,6 +161,17 @@ impl Gateway {
         self.phase.load(Ordering::Relaxed) != 0
     }
 
+    /// Another process listens at the same sockets, and takes what is new. Tell the workers to drain
+    /// then.
+    pub fn succeeded(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process listens at the same sockets.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn enter(&self, phase: Phase) {
         if phase != Phase::Running {
             self.phase.store(1, Ordering::Relaxed);
@@ -205,5 +218,10 @@ fn places(config: &Config) -> usize {
 /// What a running process cannot change.
 fn needs_restart(before: &Config, now: &Config) -> Vec<&'static str> {
     let workers = before.server.workers != now.server.workers;
-    workers.then_some("server.workers").into_iter().collect()
+    let other_socket = |now: &Listener| {
+        before.listeners.iter().any(|old| old.bind == now.bind && old.socket != now.socket)
+    };
+    let sockets = now.listeners.iter().any(other_socket);
+    let late = [(workers, "server.workers"), (sockets, "an option of an open [[listener]]")];
+    late.into_iter().filter_map(|(changed, what)| changed.then_some(what)).collect()
 }

@@ -11,7 +11,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lb_config::config::Server;
 use tokio::sync::OwnedSemaphorePermit;
@@ -67,9 +68,14 @@ impl Seat {
         client: Rc<Client>,
         request: Request<Incoming>,
     ) -> Result<Response<Outgoing>, Infallible> {
-        Ok(match kind {
+        let asked = Rc::clone(&client);
+        let mut response = match kind {
             Kind::Client => proxy::respond(worker, client, request).await,
             Kind::Admin => admin::respond(worker, client, request).await,
-        })
+        };
+        if asked.says_goodbye() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }

@@ -83,7 +83,13 @@ fn server(mut table: Table<'_>) -> Server {
     Server {
         workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
         watch: table.boolean("watch").or(false),
+        shutdown_delay: table
+            .duration("shutdown_delay", Duration::ZERO..=DURATION_MAX)
+            .or(Duration::ZERO),
         drain_timeout: table.duration("drain_timeout", DURATIONS).or(Duration::from_secs(30)),
+        drain_idle_timeout: table
+            .duration("drain_idle_timeout", Duration::ZERO..=DURATION_MAX)
+            .or(Duration::from_secs(1)),
         connections_max: table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000),
         header_timeout: table.duration("header_timeout", DURATIONS).or(Duration::from_secs(10)),
         keep_alive_timeout: table

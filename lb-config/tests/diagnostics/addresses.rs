@@ -163,13 +163,16 @@ fn a_backend_is_a_url_of_scheme_host_and_port() {
 fn a_unix_socket_is_an_absolute_path_that_the_kernel_takes() {
     let long = format!("unix:/{}", "a".repeat(107));
     let texts = ["unix:run/lb.sock", "unix:///run/lb.sock", "unix:/run/", "unix:", &long];
-    check_each(&texts.map(|bind| SOUND.replace("0.0.0.0:8080", bind)), expect![[r#"
+    check_each(
+        &texts.map(|bind| SOUND.replace("0.0.0.0:8080", bind)),
+        expect![[r#"
         lb.toml:2:8: bind "unix:run/lb.sock" is not an absolute path; write a path such as "unix:/run/app.sock"
         lb.toml:2:8: bind "unix:///run/lb.sock" begins with several slashes; write "unix:/run/lb.sock"
         lb.toml:2:8: bind "unix:/run/" is not the path of a file; write a path such as "unix:/run/app.sock"
         lb.toml:2:8: bind "unix:" is not an absolute path; write a path such as "unix:/run/app.sock"
         lb.toml:2:8: bind "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..." has a path of more than 107 bytes, which no socket takes; use a shorter directory
-    "#]]);
+    "#]],
+    );
     check_backends(
         "[{ url = 'unix://run/a' }, { url = 'unix:/a' }, { url = 'unix:/a' }]",
         expect![[r#"
@@ -206,7 +209,10 @@ fn options_of_a_socket_have_bounds_and_belong_to_their_kind() {
             lb.toml:5:60: count 0 is out of range; use 1..=127
         "#]],
     );
-    check_service("tcp_keepalive = { enabled = false, idle = '9s' }", expect![[r#"
+    check_service(
+        "tcp_keepalive = { enabled = false, idle = '9s' }",
+        expect![[r#"
         lb.toml:7:36: warning: idle has no effect with enabled = false; remove it
-    "#]]);
+    "#]],
+    );
 }

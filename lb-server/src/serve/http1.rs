@@ -49,7 +49,9 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
                     return None;
                 }
                 next = Phase::Stopping;
-                std::pin::Pin::new(&mut serving).graceful_shutdown();
+                // hyper would close a connection between two requests on the spot, with a request
+                // that is on its way to it. One more is answered, and says that it was the last.
+                client.leave();
             }
             () = client.turned() => {
                 let (io, begun) = serving.into_parts().io.into_inner().into_parts();
