@@ -24,10 +24,11 @@ const CLEAN: [usize; 0] = [];
 /// Where a compare-and-swap may stand.
 const WORD: &str = "lb-core/src/word.rs";
 /// Where a socket may be opened, besides tests: the two platforms.
-const PLATFORMS: [&str; 5] = [
+const PLATFORMS: [&str; 6] = [
     "lb-server/src/platform/os.rs",
     "lb-server/src/platform/os/sockets.rs",
     "lb-server/src/platform/os/inheritance.rs",
+    "lb-server/src/platform/os/succession.rs",
     "lb-sim/src/platform.rs",
     "lb-sim/src/world.rs",
 ];

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -184,28 +185,46 @@ impl Entrance {
     async fn accept(self, mut listener: Box<dyn Listen>) {
         let mut stopping = self.told.clone();
         loop {
-            let next = async {
-                let accepted = listener.accept().await?;
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                Ok::<_, io::Error>((accepted, place.expect("the semaphore is never closed")))
-            };
             let accepted = tokio::select! {
                 biased;
                 () = stopping.reached(Phase::Draining) => return,
-                next = next => next,
+                accepted = listener.accept() => accepted,
             };
-            match accepted {
-                Ok(((io, peer), place)) => {
-                    let guest = serve::Guest { door: self.key.clone(), peer, place };
-                    let told = self.told.clone();
-                    let serving = serve::connection(Rc::clone(&self.worker), io, guest, told);
-                    tokio::task::spawn_local(serving);
+            let (io, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.failed(&error).await;
+                    continue;
                 }
-                Err(_) => {
-                    self.worker.gateway.process.accept_failures.add(1);
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            };
+            // Who was let in is served, even if the process drains meanwhile.
+            let place = tokio::select! {
+                biased;
+                () = stopping.reached(Phase::Stopping) => return,
+                place = Arc::clone(&self.places).acquire_owned() => place,
+            };
+            let place = place.expect("the semaphore is never closed");
+            let guest = serve::Guest { door: self.key.clone(), peer, place };
+            let serving = serve::connection(Rc::clone(&self.worker), io, guest, self.told.clone());
+            tokio::task::spawn_local(serving);
         }
     }
+
+    /// Counts a failure, and pauses if the next attempt would fail as well: whoever wants to connect
+    /// waits in the kernel's queue until something has been closed here.
+    async fn failed(&self, error: &io::Error) {
+        let process = &self.worker.gateway.process;
+        process.accept_failures.add(1);
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return; // that client left, and the next may be there
+        }
+        process.accept_pauses.add(u64::from(is_exhausted(error)));
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Whether the process or the system has run out of something: descriptors, mostly.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|number| exhausted.contains(&Errno::from_raw(number)))
 }

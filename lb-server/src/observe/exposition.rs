@@ -125,6 +125,12 @@ impl Reading {
         })?;
         counters(
             to,
+            "lb_accept_pauses",
+            "How often accepting paused since descriptors or memory had run out",
+            |out| out.counter(&Vec::new(), &gateway.process.accept_pauses),
+        )?;
+        counters(
+            to,
             "lb_connections_flooded",
             "Connections closed since they took back too many requests",
             |out| out.counter(&Vec::new(), &gateway.process.floods),

@@ -25,6 +25,8 @@ impl Count {
 #[derive(Debug, Default)]
 pub(crate) struct Process {
     pub(crate) accept_failures: Count,
+    /// Times that accepting paused since descriptors or memory had run out.
+    pub(crate) accept_pauses: Count,
     pub(crate) refused_requests: Count,
     /// Connections that took back too many requests.
     pub(crate) floods: Count,

@@ -6,6 +6,7 @@
 
 mod sockets;
 pub mod inheritance;
+pub mod succession;
 
 use std::hash::{BuildHasher, Hasher};
 use std::io;

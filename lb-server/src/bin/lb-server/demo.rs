@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::Source;
 use lb_server::Platform;
 use lb_server::platform::os::Os;
+use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::platform::{Listen, Place};
 use tokio::runtime;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -73,7 +74,11 @@ enum Mood {
 }
 
 /// Serves the demo until a signal says otherwise.
-pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String> {
+pub(crate) fn serve(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    inheritance: Inheritance,
+) -> Result<(), String> {
     let [steady, slow, flaky] =
         start().map_err(|error| format!("cannot start the demo's backends: {error}"))?;
     let text = CONFIG
@@ -83,7 +88,7 @@ pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String>
         .replace("{slow}", &slow.to_string())
         .replace("{flaky}", &flaky.to_string());
     let config = configuration(&Source { name: "demo", text: &text })?;
-    process::serve(config, None, |bound| {
+    process::serve(config, None, inheritance, |bound| {
         let proxy = &bound.listeners[0];
         let admin = bound.admin.clone().unwrap_or(admin.into());
         say(&format!(

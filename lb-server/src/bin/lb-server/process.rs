@@ -10,29 +10,33 @@ use std::thread::{Builder, JoinHandle};
 use lb_config::Config;
 use lb_config::config::Address;
 use lb_server::platform::os::Os;
+use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
-    AccessSink, Bound, Gateway, Listeners, Listening, RELOAD_CALLS_MAX, WorkerOptions,
+    AccessSink, Bound, Gateway, Listeners, Listening, Platform, RELOAD_CALLS_MAX, WorkerOptions,
 };
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::control::{Control, Signals, join, until_written};
-use crate::{access, say};
+use crate::control::{Control, Seen, Signals, join, until_written};
+use crate::upgrade::Upgrade;
+use crate::{access, descriptors, say, supervisor};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
 pub(crate) fn serve(
     config: Config,
     file: Option<PathBuf>,
+    mut inheritance: Inheritance,
     ready: impl FnOnce(&Bound),
 ) -> Result<(), String> {
     // First of all: a signal that nobody has asked to hear ends the process on the spot, and one that
     // comes while its handler is set up is lost. So it waits until somebody listens.
     let unheard = |error| format!("cannot hear signals: {error}");
-    let held = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let held =
+        SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
     held.thread_block().map_err(io::Error::from).map_err(unheard)?;
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let mut signals = {
@@ -40,9 +44,10 @@ pub(crate) fn serve(
         Signals::hear().map_err(unheard)?
     };
     held.thread_unblock().map_err(io::Error::from).map_err(unheard)?;
-    for addr in addresses(&config) {
-        Os::probe(&addr).map_err(|error| taken(&addr, &error))?;
-    }
+    let seen = file.as_deref().map(Seen::of);
+    let limit = descriptors::raise();
+    descriptors::warn_if_few(limit, &config);
+    check_free(&config, &inheritance)?;
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
     let (access, writer) =
@@ -54,7 +59,9 @@ pub(crate) fn serve(
         tap: None,
         reloads: Some(reloads),
     };
-    let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
+    let predecessor = inheritance.predecessor();
+    let os = Arc::new(Os::heir(inheritance, count));
+    let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
     let (trigger, shutdown) = shutdown::pair();
@@ -63,16 +70,41 @@ pub(crate) fn serve(
     for index in 1..count {
         workers.push(start(&gateway, WorkerOptions { index }, &shutdown)?.0);
     }
+    for addr in os.settle() {
+        say(&format!("lb-server: warning: no listener is at {addr}, which was inherited: closed"));
+    }
     announce(&bound);
     ready(&bound);
+    supervisor::ready();
+    if let Some(predecessor) = predecessor {
+        // One that is gone has given way already.
+        let _gone = predecessor.give_way();
+    }
 
     control.block_on(async {
-        let told = Control { gateway, trigger, signals, calls, file };
+        let upgrade = Upgrade::new(os);
+        let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
         let trigger;
         (signals, trigger) = told.run(join("workers", workers)?).await?;
         // Both ended with the workers: nobody holds the log any more but its writer.
         until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
     })
+}
+
+/// Whether the addresses can be had at which nothing was inherited.
+fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> {
+    let inherited = inheritance.addresses();
+    let others = match inherited.is_empty() {
+        true => String::new(),
+        false => {
+            let at: Vec<String> = inherited.iter().map(Address::to_string).collect();
+            format!("; the inherited sockets listen at {}", at.join(", "))
+        }
+    };
+    for addr in addresses(config).filter(|addr| !inherited.contains(addr)) {
+        Os::probe(&addr).map_err(|error| taken(&addr, &error) + &others)?;
+    }
+    Ok(())
 }
 
 /// Where `config` listens.

@@ -12,6 +12,8 @@ use listenfd::ListenFd;
 use nix::libc::{AF_UNIX, SOCK_STREAM};
 use socket2::Socket;
 
+use super::Address;
+
 /// What the line to a predecessor is called among the names of descriptors.
 pub const PREDECESSOR: &str = "lb-predecessor";
 
@@ -62,11 +64,10 @@ impl Inheritance {
         self.predecessor.take().map(Predecessor)
     }
 
-    /// Whether a socket was inherited that listens there.
-    pub fn has(&self, addr: &lb_config::config::Address) -> bool {
-        self.sockets
-            .iter()
-            .any(|(_, socket)| super::sockets::local_addr(socket).is_ok_and(|found| found == *addr))
+    /// Where the sockets listen.
+    pub fn addresses(&self) -> Vec<Address> {
+        let addr = |(_, socket): &(_, Socket)| super::sockets::local_addr(socket).ok();
+        self.sockets.iter().filter_map(addr).collect()
     }
 
     pub(super) fn into_sockets(self) -> Vec<(Option<String>, Socket)> {
