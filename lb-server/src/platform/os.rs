@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
@@ -122,6 +123,10 @@ impl Platform for Os {
             let found = tokio::net::lookup_host((host, port)).await?;
             Ok(found.collect())
         })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        crate::tls::read(path)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the platform")]

@@ -64,6 +64,8 @@ pub(crate) fn serve(
     let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
+    gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
+
     let (trigger, shutdown) = shutdown::pair();
     let (first, bound) = start(&gateway, WorkerOptions { index: 0 }, &shutdown)?;
     let mut workers = vec![first];
@@ -73,7 +75,7 @@ pub(crate) fn serve(
     for addr in os.settle() {
         say(&format!("lb-server: warning: no listener is at {addr}, which was inherited: closed"));
     }
-    announce(&bound);
+    announce(&gateway, &bound);
     ready(&bound);
     supervisor::ready();
     if let Some(predecessor) = predecessor {
@@ -144,11 +146,19 @@ fn control_runtime() -> io::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn announce(bound: &Bound) {
-    let listeners = bound.listeners.iter().map(|addr| ("listening", addr));
-    for (what, addr) in listeners.chain(bound.admin.iter().map(|addr| ("admin", addr))) {
+fn announce(gateway: &Gateway, bound: &Bound) {
+    let snapshot = gateway.snapshot();
+    for (addr, listener) in bound.listeners.iter().zip(&snapshot.config().listeners) {
+        let scheme = match (addr, &listener.tls) {
+            (Address::Unix(_), _) => "",
+            (_, Some(_)) => "https://",
+            (_, None) => "http://",
+        };
+        say(&format!("lb-server: listening at {scheme}{addr}"));
+    }
+    if let Some(addr) = &bound.admin {
         let scheme = if addr.ip().is_some() { "http://" } else { "" };
-        say(&format!("lb-server: {what} at {scheme}{addr}"));
+        say(&format!("lb-server: admin at {scheme}{addr}"));
     }
 }
 
