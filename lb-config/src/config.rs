@@ -4,13 +4,15 @@
 //! backend and is reached, every host leads to one service. Nothing here is optional that has a
 //! safe default.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod socket;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_core::Cidr;
 use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
+
+pub use socket::{Address, Socket, Tcp, TcpKeepAlive};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +51,18 @@ pub struct Server {
     pub drain_idle_timeout: Duration,
     /// Client connections open at once, in total. Beyond it accepting pauses.
     pub connections_max: usize,
+    /// Those of one client address, or of one IPv6 network of 64 bits.
+    pub connections_per_client_max: usize,
+    /// Requests that one connection may carry.
+    pub requests_per_connection_max: u64,
     /// From a connection's (or the next request's) first byte to the end of its head.
     pub header_timeout: Duration,
     /// How long a client connection may stay open between two requests.
     pub keep_alive_timeout: Duration,
     /// Bytes of a request's or response's head.
     pub header_bytes_max: usize,
+    /// Bytes of a request's target: its path and query.
+    pub target_bytes_max: usize,
     /// Header lines of a request or response.
     pub headers_max: usize,
     /// What clients that speak HTTP/2 may do.
@@ -123,45 +131,6 @@ pub enum Level {
     Info,
     /// And what each choice was made from.
     Debug,
-}
-
-/// Where somebody listens.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Address {
-    /// An IP address and a port.
-    Ip(SocketAddr),
-    /// A Unix socket, by its path.
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// The IP address and port, if it has them.
-    pub const fn ip(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Ip(addr) => Some(*addr),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Whether the system is to choose the port.
-    pub fn leaves_port_open(&self) -> bool {
-        self.ip().is_some_and(|addr| addr.port() == 0)
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(addr: SocketAddr) -> Self {
-        Self::Ip(addr)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(addr) => write!(out, "{addr}"),
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// Of which requests spans are made, and where they are sent by OTLP over HTTP.
@@ -251,57 +220,6 @@ pub enum ClientAuthMode {
     Required,
 }
 
-/// How a listening socket behaves, and the connections that come in by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Socket {
-    /// Connections that may wait to be accepted, for each worker.
-    pub backlog: u16,
-    /// What TCP does on its connections.
-    pub tcp: Tcp,
-    /// Whether an IPv6 socket leaves IPv4 alone.
-    pub ipv6_only: bool,
-    /// Who may connect to a Unix socket: the permissions of its file.
-    pub mode: u32,
-}
-
-impl Socket {
-    /// What a socket is like of which nothing is said.
-    pub const DEFAULT: Self =
-        Self { backlog: 4_096, tcp: Tcp::DEFAULT, ipv6_only: false, mode: 0o660 };
-}
-
-/// What TCP does on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tcp {
-    /// Whether small pieces are sent at once (no Nagle's algorithm).
-    pub nodelay: bool,
-    /// Whether a peer that says nothing is asked if it is still there, and how often.
-    pub keepalive: Option<TcpKeepAlive>,
-}
-
-impl Tcp {
-    /// What it does if nothing is said.
-    pub const DEFAULT: Self = Self { nodelay: true, keepalive: Some(TcpKeepAlive::DEFAULT) };
-}
-
-/// When the kernel asks a peer that says nothing if it is still there. Whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpKeepAlive {
-    /// How long it may say nothing.
-    pub idle: Duration,
-    /// From one question to the next.
-    pub interval: Duration,
-    /// Questions without an answer after which it is gone.
-    pub count: u32,
-}
-
-impl TcpKeepAlive {
-    /// A peer that has gone is noticed within two minutes, which is less than most middleboxes take
-    /// to forget a connection that says nothing.
-    pub const DEFAULT: Self =
-        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 6 };
-}
-
 /// One service: what the core decides by, and what the proxy needs besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -314,6 +232,8 @@ pub struct Service {
     pub origins: Vec<Origin>,
     /// What a backend sees as `Host`.
     pub host: HostPolicy,
+    /// Bytes of a request's body.
+    pub body_bytes_max: u64,
     /// Bytes of a request body kept so that it can be sent again.
     pub replay_buffer: usize,
     /// Kept connections to backends.

@@ -60,9 +60,12 @@ fn documented_server() -> Server {
         drain_timeout: Duration::from_secs(30),
         drain_idle_timeout: Duration::from_secs(1),
         connections_max: 10_000,
+        connections_per_client_max: 10_000,
+        requests_per_connection_max: 10_000,
         header_timeout: Duration::from_secs(10),
         keep_alive_timeout: Duration::from_secs(60),
         header_bytes_max: 32_768,
+        target_bytes_max: 8_192,
         headers_max: 100,
         http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
     }
@@ -176,6 +179,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             hosts: vec!["*".into()],
             origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false, socket: None }],
             host: HostPolicy::Client,
+            body_bytes_max: 1 << 30,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
@@ -410,11 +414,15 @@ fn sockets_are_paths_and_have_options() {
     );
     let socket = Socket { backlog: 16, mode: 0o600, ..documented_socket() };
     let bind = Address::Unix("/run/lb.sock".into());
-    assert_eq!(config.listeners, [Listener { bind, socket }]);
+    assert_eq!(config.listeners, [Listener { bind, socket, tls: None, proxy_protocol: false }]);
     let service = &config.services[0];
     assert_eq!(service.core.pools[0].backends[0].name, "unix:/run/app.sock");
-    let origin =
-        Origin { host: "localhost".into(), port: 80, socket: Some("/run/app.sock".into()) };
+    let origin = Origin {
+        host: "localhost".into(),
+        port: 80,
+        tls: false,
+        socket: Some("/run/app.sock".into()),
+    };
     assert_eq!(service.origins, [origin]);
     let off = "[[service]]\ntcp_keepalive.enabled = false";
     let config = sound(&SMALLEST.replace("[[service]]", off));
@@ -471,7 +479,7 @@ fn trusted_proxies_are_ranges_or_single_addresses() {
 fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
     let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
     let expected = Tracing {
-        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false },
+        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false, socket: None },
         sample_per_million: 10_000,
         service_name: "lb".into(),
     };

@@ -32,6 +32,9 @@ pub(crate) struct Client {
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
+    /// How many it may carry, and told when it has.
+    requests_max: Cell<u64>,
+    spent: Notify,
     /// Since when the process drains.
     leaving: Cell<Option<Instant>>,
     pulse: Rc<Pulse>,
@@ -67,6 +70,8 @@ impl Client {
             secure,
             watch,
             requests: Cell::new(0),
+            requests_max: Cell::new(u64::MAX),
+            spent: Notify::new(),
             leaving: Cell::new(None),
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
@@ -76,7 +81,20 @@ impl Client {
     /// Another request begins.
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
+        if self.requests.get() == self.requests_max.get() {
+            self.spent.notify_one();
+        }
         self.busy()
+    }
+
+    /// The connection may carry so many requests.
+    pub(crate) fn allow(&self, requests_max: u64) {
+        self.requests_max.set(requests_max);
+    }
+
+    /// Waits until it has carried all that it may, once.
+    pub(crate) async fn spent(&self) {
+        self.spent.notified().await;
     }
 
     /// The process drains: the next answer is the last one here.
@@ -87,7 +105,8 @@ impl Client {
     /// Whether the connection ends with the answer that goes out next, and says so. HTTP/2 has a
     /// frame for it.
     pub(crate) fn says_goodbye(&self) -> bool {
-        self.watch.is_some() && self.leaving.get().is_some()
+        let spent = self.requests.get() >= self.requests_max.get();
+        self.watch.is_some() && (spent || self.leaving.get().is_some())
     }
 
     /// Something of its goes on.

@@ -4,6 +4,7 @@
 //! worker 0 is the first to open it, and the others share the port that it was given.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::crowd::Share;
 use crate::platform::{Address, Listen, Place, Socket};
 use crate::serve;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
@@ -197,6 +199,10 @@ impl Entrance {
                     continue;
                 }
             };
+            let Ok(share) = self.share(peer) else {
+                self.worker.gateway.process.refused_connections.add(1);
+                continue;
+            };
             // Who was let in is served, even if the process drains meanwhile.
             let place = tokio::select! {
                 biased;
@@ -204,10 +210,17 @@ impl Entrance {
                 place = Arc::clone(&self.places).acquire_owned() => place,
             };
             let place = place.expect("the semaphore is never closed");
-            let guest = serve::Guest { door: self.key.clone(), peer, place };
+            let guest = serve::Guest { door: self.key.clone(), peer, place, share };
             let serving = serve::connection(Rc::clone(&self.worker), io, guest, self.told.clone());
             tokio::task::spawn_local(serving);
         }
+    }
+
+    /// What a client at this address has of those that it may have open.
+    fn share(&self, peer: Option<SocketAddr>) -> Result<Option<Share>, Crowded> {
+        let (Kind::Client, Some(peer)) = (self.key.kind, peer) else { return Ok(None) };
+        let most = self.worker.view().config.server.connections_per_client_max;
+        self.worker.gateway.crowd.enter(peer, most).map(Some).ok_or(Crowded)
     }
 
     /// Counts a failure, and pauses if the next attempt would fail as well: whoever wants to connect
@@ -222,6 +235,9 @@ impl Entrance {
         sleep(ACCEPT_PAUSE).await;
     }
 }
+
+/// A client has as many connections open as it may.
+struct Crowded;
 
 /// Whether the process or the system has run out of something: descriptors, mostly.
 fn is_exhausted(error: &io::Error) -> bool {

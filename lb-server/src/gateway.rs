@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lb_config::config::{AccessLog, Address, Config, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::crowd::Crowd;
 use crate::doors::Key;
 use crate::observe::{AccessSink, Process, Tap};
 use crate::platform::{Clock, Platform};
@@ -22,6 +23,8 @@ pub struct Gateway {
     pub(crate) access: Option<Arc<dyn AccessSink>>,
     /// A permit for each client connection that may be served at once.
     pub(crate) places: Arc<Semaphore>,
+    /// How many connections each client has.
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) process: Process,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
@@ -76,6 +79,7 @@ impl Gateway {
             tap: listeners.tap,
             access: listeners.access,
             places: Arc::new(Semaphore::new(places(&snapshot.config))),
+            crowd: Arc::default(),
             process: Process::default(),
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),

@@ -64,6 +64,11 @@ pub(crate) fn host(head: &request::Parts) -> String {
     }
 }
 
+/// How long a target is, beside the host.
+pub(crate) fn target_bytes(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
 /// Makes a client's head a backend's.
 pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward<'_>) {
     let headers = &mut head.headers;

@@ -29,6 +29,7 @@ mod serve;
 mod proxy_protocol;
 #[cfg_attr(not(test), expect(dead_code, reason = "the proxy does not call it yet"))]
 mod forwarded;
+mod crowd;
 mod doors;
 mod worker;
 mod secured;

@@ -8,16 +8,17 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use lb_core::{Allowance, Ask, Delivery, Exchange, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::asking::Asking;
 use crate::attempt::{self, Answer};
-use crate::body::{Broken, Replay};
+use crate::body::{Bounds, Broken, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
+use crate::framing::Refusal;
 use crate::headers::{self, Forward};
 use crate::held::Held;
 use crate::line::CallsNext;
@@ -54,6 +55,9 @@ pub(crate) async fn respond(
     let checked = match (refusal, site) {
         (Some(refusal), _) => Err(Problem::Refused(refusal)),
         (None, _) if head.method == Method::CONNECT => Err(Problem::Connect),
+        (None, _) if headers::target_bytes(&head.uri) > view.config.server.target_bytes_max => {
+            Err(Problem::Refused(Refusal::TargetTooLong))
+        }
         (None, None) => Err(Problem::NoService),
         (None, Some(site)) => Ok(site),
     };
@@ -105,8 +109,15 @@ async fn pass(
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
     let Case { view, client, site, journal, id, told, wanted } = case;
-    let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
+    let bounds = Bounds {
+        idle_for: site.service.timeouts().body_idle,
+        keep_max: site.replay_buffer,
+        size_max: site.body_bytes_max,
+    };
+    if incoming.size_hint().lower() > bounds.size_max {
+        return Err(Problem::BodyTooLarge);
+    }
+    let replay = Replay::new(incoming, bounds, || journal.bytes_in());
     let asking = Asking { head, client: client.peer.map(|peer| peer.ip()) };
     let ask = Ask {
         id: id.exchange(),
@@ -213,6 +224,7 @@ fn repeat(method: &Method) -> Repeat {
 fn client_problem(broken: Broken) -> Problem {
     match broken {
         Broken::ClientIdle => Problem::RequestTimeout,
+        Broken::TooLarge => Problem::BodyTooLarge,
         _ => Problem::BrokenRequest,
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::admin;
 use crate::client::{Client, Secure};
+use crate::crowd::Share;
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
 use crate::headers;
@@ -36,6 +37,8 @@ pub(crate) struct Guest {
     pub(crate) peer: Option<SocketAddr>,
     /// Held for as long as the connection is open.
     pub(crate) place: OwnedSemaphorePermit,
+    /// Likewise, of what its address may have.
+    pub(crate) share: Option<Share>,
 }
 
 /// What is known of a connection whatever is spoken on it.
@@ -56,7 +59,7 @@ pub(crate) async fn connection(
     guest: Guest,
     stopping: Shutdown,
 ) {
-    let Guest { door, peer, place: _place } = guest;
+    let Guest { door, peer, place: _place, share: _share } = guest;
     let kind = door.kind;
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let view = worker.view();
@@ -85,7 +88,8 @@ impl Seat {
         let accepted = tokio::select! {
             biased;
             accepted = accepting => accepted,
-            () = self.stopping.reached(Phase::Draining) => return None,
+            // Who was let in before the process drains gets an answer, and no other.
+            () = self.stopping.reached(Phase::Stopping) => return None,
         };
         match accepted {
             Ok(Ok(accepted)) => {

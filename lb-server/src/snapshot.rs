@@ -36,6 +36,7 @@ pub(crate) struct Site {
     pub(crate) line: Arc<Line>,
     pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) host: HostPolicy,
+    pub(crate) body_bytes_max: u64,
     pub(crate) replay_buffer: usize,
     pub(crate) keep_alive: KeepAlive,
 }
@@ -175,6 +176,7 @@ impl Site {
                 .map(|origin| Endpoint::new(origin, said, tls))
                 .collect::<Result<_, _>>()?,
             host: said.host,
+            body_bytes_max: said.body_bytes_max,
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
         })

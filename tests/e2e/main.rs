@@ -11,6 +11,7 @@ mod access;
 mod affinity;
 mod blame;
 mod bodies;
+mod bounds;
 mod connections;
 mod heads;
 mod hedges;

@@ -49,6 +49,10 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 /// hyper refuses to work with less than 8 KiB.
 const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
 const HEADERS_MAX: usize = 1_000;
+/// What is shorter bars usual paths; what is longer hyper does not hold.
+const TARGET_BYTES: RangeInclusive<usize> = 256..=0xfffe;
+/// A connection that carries a thousand a second carries these in eleven days.
+const REQUESTS_MAX: u64 = 1_000_000_000;
 /// Each holds an exchange and its buffers.
 const STREAMS_MAX: u32 = 10_000;
 const RESETS_MAX: u32 = 100_000;
@@ -102,11 +106,18 @@ fn server(mut table: Table<'_>) -> (Server, Trust) {
             .duration("drain_idle_timeout", Duration::ZERO..=DURATION_MAX)
             .or(Duration::from_secs(1)),
         connections_max: table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000),
+        connections_per_client_max: table
+            .integer("connections_per_client_max", 1..=CONNECTIONS_MAX)
+            .or(10_000),
+        requests_per_connection_max: table
+            .integer("requests_per_connection_max", 1..=REQUESTS_MAX)
+            .or(10_000),
         header_timeout: table.duration("header_timeout", DURATIONS).or(Duration::from_secs(10)),
         keep_alive_timeout: table
             .duration("keep_alive_timeout", DURATIONS)
             .or(Duration::from_secs(60)),
         header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
+        target_bytes_max: table.size("target_bytes_max", TARGET_BYTES).or(8 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
         http2: http2(table.table("http2")),
     };

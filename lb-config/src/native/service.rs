@@ -17,6 +17,9 @@ use crate::read::{Field, Given, Table};
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
 const SERVICES_MAX: usize = 1_000;
 
+/// A TiB, which takes the better part of a day at 100 Mbit/s.
+const BODY_BYTES_MAX: usize = 1 << 40;
+
 /// What may be used once in the whole file.
 #[derive(Debug, Default)]
 struct Names {
@@ -103,6 +106,7 @@ fn service<'d>(
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
     let slow_start = outliers::slow_start(table.table("slow_start"));
+    let body_bytes_max = table.size("body_bytes_max", 0..=BODY_BYTES_MAX).or(1 << 30);
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
@@ -153,6 +157,7 @@ fn service<'d>(
         hosts,
         origins,
         host,
+        body_bytes_max: body_bytes_max as u64,
         replay_buffer,
         keep_alive,
         protocol,

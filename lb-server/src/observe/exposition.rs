@@ -132,6 +132,12 @@ impl Reading {
         )?;
         counters(
             to,
+            "lb_connections_refused",
+            "Connections closed since their client had as many as it may",
+            |out| out.counter(&Vec::new(), &gateway.process.refused_connections),
+        )?;
+        counters(
+            to,
             "lb_connections_flooded",
             "Connections closed since they took back too many requests",
             |out| out.counter(&Vec::new(), &gateway.process.floods),

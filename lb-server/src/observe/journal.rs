@@ -112,9 +112,11 @@ impl Journal {
         if !matches!(problem, Problem::Rejected(_)) {
             self.view.gateway.process.refused_requests.add(1);
         }
+        let was_asked = !record.attempts.is_empty();
         drop(record);
         // Its exchange has begun, and nobody answers it: the client broke it off.
-        if matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout) {
+        let broken = matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout);
+        if broken || (problem == Problem::BodyTooLarge && was_asked) {
             self.client_left();
         }
     }

@@ -25,6 +25,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
     };
     let (io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.peer, seat.secure.clone(), watch);
+    client.allow(server.requests_per_connection_max);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let service =
         service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));
