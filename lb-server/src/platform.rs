@@ -91,10 +91,13 @@ impl AsyncWrite for Prefixed {
 /// What a platform's asynchronous calls return. Workers are single-threaded: nothing is `Send`.
 pub type Local<'p, T> = Pin<Box<dyn Future<Output = T> + 'p>>;
 
+/// A connection that came in, and its peer's address. Whoever comes by a Unix socket has none.
+pub type Accepted = (Box<dyn Io>, Option<SocketAddr>);
+
 /// A listening socket.
 pub trait Listen {
-    /// The next connection and its peer's address. Whoever comes by a Unix socket has none.
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, Option<SocketAddr>)>>;
+    /// The next connection.
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>>;
     /// Where it listens; the port that was given if 0 was asked for.
     fn local_addr(&self) -> io::Result<Address>;
 }

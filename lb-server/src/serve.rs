@@ -64,7 +64,7 @@ pub(crate) async fn connection(
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let view = worker.view();
     let server = view.config.server;
-    let tls = view.tls(door);
+    let tls = view.tls(&door);
     drop(view);
     let mut seat = Seat { worker, kind, peer, server, stopping, secure: None };
     let io = match tls {

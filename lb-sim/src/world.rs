@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
-use lb_server::platform::{Address, Io, Listen, Local, Place, Tcp};
+use lb_server::platform::{Accepted, Address, Io, Listen, Local, Place, Tcp};
 use turmoil::net::{TcpListener, TcpStream};
 
 /// When every world begins: 2026-01-01T00:00:00Z. A fixed day, so that `Date` repeats.
@@ -65,7 +65,7 @@ fn on_the_network(addr: &Address) -> io::Result<SocketAddr> {
 struct Listener(TcpListener);
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, Option<SocketAddr>)>> {
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
         Box::pin(async move {
             let (stream, peer) = self.0.accept().await?;
             Ok((Box::new(stream) as Box<dyn Io>, Some(peer)))

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use self::inheritance::Inheritance;
 use self::sockets::{Held, Sockets};
-use super::{Address, Io, Listen, Local, Place, Platform, Tcp};
+use super::{Accepted, Address, Io, Listen, Local, Place, Platform, Tcp};
 
 /// The operating system.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Entry {
 }
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, Option<SocketAddr>)>> {
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
         Box::pin(std::future::poll_fn(move |cx| {
             let count = self.listeners.len();
             for at in (self.turn..self.turn + count).map(|at| at % count) {
