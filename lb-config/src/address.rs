@@ -7,30 +7,35 @@
 //! assert_eq!(backend.identity, "http://api.internal:80");
 //! assert_eq!(service_host("*.Example.com").as_deref(), Ok("*.example.com"));
 //! assert!(service_host("example.com:80").is_err());
+//! assert_eq!(backend_url("unix:/run/app.sock").expect("a path").origin.host, "localhost");
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
-use crate::config::Origin;
+use crate::config::{Address, Origin};
 use crate::read::Mistake;
 
 /// A backend's url, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendUrl {
     /// The same for all ways to write the same url: `http://host:port` or `https://host:port`,
-    /// lower case.
+    /// lower case, or `unix:/path`.
     pub identity: String,
     /// Where that is.
     pub origin: Origin,
 }
 
-/// Reads an address to listen at, such as `0.0.0.0:8080`.
+/// Reads an address to listen at, such as `0.0.0.0:8080` or `unix:/run/lb.sock`.
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn bind(text: &str) -> Result<SocketAddr, Mistake> {
+pub fn bind(text: &str) -> Result<Address, Mistake> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return Ok(Address::Unix(socket_path(path)?));
+    }
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Address::Ip(address));
     }
     let suggest =
         |what: &str, address: String| Err(Mistake::new(what, format!("write {address:?}")));
@@ -47,6 +52,45 @@ pub fn bind(text: &str) -> Result<SocketAddr, Mistake> {
         _ => Err(Mistake::new(
             "is not an address with a port",
             "write one such as \"0.0.0.0:8080\" or \"[::]:8080\"",
+        )),
+    }
+}
+
+/// What a Unix socket's address begins with.
+const UNIX: &str = "unix:";
+/// Bytes of a socket's path: the kernel's structure has room for 108 with the final zero.
+const PATH_BYTES_MAX: usize = 107;
+
+fn socket_path(path: &str) -> Result<PathBuf, Mistake> {
+    let example = "write a path such as \"unix:/run/app.sock\"";
+    if !path.starts_with('/') {
+        return Err(Mistake::new("is not an absolute path", example));
+    }
+    let one = format!("/{}", path.trim_start_matches('/'));
+    if one != path {
+        return Err(Mistake::new("begins with several slashes", format!("write \"unix:{one}\"")));
+    }
+    if path.ends_with('/') || path.chars().any(char::is_control) {
+        return Err(Mistake::new("is not the path of a file", example));
+    }
+    if path.len() > PATH_BYTES_MAX {
+        let what = format!("has a path of more than {PATH_BYTES_MAX} bytes, which no socket takes");
+        return Err(Mistake::new(what, "use a shorter directory"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Reads the permissions of a file in octal, as `chmod` takes them: `0660`.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub fn mode(text: &str) -> Result<u32, Mistake> {
+    let octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if octal => Ok(mode),
+        _ => Err(Mistake::new(
+            "is not a set of permissions",
+            "write three octal digits such as \"0660\" or \"0600\"",
         )),
     }
 }
@@ -90,11 +134,17 @@ pub fn plain_host(text: &str) -> Result<String, Mistake> {
     service_host(text)
 }
 
-/// Reads a backend's url: `http://` or `https://`, a host, and perhaps a port.
+/// Reads a backend's url: `http://` or `https://`, a host, and perhaps a port; or `unix:` and a path.
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
 pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let path = socket_path(path)?;
+        let host = "localhost".to_owned();
+        let origin = Origin { host, port: 80, tls: false, socket: Some(path) };
+        return Ok(BackendUrl { identity: text.to_owned(), origin });
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(Mistake::new("has no scheme", "begin with http:// or https://"));
     };
@@ -124,7 +174,7 @@ pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
     let (scheme, usual_port) = if tls { ("https", 443) } else { ("http", 80) };
     let port = port.unwrap_or(usual_port);
     let identity = format!("{scheme}://{shown}:{port}");
-    Ok(BackendUrl { identity, origin: Origin { host, port, tls } })
+    Ok(BackendUrl { identity, origin: Origin { host, port, tls, socket: None } })
 }
 
 /// `host:port` or `[address]:port`; the port may be absent.

@@ -4,12 +4,15 @@
 //! backend and is reached, every host leads to one service. Nothing here is optional that has a
 //! safe default.
 
-use std::net::SocketAddr;
+mod socket;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_core::Cidr;
 use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
+
+pub use socket::{Address, Socket, Tcp, TcpKeepAlive};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +43,26 @@ pub struct Server {
     pub workers: Option<usize>,
     /// Whether the configuration is read anew when its file changes.
     pub watch: bool,
-    /// How long exchanges may take to finish after SIGTERM.
+    /// How long listeners stay open after SIGTERM, while `/ready` says that the end is near.
+    pub shutdown_delay: Duration,
+    /// How long exchanges may take to finish after that.
     pub drain_timeout: Duration,
+    /// How long a client connection without a request may bring one more meanwhile.
+    pub drain_idle_timeout: Duration,
     /// Client connections open at once, in total. Beyond it accepting pauses.
     pub connections_max: usize,
+    /// Those of one client address, or of one IPv6 network of 64 bits.
+    pub connections_per_client_max: usize,
+    /// Requests that one connection may carry.
+    pub requests_per_connection_max: u64,
     /// From a connection's (or the next request's) first byte to the end of its head.
     pub header_timeout: Duration,
     /// How long a client connection may stay open between two requests.
     pub keep_alive_timeout: Duration,
     /// Bytes of a request's or response's head.
     pub header_bytes_max: usize,
+    /// Bytes of a request's target: its path and query.
+    pub target_bytes_max: usize,
     /// Header lines of a request or response.
     pub headers_max: usize,
     /// What clients that speak HTTP/2 may do.
@@ -97,7 +110,7 @@ pub enum ClientAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Its address.
-    pub bind: SocketAddr,
+    pub bind: Address,
     /// Names that it answers to besides `localhost` and addresses, lower case.
     pub hosts: Vec<String>,
 }
@@ -135,7 +148,9 @@ pub struct Tracing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its address.
-    pub bind: SocketAddr,
+    pub bind: Address,
+    /// How its socket behaves.
+    pub socket: Socket,
     /// What is agreed on with clients before anything else is said; `None` is plain text.
     pub tls: Option<ListenerTls>,
     /// Whether each connection begins with a header of the PROXY protocol, and is from a trusted
@@ -217,12 +232,16 @@ pub struct Service {
     pub origins: Vec<Origin>,
     /// What a backend sees as `Host`.
     pub host: HostPolicy,
+    /// Bytes of a request's body.
+    pub body_bytes_max: u64,
     /// Bytes of a request body kept so that it can be sent again.
     pub replay_buffer: usize,
     /// Kept connections to backends.
     pub keep_alive: KeepAlive,
     /// What is spoken with backends.
     pub protocol: Protocol,
+    /// What TCP does on connections to backends.
+    pub tcp: Tcp,
     /// What backends with an `https://` url are held to.
     pub tls: ServiceTls,
     /// What is changed in requests and answers, whichever route leads here.
@@ -258,6 +277,8 @@ pub struct Origin {
     pub host: String,
     /// The port; where the url names none, 443 with TLS and 80 without.
     pub port: u16,
+    /// The Unix socket that it listens at, if it does. Its `host` is `localhost` then.
+    pub socket: Option<PathBuf>,
     /// Whether it is spoken to over TLS.
     pub tls: bool,
 }

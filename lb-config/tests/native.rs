@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
-    Protocol, ProxyProtocol, Server, Service, ServiceTls, TlsVersion, Tracing, Trust,
+    AccessLog, Address, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level,
+    Listener, Origin, Protocol, ProxyProtocol, Server, Service, ServiceTls, Socket, Tcp,
+    TcpKeepAlive, TlsVersion, Tracing, Trust,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
@@ -55,11 +56,16 @@ fn documented_server() -> Server {
     Server {
         workers: None,
         watch: false,
+        shutdown_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(30),
+        drain_idle_timeout: Duration::from_secs(1),
         connections_max: 10_000,
+        connections_per_client_max: 10_000,
+        requests_per_connection_max: 10_000,
         header_timeout: Duration::from_secs(10),
         keep_alive_timeout: Duration::from_secs(60),
         header_bytes_max: 32_768,
+        target_bytes_max: 8_192,
         headers_max: 100,
         http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
     }
@@ -87,6 +93,21 @@ fn documented_timeouts() -> Timeouts {
         exchange: secs(300),
         tunnel_idle: secs(3_600),
     }
+}
+
+fn documented_socket() -> Socket {
+    let secs = Duration::from_secs;
+    let keepalive = TcpKeepAlive { idle: secs(60), interval: secs(10), count: 6 };
+    Socket {
+        backlog: 4_096,
+        tcp: Tcp { nodelay: true, keepalive: Some(keepalive) },
+        ipv6_only: false,
+        mode: 0o660,
+    }
+}
+
+fn ip(text: &str) -> Address {
+    Address::Ip(text.parse().expect("an address"))
 }
 
 fn documented_steering() -> SteeringConfig {
@@ -144,25 +165,25 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let expected = Config {
         server: documented_server(),
         trust: Trust { proxies: Vec::new(), client_address: ClientAddress::XForwardedFor },
-        admin: Some(Admin {
-            bind: "127.0.0.1:9090".parse().expect("an address"),
-            hosts: Vec::new(),
-        }),
+        admin: Some(Admin { bind: ip("127.0.0.1:9090"), hosts: Vec::new() }),
         access_log: AccessLog { enabled: true, level: Level::Info },
         tracing: None,
         listeners: vec![Listener {
-            bind: "0.0.0.0:8080".parse().expect("an address"),
+            bind: ip("0.0.0.0:8080"),
+            socket: documented_socket(),
             tls: None,
             proxy_protocol: false,
         }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false }],
+            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false, socket: None }],
             host: HostPolicy::Client,
+            body_bytes_max: 1 << 30,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
+            tcp: documented_socket().tcp,
             tls: documented_tls(),
             edits: EditConfig::default(),
             proxy_protocol: None,
@@ -223,6 +244,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.limits.adaptive",
         "service.timeouts",
         "service.keep_alive",
+        "service.tcp_keepalive",
         "service.tls",
         "listener.tls",
         "https_redirect",
@@ -384,6 +406,30 @@ fn origins_are_in_the_order_of_pools_and_backends() {
 }
 
 #[test]
+fn sockets_are_paths_and_have_options() {
+    let config = sound(
+        &SMALLEST
+            .replace("\"0.0.0.0:8080\"", "\"unix:/run/lb.sock\"\nmode = \"0600\"\nbacklog = 16")
+            .replace("http://10.0.0.1:3000", "unix:/run/app.sock"),
+    );
+    let socket = Socket { backlog: 16, mode: 0o600, ..documented_socket() };
+    let bind = Address::Unix("/run/lb.sock".into());
+    assert_eq!(config.listeners, [Listener { bind, socket, tls: None, proxy_protocol: false }]);
+    let service = &config.services[0];
+    assert_eq!(service.core.pools[0].backends[0].name, "unix:/run/app.sock");
+    let origin = Origin {
+        host: "localhost".into(),
+        port: 80,
+        tls: false,
+        socket: Some("/run/app.sock".into()),
+    };
+    assert_eq!(service.origins, [origin]);
+    let off = "[[service]]\ntcp_keepalive.enabled = false";
+    let config = sound(&SMALLEST.replace("[[service]]", off));
+    assert_eq!(config.services[0].tcp, Tcp { keepalive: None, ..documented_socket().tcp });
+}
+
+#[test]
 fn hosts_are_kept_in_lower_case_and_ipv6_in_brackets() {
     let hosts = r#"["WWW.Example.com", "*.Example.com", "0::1", "[::2]", "10.0.0.1", "*"]"#;
     let config = sound(&SMALLEST.replace("[\"*\"]", hosts));
@@ -433,7 +479,7 @@ fn trusted_proxies_are_ranges_or_single_addresses() {
 fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
     let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
     let expected = Tracing {
-        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false },
+        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false, socket: None },
         sample_per_million: 10_000,
         service_name: "lb".into(),
     };

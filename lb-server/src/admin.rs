@@ -130,7 +130,8 @@ fn is_local(name: &str) -> bool {
 /// Ready is who welcomes new requests. Backends that are all unfit are told of, and do not count:
 /// taking every proxy out of rotation because a backend is ill would make an outage of an illness.
 fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, String) {
-    let draining = gateway.is_draining();
+    // When another process has the sockets, the service is as ready as before.
+    let draining = gateway.is_draining() && !gateway.is_succeeded();
     let services: Map<String, Value> = snapshot
         .services()
         .map(|service| {

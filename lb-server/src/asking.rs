@@ -12,7 +12,8 @@ pub(crate) struct Asking<'r> {
     pub(crate) head: &'r Parts,
     /// What it is for, with a port if one was said; empty if nothing was.
     pub(crate) host: &'r str,
-    pub(crate) client: IpAddr,
+    /// Its IP address, unless it came by a Unix socket.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) scheme: Scheme,
 }
 
@@ -32,7 +33,7 @@ impl Request for Asking<'_> {
 
 impl Facts for Asking<'_> {
     fn client(&self) -> Option<IpAddr> {
-        Some(self.client)
+        self.client
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {

@@ -28,6 +28,8 @@ pub(crate) enum Broken {
     Client,
     /// The client sent nothing for too long.
     ClientIdle,
+    /// The client sent more than its service takes.
+    TooLarge,
     /// Another attempt took over.
     Superseded,
     /// The backend's side of a response body failed.
@@ -41,6 +43,7 @@ impl std::fmt::Display for Broken {
         let said = match self {
             Self::Client => "the client broke off its request",
             Self::ClientIdle => "the client sent nothing for too long",
+            Self::TooLarge => "the client sent more than is taken here",
             Self::Superseded => "another attempt took over",
             Self::Backend => "the backend broke off its response",
             Self::Late => "the rest did not come in time",
@@ -66,8 +69,18 @@ struct Source {
     /// When the backend last took a piece.
     moved: Cell<Instant>,
     size: SizeHint,
-    idle_for: Duration,
-    keep_max: usize,
+    bounds: Bounds,
+}
+
+/// What a request's body may be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How long the client may pause between two pieces.
+    pub(crate) idle_for: Duration,
+    /// Bytes that are kept to be sent again.
+    pub(crate) keep_max: usize,
+    /// Bytes of it.
+    pub(crate) size_max: u64,
 }
 
 struct State {
@@ -91,12 +104,10 @@ enum Kept {
 }
 
 impl Replay {
-    /// The body of a request, of which `keep_max` bytes are kept. The client may pause for
-    /// `idle_for` between two pieces; what it sends is counted in `bytes`, if it may send any.
+    /// The body of a request. What the client sends is counted in `bytes`, if it may send any.
     pub(crate) fn new(
         incoming: Incoming,
-        keep_max: usize,
-        idle_for: Duration,
+        bounds: Bounds,
         bytes: impl FnOnce() -> Rc<Cell<u64>>,
     ) -> Self {
         if incoming.is_end_stream() {
@@ -104,7 +115,7 @@ impl Replay {
         }
         let size = incoming.size_hint();
         // What is known to be too large is not kept in the first place.
-        let keep = size.lower() <= keep_max as u64;
+        let keep = size.lower() <= bounds.keep_max as u64;
         let state = State {
             incoming: Some(incoming),
             kept: keep.then(|| Kept::One(Bytes::new())),
@@ -119,8 +130,7 @@ impl Replay {
             bytes: bytes(),
             moved: Cell::new(Instant::now()),
             size,
-            idle_for,
-            keep_max,
+            bounds,
         };
         Self { source: Some(Rc::new(source)) }
     }
@@ -145,8 +155,7 @@ impl Replay {
                 bytes: Rc::default(),
                 moved: Cell::new(Instant::now()),
                 size: source.size,
-                idle_for: source.idle_for,
-                keep_max: source.keep_max,
+                bounds: source.bounds,
             })),
         })
     }
@@ -217,7 +226,7 @@ impl Source {
         let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let idle_until = || Box::pin(sleep_until(Instant::now() + self.idle_for));
+                let idle_until = || Box::pin(sleep_until(Instant::now() + self.bounds.idle_for));
                 ready!(state.idle.get_or_insert_with(idle_until).as_mut().poll(cx));
                 state.broken = Some(Broken::ClientIdle);
                 return Poll::Ready(Some(Err(Broken::ClientIdle)));
@@ -228,8 +237,12 @@ impl Source {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.bytes.set(self.bytes.get() + data.len() as u64);
+                    if self.bytes.get() > self.bounds.size_max {
+                        state.broken = Some(Broken::TooLarge);
+                        return Poll::Ready(Some(Err(Broken::TooLarge)));
+                    }
                     state.done = incoming.is_end_stream();
-                    state.keep(&data, self.keep_max);
+                    state.keep(&data, self.bounds.keep_max);
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Err(frame) => {

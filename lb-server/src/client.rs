@@ -23,39 +23,56 @@ pub(crate) struct Secure {
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
-    pub(crate) peer: SocketAddr,
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// Its IP address, as backends are told it.
-    pub(crate) address: HeaderValue,
+    pub(crate) address: Option<HeaderValue>,
     /// Where it speaks TLS.
     pub(crate) secure: Option<Secure>,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
+    /// How many it may carry, and told when it has.
+    requests_max: Cell<u64>,
+    spent: Notify,
+    /// Since when the process drains.
+    leaving: Cell<Option<Instant>>,
     pulse: Rc<Pulse>,
     tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl Client {
-    pub(crate) fn of_http1(peer: SocketAddr, secure: Option<Secure>, watch: Watch) -> Rc<Self> {
+    pub(crate) fn of_http1(
+        peer: Option<SocketAddr>,
+        secure: Option<Secure>,
+        watch: Watch,
+    ) -> Rc<Self> {
         Self::new(peer, secure, Some(watch), None)
     }
 
-    pub(crate) fn of_http2(peer: SocketAddr, secure: Option<Secure>, resets_max: u32) -> Rc<Self> {
+    pub(crate) fn of_http2(
+        peer: Option<SocketAddr>,
+        secure: Option<Secure>,
+        resets_max: u32,
+    ) -> Rc<Self> {
         Self::new(peer, secure, None, Some(resets_max))
     }
 
     fn new(
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         secure: Option<Secure>,
         watch: Option<Watch>,
         resets_max: Option<u32>,
     ) -> Rc<Self> {
         Rc::new(Self {
             peer,
-            address: headers::written(&peer.ip().to_canonical()),
+            address: peer.map(|peer| headers::written(&peer.ip().to_canonical())),
             secure,
             watch,
             requests: Cell::new(0),
+            requests_max: Cell::new(u64::MAX),
+            spent: Notify::new(),
+            leaving: Cell::new(None),
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
         })
@@ -64,7 +81,32 @@ impl Client {
     /// Another request begins.
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
+        if self.requests.get() == self.requests_max.get() {
+            self.spent.notify_one();
+        }
         self.busy()
+    }
+
+    /// The connection may carry so many requests.
+    pub(crate) fn allow(&self, requests_max: u64) {
+        self.requests_max.set(requests_max);
+    }
+
+    /// Waits until it has carried all that it may, once.
+    pub(crate) async fn spent(&self) {
+        self.spent.notified().await;
+    }
+
+    /// The process drains: the next answer is the last one here.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(self.leaving.get().or_else(|| Some(Instant::now())));
+    }
+
+    /// Whether the connection ends with the answer that goes out next, and says so. HTTP/2 has a
+    /// frame for it.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        let spent = self.requests.get() >= self.requests_max.get();
+        self.watch.is_some() && (spent || self.leaving.get().is_some())
     }
 
     /// Something of its goes on.
@@ -132,7 +174,7 @@ impl Client {
             let now = Instant::now();
             let is_idle = self.pulse.busy.get() == 0;
             let until = match watch.head_since() {
-                None if is_idle => self.pulse.since.get() + server.keep_alive_timeout,
+                None if is_idle => self.idle_until(server),
                 // The guard sees to it that a head ends.
                 Some(_) if is_idle => now + server.header_timeout,
                 _ => match (watch.stuck_since(), self.pulse.patience.get()) {
@@ -155,10 +197,19 @@ impl Client {
         }
     }
 
+    /// Until when the next request has to begin, while none is on its way.
+    fn idle_until(&self, server: &Server) -> Instant {
+        let since = self.pulse.since.get();
+        match self.leaving.get() {
+            Some(leaving) => since.max(leaving) + server.drain_idle_timeout,
+            None => since + server.keep_alive_timeout,
+        }
+    }
+
     /// Waits, while nothing is on its way, until the next request is too late to begin. The guard sees to
     /// it that one which has begun ends.
     pub(crate) async fn expires(&self, server: &Server) {
-        sleep_until(self.pulse.since.get() + server.keep_alive_timeout).await;
+        sleep_until(self.idle_until(server)).await;
         if self.watch.as_ref().is_some_and(|watch| watch.head_since().is_some()) {
             std::future::pending().await
         }

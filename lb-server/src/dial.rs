@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_config::config::{Alpn, Protocol};
+use lb_config::config::{Alpn, Protocol, Tcp};
 use lb_core::Failure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::gateway::Gateway;
-use crate::platform::Io;
+use crate::platform::{Address, Io};
 use crate::snapshot::Endpoint;
 
 /// A connection on which nothing was said.
@@ -63,9 +63,10 @@ pub(crate) async fn connect(
     gateway: &Gateway,
     endpoint: &Endpoint,
 ) -> Result<Box<dyn Io>, Failure> {
-    let platform = &gateway.platform;
-    let addresses = match endpoint.literal {
-        Some(addr) => return platform.dial(addr).await.map_err(|error| failure_of(&error)),
+    let (platform, tcp) = (&gateway.platform, endpoint.tcp);
+    let dial = async |addr| platform.dial(addr, tcp).await.map_err(|error| failure_of(&error));
+    let addresses = match &endpoint.literal {
+        Some(addr) => return dial(addr.clone()).await,
         None => {
             let origin = &endpoint.origin;
             platform.lookup(&origin.host, origin.port).await.map_err(|_| Failure::NoAddress)?
@@ -73,13 +74,17 @@ pub(crate) async fn connect(
     };
     match addresses[..] {
         [] => Err(Failure::NoAddress),
-        [only] => platform.dial(only).await.map_err(|error| failure_of(&error)),
-        _ => race(gateway, addresses).await,
+        [only] => dial(Address::Ip(only)).await,
+        _ => race(gateway, addresses, tcp).await,
     }
 }
 
 /// Tries all of them, one a moment after the other. Those that are too late are closed.
-async fn race(gateway: &Gateway, addresses: Vec<SocketAddr>) -> Result<Box<dyn Io>, Failure> {
+async fn race(
+    gateway: &Gateway,
+    addresses: Vec<SocketAddr>,
+    tcp: Tcp,
+) -> Result<Box<dyn Io>, Failure> {
     let mut addresses = addresses.into_iter();
     let mut running = JoinSet::new();
     let mut failure = Failure::NoAddress;
@@ -97,7 +102,7 @@ async fn race(gateway: &Gateway, addresses: Vec<SocketAddr>) -> Result<Box<dyn I
                 continue;
             };
             let platform = Arc::clone(&gateway.platform);
-            running.spawn_local(async move { platform.dial(addr).await });
+            running.spawn_local(async move { platform.dial(addr.into(), tcp).await });
             next = Instant::now() + HEAD_START;
         }
         tokio::select! {

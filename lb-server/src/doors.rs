@@ -9,10 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::platform::Listen;
+use crate::crowd::Share;
+use crate::platform::{Address, Listen, Place, Socket};
 use crate::serve;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
 use crate::worker::Worker;
@@ -25,13 +27,26 @@ pub(crate) enum Kind {
 }
 
 /// What a listener is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// Its address in the configuration.
-    pub(crate) said: SocketAddr,
+    pub(crate) said: Address,
     /// How many before it have the same: those that leave the port to the system may.
     pub(crate) nth: usize,
+}
+
+impl Key {
+    /// What a successor of the process finds the socket by, where its address does not say it. In
+    /// a list of such names colons stand between them.
+    fn name(&self) -> Option<String> {
+        let kind = match self.kind {
+            Kind::Client => "client",
+            Kind::Admin => "admin",
+        };
+        let said = self.said.to_string().replace(':', ".");
+        self.said.leaves_port_open().then(|| format!("lb-{kind}-{said}-{}", self.nth))
+    }
 }
 
 /// The listeners of one kind.
@@ -44,7 +59,7 @@ pub(crate) struct Doors {
 
 struct Door {
     key: Key,
-    addr: SocketAddr,
+    addr: Address,
     trigger: Trigger,
     shutdown: Shutdown,
     /// Until somebody accepts.
@@ -63,17 +78,17 @@ impl Doors {
     }
 
     /// Where they are.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors.iter().map(|door| door.addr).collect()
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.doors.iter().map(|door| door.addr.clone()).collect()
     }
 
     /// Opens what the configuration names and is not open; the rest stays as it is.
     pub(crate) async fn open(&mut self, worker: &Worker) -> io::Result<()> {
         let mut before = std::mem::take(&mut self.doors);
-        for key in self.wanted(worker) {
+        for (key, socket) in self.wanted(worker) {
             let door = match before.iter().position(|door| door.key == key) {
                 Some(at) => before.swap_remove(at),
-                None => match Door::open(worker, key).await {
+                None => match Door::open(worker, key, socket).await {
                     Ok(door) => door,
                     Err(error) => {
                         self.doors.append(&mut before);
@@ -98,7 +113,7 @@ impl Doors {
             if let Some(listener) = door.listener.take() {
                 let entrance = Entrance {
                     worker: Rc::clone(worker),
-                    key: door.key,
+                    key: door.key.clone(),
                     places: Arc::clone(places),
                     told: door.shutdown.clone(),
                 };
@@ -126,31 +141,33 @@ impl Doors {
         self.doors.iter().for_each(|door| door.trigger.stop());
     }
 
-    fn wanted(&self, worker: &Worker) -> Vec<Key> {
+    fn wanted(&self, worker: &Worker) -> Vec<(Key, Socket)> {
         let view = worker.view();
-        let said: Vec<SocketAddr> = match self.kind {
-            Kind::Client => view.config.listeners.iter().map(|said| said.bind).collect(),
-            Kind::Admin => view.config.admin.iter().map(|said| said.bind).collect(),
+        let said: Vec<(&Address, Socket)> = match self.kind {
+            Kind::Client => view.config.listeners.iter().map(|it| (&it.bind, it.socket)).collect(),
+            Kind::Admin => view.config.admin.iter().map(|it| (&it.bind, Socket::DEFAULT)).collect(),
         };
-        let before = |at: usize| said[..at].iter().filter(|other| **other == said[at]).count();
-        let key = |at: usize| Key { kind: self.kind, said: said[at], nth: before(at) };
-        (0..said.len()).map(key).collect()
+        let before =
+            |at: usize| said[..at].iter().filter(|(other, _)| *other == said[at].0).count();
+        let key = |at: usize| Key { kind: self.kind, said: said[at].0.clone(), nth: before(at) };
+        (0..said.len()).map(|at| (key(at), said[at].1)).collect()
     }
 }
 
 impl Door {
-    async fn open(worker: &Worker, key: Key) -> io::Result<Self> {
+    async fn open(worker: &Worker, key: Key, socket: Socket) -> io::Result<Self> {
         let gateway = &worker.gateway;
-        let addr = match key.said.port() {
-            0 if worker.index > 0 => gateway.chosen(key).await,
-            _ => key.said,
+        let addr = match key.said.leaves_port_open() {
+            true if worker.index > 0 => gateway.chosen(&key).await,
+            _ => key.said.clone(),
         };
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen at {addr}: {error}"))
         };
-        let listener = gateway.platform.listen(addr).await.map_err(named)?;
+        let place = Place { addr: addr.clone(), name: key.name(), worker: worker.index, socket };
+        let listener = gateway.platform.listen(place).await.map_err(named)?;
         let addr = listener.local_addr()?;
-        gateway.choose(key, addr);
+        gateway.choose(&key, &addr);
         let (trigger, shutdown) = shutdown::pair();
         Ok(Self { key, addr, trigger, shutdown, listener: Some(listener) })
     }
@@ -170,28 +187,60 @@ impl Entrance {
     async fn accept(self, mut listener: Box<dyn Listen>) {
         let mut stopping = self.told.clone();
         loop {
-            let next = async {
-                let accepted = listener.accept().await?;
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                Ok::<_, io::Error>((accepted, place.expect("the semaphore is never closed")))
-            };
             let accepted = tokio::select! {
                 biased;
                 () = stopping.reached(Phase::Draining) => return,
-                next = next => next,
+                accepted = listener.accept() => accepted,
             };
-            match accepted {
-                Ok(((io, peer), place)) => {
-                    let guest = serve::Guest { door: self.key, peer, place };
-                    let told = self.told.clone();
-                    let serving = serve::connection(Rc::clone(&self.worker), io, guest, told);
-                    tokio::task::spawn_local(serving);
+            let (io, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.failed(&error).await;
+                    continue;
                 }
-                Err(_) => {
-                    self.worker.gateway.process.accept_failures.add(1);
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            };
+            let Ok(share) = self.share(peer) else {
+                self.worker.gateway.process.refused_connections.add(1);
+                continue;
+            };
+            // Who was let in is served, even if the process drains meanwhile.
+            let place = tokio::select! {
+                biased;
+                () = stopping.reached(Phase::Stopping) => return,
+                place = Arc::clone(&self.places).acquire_owned() => place,
+            };
+            let place = place.expect("the semaphore is never closed");
+            let guest = serve::Guest { door: self.key.clone(), peer, place, share };
+            let serving = serve::connection(Rc::clone(&self.worker), io, guest, self.told.clone());
+            tokio::task::spawn_local(serving);
         }
     }
+
+    /// What a client at this address has of those that it may have open.
+    fn share(&self, peer: Option<SocketAddr>) -> Result<Option<Share>, Crowded> {
+        let (Kind::Client, Some(peer)) = (self.key.kind, peer) else { return Ok(None) };
+        let most = self.worker.view().config.server.connections_per_client_max;
+        self.worker.gateway.crowd.enter(peer, most).map(Some).ok_or(Crowded)
+    }
+
+    /// Counts a failure, and pauses if the next attempt would fail as well: whoever wants to connect
+    /// waits in the kernel's queue until something has been closed here.
+    async fn failed(&self, error: &io::Error) {
+        let process = &self.worker.gateway.process;
+        process.accept_failures.add(1);
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return; // that client left, and the next may be there
+        }
+        process.accept_pauses.add(u64::from(is_exhausted(error)));
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// A client has as many connections open as it may.
+struct Crowded;
+
+/// Whether the process or the system has run out of something: descriptors, mostly.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|number| exhausted.contains(&Errno::from_raw(number)))
 }

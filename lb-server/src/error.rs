@@ -33,6 +33,8 @@ pub(crate) enum Problem {
     RequestTimeout,
     /// Its body was broken off.
     BrokenRequest,
+    /// Its body is larger than its service takes.
+    BodyTooLarge,
     /// The core found nobody to answer it.
     Rejected(Rejection),
 }
@@ -41,6 +43,8 @@ impl Problem {
     /// RFC 9110 §15.5 and §15.6.
     pub(crate) fn status(self) -> StatusCode {
         match self {
+            Self::Refused(Refusal::TargetTooLong) => StatusCode::URI_TOO_LONG,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refusal::TooLong) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Refused(Refusal::Late) | Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) | Self::BrokenRequest => StatusCode::BAD_REQUEST,
@@ -63,6 +67,7 @@ impl Problem {
             Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",
             Self::BrokenRequest => "broken_request",
+            Self::BodyTooLarge => "body_too_large",
             Self::Rejected(rejection) => rejection.as_str(),
         }
     }
@@ -77,6 +82,7 @@ impl Problem {
             Self::TargetTooLong => "the path and query are too long",
             Self::RequestTimeout => "the rest of the request did not arrive in time",
             Self::BrokenRequest => "the request was broken off",
+            Self::BodyTooLarge => "the request's body is larger than is taken here",
             Self::Rejected(Rejection::NoFitBackend) => "no backend can take this request now",
             Self::Rejected(Rejection::RateLimited(_)) => "too many requests",
             Self::Rejected(Rejection::ClientBusy) => "too many requests at once",
@@ -120,7 +126,7 @@ impl Problem {
         headers.insert(X_REQUEST_ID, headers::written(&id));
         match self {
             // Whatever follows on this connection cannot be trusted to begin where it seems to.
-            Self::Refused(_) | Self::RequestTimeout | Self::BrokenRequest => {
+            Self::Refused(_) | Self::RequestTimeout | Self::BrokenRequest | Self::BodyTooLarge => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Connect => {
@@ -172,7 +178,7 @@ impl Problem {
         const INTERNAL: u8 = 13;
         const UNAVAILABLE: u8 = 14;
         match self.status().as_u16() {
-            429 | 431 => RESOURCE_EXHAUSTED,
+            413 | 414 | 429 | 431 => RESOURCE_EXHAUSTED,
             404 | 405 => UNIMPLEMENTED,
             408 | 504 => DEADLINE_EXCEEDED,
             502 | 503 => UNAVAILABLE,
@@ -310,6 +316,7 @@ mod tests {
             Problem::NoService,
             Problem::RequestTimeout,
             Problem::BrokenRequest,
+            Problem::BodyTooLarge,
             Problem::Rejected(Rejection::NoFitBackend),
             Problem::Rejected(Rejection::DeadlinePassed),
         ];

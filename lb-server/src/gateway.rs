@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_config::config::{AccessLog, Config};
+use lb_config::config::{AccessLog, Address, Config, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::crowd::Crowd;
 use crate::doors::Key;
 use crate::observe::{AccessSink, Process, Tap};
 use crate::platform::{Clock, Platform};
@@ -23,15 +23,18 @@ pub struct Gateway {
     pub(crate) access: Option<Arc<dyn AccessSink>>,
     /// A permit for each client connection that may be served at once.
     pub(crate) places: Arc<Semaphore>,
+    /// How many connections each client has.
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) process: Process,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
-    chosen: watch::Sender<BTreeMap<Key, SocketAddr>>,
+    chosen: watch::Sender<BTreeMap<Key, Address>>,
     pub(crate) reloads: Option<Reloads>,
     /// Why the configuration that was offered last is not the one that is served.
     refused: Mutex<Option<String>>,
     connections: AtomicUsize,
     phase: AtomicU64,
+    succeeded: AtomicBool,
 }
 
 /// Who is told of what a gateway does.
@@ -76,6 +79,7 @@ impl Gateway {
             tap: listeners.tap,
             access: listeners.access,
             places: Arc::new(Semaphore::new(places(&snapshot.config))),
+            crowd: Arc::default(),
             process: Process::default(),
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
@@ -83,6 +87,7 @@ impl Gateway {
             refused: Mutex::new(None),
             connections: AtomicUsize::new(0),
             phase: AtomicU64::new(0),
+            succeeded: AtomicBool::new(false),
         }))
     }
 
@@ -125,19 +130,19 @@ impl Gateway {
     }
 
     /// Where the system put a listener that leaves the port to it.
-    pub(crate) fn choose(&self, key: Key, addr: SocketAddr) {
-        if key.said.port() == 0 {
+    pub(crate) fn choose(&self, key: &Key, addr: &Address) {
+        if key.said.leaves_port_open() {
             self.chosen.send_modify(|chosen| {
-                chosen.insert(key, addr);
+                chosen.insert(key.clone(), addr.clone());
             });
         }
     }
 
     /// Waits until worker 0 knows where that is.
-    pub(crate) async fn chosen(&self, key: Key) -> SocketAddr {
+    pub(crate) async fn chosen(&self, key: &Key) -> Address {
         let mut chosen = self.chosen.subscribe();
-        let known = chosen.wait_for(|chosen| chosen.contains_key(&key)).await;
-        known.expect("the gateway is held by its workers")[&key]
+        let known = chosen.wait_for(|chosen| chosen.contains_key(key)).await;
+        known.expect("the gateway is held by its workers")[key].clone()
     }
 
     /// Core time now.
@@ -158,6 +163,17 @@ impl Gateway {
     /// Whether new requests are still welcome.
     pub fn is_draining(&self) -> bool {
         self.phase.load(Ordering::Relaxed) != 0
+    }
+
+    /// Another process listens at the same sockets, and takes what is new. Tell the workers to drain
+    /// then.
+    pub fn succeeded(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process listens at the same sockets.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
@@ -206,5 +222,10 @@ fn places(config: &Config) -> usize {
 /// What a running process cannot change.
 fn needs_restart(before: &Config, now: &Config) -> Vec<&'static str> {
     let workers = before.server.workers != now.server.workers;
-    workers.then_some("server.workers").into_iter().collect()
+    let other_socket = |now: &Listener| {
+        before.listeners.iter().any(|old| old.bind == now.bind && old.socket != now.socket)
+    };
+    let sockets = now.listeners.iter().any(other_socket);
+    let late = [(workers, "server.workers"), (sockets, "an option of an open [[listener]]")];
+    late.into_iter().filter_map(|(changed, what)| changed.then_some(what)).collect()
 }

@@ -19,8 +19,9 @@ use crate::forwarded::{Caller, Seen, tell_backend};
 
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
-    /// Its address, written once for all requests of a connection.
-    pub(crate) client: &'r HeaderValue,
+    /// Its address, written once for all requests of a connection. Whoever came by a Unix socket
+    /// has none.
+    pub(crate) client: Option<&'r HeaderValue>,
     /// The request's name, which the client is told as well.
     pub(crate) id: &'r HeaderValue,
     /// Where it speaks TLS.
@@ -68,6 +69,11 @@ pub(crate) fn host(head: &request::Parts) -> String {
     }
 }
 
+/// How long a target is, beside the host.
+pub(crate) fn target_bytes(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
 /// Makes a client's head a backend's.
 pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward<'_>) {
     let headers = &mut head.headers;
@@ -86,8 +92,10 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
             if let Some(host) = named {
                 headers.insert(X_FORWARDED_HOST, host);
             }
-            headers.insert(X_REAL_IP, forward.client.clone());
-            headers.insert(X_FORWARDED_FOR, forward.client.clone());
+            if let Some(client) = forward.client {
+                headers.insert(X_REAL_IP, client.clone());
+                headers.insert(X_FORWARDED_FOR, client.clone());
+            }
             let proto = HeaderValue::from_static(scheme(forward.secure).as_str());
             headers.insert(X_FORWARDED_PROTO, proto);
         }

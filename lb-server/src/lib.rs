@@ -30,6 +30,7 @@ mod serve;
 #[cfg_attr(not(test), expect(dead_code, reason = "doors and dialing do not call it yet"))]
 mod proxy_protocol;
 mod forwarded;
+mod crowd;
 mod doors;
 mod worker;
 mod secured;

@@ -102,5 +102,5 @@ pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'
 pub(crate) struct Copied<'r> {
     pub(crate) asking: &'r Asking<'r>,
     pub(crate) replay: &'r Replay,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
 }

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+pub use lb_config::config::{Address, Socket, Tcp};
 use lb_core::Time;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -90,20 +91,44 @@ impl AsyncWrite for Prefixed {
 /// What a platform's asynchronous calls return. Workers are single-threaded: nothing is `Send`.
 pub type Local<'p, T> = Pin<Box<dyn Future<Output = T> + 'p>>;
 
+/// A connection that came in, and its peer's address. Whoever comes by a Unix socket has none.
+pub type Accepted = (Box<dyn Io>, Option<SocketAddr>);
+
 /// A listening socket.
 pub trait Listen {
-    /// The next connection and its peer.
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, SocketAddr)>>;
+    /// The next connection.
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>>;
     /// Where it listens; the port that was given if 0 was asked for.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<Address>;
+}
+
+/// Where to listen, and how.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address; with port 0 the system chooses one.
+    pub addr: Address,
+    /// What a successor of this process would find the socket by, if its address does not say it:
+    /// where the port is the system's choice.
+    pub name: Option<String>,
+    /// Which worker listens.
+    pub worker: u16,
+    /// How the socket behaves.
+    pub socket: Socket,
+}
+
+impl Place {
+    /// A socket of which nothing is said but its address.
+    pub const fn new(addr: Address) -> Self {
+        Self { addr, name: None, worker: 0, socket: Socket::DEFAULT }
+    }
 }
 
 /// The world, as far as the proxy may touch it.
 pub trait Platform: Send + Sync {
-    /// Listens at `addr`. Several workers may listen at the same address.
-    fn listen(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Listen>>>;
+    /// Listens at `place`. Several workers may listen at the same address.
+    fn listen(&self, place: Place) -> Local<'_, io::Result<Box<dyn Listen>>>;
     /// Opens a connection to `addr`. Waits for ever if nobody answers: the caller has a deadline.
-    fn dial(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Io>>>;
+    fn dial(&self, addr: Address, tcp: Tcp) -> Local<'_, io::Result<Box<dyn Io>>>;
     /// The addresses of `host`, in the order in which they should be tried.
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>>;
     /// The bytes of a file: certificates, and whoever may vouch for them.

@@ -6,18 +6,20 @@
 
 use std::rc::Rc;
 
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use lb_core::{Allowance, Ask, Delivery, Exchange, Repeat, Step};
+use hyper::body::{Body, Incoming};
+use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::asking::Asking;
 use crate::attempt::{self, Answer, Sending};
-use crate::body::{Broken, Replay};
+use crate::body::{Bounds, Broken, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
 use crate::forwarded;
+use crate::framing::Refusal;
 use crate::headers::{self, Forward};
 use crate::held::Held;
 use crate::line::CallsNext;
@@ -45,53 +47,45 @@ pub(crate) async fn respond(
     let wanted = upgrade::wanted(&mut head, client.is_held(), id);
     let host = headers::host(&head);
     let trust = &view.config.trust;
-    let caller = forwarded::caller(trust, client.peer.ip(), &head.headers);
-    let scheme = caller.scheme.unwrap_or_else(|| headers::scheme(client.secure.as_ref()));
-    let asking = Asking { head: &head, host: &host, client: caller.address, scheme };
+    let caller = client.peer.map(|peer| forwarded::caller(trust, peer.ip(), &head.headers));
+    let seen = || headers::scheme(client.secure.as_ref());
+    let scheme = caller.as_ref().and_then(|caller| caller.scheme).unwrap_or_else(seen);
+    let address = caller.as_ref().map(|caller| caller.address);
+    let asking = Asking { head: &head, host: &host, client: address, scheme };
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let found = if refusal.is_none() { view.router.find(&asking) } else { None };
     let site = found.as_ref().and_then(|found| view.site_behind(found));
     let mut facts = RequestFacts::new(id, client.peer, site);
     if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
         facts.asks(&head, &host, found.as_ref());
-        facts.comes_from(&caller);
+        caller.iter().for_each(|caller| facts.comes_from(caller));
     }
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
-    let checked = match (refusal, found) {
-        (Some(refusal), _) => Err(Problem::Refused(refusal)),
-        (None, _) if head.method == Method::CONNECT => Err(Problem::Connect),
-        (None, None) => Err(Problem::NoService),
-        (None, Some(found)) => Ok((found, site)),
+    let checked = match refusal {
+        Some(refusal) => Err(Problem::Refused(refusal)),
+        None => check(&view, &head, found),
     };
-    let passed = match checked {
+    let passed = match checked.map(|found| (found, site)) {
         Ok((found, Some(site))) => {
             let routed = Routed::new(found, site, &asking, id);
             let told = id.header();
-            let trusted = (!trust.proxies.is_empty()).then_some((trust, &caller, client.peer.ip()));
-            let secure = client.secure.as_ref();
-            let forward = Forward { client: &client.address, id: &told, secure, trusted };
+            let trusted = caller.as_ref().filter(|_| !trust.proxies.is_empty());
+            let trusted = trusted.zip(client.peer).map(|(it, peer)| (trust, it, peer.ip()));
+            let (told_of, secure) = (client.address.as_ref(), client.secure.as_ref());
+            let forward = Forward { client: told_of, id: &told, secure, trusted };
             headers::to_backend(&mut head, &host, &forward);
             match routed.edit_request(&mut head) {
                 Ok(()) => {
                     wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-                    let asking =
-                        Asking { head: &head, host: &host, client: caller.address, scheme };
+                    let asking = Asking { head: &head, host: &host, client: address, scheme };
                     let case = Case { worker: &worker, view: &view, client: &client, wanted };
                     pass(case, &routed, &journal, (id, told), &asking, incoming).await
                 }
                 Err(problem) => Err(problem),
             }
         }
-        Ok((found, None)) => {
-            let date = headers::date(view.gateway.platform.unix_time());
-            routed::answer(&found, &asking, id, date)
-                .expect("a route that leads to no service answers")
-                .map(|response| {
-                    journal.answered_by_route(&found.route().action, response.status());
-                    response.map(|body| Whose::ours(body, Rc::clone(&journal)))
-                })
-        }
+        Ok((found, None)) => answer_by_route(&view, &journal, &found, &asking, id),
         Err(problem) => Err(problem),
     };
     let response = passed.unwrap_or_else(|problem| {
@@ -107,6 +101,32 @@ pub(crate) async fn respond(
         client.let_go();
     }
     response.map(|body| Outgoing::new(body, busy))
+}
+
+/// Whether a request may pass, and the route that takes it.
+fn check<'v>(view: &View, head: &Parts, found: Option<Match<'v>>) -> Result<Match<'v>, Problem> {
+    if head.method == Method::CONNECT {
+        return Err(Problem::Connect);
+    }
+    if headers::target_bytes(&head.uri) > view.config.server.target_bytes_max {
+        return Err(Problem::Refused(Refusal::TargetTooLong));
+    }
+    found.ok_or(Problem::NoService)
+}
+
+/// The answer of a route that leads to no service.
+fn answer_by_route(
+    view: &View,
+    journal: &Rc<Journal>,
+    found: &Match<'_>,
+    asking: &Asking<'_>,
+    id: RequestId,
+) -> Result<Response<Whose>, Problem> {
+    let date = headers::date(view.gateway.platform.unix_time());
+    let answer = routed::answer(found, asking, id, date);
+    let response = answer.expect("a route that leads to no service answers")?;
+    journal.answered_by_route(&found.route().action, response.status());
+    Ok(response.map(|body| Whose::ours(body, Rc::clone(journal))))
 }
 
 /// Where a request comes in, and what its client would rather speak.
@@ -128,8 +148,15 @@ async fn pass(
 ) -> Result<Response<Whose>, Problem> {
     let Case { worker, view, client, wanted } = case;
     let (site, head) = (routed.site, asking.head);
-    let body_idle = site.service.timeouts().body_idle;
-    let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
+    let bounds = Bounds {
+        idle_for: site.service.timeouts().body_idle,
+        keep_max: site.replay_buffer,
+        size_max: site.body_bytes_max,
+    };
+    if incoming.size_hint().lower() > bounds.size_max {
+        return Err(Problem::BodyTooLarge);
+    }
+    let replay = Replay::new(incoming, bounds, || journal.bytes_in());
     let ask = Ask {
         id: id.exchange(),
         repeat: repeat(&head.method),
@@ -244,6 +271,7 @@ pub(crate) fn repeat(method: &Method) -> Repeat {
 fn client_problem(broken: Broken) -> Problem {
     match broken {
         Broken::ClientIdle => Problem::RequestTimeout,
+        Broken::TooLarge => Problem::BodyTooLarge,
         _ => Problem::BrokenRequest,
     }
 }

@@ -11,7 +11,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lb_config::config::{Alpn, Server};
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::admin;
 use crate::client::{Client, Secure};
+use crate::crowd::Share;
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
 use crate::headers;
@@ -31,16 +33,19 @@ use crate::worker::{Open, Worker};
 /// Who came in, and by which door.
 pub(crate) struct Guest {
     pub(crate) door: Key,
-    pub(crate) peer: SocketAddr,
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// Held for as long as the connection is open.
     pub(crate) place: OwnedSemaphorePermit,
+    /// Likewise, of what its address may have.
+    pub(crate) share: Option<Share>,
 }
 
 /// What is known of a connection whatever is spoken on it.
 struct Seat {
     worker: Rc<Worker>,
     kind: Kind,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     server: Server,
     stopping: Shutdown,
     /// What TLS says of the client, where it is spoken.
@@ -54,12 +59,12 @@ pub(crate) async fn connection(
     guest: Guest,
     stopping: Shutdown,
 ) {
-    let Guest { door, peer, place: _place } = guest;
+    let Guest { door, peer, place: _place, share: _share } = guest;
     let kind = door.kind;
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let view = worker.view();
     let server = view.config.server;
-    let tls = view.tls(door);
+    let tls = view.tls(&door);
     drop(view);
     let mut seat = Seat { worker, kind, peer, server, stopping, secure: None };
     let io = match tls {
@@ -84,7 +89,8 @@ impl Seat {
         let accepted = tokio::select! {
             biased;
             accepted = accepting => accepted,
-            () = self.stopping.reached(Phase::Draining) => return None,
+            // Who was let in before the process drains gets an answer, and no other.
+            () = self.stopping.reached(Phase::Stopping) => return None,
         };
         match accepted {
             Ok(Ok(accepted)) => {
@@ -113,9 +119,14 @@ impl Seat {
         client: Rc<Client>,
         request: Request<Incoming>,
     ) -> Result<Response<Outgoing>, Infallible> {
-        Ok(match kind {
+        let asked = Rc::clone(&client);
+        let mut response = match kind {
             Kind::Client => proxy::respond(worker, client, request).await,
             Kind::Admin => admin::respond(worker, client, request).await,
-        })
+        };
+        if asked.says_goodbye() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }

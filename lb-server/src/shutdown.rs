@@ -7,6 +7,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// It serves.
     Running,
+    /// It serves, and says that it is about to end: whoever sends clients here should stop.
+    Leaving,
     /// It finishes what runs and takes nothing new.
     Draining,
     /// It stops at once.
@@ -34,6 +36,11 @@ pub fn pair() -> (Trigger, Shutdown) {
 }
 
 impl Trigger {
+    /// Say that the end is near, and drain after `shutdown_delay`.
+    pub fn leave(&self) {
+        self.advance(Phase::Leaving);
+    }
+
     /// Finish what runs, take nothing new.
     pub fn drain(&self) {
         self.advance(Phase::Draining);
@@ -44,9 +51,9 @@ impl Trigger {
         self.advance(Phase::Stopping);
     }
 
-    /// Whether it was told to drain already.
-    pub fn is_drained(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+    /// Whether it was told to end already.
+    pub fn is_leaving(&self) -> bool {
+        *self.0.borrow() >= Phase::Leaving
     }
 
     fn advance(&self, to: Phase) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::Scheme;
-use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin, Protocol};
+use lb_config::config::{self, Address, Config, HostPolicy, KeepAlive, Origin, Protocol, Tcp};
 use lb_core::config::EditConfig;
 use lb_core::{Meaningless, Router, Service, Time};
 
@@ -37,6 +37,7 @@ pub(crate) struct Site {
     pub(crate) line: Arc<Line>,
     pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) host: HostPolicy,
+    pub(crate) body_bytes_max: u64,
     pub(crate) replay_buffer: usize,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) edits: EditConfig,
@@ -46,10 +47,12 @@ pub(crate) struct Site {
 pub(crate) struct Endpoint {
     pub(crate) origin: Origin,
     /// Its address, where the url names one instead of a host.
-    pub(crate) literal: Option<SocketAddr>,
+    pub(crate) literal: Option<Address>,
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
     pub(crate) protocol: Protocol,
+    /// What TCP does on connections to it.
+    pub(crate) tcp: Tcp,
     /// What is agreed on with it before anything else is said.
     pub(crate) tls: Option<Arc<ClientTls>>,
 }
@@ -164,9 +167,10 @@ impl Site {
             endpoints: said
                 .origins
                 .iter()
-                .map(|origin| Endpoint::new(origin, said.protocol, tls))
+                .map(|origin| Endpoint::new(origin, said, tls))
                 .collect::<Result<_, _>>()?,
             host: said.host,
+            body_bytes_max: said.body_bytes_max,
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
             edits: said.edits.clone(),
@@ -177,10 +181,10 @@ impl Site {
 impl Endpoint {
     fn new(
         origin: &Origin,
-        protocol: Protocol,
+        said: &config::Service,
         secured: Option<&Arc<ClientTls>>,
     ) -> Result<Self, StartError> {
-        let Origin { host, port, tls } = origin;
+        let Origin { host, port, tls, socket } = origin;
         let usual_port = if *tls { 443 } else { 80 };
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
@@ -190,9 +194,13 @@ impl Endpoint {
         };
         let authority =
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
-        let literal = ip.map(|ip| SocketAddr::new(ip, *port));
+        let literal = match socket {
+            Some(path) => Some(Address::Unix(path.clone())),
+            None => ip.map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
+        };
         let tls = secured.filter(|_| *tls).cloned();
-        Ok(Self { origin: origin.clone(), literal, authority, protocol, tls })
+        let config::Service { protocol, tcp, .. } = *said;
+        Ok(Self { origin: origin.clone(), literal, authority, protocol, tcp, tls })
     }
 
     /// As a target says it.
@@ -203,6 +211,9 @@ impl Endpoint {
     /// Whether connections to one are as good as connections to the other.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
         let tls = |endpoint: &Self| endpoint.tls.as_ref().map(Arc::as_ptr);
-        self.origin == other.origin && self.protocol == other.protocol && tls(self) == tls(other)
+        self.origin == other.origin
+            && self.protocol == other.protocol
+            && self.tcp == other.tcp
+            && tls(self) == tls(other)
     }
 }

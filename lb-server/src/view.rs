@@ -101,7 +101,7 @@ impl View {
     }
 
     /// What the listener behind `door` shows to clients.
-    pub(crate) fn tls(&self, door: Key) -> Option<Arc<ServerTls>> {
+    pub(crate) fn tls(&self, door: &Key) -> Option<Arc<ServerTls>> {
         let listeners = self.config.listeners.iter().enumerate();
         let mut same = listeners.filter(|(_, listener)| listener.bind == door.said);
         let index = same.nth(door.nth).filter(|_| door.kind == Kind::Client)?.0;

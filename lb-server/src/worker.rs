@@ -2,14 +2,14 @@
 //!
 //! A worker runs on one thread and shares nothing with the others but the [`Gateway`]. When another
 //! snapshot is served it follows: connections to backends that stay are kept, listeners that stay are
-//! not touched, and requests that run end as they began. Told to stop, it drains: what is open has
-//! `drain_timeout` to end.
+//! not touched, and requests that run end as they began. Told to end, it says that it is not ready any
+//! more, goes on for `shutdown_delay`, and drains: what is open has `drain_timeout` to end.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::ExchangeId;
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::doors::{Doors, Kind};
 use crate::gateway::Gateway;
+use crate::platform::Address;
 use crate::pool;
 use crate::probe;
 use crate::request_id::RequestId;
@@ -36,9 +37,9 @@ pub struct WorkerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// In the order of the configuration.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Address>,
     /// The admin listener, if there is one and this worker serves it.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Address>,
 }
 
 /// A worker whose sockets are open: clients can connect, and nobody has accepted yet.
@@ -88,7 +89,10 @@ impl Listening {
 
     /// Where it listens.
     pub fn bound(&self) -> Bound {
-        Bound { listeners: self.doors.addresses(), admin: self.admin.addresses().first().copied() }
+        Bound {
+            listeners: self.doors.addresses(),
+            admin: self.admin.addresses().into_iter().next(),
+        }
     }
 
     /// Serves until told to stop, then drains. Must run inside a `LocalSet`.
@@ -107,7 +111,7 @@ impl Listening {
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.reached(Phase::Draining) => break,
+                () = shutdown.reached(Phase::Leaving) => break,
                 changed = snapshots.changed() => changed.expect("the gateway is held here"),
             }
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
@@ -117,13 +121,24 @@ impl Listening {
                 admin.follow(&worker).await;
             }
         }
-        gateway.enter(Phase::Draining);
+        gateway.enter(Phase::Leaving);
+        let server = worker.view().config.server;
+        if server.shutdown_delay > Duration::ZERO {
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Draining) => {}
+                () = sleep(server.shutdown_delay) => {}
+            }
+        }
         doors.drain();
-        let drain_timeout = worker.view().config.server.drain_timeout;
+        if gateway.is_succeeded() {
+            // Whoever asks how the service is asks about the process that takes its place.
+            admin.drain();
+        }
         tokio::select! {
             biased;
             () = worker.all_closed() => {}
-            () = sleep(drain_timeout) => {}
+            () = sleep(server.drain_timeout) => {}
             () = shutdown.reached(Phase::Stopping) => {}
         }
         worker.view().cut();

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use lb_server::RequestId;
-use lb_server::platform::Platform;
+use lb_server::platform::{Platform, Tcp};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::dice::Dice;
@@ -182,7 +182,7 @@ impl Clients {
         let world = World { seed: self.seed };
         let (host, port) = &self.proxy;
         let addr = *world.lookup(host, *port).await.ok()?.first()?;
-        let io = world.dial(addr).await.ok()?;
+        let io = world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
         let (sender, connection) = handshake(TokioIo::new(io)).await.ok()?;
         // What goes wrong on a connection is told to the request on it.
         tokio::task::spawn_local(async move {

@@ -103,7 +103,8 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     let (trigger, shutdown) = shutdown::pair();
     let gateway = Rc::new(OnceLock::new());
     host_proxy(&mut sim, scenario, seed, log, &gateway, &shutdown);
-    let port = scenario.config.listeners[0].bind.port();
+    let listener = scenario.config.listeners[0].bind.ip();
+    let port = listener.expect("a scenario has no Unix sockets").port();
     let clients = Clients::new(scenario, seed, (PROXY, port), log.clone());
     let all = Rc::clone(&clients);
     sim.host(CLIENTS, move || Rc::clone(&all).run());

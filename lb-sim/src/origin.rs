@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::RequestId;
-use lb_server::platform::{Io, Listen, Platform};
+use lb_server::platform::{Io, Listen, Place, Platform};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
@@ -156,8 +157,9 @@ impl Origin {
 
     /// Accepts until it is dropped, which closes every connection.
     async fn listen(self: Rc<Self>) -> turmoil::Result {
-        let addr = (std::net::Ipv4Addr::UNSPECIFIED, self.script.port).into();
-        let mut listener: Box<dyn Listen> = World { seed: self.seed }.listen(addr).await?;
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.script.port)).into();
+        let mut listener: Box<dyn Listen> =
+            World { seed: self.seed }.listen(Place::new(addr)).await?;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
-use lb_server::platform::{Io, Listen, Local};
+use lb_server::platform::{Accepted, Address, Io, Listen, Local, Place, Tcp};
 use turmoil::net::{TcpListener, TcpStream};
 
 /// When every world begins: 2026-01-01T00:00:00Z. A fixed day, so that `Date` repeats.
@@ -22,15 +22,19 @@ pub(crate) struct World {
 }
 
 impl Platform for World {
-    fn listen(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Listen>>> {
+    fn listen(&self, place: Place) -> Local<'_, io::Result<Box<dyn Listen>>> {
         Box::pin(async move {
+            let addr = on_the_network(&place.addr)?;
             let listener = TcpListener::bind(addr).await?;
             Ok(Box::new(Listener(listener)) as Box<dyn Listen>)
         })
     }
 
-    fn dial(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Io>>> {
-        Box::pin(async move { Ok(Box::new(TcpStream::connect(addr).await?) as Box<dyn Io>) })
+    fn dial(&self, addr: Address, _: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
+        Box::pin(async move {
+            let addr = on_the_network(&addr)?;
+            Ok(Box::new(TcpStream::connect(addr).await?) as Box<dyn Io>)
+        })
     }
 
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
@@ -50,17 +54,25 @@ impl Platform for World {
     }
 }
 
+/// The world has a network and no file system.
+fn on_the_network(addr: &Address) -> io::Result<SocketAddr> {
+    addr.ip().ok_or_else(|| {
+        let said = format!("{addr}: the simulated world has no Unix sockets; use an IP address");
+        io::Error::new(io::ErrorKind::Unsupported, said)
+    })
+}
+
 struct Listener(TcpListener);
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
         Box::pin(async move {
             let (stream, peer) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer))
+            Ok((Box::new(stream) as Box<dyn Io>, Some(peer)))
         })
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    fn local_addr(&self) -> io::Result<Address> {
+        self.0.local_addr().map(Address::Ip)
     }
 }

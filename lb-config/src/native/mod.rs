@@ -17,6 +17,7 @@ mod rate;
 mod retry;
 mod route;
 mod service;
+mod socket;
 mod statuses;
 mod steering;
 mod tls;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use lb_core::config::DURATION_MAX;
 
 use crate::address;
-use crate::config::{AccessLog, Admin, Config, Http2, Level, Listener, Server, Trust};
+use crate::config::{AccessLog, Address, Admin, Config, Http2, Level, Listener, Server, Trust};
 use crate::diagnostic::{At, Report};
 use crate::read::{Given, Table};
 
@@ -48,6 +49,10 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 /// hyper refuses to work with less than 8 KiB.
 const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
 const HEADERS_MAX: usize = 1_000;
+/// What is shorter bars usual paths; what is longer hyper does not hold.
+const TARGET_BYTES: RangeInclusive<usize> = 256..=0xfffe;
+/// A connection that carries a thousand a second carries these in eleven days.
+const REQUESTS_MAX: u64 = 1_000_000_000;
 /// Each holds an exchange and its buffers.
 const STREAMS_MAX: u32 = 10_000;
 const RESETS_MAX: u32 = 100_000;
@@ -93,13 +98,26 @@ fn server(mut table: Table<'_>) -> (Server, Trust) {
     let server = Server {
         workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
         watch: table.boolean("watch").or(false),
+        shutdown_delay: table
+            .duration("shutdown_delay", Duration::ZERO..=DURATION_MAX)
+            .or(Duration::ZERO),
         drain_timeout: table.duration("drain_timeout", DURATIONS).or(Duration::from_secs(30)),
+        drain_idle_timeout: table
+            .duration("drain_idle_timeout", Duration::ZERO..=DURATION_MAX)
+            .or(Duration::from_secs(1)),
         connections_max: table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000),
+        connections_per_client_max: table
+            .integer("connections_per_client_max", 1..=CONNECTIONS_MAX)
+            .or(10_000),
+        requests_per_connection_max: table
+            .integer("requests_per_connection_max", 1..=REQUESTS_MAX)
+            .or(10_000),
         header_timeout: table.duration("header_timeout", DURATIONS).or(Duration::from_secs(10)),
         keep_alive_timeout: table
             .duration("keep_alive_timeout", DURATIONS)
             .or(Duration::from_secs(60)),
         header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
+        target_bytes_max: table.size("target_bytes_max", TARGET_BYTES).or(8 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
         http2: http2(table.table("http2")),
     };
@@ -118,19 +136,19 @@ fn http2(mut table: Table<'_>) -> Http2 {
 }
 
 /// The admin listener, if there is one, and where its address was said.
-fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
+fn admin(mut table: Table<'_>) -> Option<(Admin, Given<Address>)> {
     let enabled = table.boolean("enabled").or(true);
-    let bind = table.parsed("bind", address::bind).or_given(ADMIN);
+    let bind = table.parsed("bind", address::bind).or_given(ADMIN.into());
     let hosts = table.list("hosts", |item| item.parsed(address::plain_host)).or(Vec::new());
     if !enabled {
         table.warn_without_effect(&["bind", "hosts"], "with enabled = false");
     }
-    enabled.then_some((Admin { bind: bind.value, hosts }, bind))
+    enabled.then_some((Admin { bind: bind.value.clone(), hosts }, bind))
 }
 
 /// Where parts of a listener were said.
 struct Door {
-    bind: Given<SocketAddr>,
+    bind: Given<Address>,
     proxy_protocol: Given<bool>,
 }
 
@@ -144,27 +162,30 @@ fn listeners(table: &mut Table<'_>, http2: Http2) -> (Vec<Listener>, Vec<Door>) 
     }
     let listener = |mut listener: Table<'_>| {
         let bind = listener.parsed("bind", address::bind).required(example);
+        let socket = socket::socket(&mut listener, bind.as_ref().map(|bind| &bind.value));
         let proxy_protocol = listener.boolean("proxy_protocol").or_given(false);
         let tls = tls::listener(listener.table("tls"), http2);
-        let bind = bind?;
-        let said = Door { bind, proxy_protocol };
-        Some((Listener { bind: bind.value, tls, proxy_protocol: proxy_protocol.value }, said))
+        let said = Door { bind: bind?, proxy_protocol };
+        let bind = said.bind.value.clone();
+        Some((Listener { bind, socket, tls, proxy_protocol: proxy_protocol.value }, said))
     };
     written.value.into_iter().filter_map(listener).unzip()
 }
 
 /// Two listeners on one port would share its connections by chance, or the second would not start.
-fn report_overlaps(report: &Report<'_>, listeners: &[Door], admin: Option<Given<SocketAddr>>) {
-    let mut taken: Vec<Given<SocketAddr>> = Vec::new();
+fn report_overlaps(report: &Report<'_>, listeners: &[Door], admin: Option<Given<Address>>) {
+    let mut taken: Vec<&Given<Address>> = Vec::new();
     for Door { bind, .. } in listeners {
-        if let Some(other) = taken.iter().find(|other| overlap(bind.value, other.value)) {
+        if let Some(other) = taken.iter().find(|other| overlap(&bind.value, &other.value)) {
             let what = format!("bind {} overlaps with {}", bind.value, whose(report, other));
             report.error(bind.at, what, "remove one of the two or change its port");
         }
-        taken.push(*bind);
+        taken.push(bind);
     }
     let Some(admin) = admin else { return };
-    let Some(other) = taken.iter().find(|other| overlap(admin.value, other.value)) else { return };
+    let Some(other) = taken.iter().find(|other| overlap(&admin.value, &other.value)) else {
+        return;
+    };
     if admin.said {
         let what = format!("bind {} overlaps with {}", admin.value, whose(report, other));
         report.error(admin.at, what, "change the port of the admin listener");
@@ -174,13 +195,14 @@ fn report_overlaps(report: &Report<'_>, listeners: &[Door], admin: Option<Given<
     }
 }
 
-fn whose(report: &Report<'_>, bind: &Given<SocketAddr>) -> String {
+fn whose(report: &Report<'_>, bind: &Given<Address>) -> String {
     format!("{} at {}", bind.value, report.place(bind.at))
 }
 
 /// Whether a connection could be meant for either. Port 0 is a free one for each. Addresses of
-/// different families are left alone: whether `[::]` takes IPv4 as well is the system's decision.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+/// different families are left alone: a socket for `0.0.0.0` takes IPv4 from one for `[::]`.
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Ip(a), Address::Ip(b)) = (a, b) else { return a == b };
     let either_takes_all = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port()
         && a.port() != 0

@@ -2,20 +2,23 @@
 
 use lb_core::config::{ServiceConfig, StatusSet};
 
-use crate::config::{HostPolicy, Protocol, Service};
+use crate::config::{HostPolicy, Protocol, Service, Tcp};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::edit::{Edited, edits};
 use crate::native::route::host;
 use crate::native::statuses::statuses;
 use crate::native::{
-    Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
-    tls, trust,
+    Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, socket,
+    steering, tls, trust,
 };
 use crate::read::{Field, Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
 const SERVICES_MAX: usize = 1_000;
+
+/// A TiB, which takes the better part of a day at 100 Mbit/s.
+const BODY_BYTES_MAX: usize = 1 << 40;
 
 /// What may be used once in the whole file.
 #[derive(Debug, Default)]
@@ -103,6 +106,7 @@ fn service<'d>(
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
     let slow_start = outliers::slow_start(table.table("slow_start"));
+    let body_bytes_max = table.size("body_bytes_max", 0..=BODY_BYTES_MAX).or(1 << 30);
     let (retry, replay_buffer) = retry::retry(table.table("retry"));
     let failures = statuses(&mut table, "failure_statuses", StatusSet::FAILURES);
     let affinity = affinity::affinity(table.table("affinity"));
@@ -114,6 +118,7 @@ fn service<'d>(
     let limits = limits::limits(table.table("limits"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
+    let tcp = Tcp { nodelay: true, keepalive: socket::keepalive(table.table("tcp_keepalive")) };
     let (pools, origins) = pool::pools(&mut table, &steering);
     let tls = tls::service(table.table("tls"), &origins);
     let panic = panic::panic(&mut table, &pools);
@@ -152,9 +157,11 @@ fn service<'d>(
         hosts,
         origins,
         host,
+        body_bytes_max: body_bytes_max as u64,
         replay_buffer,
         keep_alive,
         protocol,
+        tcp,
         proxy_protocol,
         tls,
         edits,

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::{SOUND, check, check_backends, check_each, check_hosts, check_top};
+use crate::{SOUND, check, check_backends, check_each, check_hosts, check_service, check_top};
 
 #[test]
 fn listeners_do_not_overlap() {
@@ -156,5 +156,63 @@ fn a_backend_is_a_url_of_scheme_host_and_port() {
             lb.toml:9:21: url "http://10.0.0.256" has a host that is not an IPv4 address; write four numbers in 0..=255
             lb.toml:9:21: url "http://*.a" has a host that is not a host name; use labels of a-z, 0-9, - and _ with dots between, none empty or longer than 63
         "#]],
+    );
+}
+
+#[test]
+fn a_unix_socket_is_an_absolute_path_that_the_kernel_takes() {
+    let long = format!("unix:/{}", "a".repeat(107));
+    let texts = ["unix:run/lb.sock", "unix:///run/lb.sock", "unix:/run/", "unix:", &long];
+    check_each(
+        &texts.map(|bind| SOUND.replace("0.0.0.0:8080", bind)),
+        expect![[r#"
+        lb.toml:2:8: bind "unix:run/lb.sock" is not an absolute path; write a path such as "unix:/run/app.sock"
+        lb.toml:2:8: bind "unix:///run/lb.sock" begins with several slashes; write "unix:/run/lb.sock"
+        lb.toml:2:8: bind "unix:/run/" is not the path of a file; write a path such as "unix:/run/app.sock"
+        lb.toml:2:8: bind "unix:" is not an absolute path; write a path such as "unix:/run/app.sock"
+        lb.toml:2:8: bind "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..." has a path of more than 107 bytes, which no socket takes; use a shorter directory
+    "#]],
+    );
+    check_backends(
+        "[{ url = 'unix://run/a' }, { url = 'unix:/a' }, { url = 'unix:/a' }]",
+        expect![[r#"
+            lb.toml:9:21: url "unix://run/a" begins with several slashes; write "unix:/run/a"
+            lb.toml:9:68: backend unix:/a is in this service already, at lb.toml:9:47; remove one of the two, and use weight for a larger share
+        "#]],
+    );
+    check_top(
+        "[[listener]]\nbind = 'unix:/a'\n[[listener]]\nbind = 'unix:/a'\n[[listener]]\nbind = 'unix:/b'",
+        expect![[r#"
+            lb.toml:4:8: bind unix:/a overlaps with unix:/a at lb.toml:2:8; remove one of the two or change its port
+        "#]],
+    );
+}
+
+#[test]
+fn options_of_a_socket_have_bounds_and_belong_to_their_kind() {
+    check_top(
+        "[[listener]]\nbind = 'unix:/a'\nmode = '0999'\ntcp_nodelay = false\nbacklog = 0",
+        expect![[r#"
+            lb.toml:3:8: mode "0999" is not a set of permissions; write three octal digits such as "0660" or "0600"
+            lb.toml:4:1: warning: tcp_nodelay has no effect on a Unix socket; remove it
+            lb.toml:5:11: backlog 0 is out of range; use 1..=65535
+        "#]],
+    );
+    check_top(
+        "[[listener]]\nbind = '0.0.0.0:1'\nmode = '0600'\nipv6_only = true\n\
+         tcp_keepalive = { idle = '1.5s', interval = '10h', count = 0 }",
+        expect![[r#"
+            lb.toml:3:1: warning: mode has no effect on a socket that is not a Unix socket; remove it
+            lb.toml:4:1: warning: ipv6_only has no effect on an IPv4 address; remove it
+            lb.toml:5:26: idle "1.5s" is not a whole number of seconds; write "1s"
+            lb.toml:5:45: interval "10h" is out of range; use 1s..=9h6m7s
+            lb.toml:5:60: count 0 is out of range; use 1..=127
+        "#]],
+    );
+    check_service(
+        "tcp_keepalive = { enabled = false, idle = '9s' }",
+        expect![[r#"
+        lb.toml:7:36: warning: idle has no effect with enabled = false; remove it
+    "#]],
     );
 }

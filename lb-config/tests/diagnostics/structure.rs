@@ -69,7 +69,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
         expect![[r#"
             lb.toml:2:1: unknown key worker in [server]; did you mean workers?
             lb.toml:3:1: unknown key max_connections in [server]; did you mean connections_max?
-            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max, http2, trusted_proxies, client_address
+            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, shutdown_delay, drain_timeout, drain_idle_timeout, connections_max, connections_per_client_max, requests_per_connection_max, header_timeout, keep_alive_timeout, header_bytes_max, target_bytes_max, headers_max, http2, trusted_proxies, client_address
         "#]],
     );
     check_top(
@@ -82,7 +82,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_service(
         "sticky = true\nretry.budget.percentage = 3",
         expect![[r#"
-            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
+            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, body_bytes_max, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, tcp_keepalive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
             lb.toml:8:14: unknown key percentage in [service.retry.budget]; did you mean percent?
         "#]],
     );

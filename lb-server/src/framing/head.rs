@@ -33,6 +33,8 @@ pub(crate) enum Refusal {
     Host,
     /// More bytes or lines than allowed.
     TooLong,
+    /// A target of more bytes than allowed.
+    TargetTooLong,
     /// The rest of it did not come in time.
     Late,
 }
@@ -40,7 +42,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// All of them, in order.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::RequestLine,
         Self::Version,
         Self::BareLineFeed,
@@ -53,6 +55,7 @@ impl Refusal {
         Self::TransferEncoding,
         Self::Host,
         Self::TooLong,
+        Self::TargetTooLong,
         Self::Late,
     ];
 
@@ -71,6 +74,7 @@ impl Refusal {
             Self::TransferEncoding => "bad_transfer_encoding",
             Self::Host => "bad_host",
             Self::TooLong => "head_too_long",
+            Self::TargetTooLong => "target_too_long",
             Self::Late => "head_timeout",
         }
     }
@@ -90,6 +94,7 @@ impl Refusal {
             Self::TransferEncoding => "the only transfer coding accepted is chunked, in HTTP/1.1",
             Self::Host => "there must be one Host, and it must be a host name with or without port",
             Self::TooLong => "the request's head is too long",
+            Self::TargetTooLong => "the request's path and query are too long",
             Self::Late => "the rest of the head did not arrive in time",
         }
     }
@@ -210,7 +215,7 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         return Err(Refusal::RequestLine);
     };
     if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::TooLong);
+        return Err(Refusal::TargetTooLong);
     }
     if method.is_empty() || !method.iter().copied().all(is_token) || !is_target(method, target) {
         return Err(Refusal::RequestLine);

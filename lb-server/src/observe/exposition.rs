@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{Count, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
+use super::metrics::{Count, Process, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
 use crate::gateway::Gateway;
 use crate::snapshot::{Site, Snapshot};
 use crate::tls::Why;
@@ -126,6 +126,18 @@ impl Reading {
         })?;
         counters(
             to,
+            "lb_accept_pauses",
+            "How often accepting paused since descriptors or memory had run out",
+            |out| out.counter(&Vec::new(), &gateway.process.accept_pauses),
+        )?;
+        counters(
+            to,
+            "lb_connections_refused",
+            "Connections closed since their client had as many as it may",
+            |out| out.counter(&Vec::new(), &gateway.process.refused_connections),
+        )?;
+        counters(
+            to,
             "lb_connections_flooded",
             "Connections closed since they took back too many requests",
             |out| out.counter(&Vec::new(), &gateway.process.floods),
@@ -135,27 +147,7 @@ impl Reading {
             out.counter(&vec![("how", "redirect")], &process.redirected)?;
             out.counter(&vec![("how", "respond")], &process.responded)
         })?;
-        counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
-            out.counter(&Vec::new(), &process.handshakes)
-        })?;
-        counters(
-            to,
-            "lb_tls_handshakes_resumed",
-            "Handshakes of TLS with clients in which an earlier session went on",
-            |out| out.counter(&Vec::new(), &process.handshakes_resumed),
-        )?;
-        counters(
-            to,
-            "lb_tls_handshakes_failed",
-            "Handshakes of TLS with clients that failed, by why",
-            |out| {
-                out.counter(&vec![("why", "late")], &process.handshakes_late)?;
-                let by_why = Why::ALL.iter().zip(&process.handshakes_failed);
-                by_why
-                    .into_iter()
-                    .try_for_each(|(why, count)| out.counter(&vec![("why", why.as_str())], count))
-            },
-        )?;
+        encode_tls(process, to)?;
         counters(to, "lb_reloads", "Configurations that were put in force", |out| {
             out.counter(&Vec::new(), &gateway.process.reloads)
         })?;
@@ -295,6 +287,30 @@ fn gauges(
     write: impl FnOnce(&mut Writing<'_>) -> fmt::Result,
 ) -> fmt::Result {
     write(&mut Writing(to.encode_descriptor(name, help, None, MetricType::Gauge)?))
+}
+
+fn encode_tls(process: &Process, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
+        out.counter(&Vec::new(), &process.handshakes)
+    })?;
+    counters(
+        to,
+        "lb_tls_handshakes_resumed",
+        "Handshakes of TLS with clients in which an earlier session went on",
+        |out| out.counter(&Vec::new(), &process.handshakes_resumed),
+    )?;
+    counters(
+        to,
+        "lb_tls_handshakes_failed",
+        "Handshakes of TLS with clients that failed, by why",
+        |out| {
+            out.counter(&vec![("why", "late")], &process.handshakes_late)?;
+            let by_why = Why::ALL.iter().zip(&process.handshakes_failed);
+            by_why
+                .into_iter()
+                .try_for_each(|(why, count)| out.counter(&vec![("why", why.as_str())], count))
+        },
+    )
 }
 
 fn encode_mirrors(snapshot: &Snapshot, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -26,7 +26,7 @@ use crate::view::View;
 /// What is known of a request when it arrives.
 pub(crate) struct RequestFacts {
     id: RequestId,
-    client: SocketAddr,
+    client: Option<SocketAddr>,
     asked: Option<Asked>,
     service: Option<usize>,
 }
@@ -48,7 +48,7 @@ struct Asked {
 const CLIENT_REQUEST_ID_MAX: usize = 128;
 
 impl RequestFacts {
-    pub(crate) fn new(id: RequestId, client: SocketAddr, site: Option<&Site>) -> Self {
+    pub(crate) fn new(id: RequestId, client: Option<SocketAddr>, site: Option<&Site>) -> Self {
         let service = site.map(|site| usize::from(site.service.index()));
         Self { id, client, asked: None, service }
     }
@@ -141,9 +141,11 @@ impl Journal {
         if !matches!(problem, Problem::Rejected(_)) {
             self.view.gateway.process.refused_requests.add(1);
         }
+        let was_asked = !record.attempts.is_empty();
         drop(record);
         // Its exchange has begun, and nobody answers it: the client broke it off.
-        if matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout) {
+        let broken = matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout);
+        if broken || (problem == Problem::BodyTooLarge && was_asked) {
             self.client_left();
         }
     }
@@ -192,8 +194,10 @@ impl Journal {
             time: humantime::format_rfc3339_millis(began_at).to_string(),
             request_id: facts.id.to_string(),
             client_request_id: asked.and_then(|asked| asked.client_request_id.as_deref()),
-            client: caller.map_or_else(|| facts.client.to_string(), |it| it.to_string()),
-            peer: caller.map(|_| facts.client),
+            client: caller
+                .map(|it| it.to_string())
+                .or_else(|| facts.client.map(|it| it.to_string())),
+            peer: caller.and(facts.client),
             method: asked.map(|asked| asked.method.as_str()),
             host: asked.map(|asked| asked.host.as_str()),
             // Not the query: it holds tokens and names.
@@ -318,7 +322,7 @@ struct Line<'l> {
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<&'l str>,
-    client: String,
+    client: Option<String>,
     /// The proxy that is connected, where `client` is who it speaks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<SocketAddr>,

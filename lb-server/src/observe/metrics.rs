@@ -25,6 +25,10 @@ impl Count {
 #[derive(Debug, Default)]
 pub(crate) struct Process {
     pub(crate) accept_failures: Count,
+    /// Connections closed since their client had as many as it may.
+    pub(crate) refused_connections: Count,
+    /// Times that accepting paused since descriptors or memory had run out.
+    pub(crate) accept_pauses: Count,
     pub(crate) refused_requests: Count,
     /// Requests that routes sent elsewhere.
     pub(crate) redirected: Count,

@@ -1,38 +1,50 @@
 //! The real world: the kernel's sockets, the system's resolver and clock.
+//!
+//! A listening socket may outlive its process. It is inherited from whoever started this one
+//! (systemd, or a process of the same kind that gives way to it), and handed on to a successor; who
+//! waits in it to be accepted notices nothing. The [`sockets`] are kept track of for that.
+
+mod sockets;
+pub mod inheritance;
+pub mod succession;
 
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::SystemTime;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{Io, Listen, Local, Platform};
+use self::inheritance::Inheritance;
+use self::sockets::{Held, Sockets};
+use super::{Accepted, Address, Io, Listen, Local, Place, Platform, Tcp};
 
 /// The operating system.
 #[derive(Debug)]
 pub struct Os {
     seed: u64,
+    sockets: Sockets,
 }
-
-/// Connections that may wait to be accepted. The kernel lowers it to its own bound.
-const BACKLOG: i32 = 4_096;
 
 impl Os {
     /// The world with chance from the operating system.
-    #[expect(
-        clippy::disallowed_types,
-        reason = "the standard library's keys are its only way to the system's entropy"
-    )]
     pub fn new() -> Self {
-        Self { seed: std::collections::hash_map::RandomState::new().build_hasher().finish() }
+        Self::with_seed(entropy())
     }
 
     /// The world with chance from `seed`, for tests that must repeat.
-    pub const fn with_seed(seed: u64) -> Self {
-        Self { seed }
+    pub fn with_seed(seed: u64) -> Self {
+        Self { seed, sockets: Sockets::default() }
+    }
+
+    /// The world in which some sockets are open already, for a process of so many `workers`.
+    pub fn heir(inheritance: Inheritance, workers: u16) -> Self {
+        Self { seed: entropy(), sockets: Sockets::inherited(inheritance, workers) }
     }
 
     /// Whether `addr` is free. Sockets that share an address do not mind each other, and two
@@ -41,8 +53,28 @@ impl Os {
     ///
     /// # Errors
     /// When somebody else listens there, or nobody may.
-    pub fn probe(addr: SocketAddr) -> io::Result<()> {
-        open(addr, false)?.listen(1)
+    pub fn probe(addr: &Address) -> io::Result<()> {
+        sockets::probe(addr)
+    }
+
+    /// Every worker listens: what was inherited and nobody asked for is closed. Returns where that
+    /// was.
+    pub fn settle(&self) -> Vec<Address> {
+        self.sockets.settle()
+    }
+
+    /// All listening sockets and what a successor finds them by, in the order in which they were
+    /// opened.
+    ///
+    /// # Errors
+    /// When there are no descriptors left to hand on.
+    pub fn legacy(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        self.sockets.legacy()
+    }
+
+    /// A successor has the sockets: the files of Unix sockets are its from now on.
+    pub fn hand_over(&self) {
+        self.sockets.hand_over();
     }
 }
 
@@ -52,30 +84,35 @@ impl Default for Os {
     }
 }
 
-fn open(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    Ok(socket)
+#[expect(
+    clippy::disallowed_types,
+    reason = "the standard library's keys are its only way to the system's entropy"
+)]
+fn entropy() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 impl Platform for Os {
-    fn listen(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Listen>>> {
+    fn listen(&self, place: Place) -> Local<'_, io::Result<Box<dyn Listen>>> {
         Box::pin(async move {
-            let socket = open(addr, true)?;
-            socket.listen(BACKLOG)?;
-            let listener = TcpListener::from_std(socket.into())?;
-            Ok(Box::new(Listener(listener)) as Box<dyn Listen>)
+            let held = self.sockets.open(&place)?;
+            let listeners = held.into_iter().map(Entry::new).collect::<io::Result<Vec<_>>>()?;
+            Ok(Box::new(Listener { listeners, turn: 0 }) as Box<dyn Listen>)
         })
     }
 
-    fn dial(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Io>>> {
+    fn dial(&self, addr: Address, tcp: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
         Box::pin(async move {
+            let addr = match addr {
+                Address::Ip(addr) => addr,
+                Address::Unix(path) => {
+                    #[expect(clippy::disallowed_methods, reason = "this is the platform")]
+                    return Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Io>);
+                }
+            };
             #[expect(clippy::disallowed_methods, reason = "this is the platform")]
             let stream = TcpStream::connect(addr).await?;
-            stream.set_nodelay(true)?;
+            sockets::configure(&SockRef::from(&stream), tcp)?;
             Ok(Box::new(stream) as Box<dyn Io>)
         })
     }
@@ -102,18 +139,60 @@ impl Platform for Os {
     }
 }
 
-struct Listener(TcpListener);
+/// One address, at which usually one socket listens. There are more where a predecessor had more
+/// workers than this process has: each of them has a queue of its own.
+struct Listener {
+    listeners: Vec<Entry>,
+    /// Which of them is asked first.
+    turn: usize,
+}
+
+/// A socket, as the runtime polls it, and the hold on it.
+struct Entry {
+    polled: Polled,
+    held: Arc<Held>,
+}
+
+enum Polled {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Entry {
+    fn new(held: Arc<Held>) -> io::Result<Self> {
+        let socket = held.socket.try_clone()?;
+        let polled = match held.addr {
+            Address::Ip(_) => Polled::Tcp(TcpListener::from_std(socket.into())?),
+            Address::Unix(_) => Polled::Unix(UnixListener::from_std(socket.into())?),
+        };
+        Ok(Self { polled, held })
+    }
+}
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
-        Box::pin(async move {
-            let (stream, peer) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer))
-        })
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
+        Box::pin(std::future::poll_fn(move |cx| {
+            let count = self.listeners.len();
+            for at in (self.turn..self.turn + count).map(|at| at % count) {
+                let accepted = match &self.listeners[at].polled {
+                    // Its options are its socket's.
+                    Polled::Tcp(listener) => listener
+                        .poll_accept(cx)
+                        .map_ok(|(stream, peer)| (Box::new(stream) as Box<dyn Io>, Some(peer))),
+                    Polled::Unix(listener) => listener
+                        .poll_accept(cx)
+                        .map_ok(|(stream, _)| (Box::new(stream) as Box<dyn Io>, None)),
+                };
+                if accepted.is_ready() {
+                    self.turn = (at + 1) % count;
+                    return accepted;
+                }
+            }
+            Poll::Pending
+        }))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    fn local_addr(&self) -> io::Result<Address> {
+        Ok(self.listeners[0].held.addr.clone())
     }
 }

@@ -35,6 +35,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
     };
     let (mut io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.peer, seat.secure.clone(), watch);
+    client.allow(server.requests_per_connection_max);
     loop {
         match rest(seat, &client, &mut io).await {
             Woken::Spoken => io = work(seat, &client, io).await?,
@@ -62,15 +63,25 @@ enum Woken {
 
 /// Waits for the next request.
 async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
-    tokio::select! {
-        biased;
-        begins = io.begins() => match begins {
-            Ok(true) => Woken::Spoken,
-            Ok(false) | Err(_) => Woken::Over,
-        },
-        () = client.turned() => Woken::Turned,
-        () = seat.stopping.reached(Phase::Draining) => Woken::Over,
-        () = client.expires(&seat.server) => Woken::Over,
+    let mut next = Phase::Draining;
+    loop {
+        tokio::select! {
+            biased;
+            begins = io.begins() => return match begins {
+                Ok(true) => Woken::Spoken,
+                Ok(false) | Err(_) => Woken::Over,
+            },
+            () = client.turned() => return Woken::Turned,
+            () = seat.stopping.reached(next) => {
+                if next == Phase::Stopping {
+                    return Woken::Over;
+                }
+                next = Phase::Stopping;
+                // A request may be on its way: it is answered, and told that it was the last.
+                client.leave();
+            }
+            () = client.expires(&seat.server) => return Woken::Over,
+        }
     }
 }
 
@@ -108,7 +119,9 @@ fn work<'s>(
                         return None;
                     }
                     next = Phase::Stopping;
-                    Pin::new(&mut serving).graceful_shutdown();
+                    // hyper would close a connection between two requests on the spot, with a request
+                    // that is on its way to it. One more is answered, and says that it was the last.
+                    client.leave();
                 }
                 silence = client.silent(&server) => match silence {
                     Silence::TooLong => return None,

@@ -33,6 +33,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let server = seat.server;
     let client =
         Client::of_http2(seat.peer, seat.secure.clone(), server.http2.resets_per_second_max);
+    client.allow(server.requests_per_connection_max);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let service =
         service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));
@@ -62,6 +63,8 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
                 next = Phase::Stopping;
                 serving.as_mut().graceful_shutdown();
             }
+            // Those that are on their way are answered.
+            () = client.spent() => serving.as_mut().graceful_shutdown(),
             () = client.floods() => {
                 seat.worker.gateway.process.floods.add(1);
                 return;

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod load;
 mod process;
 mod reload;
+mod system;
+mod upgrade;
 
 use std::fs;
 use std::io::BufRead;

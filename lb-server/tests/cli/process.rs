@@ -19,7 +19,7 @@ hosts = ["*"]
 backends = [{ url = "http://10.0.0.1:3000" }, { url = "http://10.0.0.2:3000" }]
 "#;
 
-fn lb_server(args: &[&str]) -> Command {
+pub(crate) fn lb_server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb-server"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -50,7 +50,11 @@ impl Process {
     }
 
     pub(crate) fn start_with(args: &[&str]) -> Self {
-        let mut child = lb_server(args).spawn().unwrap();
+        Self::run(&mut lb_server(args))
+    }
+
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stderr.take().expect("standard error is piped"));
         Self { child, said }
     }
@@ -73,8 +77,7 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        kill(signal, self.child.id());
     }
 
     /// What it says up to the line that has `last` in it.
@@ -113,6 +116,11 @@ impl Drop for Process {
         // It has usually ended by itself.
         let _ended = self.child.kill();
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn kill(signal: &str, process: u32) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
 }
 
 /// The whole answer to a request on a connection of its own.

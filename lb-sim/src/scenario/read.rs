@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lb_config::config::Address;
 use lb_config::read::{Document, Mistake, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
@@ -82,6 +83,10 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
 /// What concerns more than one table.
 fn check(root: &Table<'_>, scenario: &Scenario) {
     let report = root.report();
+    for addr in unix_sockets(&scenario.config) {
+        let what = format!("{addr} is a Unix socket, which the simulated world does not have");
+        report.error(root.at(), what, "use an IP address or a host name");
+    }
     for Missing(host) in missing_origins(&scenario.config, &scenario.origins) {
         let remedy = format!("add [[origin]] with at = {host:?}");
         report.error(root.at(), format!("backend {host} has no origin"), remedy);
@@ -96,6 +101,15 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
     }
 }
 
+/// Every Unix socket that is listened at or connected to.
+fn unix_sockets(config: &Config) -> impl Iterator<Item = Address> {
+    let listeners = config.listeners.iter().map(|listener| &listener.bind);
+    let bound = listeners.chain(config.admin.iter().map(|admin| &admin.bind)).cloned();
+    let backends = config.services.iter().flat_map(|service| &service.origins);
+    let dialed = backends.filter_map(|origin| origin.socket.clone()).map(Address::Unix);
+    bound.filter(|addr| addr.ip().is_none()).chain(dialed)
+}
+
 struct Missing(String);
 
 fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
@@ -104,6 +118,7 @@ fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
         origins.iter().any(|origin| origin.host == host && origin.port == port)
     };
     backends
+        .filter(|backend| backend.socket.is_none())
         .filter(|backend| !has_origin(&backend.host, backend.port))
         .map(|backend| Missing(format!("{}:{}", backend.host, backend.port)))
         .collect()

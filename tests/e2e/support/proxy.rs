@@ -1,9 +1,10 @@
 //! The proxy, as the binary would start it, on ports of the kernel's choice.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use lb_config::Config;
+use lb_config::config::Address;
 use lb_core::Service;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
@@ -57,14 +58,24 @@ impl Proxy {
         let bound = listening.bound().clone();
         let serving = tokio::task::spawn_local(listening.serve(shutdown.clone()));
         let admin = bound.admin.expect("the tests' configurations have an admin listener");
-        Self { addr: bound.listeners[0], admin, gateway, trigger, shutdown, serving, lines }
+        // What is asked by its path needs no port.
+        let ip = |addr: &Address| addr.ip().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+        let (addr, admin) = (ip(&bound.listeners[0]), ip(&admin));
+        Self { addr, admin, gateway, trigger, shutdown, serving, lines }
+    }
+
+    /// Why what `config` says cannot be started.
+    pub(crate) async fn refused(config: &str) -> std::io::Error {
+        let (gateway, _) = gateway(config);
+        let opened = Listening::open(gateway, WorkerOptions::default()).await;
+        opened.err().expect("it cannot listen")
     }
 
     /// Starts another worker on the same port. It ends with this one's trigger.
     pub(crate) async fn join(&self, index: u16) -> JoinHandle<()> {
         let options = WorkerOptions { index };
         let listening = Listening::open(Arc::clone(&self.gateway), options).await.unwrap();
-        assert_eq!(listening.bound().listeners, [self.addr]);
+        assert_eq!(listening.bound().listeners, [self.addr.into()]);
         tokio::task::spawn_local(listening.serve(self.shutdown.clone()))
     }
 

@@ -38,7 +38,6 @@ fn write(queue: &Receiver<Vec<u8>>, waiting: &AtomicU64) -> io::Result<()> {
     while let Ok(first) = queue.recv() {
         for line in std::iter::once(first).chain(queue.try_iter()) {
             out.write_all(&line)?;
-            out.write_all(b"\n")?;
             waiting.fetch_sub(1, Ordering::Relaxed);
         }
         out.flush()?;
@@ -56,7 +55,8 @@ impl Access {
 impl AccessSink for Access {
     fn line(&self, line: &[u8]) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.lines.try_send(line.to_vec()).is_err() {
+        // In one piece, since a successor of this process may write to the same file.
+        if self.lines.try_send([line, b"\n"].concat()).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
         }

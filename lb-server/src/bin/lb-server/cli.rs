@@ -13,7 +13,8 @@ Examples:
   lb-server --config lb.toml > access.log    serve it; one line of JSON per exchange
 
 Signals: SIGTERM or Ctrl-C finishes what runs and stops; a second one stops at once.
-SIGHUP reads the configuration anew: a mistake in it changes nothing.";
+SIGHUP reads the configuration anew: a mistake in it changes nothing.
+SIGUSR2 starts the program as it is on the disk now in place of this process, and loses nothing.";
 
 /// A load-balancing reverse proxy. Without arguments it shows itself on demo backends.
 #[derive(Debug, Parser)]

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use lb_config::Config;
+use lb_config::config::Address;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::Trigger;
 use lb_server::{Gateway, ReloadCall};
@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::process::{addresses, taken};
-use crate::{read, say};
+use crate::upgrade::Upgrade;
+use crate::{descriptors, read, say, supervisor};
 
 /// How long the rest of the access log may take to be written when everything else has ended.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,12 +31,14 @@ pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user2: unix::Signal,
 }
 
 /// What a signal asks for.
 enum Asked {
     Stop,
     Reload,
+    Upgrade,
 }
 
 impl Signals {
@@ -45,6 +48,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -54,12 +58,13 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user2.recv() => Asked::Upgrade,
         }
     }
 
     /// Waits for one that asks to stop.
     async fn stop(&mut self) {
-        while matches!(self.next().await, Asked::Reload) {}
+        while !matches!(self.next().await, Asked::Stop) {}
     }
 }
 
@@ -71,6 +76,11 @@ pub(crate) struct Control {
     pub(crate) calls: mpsc::Receiver<ReloadCall>,
     /// The configuration's file, if there is one.
     pub(crate) file: Option<PathBuf>,
+    /// What it looked like when the process began.
+    pub(crate) seen: Option<Seen>,
+    /// How many files may be open.
+    pub(crate) limit: Option<u64>,
+    pub(crate) upgrade: Upgrade,
 }
 
 impl Control {
@@ -81,7 +91,7 @@ impl Control {
     ) -> Result<(Signals, Trigger), String> {
         let mut looks = interval(WATCH_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = self.file.as_deref().map(Seen::of);
+        let mut seen = self.seen.take();
         let mut certificates = self.certificates();
         loop {
             tokio::select! {
@@ -95,7 +105,12 @@ impl Control {
                 asked = self.signals.next() => match asked {
                     Asked::Stop => self.stop(),
                     Asked::Reload => drop(self.reload("SIGHUP")),
+                    Asked::Upgrade if self.trigger.is_leaving() => {
+                        say("lb-server: this process is about to end: no successor is started");
+                    }
+                    Asked::Upgrade => self.upgrade.begin(),
                 },
+                process = self.upgrade.succeeded() => self.give_way(process),
                 Some(call) = self.calls.recv() => {
                     let told = self.reload("the admin listener");
                     // Whoever asked may have left.
@@ -117,14 +132,24 @@ impl Control {
         }
     }
 
-    fn stop(&self) {
-        if self.trigger.is_drained() {
+    fn stop(&mut self) {
+        self.upgrade.call_off();
+        if self.trigger.is_leaving() {
             say("lb-server: stopping at once");
             self.trigger.stop();
         } else {
             say("lb-server: finishing what runs; once more to stop at once");
-            self.trigger.drain();
+            supervisor::stopping();
+            self.trigger.leave();
         }
+    }
+
+    /// Leaves what is new to another process, which has the same sockets.
+    fn give_way(&self, process: u32) {
+        say(&format!("lb-server: process {process} serves now; finishing what runs here"));
+        supervisor::succeeded_by(process);
+        self.gateway.succeeded();
+        self.trigger.drain();
     }
 
     /// What the files look like that the configuration in force names.
@@ -157,7 +182,9 @@ impl Control {
 
     /// Reads the configuration anew and serves by it, or says why not and changes nothing.
     fn reload(&self, because: &str) -> Result<String, String> {
+        supervisor::reloading();
         let done = self.read_anew().inspect_err(|why| self.gateway.reload_refused(why.clone()));
+        supervisor::ready();
         match &done {
             Ok(said) => {
                 say(&format!("lb-server: {said} ({because})"));
@@ -177,6 +204,7 @@ impl Control {
         };
         let config = read(file)?;
         self.can_listen(&config)?;
+        descriptors::warn_if_few(self.limit, &config);
         let late = self
             .gateway
             .reload(config)
@@ -189,9 +217,9 @@ impl Control {
     /// Whether the addresses that are new can be had.
     fn can_listen(&self, config: &Config) -> Result<(), String> {
         let before = self.gateway.snapshot();
-        let known: Vec<SocketAddr> = addresses(before.config()).collect();
+        let known: Vec<Address> = addresses(before.config()).collect();
         for addr in addresses(config).filter(|addr| !known.contains(addr)) {
-            Os::probe(addr).map_err(|error| taken(addr, &error))?;
+            Os::probe(&addr).map_err(|error| taken(&addr, &error))?;
         }
         Ok(())
     }
@@ -199,10 +227,10 @@ impl Control {
 
 /// What a file looks like without reading it. One that cannot be looked at looks like nothing.
 #[derive(PartialEq, Eq)]
-struct Seen(Option<(SystemTime, u64)>);
+pub(crate) struct Seen(Option<(SystemTime, u64)>);
 
 impl Seen {
-    fn of(file: &Path) -> Self {
+    pub(crate) fn of(file: &Path) -> Self {
         let found = fs::metadata(file).and_then(|found| Ok((found.modified()?, found.len())));
         Self(found.ok())
     }
@@ -245,10 +273,10 @@ pub(crate) async fn until_written(
             }
             () = &mut given_up => break,
             () = signals.stop() => {
-                if trigger.is_drained() {
+                if trigger.is_leaving() {
                     break;
                 }
-                trigger.drain();
+                trigger.leave();
             }
         }
     }

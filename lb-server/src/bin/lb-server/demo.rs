@@ -17,8 +17,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::Source;
 use lb_server::Platform;
-use lb_server::platform::Listen;
 use lb_server::platform::os::Os;
+use lb_server::platform::os::inheritance::Inheritance;
+use lb_server::platform::{Listen, Place};
 use tokio::runtime;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
@@ -73,7 +74,11 @@ enum Mood {
 }
 
 /// Serves the demo until a signal says otherwise.
-pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String> {
+pub(crate) fn serve(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    inheritance: Inheritance,
+) -> Result<(), String> {
     let [steady, slow, flaky] =
         start().map_err(|error| format!("cannot start the demo's backends: {error}"))?;
     let text = CONFIG
@@ -83,8 +88,9 @@ pub(crate) fn serve(listen: SocketAddr, admin: SocketAddr) -> Result<(), String>
         .replace("{slow}", &slow.to_string())
         .replace("{flaky}", &flaky.to_string());
     let config = configuration(&Source { name: "demo", text: &text })?;
-    process::serve(config, None, |bound| {
-        let (proxy, admin) = (bound.listeners[0], bound.admin.unwrap_or(admin));
+    process::serve(config, None, inheritance, |bound| {
+        let proxy = &bound.listeners[0];
+        let admin = bound.admin.clone().unwrap_or(admin.into());
         say(&format!(
             "\nBehind it are three demo backends: steady ({steady}), slow ({slow}), and flaky ({flaky}),\n\
              which every 16 seconds answers 523 for 4 and refuses connections for 4.\n\n\
@@ -128,10 +134,13 @@ async fn run(told: &SyncSender<io::Result<[SocketAddr; 3]>>) {
 async fn listen() -> io::Result<([Box<dyn Listen>; 3], [SocketAddr; 3])> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let os = Os::new();
-    let listeners = [os.listen(any).await?, os.listen(any).await?, os.listen(any).await?];
-    let addrs =
-        [listeners[0].local_addr()?, listeners[1].local_addr()?, listeners[2].local_addr()?];
-    Ok((listeners, addrs))
+    let open = async || {
+        let listener = os.listen(Place::new(any.into())).await?;
+        let addr = listener.local_addr()?.ip().expect("an IP address was asked for");
+        Ok::<_, io::Error>((listener, addr))
+    };
+    let (steady, slow, flaky) = (open().await?, open().await?, open().await?);
+    Ok(([steady.0, slow.0, flaky.0], [steady.1, slow.1, flaky.1]))
 }
 
 /// Goes through the moods for ever. Refusing means that neither a listener nor a connection is left.
@@ -149,7 +158,7 @@ async fn be_flaky(listener: Box<dyn Listen>, addr: SocketAddr) {
             }
         } else if serving.is_none() {
             // Somebody else may have taken the port meanwhile: then it refuses for another round.
-            serving = Os::new().listen(addr).await.ok().map(&accepting);
+            serving = Os::new().listen(Place::new(addr.into())).await.ok().map(&accepting);
         }
         sleep(lasts).await;
     }

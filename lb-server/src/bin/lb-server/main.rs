@@ -4,7 +4,10 @@ mod access;
 mod cli;
 mod control;
 mod demo;
+mod descriptors;
 mod process;
+mod supervisor;
+mod upgrade;
 
 use std::fs;
 use std::io::Write;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use clap::Parser;
 use lb_config::{Config, Diagnostic, Source, load};
 use lb_server::platform::os::Os;
+use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::{Gateway, Listeners};
 
 use cli::{Asked, Cli};
@@ -23,12 +27,16 @@ use cli::{Asked, Cli};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().asked() {
+    let asked = Cli::parse().asked();
+    let done = match asked {
         Asked::Check(file) => check(&file),
-        Asked::Serve(file) => {
-            read(&file).and_then(|config| process::serve(config, Some(file), |_| {}))
+        Asked::Serve(file) => inheritance().and_then(|inheritance| {
+            let config = read(&file)?;
+            process::serve(config, Some(file), inheritance, |_| {})
+        }),
+        Asked::Demo { listen, admin } => {
+            inheritance().and_then(|inheritance| demo::serve(listen, admin, inheritance))
         }
-        Asked::Demo { listen, admin } => demo::serve(listen, admin),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,6 +45,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was open before this process began. It is asked for before there are threads.
+fn inheritance() -> Result<Inheritance, String> {
+    Inheritance::from_environment()
+        .map_err(|error| format!("cannot use what was inherited (LISTEN_FDS): {error}"))
 }
 
 /// Says something to the person who started the process. Standard output is the access log's.

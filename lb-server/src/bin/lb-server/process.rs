@@ -8,30 +8,35 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use lb_config::Config;
+use lb_config::config::Address;
 use lb_server::platform::os::Os;
+use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
-    AccessSink, Bound, Gateway, Listeners, Listening, RELOAD_CALLS_MAX, WorkerOptions,
+    AccessSink, Bound, Gateway, Listeners, Listening, Platform, RELOAD_CALLS_MAX, WorkerOptions,
 };
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::control::{Control, Signals, join, until_written};
-use crate::{access, say};
+use crate::control::{Control, Seen, Signals, join, until_written};
+use crate::upgrade::Upgrade;
+use crate::{access, descriptors, say, supervisor};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
 pub(crate) fn serve(
     config: Config,
     file: Option<PathBuf>,
+    mut inheritance: Inheritance,
     ready: impl FnOnce(&Bound),
 ) -> Result<(), String> {
     // First of all: a signal that nobody has asked to hear ends the process on the spot, and one that
     // comes while its handler is set up is lost. So it waits until somebody listens.
     let unheard = |error| format!("cannot hear signals: {error}");
-    let held = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let held =
+        SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
     held.thread_block().map_err(io::Error::from).map_err(unheard)?;
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let mut signals = {
@@ -39,9 +44,10 @@ pub(crate) fn serve(
         Signals::hear().map_err(unheard)?
     };
     held.thread_unblock().map_err(io::Error::from).map_err(unheard)?;
-    for addr in addresses(&config) {
-        Os::probe(addr).map_err(|error| taken(addr, &error))?;
-    }
+    let seen = file.as_deref().map(Seen::of);
+    let limit = descriptors::raise();
+    descriptors::warn_if_few(limit, &config);
+    check_free(&config, &inheritance)?;
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
     let (access, writer) =
@@ -53,7 +59,9 @@ pub(crate) fn serve(
         tap: None,
         reloads: Some(reloads),
     };
-    let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
+    let predecessor = inheritance.predecessor();
+    let os = Arc::new(Os::heir(inheritance, count));
+    let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
     gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
@@ -64,11 +72,20 @@ pub(crate) fn serve(
     for index in 1..count {
         workers.push(start(&gateway, WorkerOptions { index }, &shutdown)?.0);
     }
+    for addr in os.settle() {
+        say(&format!("lb-server: warning: no listener is at {addr}, which was inherited: closed"));
+    }
     announce(&gateway, &bound);
     ready(&bound);
+    supervisor::ready();
+    if let Some(predecessor) = predecessor {
+        // One that is gone has given way already.
+        let _gone = predecessor.give_way();
+    }
 
     control.block_on(async {
-        let told = Control { gateway, trigger, signals, calls, file };
+        let upgrade = Upgrade::new(os);
+        let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
         let trigger;
         (signals, trigger) = told.run(join("workers", workers)?).await?;
         // Both ended with the workers: nobody holds the log any more but its writer.
@@ -76,24 +93,46 @@ pub(crate) fn serve(
     })
 }
 
+/// Whether the addresses can be had at which nothing was inherited.
+fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> {
+    let inherited = inheritance.addresses();
+    let others = match inherited.is_empty() {
+        true => String::new(),
+        false => {
+            let at: Vec<String> = inherited.iter().map(Address::to_string).collect();
+            format!("; the inherited sockets listen at {}", at.join(", "))
+        }
+    };
+    for addr in addresses(config).filter(|addr| !inherited.contains(addr)) {
+        Os::probe(&addr).map_err(|error| taken(&addr, &error) + &others)?;
+    }
+    Ok(())
+}
+
 /// Where `config` listens.
-pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let listeners = config.listeners.iter().map(|listener| listener.bind);
-    listeners.chain(config.admin.as_ref().map(|admin| admin.bind))
+pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = Address> {
+    let listeners = config.listeners.iter().map(|listener| listener.bind.clone());
+    listeners.chain(config.admin.as_ref().map(|admin| admin.bind.clone()))
 }
 
 /// Why nobody can listen at `addr`, and what to do.
-pub(crate) fn taken(addr: SocketAddr, error: &io::Error) -> String {
-    let other = SocketAddr::new(addr.ip(), addr.port().saturating_add(1));
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
+pub(crate) fn taken(addr: &Address, error: &io::Error) -> String {
+    let other = match addr {
+        Address::Ip(addr) => SocketAddr::new(addr.ip(), addr.port().saturating_add(1)).to_string(),
+        Address::Unix(_) => format!("{addr}.2"),
+    };
+    match (error.kind(), addr) {
+        (io::ErrorKind::AddrInUse, _) => format!(
             "cannot listen at {addr}: somebody else does; \
              choose another in the configuration (bind = \"{other}\"), \
              or for the demo with --listen or --admin {other}"
         ),
-        io::ErrorKind::PermissionDenied => format!(
+        (io::ErrorKind::PermissionDenied, Address::Ip(_)) => format!(
             "cannot listen at {addr}: not allowed; \
              ports below 1024 need a privilege (CAP_NET_BIND_SERVICE), or choose a higher one"
+        ),
+        (io::ErrorKind::PermissionDenied, Address::Unix(_)) => format!(
+            "cannot listen at {addr}: not allowed; choose a directory that this user may write to"
         ),
         _ => format!("cannot listen at {addr}: {error}"),
     }
@@ -110,11 +149,16 @@ fn control_runtime() -> io::Result<runtime::Runtime> {
 fn announce(gateway: &Gateway, bound: &Bound) {
     let snapshot = gateway.snapshot();
     for (addr, listener) in bound.listeners.iter().zip(&snapshot.config().listeners) {
-        let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        say(&format!("lb-server: listening at {scheme}://{addr}"));
+        let scheme = match (addr, &listener.tls) {
+            (Address::Unix(_), _) => "",
+            (_, Some(_)) => "https://",
+            (_, None) => "http://",
+        };
+        say(&format!("lb-server: listening at {scheme}{addr}"));
     }
-    if let Some(addr) = bound.admin {
-        say(&format!("lb-server: admin at http://{addr}"));
+    if let Some(addr) = &bound.admin {
+        let scheme = if addr.ip().is_some() { "http://" } else { "" };
+        say(&format!("lb-server: admin at {scheme}{addr}"));
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::otlp;
 use super::span::Span;
-use crate::platform::{Io, Platform};
+use crate::platform::{Address, Io, Platform, Tcp};
 
 /// Spans that wait. Each has a dozen short texts: about 4 MiB in all.
 const SPANS_MAX: usize = 4_096;
@@ -170,13 +170,17 @@ async fn send(platform: &dyn Platform, to: &Tracing, batch: &[Span]) -> Option<u
 }
 
 async fn connect(platform: &dyn Platform, to: &Origin) -> io::Result<Box<dyn Io>> {
-    let addresses = match to.host.parse::<IpAddr>() {
-        Ok(ip) => vec![SocketAddr::new(ip, to.port)],
-        Err(_) => platform.lookup(&to.host, to.port).await?,
+    let addresses = match (&to.socket, to.host.parse::<IpAddr>()) {
+        (Some(path), _) => vec![Address::Unix(path.clone())],
+        (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, to.port))],
+        (None, Err(_)) => {
+            let found = platform.lookup(&to.host, to.port).await?;
+            found.into_iter().map(Address::Ip).collect()
+        }
     };
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for addr in addresses {
-        match platform.dial(addr).await {
+        match platform.dial(addr, Tcp::DEFAULT).await {
             Ok(io) => return Ok(io),
             Err(error) => last = error,
         }

@@ -23,7 +23,7 @@ use super::span::{Asked, Ended, Span, Took, Tried, of_attempt, of_exchange};
 use super::{MILLION, TRACEPARENT, Trace, otlp};
 use crate::headers::written;
 use crate::platform::os::Os;
-use crate::platform::{Listen, Platform};
+use crate::platform::{Address, Listen, Place, Platform};
 
 fn begin(headers: &HeaderMap, exchange: u64) -> Trace {
     Trace::begin(headers, 7, ExchangeId(exchange), 0)
@@ -167,8 +167,8 @@ async fn export(
     body: &'static str,
 ) -> (Exported, Vec<(String, Value)>) {
     let os = Os::with_seed(7);
-    let listener = os.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let to = collector_at(listener.local_addr().unwrap().port());
+    let listener = listen(&os).await;
+    let to = collector_at(listener.local_addr().unwrap().ip().unwrap().port());
     let (exporter, mut export) = queue();
     let trace = begin(&HeaderMap::new(), 1);
     for _ in 0..spans {
@@ -185,8 +185,12 @@ async fn export(
     (counts.read(), got)
 }
 
+async fn listen(os: &Os) -> Box<dyn Listen> {
+    os.listen(Place::new(Address::Ip(([127, 0, 0, 1], 0).into()))).await.unwrap()
+}
+
 fn collector_at(port: u16) -> Tracing {
-    let endpoint = Origin { host: "127.0.0.1".into(), port, tls: false };
+    let endpoint = Origin { host: "127.0.0.1".into(), port, tls: false, socket: None };
     Tracing { endpoint, sample_per_million: MILLION, service_name: "edge".into() }
 }
 
@@ -221,8 +225,8 @@ async fn what_a_collector_does_not_take_is_counted() {
 #[tokio::test]
 async fn a_collector_that_is_not_there_costs_its_spans_and_nothing_else() {
     let os = Os::with_seed(7);
-    let listener = os.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let to = collector_at(listener.local_addr().unwrap().port());
+    let listener = listen(&os).await;
+    let to = collector_at(listener.local_addr().unwrap().ip().unwrap().port());
     drop(listener);
     let (exporter, mut export) = queue();
     exporter.offer(exchange(&begin(&HeaderMap::new(), 1)));

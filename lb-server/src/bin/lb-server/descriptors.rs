@@ -1,0 +1,45 @@
+//! How many files and sockets the process may have open.
+
+use lb_config::Config;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::say;
+
+/// Descriptors beside those of clients and of connections to backends that carry a request: listeners,
+/// idle connections to backends, the log, the runtime's own.
+const OTHERS: u64 = 256;
+
+/// Raises the limit to what may be had without a privilege, and returns it.
+pub(crate) fn raise() -> Option<u64> {
+    let complaint = |why: String| {
+        say(&format!("lb-server: warning: the limit on open files cannot be raised: {why}"));
+    };
+    let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok(limits) => limits,
+        Err(error) => {
+            complaint(error.to_string());
+            return None;
+        }
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Some(hard),
+        Err(error) => {
+            complaint(format!("{error}; it stays {soft}"));
+            Some(soft)
+        }
+    }
+}
+
+/// Warns if `limit` is less than what the configuration lets clients ask for.
+pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
+    let connections = config.server.connections_max as u64;
+    // Each client may have a request at a backend.
+    let needed = connections.saturating_mul(2).saturating_add(OTHERS);
+    let Some(limit) = limit.filter(|limit| *limit < needed) else { return };
+    let fit = limit.saturating_sub(OTHERS) / 2;
+    say(&format!(
+        "lb-server: warning: {limit} open files are too few for connections_max = {connections}, \
+         which may need {needed}: accepting will pause when they run out; raise the limit \
+         (ulimit -Hn {needed}, or LimitNOFILE={needed} for systemd) or set connections_max = {fit}"
+    ));
+}

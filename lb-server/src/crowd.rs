@@ -1,0 +1,81 @@
+//! How many connections each client has open.
+//!
+//! All workers share one count, since the kernel spreads a client's connections among them. It is behind
+//! a lock that is held for a look into a tree, once when a connection opens and once when it closes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The clients that have connections open, of which there are at most as many as connections.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
+
+/// A connection of a client. Dropping it takes it off the count.
+#[derive(Debug)]
+pub(crate) struct Share {
+    crowd: Arc<Crowd>,
+    client: IpAddr,
+}
+
+impl Crowd {
+    /// One more connection of the client at `peer`, which may have `most`; `None`: it has them.
+    pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Option<Share> {
+        let client = client(peer.ip());
+        let mut counts = self.counts();
+        let count = counts.entry(client).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Share { crowd: Arc::clone(self), client })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut counts = self.crowd.counts();
+        let count = counts.get_mut(&self.client).expect("it was counted when it came");
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&self.client);
+        }
+    }
+}
+
+/// Who an address belongs to: of IPv6 a client has a network of 64 bits (RFC 6177), and every address
+/// in it.
+fn client(ip: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !0 << 64;
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & NETWORK)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_its_own_count_which_its_connections_give_back() {
+        let crowd = Arc::<Crowd>::default();
+        let enter = |peer: &str| crowd.enter(peer.parse().unwrap(), 2);
+        let first = enter("192.0.2.1:1").unwrap();
+        // The same one, as an IPv6 socket sees it.
+        let second = enter("[::ffff:192.0.2.1]:2").unwrap();
+        assert!(enter("192.0.2.1:3").is_none() && enter("192.0.2.2:1").is_some());
+        drop(first);
+        let third = enter("192.0.2.1:3").unwrap();
+        drop((second, third));
+        let network = [enter("[2001:db8::1]:1"), enter("[2001:db8::ffff:2]:1")];
+        assert!(network.iter().all(Option::is_some) && enter("[2001:db8::3]:1").is_none());
+        assert!(enter("[2001:db8:0:1::1]:1").is_some());
+        drop(network);
+        assert!(crowd.counts().is_empty(), "nobody is remembered");
+    }
+}
