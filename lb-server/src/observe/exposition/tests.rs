@@ -49,6 +49,8 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_connections gauge
         lb_draining gauge
         lb_accept_failures counter
+        lb_accept_pauses counter
+        lb_connections_refused counter
         lb_connections_flooded counter
         lb_tls_handshakes counter
         lb_tls_handshakes_resumed counter
