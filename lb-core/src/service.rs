@@ -59,7 +59,8 @@ impl Service {
     /// in it comes from `seed`.
     ///
     /// # Errors
-    /// [`Meaningless`] when the configuration has no backends, or a number outside its bounds.
+    /// [`Meaningless`] when the configuration has no pool, or a number outside its bounds. A pool
+    /// may be empty: its backends may be yet to be found.
     pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
         Self::build(config, index, seed, None)
     }
@@ -88,7 +89,10 @@ impl Service {
         before: Option<(&Self, Time)>,
     ) -> Result<Self, Meaningless> {
         check::check(config)?;
-        let since = before.map(|(_, now)| now);
+        // Where there was nobody before, nobody is spared for being new.
+        let since = before
+            .filter(|(service, _)| service.backends().next().is_some())
+            .map(|(_, now)| now);
         let before = before.map(|(service, _)| service);
         let known: BTreeMap<&str, &Arc<Backend>> = before
             .iter()
