@@ -90,9 +90,8 @@ impl Service {
     ) -> Result<Self, Meaningless> {
         check::check(config)?;
         // Where there was nobody before, nobody is spared for being new.
-        let since = before
-            .filter(|(service, _)| service.backends().next().is_some())
-            .map(|(_, now)| now);
+        let since =
+            before.filter(|(service, _)| service.backends().next().is_some()).map(|(_, now)| now);
         let before = before.map(|(service, _)| service);
         let known: BTreeMap<&str, &Arc<Backend>> = before
             .iter()

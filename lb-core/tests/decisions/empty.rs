@@ -26,24 +26,25 @@ fn services(pools: &[PoolConfig]) -> impl Iterator<Item = ServiceConfig> {
         WhenAllUnfit::Reset,
     ];
     let kinds = POLICIES.into_iter().flat_map(|policy| STEERING.map(|steering| (policy, steering)));
-    kinds.flat_map(move |(policy, steering)| {
-        let spills = [None, Some(140)];
-        ways.into_iter().flat_map(move |way| spills.map(|spill| (policy, steering, way, spill)))
-    })
-    .map({
-        let pools = pools.to_vec();
-        move |(policy, steering, when_all_unfit, overprovision_percent)| {
-            let mut config = ServiceConfig {
-                pools: pools.clone(),
-                when_all_unfit,
-                panic_below: if when_all_unfit == WhenAllUnfit::FailOpen { 50 } else { 0 },
-                ..config(policy, &[&[1]])
-            };
-            config.steering.policy = steering;
-            config.steering.overprovision_percent = overprovision_percent;
-            config
-        }
-    })
+    kinds
+        .flat_map(move |(policy, steering)| {
+            let spills = [None, Some(140)];
+            ways.into_iter().flat_map(move |way| spills.map(|spill| (policy, steering, way, spill)))
+        })
+        .map({
+            let pools = pools.to_vec();
+            move |(policy, steering, when_all_unfit, overprovision_percent)| {
+                let mut config = ServiceConfig {
+                    pools: pools.clone(),
+                    when_all_unfit,
+                    panic_below: if when_all_unfit == WhenAllUnfit::FailOpen { 50 } else { 0 },
+                    ..config(policy, &[&[1]])
+                };
+                config.steering.policy = steering;
+                config.steering.overprovision_percent = overprovision_percent;
+                config
+            }
+        })
 }
 
 fn pool(name: &str, backends: &[&str]) -> PoolConfig {
