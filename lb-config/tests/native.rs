@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
+    AccessLog, Admin, Config, Dns, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
     Server, Service,
 };
 use lb_config::{Source, load};
@@ -134,11 +134,14 @@ fn the_smallest_file_gets_the_documented_defaults() {
             core,
             hosts: vec!["*".into()],
             origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
+            discovery: Vec::new(),
             host: HostPolicy::Client,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
         }],
+        dns: Dns { servers: Vec::new(), timeout: secs(2) },
+        state: None,
     };
     assert_eq!(sound(SMALLEST), expected);
 }
@@ -173,6 +176,8 @@ fn the_document_names_every_key_that_can_be_set() {
         "server",
         "admin",
         "access_log",
+        "dns",
+        "state",
         "service.balance",
         "service.steering",
         "service.breaker",

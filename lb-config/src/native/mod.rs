@@ -5,6 +5,7 @@
 
 mod affinity;
 mod balance;
+mod discovery;
 mod health;
 mod limits;
 mod outliers;
@@ -14,6 +15,7 @@ mod pool;
 mod rate;
 mod retry;
 mod service;
+mod state;
 mod statuses;
 mod steering;
 
@@ -48,6 +50,8 @@ const RESETS_MAX: u32 = 100_000;
 /// Where the admin listener is unless said otherwise: on this machine alone.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
+pub(crate) use discovery::found;
+
 /// Reads a whole configuration; `None` if there was an error.
 pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let report = table.report();
@@ -60,6 +64,8 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let (admin, admin_bind) = admin.unzip();
     report_overlaps(report, &listeners, admin_bind);
     let services = service::services(&mut table);
+    let dns = discovery::dns(table.table("dns"), &services);
+    let state = state::state(table.table("state"));
     drop(table); // which reports unknown keys
 
     let config = Config {
@@ -68,6 +74,8 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
         access_log,
         listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
         services,
+        dns,
+        state,
     };
     (report.errors() == errors_before).then_some(config)
 }

@@ -6,6 +6,7 @@ use crate::address;
 use crate::config::{HostPolicy, Protocol, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
+use crate::native::pool::Pools;
 use crate::native::statuses::statuses;
 use crate::native::{
     Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
@@ -70,7 +71,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let limits = limits::limits(table.table("limits"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
-    let (pools, origins) = pool::pools(&mut table, &steering);
+    let Pools { pools, origins, discovery } = pool::pools(&mut table, &steering);
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
         let why = "without breaker, checks and outliers: no backend is ever unfit";
@@ -100,7 +101,7 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
+    Some(Service { core, hosts, origins, discovery, host, replay_buffer, keep_alive, protocol })
 }
 
 fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {

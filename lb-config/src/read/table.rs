@@ -78,6 +78,11 @@ impl<'d> Table<'d> {
         self.entries.is_some()
     }
 
+    /// Whether any of `keys` was written, be it with a mistake.
+    pub fn has_any(&self, keys: &[&str]) -> bool {
+        self.entries.is_some_and(|entries| keys.iter().any(|key| entries.contains_key(*key)))
+    }
+
     /// The field `key` as whatever `read` makes of it; `None` from `read` means that it reported a
     /// mistake. All other readers are shorthands for this one.
     pub fn field<T>(

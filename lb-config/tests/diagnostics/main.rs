@@ -3,6 +3,7 @@
 mod addresses;
 mod affinity;
 mod balance;
+mod discovery;
 mod effects;
 mod health;
 mod limits;

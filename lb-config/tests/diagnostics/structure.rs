@@ -95,8 +95,8 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[limits]\nx = 1",
         expect![[r#"
-        lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, listener, service
-    "#]],
+            lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, listener, service, dns, state
+        "#]],
     );
 }
 
