@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lb_config::config::{AccessLog, Config};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::discovery::known::Sources;
 use crate::doors::Key;
-use crate::observe::{AccessSink, Process, Tap};
+use crate::observe::{AccessSink, Notices, Process, Tap};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
 use crate::snapshot::{Snapshot, StartError};
+use crate::state::Waiting;
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
 pub struct Gateway {
@@ -24,6 +26,10 @@ pub struct Gateway {
     /// A permit for each client connection that may be served at once.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) process: Process,
+    pub(crate) sources: Sources,
+    notices: Option<Arc<dyn Notices>>,
+    /// What another process learned of backends that are still to be found.
+    waiting: Mutex<Option<Waiting>>,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, SocketAddr>>,
@@ -41,6 +47,8 @@ pub struct Listeners {
     pub tap: Option<Arc<dyn Tap>>,
     /// Gets a line for each exchange.
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Is told what an operator may want to know.
+    pub notices: Option<Arc<dyn Notices>>,
     /// Whoever can read the configuration anew.
     pub reloads: Option<Reloads>,
 }
@@ -69,6 +77,8 @@ impl Gateway {
         config: Config,
         listeners: Listeners,
     ) -> Result<Arc<Self>, StartError> {
+        let sources = Sources::new(config);
+        let config = sources.book().served();
         let snapshot = Snapshot::new(config, platform.seed(), None)?;
         Ok(Arc::new(Self {
             platform,
@@ -77,6 +87,9 @@ impl Gateway {
             access: listeners.access,
             places: Arc::new(Semaphore::new(places(&snapshot.config))),
             process: Process::default(),
+            sources,
+            notices: listeners.notices,
+            waiting: Mutex::new(None),
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
             reloads: listeners.reloads,
@@ -93,13 +106,20 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        let late = self.say(config)?;
+        self.process.reloads.add(1);
+        *self.refused() = None;
+        Ok(late)
+    }
+
+    /// Serves by `config` from the next request on, wherever it comes from.
+    pub(crate) fn publish(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
         let snapshot = Snapshot::new(config, self.platform.seed(), Some((&before, self.now())))?;
         let late = needs_restart(&before.config, &snapshot.config);
         self.allow_connections(places(&before.config), places(&snapshot.config));
+        self.recall_in(&snapshot);
         self.current.send_replace(Arc::new(snapshot));
-        self.process.reloads.add(1);
-        *self.refused() = None;
         Ok(late)
     }
 
@@ -112,6 +132,18 @@ impl Gateway {
     /// Why the configuration that was offered last is not the one that is served.
     pub(crate) fn refused(&self) -> MutexGuard<'_, Option<String>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What another process learned of backends that are still to be found.
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the operator, if anybody listens.
+    pub(crate) fn announce(&self, notice: impl FnOnce() -> String) {
+        if let Some(notices) = &self.notices {
+            notices.say(&notice());
+        }
     }
 
     /// What is served now.

@@ -30,13 +30,15 @@ mod worker;
 mod snapshot;
 mod view;
 mod gateway;
+mod discovery;
+pub mod state;
 mod admin;
 mod observe;
 pub mod platform;
 pub mod shutdown;
 
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
-pub use observe::{AccessSink, Tap};
+pub use observe::{AccessSink, Notices, Tap};
 pub use platform::Platform;
 pub use request_id::RequestId;
 pub use shutdown::Shutdown;

@@ -5,15 +5,20 @@
 //! simulator pauses ([`Clock`]).
 
 pub mod os;
+pub mod resolve;
+mod dns;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use lb_config::config::Dns;
 use lb_core::Time;
+use resolve::Resolve;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -105,6 +110,20 @@ pub trait Platform: Send + Sync {
     fn dial(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Io>>>;
     /// The addresses of `host`, in the order in which they should be tried.
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>>;
+    /// Whoever knows records and how long they hold, if anybody does. Without, [`Platform::lookup`] has
+    /// to do for addresses.
+    ///
+    /// # Errors
+    /// When the system's configuration cannot be read.
+    fn resolver(&self, dns: &Dns) -> io::Result<Option<Box<dyn Resolve>>> {
+        let _ = dns;
+        Ok(None)
+    }
+    /// The bytes of a file, and one more than `most` where there are more.
+    fn read<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
+        let _ = (file, most);
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
     /// The time of day.
     fn unix_time(&self) -> SystemTime;
     /// What all chance comes from.

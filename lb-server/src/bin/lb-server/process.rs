@@ -11,7 +11,7 @@ use lb_config::Config;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
-    AccessSink, Bound, Gateway, Listeners, Listening, RELOAD_CALLS_MAX, WorkerOptions,
+    AccessSink, Bound, Gateway, Listeners, Listening, Notices, RELOAD_CALLS_MAX, WorkerOptions,
 };
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
@@ -52,6 +52,7 @@ pub(crate) fn serve(
         access: Some(access as Arc<dyn AccessSink>),
         tap: None,
         reloads: Some(reloads),
+        notices: Some(Arc::new(Said)),
     };
     let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
@@ -72,6 +73,15 @@ pub(crate) fn serve(
         // Both ended with the workers: nobody holds the log any more but its writer.
         until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
     })
+}
+
+/// Standard error, where notices go.
+struct Said;
+
+impl Notices for Said {
+    fn say(&self, notice: &str) {
+        say(&format!("lb-server: {notice}"));
+    }
 }
 
 /// Where `config` listens.
