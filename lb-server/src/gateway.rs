@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use lb_config::config::{AccessLog, Config};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -170,6 +171,17 @@ impl Gateway {
         let mut chosen = self.chosen.subscribe();
         let known = chosen.wait_for(|chosen| chosen.contains_key(&key)).await;
         known.expect("the gateway is held by its workers")[&key]
+    }
+
+    /// The time of day.
+    pub fn unix_time(&self) -> SystemTime {
+        self.platform.unix_time()
+    }
+
+    /// What was learned was written down, or could not be.
+    pub fn state_written(&self, done: bool) {
+        let Process { state_writes, state_failures, .. } = &self.process;
+        if done { state_writes.add(1) } else { state_failures.add(1) }
     }
 
     /// Core time now.

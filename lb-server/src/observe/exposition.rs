@@ -240,6 +240,12 @@ impl Reading {
 
     fn encode_discovery(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self(gateway, _) = self;
+        counters(to, "lb_state_writes", "How often what was learned was written down", |out| {
+            out.counter(&Vec::new(), &gateway.process.state_writes)
+        })?;
+        counters(to, "lb_state_failures", "How often it could not be", |out| {
+            out.counter(&Vec::new(), &gateway.process.state_failures)
+        })?;
         let book = gateway.sources.book();
         let labels = |key: &Key| -> [(&'static str, String); 3] {
             let Key { service, pool, source } = key.clone();

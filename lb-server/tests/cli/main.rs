@@ -4,6 +4,7 @@
 
 mod process;
 mod reload;
+mod state;
 
 use std::fs;
 use std::io::BufRead;

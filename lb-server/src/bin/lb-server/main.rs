@@ -4,6 +4,7 @@ mod access;
 mod cli;
 mod control;
 mod demo;
+mod memory;
 mod process;
 
 use std::fs;

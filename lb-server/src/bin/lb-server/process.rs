@@ -18,8 +18,8 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::control::{Control, Signals, join, until_written};
-use crate::{access, say};
+use crate::control::{Control, Signals, join, until_written, written};
+use crate::{access, memory, say};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
@@ -56,6 +56,7 @@ pub(crate) fn serve(
     };
     let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
+    memory::recall(&gateway);
 
     let (trigger, shutdown) = shutdown::pair();
     let (first, bound) = start(&gateway, WorkerOptions { index: 0 }, &shutdown)?;
@@ -63,6 +64,8 @@ pub(crate) fn serve(
     for index in 1..count {
         workers.push(start(&gateway, WorkerOptions { index }, &shutdown)?.0);
     }
+    let cannot = |error| format!("cannot start a thread: {error}");
+    let (keeper, keeping) = memory::keep(Arc::clone(&gateway)).map_err(cannot)?;
     announce(&bound);
     ready(&bound);
 
@@ -70,7 +73,9 @@ pub(crate) fn serve(
         let told = Control { gateway, trigger, signals, calls, file };
         let trigger;
         (signals, trigger) = told.run(join("workers", workers)?).await?;
-        // Both ended with the workers: nobody holds the log any more but its writer.
+        drop(keeper);
+        written(join("state", vec![keeping])?).await;
+        // All ended with the workers: nobody holds the log any more but its writer.
         until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
     })
 }
