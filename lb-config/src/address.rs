@@ -124,7 +124,10 @@ pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
         Host::V6(ip) => (ip.to_string(), format!("[{ip}]")),
     };
     let port = port.unwrap_or(80);
-    Ok(BackendUrl { identity: format!("http://{shown}:{port}"), origin: Origin { host, port } })
+    Ok(BackendUrl {
+        identity: format!("http://{shown}:{port}"),
+        origin: Origin { host, port, at: None },
+    })
 }
 
 /// `host:port` or `[address]:port`; the port may be absent.

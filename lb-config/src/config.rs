@@ -3,7 +3,7 @@
 //! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every pool has a
 //! backend or a place where some are found, every host leads to one service. Nothing here is optional that has a safe default.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -239,6 +239,8 @@ pub struct Origin {
     pub host: String,
     /// The port, 80 where the url names none.
     pub port: u16,
+    /// The address, where whoever named the host told it as well.
+    pub at: Option<IpAddr>,
 }
 
 /// What a backend sees as `Host`.

@@ -133,7 +133,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
+            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, at: None }],
             discovery: Vec::new(),
             host: HostPolicy::Client,
             replay_buffer: 65_536,

@@ -37,7 +37,7 @@ pub(crate) struct Site {
 /// Where a backend is.
 pub(crate) struct Endpoint {
     pub(crate) origin: Origin,
-    /// Its address, where the url names one instead of a host.
+    /// Its address, where the url names one instead of a host, or it was found with its host.
     pub(crate) literal: Option<SocketAddr>,
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
@@ -156,7 +156,7 @@ impl Site {
 
 impl Endpoint {
     fn new(origin: &Origin, protocol: Protocol) -> Result<Self, StartError> {
-        let Origin { host, port } = origin;
+        let Origin { host, port, at } = origin;
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
             Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
@@ -165,7 +165,7 @@ impl Endpoint {
         };
         let authority =
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
-        let literal = ip.map(|ip| SocketAddr::new(ip, *port));
+        let literal = ip.or(*at).map(|ip| SocketAddr::new(ip, *port));
         Ok(Self { origin: origin.clone(), literal, authority, protocol })
     }
 

@@ -160,6 +160,11 @@ fn listed(mut targets: Vec<Target>, priority: Priority) -> Result<Vec<Found>, St
         let Target { host, port, .. } = target;
         backend(&format!("http://{host}:{port}"), share(target.weight, largest))
     };
+    let found = |target: &Target| {
+        let mut found = found(target)?;
+        found.origin.at = target.at;
+        Ok(found)
+    };
     targets.iter().map(found).collect()
 }
 
@@ -181,7 +186,7 @@ mod tests {
     use super::*;
 
     fn target(host: &str, priority: u16, weight: u16) -> Target {
-        Target { host: host.to_owned(), port: 80, priority, weight }
+        Target { host: host.to_owned(), port: 80, priority, weight, at: None }
     }
 
     fn names(targets: &[Target], priority: Priority) -> Vec<String> {

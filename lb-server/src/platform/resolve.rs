@@ -41,4 +41,6 @@ pub struct Target {
     pub priority: u16,
     /// The share among those of the same priority.
     pub weight: u16,
+    /// Where the host is, if that was asked as well: it may be known to nobody else.
+    pub at: Option<IpAddr>,
 }

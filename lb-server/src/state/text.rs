@@ -1,5 +1,6 @@
 //! The text itself: short names, and nothing that says nothing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_config::address::{BackendUrl, backend_url};
@@ -95,6 +96,8 @@ struct Member {
     draining: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<IpAddr>,
 }
 
 impl Service {
@@ -190,7 +193,7 @@ impl Found {
         let Key { service, pool, source } = key.clone();
         let backends = found.iter().map(|found| {
             let BackendConfig { name: url, weight, draining, region } = found.backend.clone();
-            Member { url, weight, draining, region }
+            Member { url, weight, draining, region, at: found.origin.at }
         });
         Self { service, pool, source, backends: backends.collect() }
     }
@@ -199,8 +202,9 @@ impl Found {
     pub(super) fn read(self) -> Option<(Key, Vec<config::Found>)> {
         let Self { service, pool, source, backends } = self;
         let found = |member: Member| {
-            let Member { url, weight, draining, region } = member;
-            let BackendUrl { identity: name, origin } = backend_url(&url).ok()?;
+            let Member { url, weight, draining, region, at } = member;
+            let BackendUrl { identity: name, mut origin } = backend_url(&url).ok()?;
+            origin.at = at;
             Some(config::Found {
                 backend: BackendConfig { name, weight, draining, region },
                 origin,
