@@ -12,6 +12,7 @@ mod affinity;
 mod blame;
 mod bodies;
 mod connections;
+mod discovery;
 mod heads;
 mod hedges;
 mod health;
