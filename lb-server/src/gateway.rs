@@ -80,7 +80,7 @@ impl Gateway {
     ) -> Result<Arc<Self>, StartError> {
         let sources = Sources::new(config);
         let config = sources.book().served();
-        let snapshot = Snapshot::new(config, platform.seed(), None)?;
+        let snapshot = Snapshot::new(config, &*platform, None)?;
         Ok(Arc::new(Self {
             platform,
             clock: Clock::start(),
@@ -116,7 +116,7 @@ impl Gateway {
     /// Serves by `config` from the next request on, wherever it comes from.
     pub(crate) fn publish(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
-        let snapshot = Snapshot::new(config, self.platform.seed(), Some((&before, self.now())))?;
+        let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
         let late = needs_restart(&before.config, &snapshot.config);
         self.allow_connections(places(&before.config), places(&snapshot.config));
         self.recall_in(&snapshot);

@@ -119,11 +119,14 @@ pub trait Platform: Send + Sync {
         let _ = dns;
         Ok(None)
     }
-    /// The bytes of a file, and one more than `most` where there are more.
-    fn read<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
+    /// The bytes of a file, and one more than `most` where there are more. Nobody waits for the disk
+    /// meanwhile.
+    fn read_aside<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
         let _ = (file, most);
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
+    /// The bytes of a file: certificates, and whoever may vouch for them.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The time of day.
     fn unix_time(&self) -> SystemTime;
     /// What all chance comes from.

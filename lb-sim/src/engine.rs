@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lb_config::Config;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{Gateway, Listeners, Listening, WorkerOptions};
 use turmoil::{Builder, Sim};
@@ -141,6 +142,7 @@ fn host_proxy<'a>(
         let (gateway, shutdown) = (Rc::clone(&gateway), shutdown.clone());
         let config = scenario.config.clone();
         async move {
+            refuse_tls(&config)?;
             let made = Gateway::new(Arc::new(World { seed }), config, listeners)?;
             let listening = Listening::open(Arc::clone(&made), WorkerOptions::default()).await?;
             gateway.set(made).map_err(|_| "the proxy was started twice")?;
@@ -148,6 +150,18 @@ fn host_proxy<'a>(
             Ok(())
         }
     });
+}
+
+/// Keys and nonces come from the system: no run with TLS could be repeated.
+fn refuse_tls(config: &Config) -> Result<(), String> {
+    let listeners = config.listeners.iter().any(|listener| listener.tls.is_some());
+    let origins = config.services.iter().flat_map(|service| &service.origins).any(|it| it.tls);
+    match listeners || origins {
+        true => {
+            Err("a simulated world has no TLS: leave [listener.tls] out and say http://".into())
+        }
+        false => Ok(()),
+    }
 }
 
 /// Leases held on each backend of each service.

@@ -224,10 +224,10 @@ fn a_list_has_the_diagnostics_of_the_main_file() {
         Format::Json,
         r#"[{ "url": "ftp://a" }, 7, {}]"#,
         expect![[r#"
-        list:1:11: url "ftp://a" has an unknown scheme; use http://
-        list:1:24: backends 7 is a number; write a table, as in [[backends]]
-        list:1:27: url is missing in [[backends]]; add url = "http://10.0.0.1:3000"
-    "#]],
+            list:1:11: url "ftp://a" has an unknown scheme; use http:// or https://
+            list:1:24: backends 7 is a number; write a table, as in [[backends]]
+            list:1:27: url is missing in [[backends]]; add url = "http://10.0.0.1:3000"
+        "#]],
     );
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::known::Became;
 use super::look::{Glass, Looked};
 use super::{Key, sources};
 use crate::gateway::Gateway;
@@ -113,7 +114,10 @@ impl Followed {
                 looked.unwrap_or_else(|_| Err(format!("no answer within {LOOK_MAX:?}")))
             };
             let next = wait(&looked, &discovery.refresh, &mut pause);
-            gateway.looked(&key, looked);
+            if gateway.looked(&key, looked) == Some(Became::Refused) {
+                // What cannot be served now may be later: a file counts as not seen.
+                seen = None;
+            }
             sleep(next).await;
         }
     }

@@ -162,11 +162,12 @@ impl Gateway {
         Ok(late)
     }
 
-    /// A source was looked at: puts in force what changed, counts it and tells of it.
-    pub(crate) fn looked(&self, key: &Key, looked: Result<Looked, String>) {
+    /// A source was looked at: puts in force what changed, counts it and tells of it. `None`: nobody
+    /// asks it any more.
+    pub(crate) fn looked(&self, key: &Key, looked: Result<Looked, String>) -> Option<Became> {
         let mut book = self.sources.book();
         // A reload may have forgotten it meanwhile.
-        let Some(known) = book.known.get_mut(key) else { return };
+        let known = book.known.get_mut(key)?;
         known.looked = true;
         let trouble = known.trouble.take();
         let became = match looked {
@@ -198,10 +199,10 @@ impl Gateway {
             }
             _ => {}
         }
-        let settled = book.known.values().all(|known| known.looked);
-        self.sources
-            .settled
-            .send_if_modified(|before| !std::mem::replace(before, *before || settled) && settled);
+        if book.known.values().all(|known| known.looked) {
+            self.sources.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+        }
+        Some(became)
     }
 
     /// Puts a list in force, if it is another one and can be served.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lb_config::address::{BackendUrl, backend_url};
-use lb_config::config::{DiscoverySource, Family, Format, Found, Priority};
+use lb_config::config::{DiscoverySource, Family, Format, Found, Origin, Priority};
 use lb_config::{Severity, Source, load_backends};
 use lb_core::config::{BackendConfig, WEIGHT_MAX};
 
@@ -84,7 +84,12 @@ impl Glass<'_> {
         let (scheme, _) = url.identity.split_once("://").unwrap_or(("http", ""));
         let found = addresses.into_iter().map(|ip| {
             let addr = SocketAddr::new(ip, port);
-            backend(&format!("{scheme}://{addr}"), 1)
+            let Found { backend, .. } = backend(&format!("{scheme}://{addr}"), 1)?;
+            // It is called by its address, and spoken to by its name: in TLS, say.
+            Ok::<_, String>(Found {
+                backend,
+                origin: Origin { at: Some(ip), ..url.origin.clone() },
+            })
         });
         Ok((found.collect::<Result<_, _>>()?, ttl))
     }
@@ -109,7 +114,7 @@ impl Glass<'_> {
         format: Format,
         seen: &mut Option<Vec<u8>>,
     ) -> Result<Looked, String> {
-        let bytes = match self.platform.read(path, FILE_BYTES_MAX).await {
+        let bytes = match self.platform.read_aside(path, FILE_BYTES_MAX).await {
             Ok(bytes) => bytes,
             Err(error) => {
                 *seen = None;

@@ -96,7 +96,7 @@ impl Platform for Os {
         Ok(Some(Box::new(Stub::new(dns)?)))
     }
 
-    fn read<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
+    fn read_aside<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
         Box::pin(async move {
             let file = file.to_owned();
             let reading = move || {
@@ -109,6 +109,10 @@ impl Platform for Os {
             let read = tokio::task::spawn_blocking(reading).await;
             read.map_err(io::Error::other)?
         })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        crate::tls::read(path)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the platform")]

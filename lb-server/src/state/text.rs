@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_config::address::{BackendUrl, backend_url};
-use lb_config::config;
+use lb_config::config::{self, Origin};
 use lb_core::config::BackendConfig;
 use lb_core::{Learned, LearnedBreaker, LearnedRecord, Measured, Time};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,8 @@ struct Member {
     region: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
 }
 
 impl Service {
@@ -193,7 +195,8 @@ impl Found {
         let Key { service, pool, source } = key.clone();
         let backends = found.iter().map(|found| {
             let BackendConfig { name: url, weight, draining, region } = found.backend.clone();
-            Member { url, weight, draining, region, at: found.origin.at }
+            let Origin { host, at, .. } = found.origin.clone();
+            Member { url, weight, draining, region, at, host: at.map(|_| host) }
         });
         Self { service, pool, source, backends: backends.collect() }
     }
@@ -202,9 +205,10 @@ impl Found {
     pub(super) fn read(self) -> Option<(Key, Vec<config::Found>)> {
         let Self { service, pool, source, backends } = self;
         let found = |member: Member| {
-            let Member { url, weight, draining, region, at } = member;
-            let BackendUrl { identity: name, mut origin } = backend_url(&url).ok()?;
-            origin.at = at;
+            let Member { url, weight, draining, region, at, host } = member;
+            let BackendUrl { identity: name, origin } = backend_url(&url).ok()?;
+            let host = host.unwrap_or_else(|| origin.host.clone());
+            let origin = Origin { host, at, ..origin };
             Some(config::Found {
                 backend: BackendConfig { name, weight, draining, region },
                 origin,

@@ -112,7 +112,7 @@ pool = [{{ backends = [{{ url = "http://{a}" }}, {{ url = "http://{b}" }}] }}]
 name = "quick"
 hosts = ["quick.test"]
 balance = {{ policy = "fastest" }}
-health = {{ path = "/health", interval = "1h" }}
+health = {{ enabled = true, path = "/health", interval = "1h" }}
 pool = [{{ backends = [{{ url = "http://{c}" }}, {{ url = "http://{d}" }}] }}]
 "#
         );
@@ -121,9 +121,7 @@ pool = [{{ backends = [{{ url = "http://{c}" }}, {{ url = "http://{d}" }}] }}]
     }
 
     fn start(&self) -> Running {
-        let mut process = Process::start_with(&["--config", &self.config]);
-        let mut said = process.says("listening at http://");
-        let proxy = said.trim_end().rsplit_once("http://").unwrap().1.parse().unwrap();
+        let (mut process, mut said, proxy) = start(&self.config);
         said.push_str(&process.says("admin at http://"));
         let admin = said.trim_end().rsplit_once("http://").unwrap().1.parse().unwrap();
         Running { process, said, proxy, admin }
@@ -261,24 +259,31 @@ fn backends_that_were_found_are_remembered_while_nobody_answers() {
          pool = [{{ discover = {{ file = \"{list}\" }} }}]\n"
     );
     let config = file("remembered.toml", &config);
-    let mut first = Process::start_with(&["--config", &config]);
-    let proxy = first.addr("listening at http://");
-    assert!(first.says("1 backend").contains(&format!("+http://{}", backend.addr)));
+    let (mut first, mut said, proxy) = start(&config);
     assert!(get(proxy, "/").ends_with("found"));
     while !fs::read_to_string(&state).is_ok_and(|text| text.contains("\"found\"")) {
         thread::yield_now();
     }
     first.child.kill().unwrap();
     first.child.wait().unwrap();
+    said.push_str(&first.last_words());
+    assert!(said.contains(&format!("+http://{}", backend.addr)), "{said}");
     fs::remove_file(&list).unwrap();
 
-    let mut second = Process::start_with(&["--config", &config]);
-    let proxy = second.addr("listening at http://");
-    let said = second.says("in force");
+    let (mut second, mut said, proxy) = start(&config);
+    assert!(get(proxy, "/").ends_with("found"));
+    second.terminate();
+    said.push_str(&second.last_words());
     assert!(
         said.contains("remembered.json: ") && said.contains("the last backend stays"),
         "{said}"
     );
-    assert!(get(proxy, "/").ends_with("found"));
-    second.finish();
+}
+
+/// A process, what it said up to the address of its proxy, and that address.
+fn start(config: &str) -> (Process, String, SocketAddr) {
+    let mut process = Process::start_with(&["--config", config]);
+    let said = process.says("listening at http://");
+    let proxy = said.trim_end().rsplit_once("http://").unwrap().1.parse().unwrap();
+    (process, said, proxy)
 }
