@@ -153,6 +153,11 @@ impl Remembered {
     pub const fn away(&self) -> Duration {
         self.away
     }
+
+    /// Of how many sources it has what they found last.
+    pub fn lists(&self) -> usize {
+        self.found.len()
+    }
 }
 
 /// What is remembered and not recalled yet: its backends are still to be found.

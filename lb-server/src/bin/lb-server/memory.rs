@@ -13,7 +13,7 @@ use lb_config::quantity::show_duration;
 use lb_server::Gateway;
 use lb_server::state::{STATE_BYTES_MAX, Unusable, load, save};
 
-use crate::say;
+use crate::{counted, say};
 
 /// How often it is asked whether there is a file by now, while there is none.
 const NO_FILE: Duration = Duration::from_secs(1);
@@ -31,10 +31,10 @@ pub(crate) fn recall(gateway: &Gateway) {
     match load(&bytes, gateway.unix_time(), *max_age) {
         Ok(remembered) => {
             let away = show_duration(Duration::from_secs(remembered.away().as_secs()));
-            let count = gateway.recall(remembered);
-            let backends = if count == 1 { "backend is" } else { "backends are" };
+            let lists = counted(remembered.lists(), "list");
+            let backends = counted(gateway.recall(remembered), "backend");
             let file = file.display();
-            say(&format!("lb-server: {file} is {away} old: {count} {backends} remembered"));
+            say(&format!("lb-server: {file} is {away} old: {backends} and {lists} are remembered"));
         }
         Err(why) => {
             doubt(file, &why.to_string());
