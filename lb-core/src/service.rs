@@ -89,9 +89,7 @@ impl Service {
         before: Option<(&Self, Time)>,
     ) -> Result<Self, Meaningless> {
         check::check(config)?;
-        // Where there was nobody before, nobody is spared for being new.
-        let since =
-            before.filter(|(service, _)| service.backends().next().is_some()).map(|(_, now)| now);
+        let since = before.and_then(|(service, now)| service.has_anybody().then_some(now));
         let before = before.map(|(service, _)| service);
         let known: BTreeMap<&str, &Arc<Backend>> = before
             .iter()
@@ -161,6 +159,11 @@ impl Service {
                 None => Retry::new(config.retry.clone()),
             },
         })
+    }
+
+    /// Whether it has a backend. Where there is nobody, whoever comes is not spared for being new.
+    fn has_anybody(&self) -> bool {
+        self.backends().next().is_some()
     }
 
     /// Its name, unique in its configuration.

@@ -6,7 +6,7 @@ use lb_core::config::{
 };
 
 use crate::address::{self, BackendUrl};
-use crate::config::{Discovery, Origin};
+use crate::config::{Discovery, DiscoverySource, Origin};
 use crate::diagnostic::Report;
 use crate::native::{Taken, discovery, label, steering};
 use crate::read::{Field, Given, Mistake, Table, Value};
@@ -21,6 +21,17 @@ pub(super) struct Pools {
     /// In the same order.
     pub(super) origins: Vec<Origin>,
     pub(super) discovery: Vec<Discovery>,
+}
+
+impl Pools {
+    /// Where backends are, and what those have in common that are found by name.
+    pub(super) fn expected(&self) -> Vec<Origin> {
+        let found = self.discovery.iter().filter_map(|discovery| match &discovery.source {
+            DiscoverySource::Dns { url, .. } => Some(&url.origin),
+            DiscoverySource::Srv { .. } | DiscoverySource::File { .. } => None,
+        });
+        self.origins.iter().chain(found).cloned().collect()
+    }
 }
 
 /// One backend as it was written.

@@ -2,7 +2,7 @@
 
 use lb_core::config::{ServiceConfig, StatusSet};
 
-use crate::config::{DiscoverySource, HostPolicy, Origin, Protocol, Service};
+use crate::config::{HostPolicy, Protocol, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::edit::{Edited, edits};
@@ -115,13 +115,9 @@ fn service<'d>(
     let limits = limits::limits(table.table("limits"));
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
-    let Pools { pools, origins, discovery } = pool::pools(&mut table, &steering);
-    let found = discovery.iter().filter_map(|discovery| match &discovery.source {
-        DiscoverySource::Dns { url, .. } => Some(&url.origin),
-        DiscoverySource::Srv { .. } | DiscoverySource::File { .. } => None,
-    });
-    let all: Vec<Origin> = origins.iter().chain(found).cloned().collect();
-    let tls = tls::service(table.table("tls"), &all);
+    let all = pool::pools(&mut table, &steering);
+    let tls = tls::service(table.table("tls"), &all.expected());
+    let Pools { pools, origins, discovery } = all;
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
         let why = "without breaker, checks and outliers: no backend is ever unfit";
