@@ -181,6 +181,10 @@ fn a_list_has_the_diagnostics_of_the_main_file() {
             list:6:10: weight 0 gets no traffic; remove the backend or use 1..=1000
         "#]],
     );
+}
+
+#[test]
+fn a_list_in_json_has_them_too() {
     let json = r#"{ "backends": [
   { "url": "http://10.0.0.1:3000", "weight": 3, "region": "eu-west", "draining": true },
   { "url": "http://10.0.0.2:3000" }
