@@ -1,3 +1,5 @@
+//! A text of learned state: what comes back, what is refused and why.
+
 use std::sync::Arc;
 
 use lb_config::{Source, load as load_config};
