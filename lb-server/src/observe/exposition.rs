@@ -270,6 +270,9 @@ impl Reading {
             out.counter(&Vec::new(), &gateway.process.state_failures)
         })?;
         let book = gateway.sources.book();
+        if book.known.is_empty() {
+            return Ok(());
+        }
         let labels = |key: &Key| -> [(&'static str, String); 3] {
             let Key { service, pool, source } = key.clone();
             [("service", service), ("pool", pool), ("source", source)]
