@@ -142,7 +142,7 @@ pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
     if let Some(path) = text.strip_prefix(UNIX) {
         let path = socket_path(path)?;
         let host = "localhost".to_owned();
-        let origin = Origin { host, port: 80, tls: false, socket: Some(path) };
+        let origin = Origin { host, port: 80, tls: false, socket: Some(path), at: None };
         return Ok(BackendUrl { identity: text.to_owned(), origin });
     }
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -174,7 +174,7 @@ pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
     let (scheme, usual_port) = if tls { ("https", 443) } else { ("http", 80) };
     let port = port.unwrap_or(usual_port);
     let identity = format!("{scheme}://{shown}:{port}");
-    Ok(BackendUrl { identity, origin: Origin { host, port, tls, socket: None } })
+    Ok(BackendUrl { identity, origin: Origin { host, port, tls, socket: None, at: None } })
 }
 
 /// `host:port` or `[address]:port`; the port may be absent.

@@ -1,17 +1,20 @@
 //! What was asked for, validated: the one `Config` that every dialect is lowered to.
 //!
-//! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every service has a
-//! backend and is reached, every host leads to one service. Nothing here is optional that has a
-//! safe default.
+//! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every pool has a
+//! backend or a place where some are found, every service is reached, every host leads to one
+//! service. Nothing here is optional that has a safe default.
 
+mod discovery;
 mod socket;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_core::Cidr;
 use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
 
+pub use discovery::{Discovery, DiscoverySource, Dns, Family, Format, Found, Priority, State};
 pub use socket::{Address, Socket, Tcp, TcpKeepAlive};
 
 /// A whole configuration.
@@ -34,6 +37,10 @@ pub struct Config {
     /// Which requests go where: the routes of the file, and those that services' hosts are. Services
     /// are meant by their place.
     pub routing: RoutingConfig,
+    /// Who is asked where discovered backends are.
+    pub dns: Dns,
+    /// Where what was learned about backends outlives the process, if it does.
+    pub state: Option<State>,
 }
 
 /// The process: workers, client connections, drain.
@@ -230,6 +237,9 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// Where each backend is, in the order of `core.pools` and their backends.
     pub origins: Vec<Origin>,
+    /// Where more backends are found, at most once per pool, in the order of the pools. Pools that are
+    /// not named here have at least one backend.
+    pub discovery: Vec<Discovery>,
     /// What a backend sees as `Host`.
     pub host: HostPolicy,
     /// Bytes of a request's body.
@@ -281,6 +291,8 @@ pub struct Origin {
     pub socket: Option<PathBuf>,
     /// Whether it is spoken to over TLS.
     pub tls: bool,
+    /// The address, where whoever named the host told it as well.
+    pub at: Option<IpAddr>,
 }
 
 /// TLS with backends.

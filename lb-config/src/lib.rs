@@ -72,6 +72,35 @@ pub fn load(source: &Source<'_>) -> (Option<Config>, Vec<Diagnostic>) {
     document.finish(config)
 }
 
+/// Reads a list of backends, as a pool with `discover = { file = ".." }` asks for: `backends` with what
+/// [`load`] reads of each in a pool. In JSON the array may stand alone.
+///
+/// ```
+/// use lb_config::{Source, config::Format, load_backends};
+///
+/// let text = r#"[{ "url": "http://10.0.0.1:3000", "weight": 3 }, { "url": "http://10.0.0.2" }]"#;
+/// let (found, diagnostics) = load_backends(&Source { name: "b.json", text }, Format::Json);
+/// assert!(diagnostics.is_empty());
+/// assert_eq!(found.expect("no error")[1].backend.name, "http://10.0.0.2:80");
+///
+/// let text = text.replace("weight", "wieght");
+/// let (found, diagnostics) = load_backends(&Source { name: "b.json", text: &text }, Format::Json);
+/// assert!(found.is_none());
+/// let said = "b.json:1:35: unknown key wieght in [[backends]]; did you mean weight?";
+/// assert_eq!(diagnostics[0].to_string(), said);
+/// ```
+pub fn load_backends(
+    source: &Source<'_>,
+    format: config::Format,
+) -> (Option<Vec<config::Found>>, Vec<Diagnostic>) {
+    let document = match format {
+        config::Format::Toml => read::Document::parse(source),
+        config::Format::Json => read::Document::parse_json(source, "backends"),
+    };
+    let found = native::found(document.root());
+    document.finish(found)
+}
+
 /// Reads the native format from a table of a larger document, as when a scenario embeds the
 /// configuration it rehearses under `[config]`. Diagnostics go to the document's report, with
 /// places in its text; `None` says that there was at least one error.

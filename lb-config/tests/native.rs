@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Address, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level,
+    AccessLog, Address, Admin, ClientAddress, Config, Dns, HostPolicy, Http2, KeepAlive, Level,
     Listener, Origin, Protocol, ProxyProtocol, Server, Service, ServiceTls, Socket, Tcp,
     TcpKeepAlive, TlsVersion, Tracing, Trust,
 };
@@ -177,7 +177,14 @@ fn the_smallest_file_gets_the_documented_defaults() {
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false, socket: None }],
+            origins: vec![Origin {
+                host: "10.0.0.1".into(),
+                port: 3000,
+                tls: false,
+                socket: None,
+                at: None,
+            }],
+            discovery: Vec::new(),
             host: HostPolicy::Client,
             body_bytes_max: 1 << 30,
             replay_buffer: 65_536,
@@ -192,6 +199,8 @@ fn the_smallest_file_gets_the_documented_defaults() {
             https: None,
             routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
         },
+        dns: Dns { servers: Vec::new(), timeout: secs(2) },
+        state: None,
     };
     assert_eq!(sound(SMALLEST), expected);
 }
@@ -227,6 +236,8 @@ fn the_document_names_every_key_that_can_be_set() {
         "server",
         "admin",
         "access_log",
+        "dns",
+        "state",
         "tracing",
         "service.balance",
         "service.steering",
@@ -422,6 +433,7 @@ fn sockets_are_paths_and_have_options() {
         port: 80,
         tls: false,
         socket: Some("/run/app.sock".into()),
+        at: None,
     };
     assert_eq!(service.origins, [origin]);
     let off = "[[service]]\ntcp_keepalive.enabled = false";
@@ -479,7 +491,13 @@ fn trusted_proxies_are_ranges_or_single_addresses() {
 fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
     let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
     let expected = Tracing {
-        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false, socket: None },
+        endpoint: Origin {
+            host: "127.0.0.1".into(),
+            port: 4318,
+            tls: false,
+            socket: None,
+            at: None,
+        },
         sample_per_million: 10_000,
         service_name: "lb".into(),
     };

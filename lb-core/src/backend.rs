@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::config::{
@@ -52,6 +53,8 @@ pub(crate) struct Rules {
     pub(crate) ranks: bool,
     /// Whether requests are counted to be compared.
     pub(crate) tallies: bool,
+    /// The longest that one is ejected, where any is.
+    pub(crate) ejected_max: Option<Duration>,
     pub(crate) slow_start: Option<SlowStartConfig>,
     /// Attempts in flight at one backend.
     pub(crate) in_flight_max: Option<u32>,
@@ -141,6 +144,7 @@ impl Rules {
             peaks: config.policy == Policy::PeakEwma,
             ranks,
             tallies: config.outliers.is_some(),
+            ejected_max: config.outliers.map(|outliers| outliers.eject_for_max),
             slow_start: config.slow_start,
             in_flight_max: config.limits.per_backend,
             records,

@@ -19,6 +19,7 @@
 use core::time::Duration;
 
 use crate::config::BreakerConfig;
+use crate::learned::LearnedBreaker;
 use crate::time::{Time, micros};
 use crate::word::Word;
 
@@ -253,6 +254,47 @@ impl Breaker {
         let phase = Phase::Closed { failures: 0, calm_at_s: 0 };
         let closed = matches!(self.phase, Phase::Closed { .. });
         (!closed).then(|| Self { level: 0, phase, ..self.next_era() })
+    }
+
+    /// As it can outlive the process, as of `now`.
+    pub(crate) fn learned(self, now: Time) -> LearnedBreaker {
+        match self.phase {
+            Phase::Closed { failures, calm_at_s } => LearnedBreaker::Closed {
+                failures,
+                level: self.level_after_calm(calm_at_s, now),
+                calm_in: Time::from_millis(calm_at_s.saturating_mul(1_000)) - now,
+            },
+            Phase::Open { until_ms } => {
+                LearnedBreaker::Open { level: self.level, left: Time::from_millis(until_ms) - now }
+            }
+            Phase::HalfOpen { .. } => {
+                LearnedBreaker::Open { level: self.level, left: Duration::ZERO }
+            }
+        }
+    }
+
+    /// What another process learned, `away` ago. Whatever it says, the bounds of `config` hold.
+    pub(crate) fn recalled(
+        learned: LearnedBreaker,
+        away: Duration,
+        now: Time,
+        config: &BreakerConfig,
+    ) -> Self {
+        let left = |span: Duration| now + span.saturating_sub(away).min(config.open_for_max);
+        match learned {
+            LearnedBreaker::Closed { failures, level, calm_in } => {
+                let calm_at_s = left(calm_in).as_micros().div_ceil(1_000_000).min(CALM_S_MAX);
+                // One fewer than open it: the next one does.
+                let failures = failures.min(config.consecutive_failures.saturating_sub(1));
+                let phase = Phase::Closed { failures, calm_at_s };
+                Self { level: level.min(LEVEL_MAX), phase, ..Self::new() }
+            }
+            LearnedBreaker::Open { level, left: span } => {
+                let until_ms = left(span).as_millis_ceil().min(UNTIL_MS_MAX);
+                let phase = Phase::Open { until_ms };
+                Self { level: level.min(LEVEL_MAX), phase, ..Self::new().next_era() }
+            }
+        }
     }
 
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.

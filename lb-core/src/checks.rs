@@ -89,6 +89,13 @@ impl Service {
         }
     }
 
+    /// Works out who answers checks soonest from what is known, where anybody asks for it.
+    pub(crate) fn rank_all(&self, now: Time) {
+        if self.goes_by_checks() {
+            self.pools().iter().for_each(|pool| self.rank(pool, now));
+        }
+    }
+
     fn check_dice(&self, place: u16, round: u64) -> Rng {
         self.dice((1 << 63) | (u64::from(place) << 40) | (round & ((1 << 40) - 1)))
     }

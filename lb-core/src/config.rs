@@ -144,7 +144,7 @@ impl ServiceConfig {
 pub struct PoolConfig {
     /// Unique within its service.
     pub name: String,
-    /// At least one.
+    /// None while they are yet to be found.
     pub backends: Vec<BackendConfig>,
     /// Fit backends below which the pool does not serve: at least 1.
     pub min_fit: u16,

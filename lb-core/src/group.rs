@@ -41,7 +41,7 @@ pub(crate) struct Picked {
 const DECLINES_MAX: usize = 8;
 
 impl Group {
-    /// Backends and their places, of which there is one at least.
+    /// Backends and their places.
     pub(crate) fn new(
         service: u16,
         places: Box<[u16]>,

@@ -13,6 +13,7 @@
 use core::time::Duration;
 
 use crate::config::{DURATION_MAX, LatencyConfig};
+use crate::learned::Measured;
 use crate::time::{Time, micros};
 use crate::word::Word;
 
@@ -56,6 +57,25 @@ impl Latency {
     pub(crate) fn estimate(self, now: Time, config: &LatencyConfig) -> Option<u64> {
         let age_ms = millis(now).saturating_sub(self.at_ms);
         (self.micros > 0).then(|| faded(self.micros, age_ms, config).max(1))
+    }
+
+    /// As it can outlive the process, as of `now`.
+    pub(crate) fn measured(self, now: Time) -> Option<Measured> {
+        let age = Duration::from_millis(millis(now).saturating_sub(self.at_ms));
+        (self.micros > 0).then(|| Measured { took: Duration::from_micros(self.micros), age })
+    }
+
+    /// What another process measured, `away` ago. There was no such time by this one's clock, so it is
+    /// what is left of it now.
+    pub(crate) fn recalled(
+        measured: Measured,
+        away: Duration,
+        now: Time,
+        config: &LatencyConfig,
+    ) -> Self {
+        let micros_then = micros(measured.took).clamp(1, MICROS_MAX);
+        let age_ms = micros(measured.age.saturating_add(away)) / 1_000;
+        Self { micros: faded(micros_then, age_ms, config).max(1), at_ms: millis(now) }
     }
 
     /// What it was when it was last renewed, in microseconds, however long ago.

@@ -84,6 +84,7 @@ mod service;
 #[cfg(all(test, loom))]
 mod races;
 mod checks;
+mod learned;
 mod cidr;
 mod explain;
 mod exchange;
@@ -106,6 +107,7 @@ pub use exchange::{Ask, Attempt, Delivery, Errand, Exchange, Hedge, Queue, Step,
 pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut, PoolSeen};
 pub use facts::{Facts, Unknown};
 pub use hash::stable_hash;
+pub use learned::{Learned, LearnedBreaker, LearnedRecord, Measured};
 pub use limit::Rank;
 pub use outcome::{BodyEnd, Failure, Outcome, Reach};
 pub use outlier::Outlier;

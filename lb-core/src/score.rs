@@ -6,6 +6,7 @@
 
 use core::time::Duration;
 
+use crate::learned::LearnedRecord;
 use crate::time::micros;
 use crate::word::Word;
 
@@ -50,6 +51,25 @@ impl Record {
             errors: halved(self.errors) + u16::from(shown != Shown::Good),
             critical: critical.saturating_add(u8::from(shown == Shown::Critical)),
             mean: u32::try_from(mean).expect("a mean of what fits in 24 bits"),
+        }
+    }
+
+    /// As it can outlive the process.
+    pub(crate) fn learned(self) -> LearnedRecord {
+        let Self { requests, errors, critical, mean } = self;
+        let mean = Duration::from_micros(u64::from(mean) * UNIT_MICROS);
+        LearnedRecord { requests, errors, critical, mean }
+    }
+
+    /// What another process recorded.
+    pub(crate) fn recalled(learned: LearnedRecord) -> Self {
+        let requests = learned.requests.min(REQUESTS_MAX);
+        let mean = (micros(learned.mean) / UNIT_MICROS).min(MEAN_MAX);
+        Self {
+            requests,
+            errors: learned.errors.min(requests),
+            critical: learned.critical,
+            mean: u32::try_from(mean).expect("24 bits"),
         }
     }
 

@@ -59,7 +59,8 @@ impl Service {
     /// in it comes from `seed`.
     ///
     /// # Errors
-    /// [`Meaningless`] when the configuration has no backends, or a number outside its bounds.
+    /// [`Meaningless`] when the configuration has no pool, or a number outside its bounds. A pool
+    /// may be empty: its backends may be yet to be found.
     pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
         Self::build(config, index, seed, None)
     }
@@ -88,7 +89,7 @@ impl Service {
         before: Option<(&Self, Time)>,
     ) -> Result<Self, Meaningless> {
         check::check(config)?;
-        let since = before.map(|(_, now)| now);
+        let since = before.and_then(|(service, now)| service.has_anybody().then_some(now));
         let before = before.map(|(service, _)| service);
         let known: BTreeMap<&str, &Arc<Backend>> = before
             .iter()
@@ -158,6 +159,11 @@ impl Service {
                 None => Retry::new(config.retry.clone()),
             },
         })
+    }
+
+    /// Whether it has a backend. Where there is nobody, whoever comes is not spared for being new.
+    fn has_anybody(&self) -> bool {
+        self.backends().next().is_some()
     }
 
     /// Its name, unique in its configuration.

@@ -227,9 +227,9 @@ impl Steering {
     }
 }
 
-/// What `fit` of `count` backends can carry, in percent of all traffic.
+/// What `fit` of `count` backends can carry, in percent of all traffic: of none, nothing.
 pub(crate) fn capacity(fit: usize, count: usize, percent: u32) -> u32 {
-    let carried = fit as u64 * u64::from(percent) / count as u64;
+    let carried = fit as u64 * u64::from(percent) / (count as u64).max(1);
     u32::try_from(carried).unwrap_or(PERCENT).min(PERCENT)
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
+use crate::discovery;
 use crate::download::{Outgoing, Whose};
 use crate::gateway::{Gateway, ReloadCall};
 use crate::headers;
@@ -27,7 +28,8 @@ const INDEX: &str = "lb admin\n\n\
     /health        200 while the process lives\n\
     /ready         200 while new requests are welcome, 503 while draining\n\
     /metrics       counters and state, for Prometheus\n\
-    /metrics.json  what was learned about each backend\n    \
+    /metrics.json  what was learned about each backend\n\
+    /discovery     where backends were found, and why not\n    \
     /reload        POST: read the configuration's file anew\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -59,6 +61,9 @@ pub(crate) async fn respond(
             "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/ready" => ready(gateway, &view),
             "/metrics" => (StatusCode::OK, OPEN_METRICS, exposition(gateway)),
+            "/discovery" => {
+                (StatusCode::OK, JSON, format!("{:#}\n", discovery::report::report(gateway)))
+            }
             "/metrics.json" => (StatusCode::OK, JSON, format!("{:#}\n", learned(&view))),
             _ => (StatusCode::NOT_FOUND, TEXT, format!("no such page\n\n{INDEX}")),
         }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use lb_config::config::{AccessLog, Address, Config, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::crowd::Crowd;
+use crate::discovery::known::Sources;
 use crate::doors::Key;
-use crate::observe::{AccessSink, Process, Tap};
+use crate::observe::{AccessSink, Notices, Process, Tap};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
 use crate::snapshot::{Snapshot, StartError};
+use crate::state::Waiting;
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
 pub struct Gateway {
@@ -26,6 +29,10 @@ pub struct Gateway {
     /// How many connections each client has.
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) process: Process,
+    pub(crate) sources: Sources,
+    notices: Option<Arc<dyn Notices>>,
+    /// What another process learned of backends that are still to be found.
+    waiting: Mutex<Option<Waiting>>,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, Address>>,
@@ -44,6 +51,8 @@ pub struct Listeners {
     pub tap: Option<Arc<dyn Tap>>,
     /// Gets a line for each exchange.
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Is told what an operator may want to know.
+    pub notices: Option<Arc<dyn Notices>>,
     /// Whoever can read the configuration anew.
     pub reloads: Option<Reloads>,
 }
@@ -72,6 +81,8 @@ impl Gateway {
         config: Config,
         listeners: Listeners,
     ) -> Result<Arc<Self>, StartError> {
+        let sources = Sources::new(config);
+        let config = sources.book().served();
         let snapshot = Snapshot::new(config, &*platform, None)?;
         Ok(Arc::new(Self {
             platform,
@@ -81,6 +92,9 @@ impl Gateway {
             places: Arc::new(Semaphore::new(places(&snapshot.config))),
             crowd: Arc::default(),
             process: Process::default(),
+            sources,
+            notices: listeners.notices,
+            waiting: Mutex::new(None),
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
             reloads: listeners.reloads,
@@ -98,13 +112,20 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        let late = self.say(config)?;
+        self.process.reloads.add(1);
+        *self.refused() = None;
+        Ok(late)
+    }
+
+    /// Serves by `config` from the next request on, wherever it comes from.
+    pub(crate) fn publish(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
         let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
         let late = needs_restart(&before.config, &snapshot.config);
         self.allow_connections(places(&before.config), places(&snapshot.config));
+        self.recall_in(&snapshot);
         self.current.send_replace(Arc::new(snapshot));
-        self.process.reloads.add(1);
-        *self.refused() = None;
         Ok(late)
     }
 
@@ -117,6 +138,18 @@ impl Gateway {
     /// Why the configuration that was offered last is not the one that is served.
     pub(crate) fn refused(&self) -> MutexGuard<'_, Option<String>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What another process learned of backends that are still to be found.
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the operator, if anybody listens.
+    pub(crate) fn announce(&self, notice: impl FnOnce() -> String) {
+        if let Some(notices) = &self.notices {
+            notices.say(&notice());
+        }
     }
 
     /// What is served now.
@@ -143,6 +176,17 @@ impl Gateway {
         let mut chosen = self.chosen.subscribe();
         let known = chosen.wait_for(|chosen| chosen.contains_key(key)).await;
         known.expect("the gateway is held by its workers")[key].clone()
+    }
+
+    /// The time of day.
+    pub fn unix_time(&self) -> SystemTime {
+        self.platform.unix_time()
+    }
+
+    /// What was learned was written down, or could not be.
+    pub fn state_written(&self, done: bool) {
+        let Process { state_writes, state_failures, .. } = &self.process;
+        if done { state_writes.add(1) } else { state_failures.add(1) }
     }
 
     /// Core time now.

@@ -37,6 +37,8 @@ mod secured;
 mod snapshot;
 mod view;
 mod gateway;
+mod discovery;
+pub mod state;
 mod admin;
 mod observe;
 pub mod platform;
@@ -44,7 +46,7 @@ pub mod shutdown;
 pub mod tls;
 
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
-pub use observe::{AccessSink, Tap};
+pub use observe::{AccessSink, Notices, Tap};
 pub use platform::Platform;
 pub use request_id::RequestId;
 pub use shutdown::Shutdown;

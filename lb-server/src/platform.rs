@@ -5,6 +5,8 @@
 //! simulator pauses ([`Clock`]).
 
 pub mod os;
+pub mod resolve;
+mod dns;
 
 use std::future::Future;
 use std::io;
@@ -14,8 +16,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use lb_config::config::Dns;
 pub use lb_config::config::{Address, Socket, Tcp};
 use lb_core::Time;
+use resolve::Resolve;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -131,6 +135,21 @@ pub trait Platform: Send + Sync {
     fn dial(&self, addr: Address, tcp: Tcp) -> Local<'_, io::Result<Box<dyn Io>>>;
     /// The addresses of `host`, in the order in which they should be tried.
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>>;
+    /// Whoever knows records and how long they hold, if anybody does. Without, [`Platform::lookup`] has
+    /// to do for addresses.
+    ///
+    /// # Errors
+    /// When the system's configuration cannot be read.
+    fn resolver(&self, dns: &Dns) -> io::Result<Option<Box<dyn Resolve>>> {
+        let _ = dns;
+        Ok(None)
+    }
+    /// The bytes of a file, and one more than `most` where there are more. Nobody waits for the disk
+    /// meanwhile.
+    fn read_aside<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
+        let _ = (file, most);
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
     /// The bytes of a file: certificates, and whoever may vouch for them.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The time of day.

@@ -46,7 +46,7 @@ pub(crate) struct Site {
 /// Where a backend is.
 pub(crate) struct Endpoint {
     pub(crate) origin: Origin,
-    /// Its address, where the url names one instead of a host.
+    /// Its address, where the url names one instead of a host, or it was found with its host.
     pub(crate) literal: Option<Address>,
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
@@ -184,7 +184,7 @@ impl Endpoint {
         said: &config::Service,
         secured: Option<&Arc<ClientTls>>,
     ) -> Result<Self, StartError> {
-        let Origin { host, port, tls, socket } = origin;
+        let Origin { host, port, tls, socket, at } = origin;
         let usual_port = if *tls { 443 } else { 80 };
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
@@ -196,7 +196,7 @@ impl Endpoint {
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
         let literal = match socket {
             Some(path) => Some(Address::Unix(path.clone())),
-            None => ip.map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
+            None => ip.or(*at).map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
         };
         let tls = secured.filter(|_| *tls).cloned();
         let config::Service { protocol, tcp, .. } = *said;

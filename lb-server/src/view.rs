@@ -1,6 +1,7 @@
 //! What one worker serves by: the snapshot, and the worker's own connections to its backends.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,11 +41,13 @@ impl View {
         let stacks = |site: &Site| {
             let known = before.and_then(|view| view.stacks_of(site.service.name()));
             let (sites, stacks) = known.unzip();
+            let names = sites.into_iter().flat_map(|known: &Site| known.service.backends());
+            let places: BTreeMap<&str, usize> =
+                names.enumerate().map(|(at, member)| (member.name(), at)).collect();
             let stack = |(place, member): (usize, lb_core::Member<'_>)| {
                 let endpoint = &site.endpoints[place];
                 let kept = sites.and_then(|known: &Site| {
-                    let mut names = known.service.backends().map(|member| member.name());
-                    let at = names.position(|name| name == member.name())?;
+                    let at = *places.get(member.name())?;
                     let before = &known.endpoints[at];
                     let same = before.leads_where(endpoint);
                     same.then(|| Rc::clone(&stacks.expect("they come together")[at]))
@@ -120,11 +123,9 @@ impl View {
     }
 
     fn close_what_is_not_in(&self, next: &Self) {
-        for stack in self.stacks() {
-            if !next.stacks().any(|kept| Rc::ptr_eq(kept, stack)) {
-                stack.retire();
-            }
-        }
+        let kept: BTreeSet<*const Stack> = next.stacks().map(Rc::as_ptr).collect();
+        let gone = self.stacks().filter(|stack| !kept.contains(&Rc::as_ptr(stack)));
+        gone.for_each(|stack| stack.retire());
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::discovery;
 use crate::doors::{Doors, Kind};
 use crate::gateway::Gateway;
 use crate::platform::Address;
@@ -24,6 +25,9 @@ use crate::probe;
 use crate::request_id::RequestId;
 use crate::shutdown::{Phase, Shutdown};
 use crate::view::View;
+
+/// How long clients wait at the start for the first answers about where backends are.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// What distinguishes one worker of a process from the others.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,12 +103,24 @@ impl Listening {
     pub async fn serve(self, mut shutdown: Shutdown) {
         let Self { worker, mut doors, mut admin } = self;
         let gateway = Arc::clone(&worker.gateway);
-        doors.serve(&worker);
         admin.serve(&worker);
         let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
         // One worker checks for all.
         let checking =
             (worker.index == 0).then(|| tokio::task::spawn_local(probe::run(Arc::clone(&gateway))));
+        let finding = (worker.index == 0)
+            .then(|| tokio::task::spawn_local(discovery::run(Arc::clone(&gateway))));
+        if !gateway.sources.is_settled() {
+            // Who comes meanwhile waits to be accepted, instead of being told that nobody is there.
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Draining) => {}
+                () = gateway.sources.settled() => {}
+                () = sleep(FIRST_LOOK_MAX) => {}
+            }
+            worker.follow(gateway.snapshot());
+        }
+        doors.serve(&worker);
 
         let mut snapshots = gateway.snapshots();
         snapshots.mark_changed();
@@ -147,6 +163,7 @@ impl Listening {
         admin.stop();
         reaping.abort();
         checking.inspect(JoinHandle::abort);
+        finding.inspect(JoinHandle::abort);
         // What was told to stop does so at its next turn.
         tokio::task::yield_now().await;
     }

@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod bounds;
 mod connections;
+mod discovery;
 mod heads;
 mod hedges;
 mod health;

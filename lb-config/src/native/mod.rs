@@ -6,6 +6,7 @@
 mod affinity;
 mod balance;
 mod condition;
+mod discovery;
 mod edit;
 mod health;
 mod limits;
@@ -18,6 +19,7 @@ mod retry;
 mod route;
 mod service;
 mod socket;
+mod state;
 mod statuses;
 mod steering;
 mod tls;
@@ -59,6 +61,8 @@ const RESETS_MAX: u32 = 100_000;
 /// Where the admin listener is unless said otherwise: on this machine alone.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
+pub(crate) use discovery::found;
+
 /// Reads a whole configuration; `None` if there was an error.
 pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let report = table.report();
@@ -78,9 +82,22 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
 
     let services = service::services(&mut table);
     let (services, routing) = route::routing(&mut table, services);
+    let dns = discovery::dns(table.table("dns"), &services);
+    let state = state::state(table.table("state"));
     drop(table); // which reports unknown keys
 
-    let config = Config { server, trust, admin, access_log, tracing, listeners, services, routing };
+    let config = Config {
+        server,
+        trust,
+        admin,
+        access_log,
+        tracing,
+        listeners,
+        services,
+        routing,
+        dns,
+        state,
+    };
     (report.errors() == errors_before).then_some(config)
 }
 

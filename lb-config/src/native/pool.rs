@@ -6,27 +6,46 @@ use lb_core::config::{
 };
 
 use crate::address::{self, BackendUrl};
-use crate::config::Origin;
+use crate::config::{Discovery, DiscoverySource, Origin};
 use crate::diagnostic::Report;
-use crate::native::{Taken, label, steering};
-use crate::read::{Given, Mistake, Table, Value};
+use crate::native::{Taken, discovery, label, steering};
+use crate::read::{Field, Given, Mistake, Table, Value};
 
 /// What a pool is called that is the only one of its service and was given no name.
 const ONLY: &str = "default";
 
+/// All pools of a service, where their backends are, and where more are found.
+#[derive(Default)]
+pub(super) struct Pools {
+    pub(super) pools: Vec<PoolConfig>,
+    /// In the same order.
+    pub(super) origins: Vec<Origin>,
+    pub(super) discovery: Vec<Discovery>,
+}
+
+impl Pools {
+    /// Where backends are, and what those have in common that are found by name.
+    pub(super) fn expected(&self) -> Vec<Origin> {
+        let found = self.discovery.iter().filter_map(|discovery| match &discovery.source {
+            DiscoverySource::Dns { url, .. } => Some(&url.origin),
+            DiscoverySource::Srv { .. } | DiscoverySource::File { .. } => None,
+        });
+        self.origins.iter().chain(found).cloned().collect()
+    }
+}
+
 /// One backend as it was written.
-struct Written {
-    url: Given<BackendUrl>,
+pub(super) struct Written {
+    pub(super) url: Given<BackendUrl>,
     weight: Given<u32>,
     draining: bool,
     region: Option<Given<String>>,
+    /// Whether others were written beside it, be it with mistakes.
+    is_one_of_several: bool,
 }
 
-/// All pools of a service and, in the same order, where their backends are.
-pub(super) fn pools(
-    service: &mut Table<'_>,
-    steering: &SteeringConfig,
-) -> (Vec<PoolConfig>, Vec<Origin>) {
+/// All pools of a service.
+pub(super) fn pools(service: &mut Table<'_>, steering: &SteeringConfig) -> Pools {
     let report = service.report();
     let header = service.header_of("pool");
     let add = format!("{header} with backends = [{{ url = \"http://10.0.0.1:3000\" }}]");
@@ -40,13 +59,20 @@ pub(super) fn pools(
     let mut names = Taken::default();
     let mut identities = Taken::default();
     let (mut pools, mut origins, mut regions) = (Vec::new(), Vec::new(), Vec::new());
-    for mut table in written.value {
+    let mut sources = Vec::new();
+    for (place, mut table) in written.value.into_iter().enumerate() {
         let name = name(&mut table, only, &mut names);
-        let backends = backends(&mut table, &mut identities);
+        let discovers = table.has_any(&["discover"]);
+        sources.extend(discovery::discovery(table.table("discover"), place));
+        let backends = match discovers {
+            true => listed(&mut table, &mut identities).or(Vec::new()),
+            false => backends(&mut table, &mut identities),
+        };
         origins.extend(backends.iter().map(|backend| backend.url.value.origin.clone()));
         regions.extend(backends.iter().filter_map(|backend| backend.region.clone()));
         let pool = PoolConfig::new(&name, backends.iter().map(lower).collect());
-        pools.push(steered(&mut table, pool, steering));
+        let most = if discovers { BACKENDS_MAX } else { pool.backends.len() };
+        pools.push(steered(&mut table, pool, most, steering));
     }
     if pools.len() > POOLS_MAX {
         let what = format!("the service has {} pools", pools.len());
@@ -57,12 +83,17 @@ pub(super) fn pools(
         let what = format!("the service has {} backends", origins.len());
         report.error(written.at, what, format!("use 1..={BACKENDS_MAX} over all its pools"));
     }
-    (pools, origins)
+    Pools { pools, origins, discovery: sources }
 }
 
-/// When and for whom a pool serves.
-fn steered(table: &mut Table<'_>, pool: PoolConfig, steering: &SteeringConfig) -> PoolConfig {
-    let count = u16::try_from(pool.backends.len().clamp(1, BACKENDS_MAX)).unwrap_or(u16::MAX);
+/// When and for whom a pool serves that has `most` backends at most.
+fn steered(
+    table: &mut Table<'_>,
+    pool: PoolConfig,
+    most: usize,
+    steering: &SteeringConfig,
+) -> PoolConfig {
+    let count = u16::try_from(most.clamp(1, BACKENDS_MAX)).unwrap_or(u16::MAX);
     let min_fit = table.integer("min_fit", 1..=count).or(1);
     let weight = table.integer("weight", 0..=POOL_WEIGHT_MAX).or(1);
     let countries = table.list("countries", |item| item.parsed(steering::country)).or(Vec::new());
@@ -127,35 +158,46 @@ fn name(table: &mut Table<'_>, only: bool, taken: &mut Taken) -> String {
     name.value
 }
 
+/// The backends of a pool that finds no others: at least one.
 fn backends(table: &mut Table<'_>, identities: &mut Taken) -> Vec<Written> {
     let report = table.report();
     let example = "backends = [{ url = \"http://10.0.0.1:3000\" }]";
-    let mut count: usize = 0;
-    let backends = table.list("backends", |item| {
-        count += 1;
-        backend(&item)
-    });
-    let Some(backends) = backends.required(example) else { return Vec::new() };
-    if count == 0 {
+    let Some(backends) = listed(table, identities).required(example) else { return Vec::new() };
+    if backends.value.is_empty() {
         report.error(backends.at, "backends is empty", "add { url = \"http://10.0.0.1:3000\" }");
     }
-    for backend in &backends.value {
-        let (identity, at) = (&backend.url.value.identity, backend.url.at);
-        if let Err(first) = identities.take(identity, at) {
-            let what = format!(
-                "backend {identity} is in this service already, at {}",
-                report.place(first)
-            );
-            report.error(at, what, "remove one of the two, and use weight for a larger share");
-        }
-    }
-    if let ([only], 1) = (backends.value.as_slice(), count)
+    if let [only] = backends.value.as_slice()
         && only.weight.said
+        && !only.is_one_of_several
     {
         let what = "weight has no effect in a pool of one backend";
         report.warn(only.weight.at, what, "remove it or add another backend");
     }
     backends.value
+}
+
+/// The list of backends, each in it once. Those with a mistake are left out.
+pub(super) fn listed<'d>(table: &mut Table<'d>, identities: &mut Taken) -> Field<'d, Vec<Written>> {
+    let report = table.report();
+    table.field("backends", |value| {
+        let mut count = 0_usize;
+        let mut all = value.list(|item| {
+            count += 1;
+            backend(&item)
+        })?;
+        for backend in &mut all {
+            backend.is_one_of_several = count > 1;
+            let (identity, at) = (&backend.url.value.identity, backend.url.at);
+            if let Err(first) = identities.take(identity, at) {
+                let what = format!(
+                    "backend {identity} is in this service already, at {}",
+                    report.place(first)
+                );
+                report.error(at, what, "remove one of the two, and use weight for a larger share");
+            }
+        }
+        Some(all)
+    })
 }
 
 fn backend(item: &Value<'_>) -> Option<Written> {
@@ -169,7 +211,7 @@ fn backend(item: &Value<'_>) -> Option<Written> {
     let weight = table.field("weight", |value| weight(&value)).or_given(1);
     let draining = table.boolean("draining").or(false);
     let region = table.parsed("region", steering::region).given();
-    Some(Written { url: url?, weight, draining, region })
+    Some(Written { url: url?, weight, draining, region, is_one_of_several: false })
 }
 
 fn weight(value: &Value<'_>) -> Option<u32> {
@@ -181,7 +223,7 @@ fn weight(value: &Value<'_>) -> Option<u32> {
     value.integer(1..=WEIGHT_MAX)
 }
 
-fn lower(written: &Written) -> BackendConfig {
+pub(super) fn lower(written: &Written) -> BackendConfig {
     BackendConfig {
         weight: written.weight.value,
         draining: written.draining,

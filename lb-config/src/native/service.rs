@@ -6,6 +6,7 @@ use crate::config::{HostPolicy, Protocol, Service, Tcp};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
 use crate::native::edit::{Edited, edits};
+use crate::native::pool::Pools;
 use crate::native::route::host;
 use crate::native::statuses::statuses;
 use crate::native::{
@@ -95,12 +96,9 @@ fn service<'d>(
     let name = name(&mut table, &mut names.services);
     let hosts = hosts(&mut table, name.as_deref(), &mut names.hosts, services);
     services.names.push(name.clone());
-    let host = table
-        .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
-        .or(HostPolicy::Client);
-
-    let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
-    let protocol = table.choice("protocol", &protocols).or(Protocol::Auto);
+    let hosts_shown = [("client", HostPolicy::Client), ("backend", HostPolicy::Backend)];
+    let host = table.choice("host", &hosts_shown).or(HostPolicy::Client);
+    let protocol = protocol(&mut table);
     let proxy_protocol = trust::announced(&mut table, protocol);
 
     let breaker = policy::breaker(table.table("breaker"));
@@ -119,8 +117,9 @@ fn service<'d>(
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let tcp = Tcp { nodelay: true, keepalive: socket::keepalive(table.table("tcp_keepalive")) };
-    let (pools, origins) = pool::pools(&mut table, &steering);
-    let tls = tls::service(table.table("tls"), &origins);
+    let all = pool::pools(&mut table, &steering);
+    let tls = tls::service(table.table("tls"), &all.expected());
+    let Pools { pools, origins, discovery } = all;
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
         let why = "without breaker, checks and outliers: no backend is ever unfit";
@@ -156,6 +155,7 @@ fn service<'d>(
         core,
         hosts,
         origins,
+        discovery,
         host,
         body_bytes_max: body_bytes_max as u64,
         replay_buffer,
@@ -166,6 +166,11 @@ fn service<'d>(
         tls,
         edits,
     })
+}
+
+fn protocol(table: &mut Table<'_>) -> Protocol {
+    let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
+    table.choice("protocol", &protocols).or(Protocol::Auto)
 }
 
 fn name(table: &mut Table<'_>, taken: &mut Taken) -> Option<String> {

@@ -12,7 +12,7 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) fn tracing(mut table: Table<'_>) -> Option<Tracing> {
     let enabled = table.boolean("enabled").or(false);
     let collector =
-        || Origin { host: "127.0.0.1".to_owned(), port: 4318, tls: false, socket: None };
+        || Origin { host: "127.0.0.1".to_owned(), port: 4318, tls: false, socket: None, at: None };
     let endpoint = table.parsed("endpoint", endpoint).or(collector());
     let sample_per_million = table.field("sample", |value| share(&value)).or(10_000);
     let service_name = table.parsed("service_name", service_name).or("lb".to_owned());

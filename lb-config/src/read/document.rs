@@ -4,8 +4,8 @@ use toml::de::{DeTable, Error};
 
 use crate::Source;
 use crate::diagnostic::{At, Diagnostic, Report};
-use crate::read::Table;
 use crate::read::value::shorten;
+use crate::read::{Table, json};
 
 /// A parsed document and the report of its mistakes.
 #[derive(Debug)]
@@ -38,6 +38,18 @@ impl<'s> Document<'s> {
             false => report.hush_all(),
         }
         Self { report, root: root.into_inner() }
+    }
+
+    /// Parses JSON. An array at the top stands for `{ "only": [..] }`. The first mistake in the syntax is
+    /// the only one that is reported.
+    pub fn parse_json(source: &Source<'s>, only: &'static str) -> Self {
+        let mut report = Report::new(*source);
+        let root = json::parse(source.text, only).unwrap_or_else(|wrong| {
+            report.error(At(wrong.at), wrong.what, wrong.remedy);
+            report.hush_all();
+            DeTable::new()
+        });
+        Self { report, root }
     }
 
     /// The reader of the top-level keys.

@@ -36,6 +36,7 @@
 //! document with an error, so such a default never gets out.
 
 mod document;
+mod json;
 mod field;
 mod suggest;
 mod table;

@@ -78,6 +78,11 @@ impl<'d> Table<'d> {
         self.entries.is_some()
     }
 
+    /// Whether any of `keys` was written, be it with a mistake.
+    pub fn has_any(&self, keys: &[&str]) -> bool {
+        self.entries.is_some_and(|entries| keys.iter().any(|key| entries.contains_key(*key)))
+    }
+
     /// Whether anything was written in it.
     pub fn said_any(&self) -> bool {
         self.entries.is_some_and(|entries| !entries.is_empty())

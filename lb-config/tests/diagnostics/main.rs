@@ -4,6 +4,7 @@ mod addresses;
 mod affinity;
 mod balance;
 mod edits;
+mod discovery;
 mod effects;
 mod health;
 mod limits;

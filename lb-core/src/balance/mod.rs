@@ -179,12 +179,15 @@ pub(crate) struct Drawn {
 }
 
 impl Balancer {
-    /// Weights are at least 1, and there is at least one.
+    /// Weights are at least 1.
     pub(crate) fn new<'c>(
         config: &ServiceConfig,
         backends: impl Iterator<Item = &'c BackendConfig> + Clone,
     ) -> Self {
         let weights: Vec<u32> = backends.clone().map(|said| said.weight).collect();
+        if weights.is_empty() {
+            return Self::First; // tables have at least one row, and the first of none is none
+        }
         match config.policy {
             Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(&weights)),
             Policy::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(&weights)),

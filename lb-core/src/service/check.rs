@@ -12,8 +12,8 @@ use crate::config::{
 /// What makes a [`ServiceConfig`] meaningless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaningless {
-    /// There is no pool, or a pool without a backend.
-    NoBackend,
+    /// There is no pool.
+    NoPool,
     /// There are more than [`BACKENDS_MAX`] backends.
     TooManyBackends,
     /// A weight is outside `1..=WEIGHT_MAX`.
@@ -26,7 +26,7 @@ pub enum Meaningless {
 impl fmt::Display for Meaningless {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoBackend => write!(out, "a pool has no backend"),
+            Self::NoPool => write!(out, "there is no pool"),
             Self::TooManyBackends => write!(out, "more than {BACKENDS_MAX} backends"),
             Self::Weight(weight) => write!(out, "weight {weight} is not in 1..={WEIGHT_MAX}"),
             Self::Count(count) => write!(out, "a count of {count} is zero or beyond its bound"),
@@ -37,8 +37,8 @@ impl fmt::Display for Meaningless {
 impl core::error::Error for Meaningless {}
 
 pub(super) fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
-    if config.pools.is_empty() || config.pools.iter().any(|pool| pool.backends.is_empty()) {
-        return Err(Meaningless::NoBackend);
+    if config.pools.is_empty() {
+        return Err(Meaningless::NoPool);
     }
     let backends = config.pools.iter().flat_map(|pool| &pool.backends);
     if backends.clone().count() > BACKENDS_MAX {

@@ -10,6 +10,7 @@ mod support;
 
 mod affinity;
 mod breaker;
+mod empty;
 mod error_rate;
 mod exchange;
 mod explain;

@@ -46,6 +46,9 @@ pub(crate) struct Process {
     pub(crate) handshakes_late: Count,
     pub(crate) reloads: Count,
     pub(crate) reloads_failed: Count,
+    /// How often what was learned was written down, or could not be.
+    pub(crate) state_writes: Count,
+    pub(crate) state_failures: Count,
 }
 
 /// What was counted of a service and its backends. Reloads keep it.

@@ -40,3 +40,9 @@ pub trait AccessSink: Send + Sync {
         0
     }
 }
+
+/// Takes what an operator may want to know, a line or more at a time: what discovery found, say.
+pub trait Notices: Send + Sync {
+    /// Called when it happens, seldom and never for a request: be quick all the same.
+    fn say(&self, notice: &str);
+}

@@ -8,8 +8,9 @@ mod sockets;
 pub mod inheritance;
 pub mod succession;
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,11 +18,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
 
+use lb_config::config::Dns;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use self::inheritance::Inheritance;
 use self::sockets::{Held, Sockets};
+use super::dns::Stub;
+use super::resolve::Resolve;
 use super::{Accepted, Address, Io, Listen, Local, Place, Platform, Tcp};
 
 /// The operating system.
@@ -122,6 +126,25 @@ impl Platform for Os {
             #[expect(clippy::disallowed_methods, reason = "this is the platform")]
             let found = tokio::net::lookup_host((host, port)).await?;
             Ok(found.collect())
+        })
+    }
+
+    fn resolver(&self, dns: &Dns) -> io::Result<Option<Box<dyn Resolve>>> {
+        Ok(Some(Box::new(Stub::new(dns)?)))
+    }
+
+    fn read_aside<'p>(&'p self, file: &'p Path, most: usize) -> Local<'p, io::Result<Vec<u8>>> {
+        Box::pin(async move {
+            let file = file.to_owned();
+            let reading = move || {
+                let mut bytes = Vec::new();
+                File::open(file)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            };
+            // A disk, or a network that looks like one, may take its time, and requests must not wait.
+            #[expect(clippy::disallowed_methods, reason = "this is the platform")]
+            let read = tokio::task::spawn_blocking(reading).await;
+            read.map_err(io::Error::other)?
         })
     }
 

@@ -7,6 +7,7 @@ mod process;
 mod reload;
 mod system;
 mod upgrade;
+mod state;
 
 use std::fs;
 use std::io::BufRead;

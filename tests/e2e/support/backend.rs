@@ -88,6 +88,14 @@ impl Backend {
         .await
     }
 
+    /// Answers every request by `script` at an address that was chosen; `None` if somebody has it.
+    pub(crate) async fn start_at(addr: SocketAddr, script: fn() -> Script) -> Option<Self> {
+        let listener = TcpListener::bind(addr).await.ok()?;
+        Some(Self::accept(listener, move |this, stream| {
+            Box::pin(async move { this.serve(stream, &move |_, _: &Request| script()).await })
+        }))
+    }
+
     /// Answers a request when the test says so, in the order in which they came.
     pub(crate) async fn held() -> (Self, Held) {
         let held = Held::default();
@@ -114,7 +122,10 @@ impl Backend {
     }
 
     async fn listen(act: impl Fn(Self, TcpStream) -> Acting + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::accept(TcpListener::bind("127.0.0.1:0").await.unwrap(), act)
+    }
+
+    fn accept(listener: TcpListener, act: impl Fn(Self, TcpStream) -> Acting + 'static) -> Self {
         let backend = Self {
             addr: listener.local_addr().unwrap(),
             requests: Rc::default(),

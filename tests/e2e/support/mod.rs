@@ -2,6 +2,7 @@
 
 mod backend;
 mod client;
+mod dns;
 pub(crate) mod h2;
 mod proxy;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub(crate) use backend::{Backend, Nobody, Script, read_head, read_request};
 pub(crate) use client::{Answer, Client};
+pub(crate) use dns::Dns;
 pub(crate) use proxy::Proxy;
 
 /// A test that takes longer hangs.

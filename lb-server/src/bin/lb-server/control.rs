@@ -23,6 +23,8 @@ use crate::{descriptors, read, say, supervisor};
 
 /// How long the rest of the access log may take to be written when everything else has ended.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was learned may take to be written at the end.
+const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the configuration's file is looked at, where that is asked for.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -250,6 +252,13 @@ pub(crate) fn join(
         let _unheard = ended.send(panicked);
     });
     joining.map(|_| all_ended).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Waits until what was learned is written for the last time, for a bounded time: the disk may hang.
+pub(crate) async fn written(keeper: oneshot::Receiver<usize>) {
+    if !matches!(tokio::time::timeout(STATE_TIMEOUT, keeper).await, Ok(Ok(0))) {
+        say("lb-server: warning: what was learned last is not written");
+    }
 }
 
 /// Waits until the rest of the access log is written, for a bounded time or until another signal:

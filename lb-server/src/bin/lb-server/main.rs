@@ -5,6 +5,7 @@ mod cli;
 mod control;
 mod demo;
 mod descriptors;
+mod memory;
 mod process;
 mod supervisor;
 mod upgrade;

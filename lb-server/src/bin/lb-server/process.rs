@@ -13,16 +13,17 @@ use lb_server::platform::os::Os;
 use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
-    AccessSink, Bound, Gateway, Listeners, Listening, Platform, RELOAD_CALLS_MAX, WorkerOptions,
+    AccessSink, Bound, Gateway, Listeners, Listening, Notices, Platform, RELOAD_CALLS_MAX,
+    WorkerOptions,
 };
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::control::{Control, Seen, Signals, join, until_written};
+use crate::control::{Control, Seen, Signals, join, until_written, written};
 use crate::upgrade::Upgrade;
-use crate::{access, descriptors, say, supervisor};
+use crate::{access, descriptors, memory, say, supervisor};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
@@ -58,11 +59,13 @@ pub(crate) fn serve(
         access: Some(access as Arc<dyn AccessSink>),
         tap: None,
         reloads: Some(reloads),
+        notices: Some(Arc::new(Said)),
     };
     let predecessor = inheritance.predecessor();
     let os = Arc::new(Os::heir(inheritance, count));
     let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
+    memory::recall(&gateway);
 
     gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
 
@@ -75,6 +78,8 @@ pub(crate) fn serve(
     for addr in os.settle() {
         say(&format!("lb-server: warning: no listener is at {addr}, which was inherited: closed"));
     }
+    let cannot = |error| format!("cannot start a thread: {error}");
+    let (keeper, keeping) = memory::keep(Arc::clone(&gateway)).map_err(cannot)?;
     announce(&gateway, &bound);
     ready(&bound);
     supervisor::ready();
@@ -88,7 +93,9 @@ pub(crate) fn serve(
         let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
         let trigger;
         (signals, trigger) = told.run(join("workers", workers)?).await?;
-        // Both ended with the workers: nobody holds the log any more but its writer.
+        drop(keeper);
+        written(join("state", vec![keeping])?).await;
+        // All ended with the workers: nobody holds the log any more but its writer.
         until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
     })
 }
@@ -107,6 +114,15 @@ fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> 
         Os::probe(&addr).map_err(|error| taken(&addr, &error) + &others)?;
     }
     Ok(())
+}
+
+/// Standard error, where notices go.
+struct Said;
+
+impl Notices for Said {
+    fn say(&self, notice: &str) {
+        say(&format!("lb-server: {notice}"));
+    }
 }
 
 /// Where `config` listens.

@@ -18,6 +18,7 @@ const CONFIG: &str = r#"
 
     [[service.pool]]
     backends = [{ url = "http://a" }]
+    discover = { file = "more.json" }
 "#;
 
 /// What a gateway tells that has seen an attempt refused and another take 3 ms.
@@ -74,6 +75,11 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_queued counter
         lb_queue_length gauge
         lb_running_max gauge
+        lb_state_writes counter
+        lb_state_failures counter
+        lb_discovery_backends gauge
+        lb_discovery_age_seconds gauge
+        lb_discovery_looks counter
         lb_backend_attempts counter
         lb_breaker_opened counter
         lb_backend_fell counter

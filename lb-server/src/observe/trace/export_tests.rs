@@ -190,7 +190,7 @@ async fn listen(os: &Os) -> Box<dyn Listen> {
 }
 
 fn collector_at(port: u16) -> Tracing {
-    let endpoint = Origin { host: "127.0.0.1".into(), port, tls: false, socket: None };
+    let endpoint = Origin { host: "127.0.0.1".into(), port, tls: false, socket: None, at: None };
     Tracing { endpoint, sample_per_million: MILLION, service_name: "edge".into() }
 }
 

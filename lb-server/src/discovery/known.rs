@@ -1,0 +1,282 @@
+//! What was found, what became of the looks, and how it is put in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lb_config::config::{Config, Found};
+use lb_core::Time;
+use tokio::sync::watch;
+
+use super::look::Looked;
+use super::merge::merged;
+use super::{Key, sources};
+use crate::gateway::Gateway;
+use crate::snapshot::StartError;
+
+/// Changes that a notice names; of more it says how many.
+const NAMED_MAX: usize = 8;
+
+/// All sources of a process.
+pub(crate) struct Sources {
+    known: Mutex<Book>,
+    /// Told of each configuration that was said.
+    said: watch::Sender<()>,
+    /// Whether every source was looked at once.
+    settled: watch::Sender<bool>,
+}
+
+/// What was said, and what was found.
+pub(crate) struct Book {
+    pub(crate) said: Config,
+    pub(crate) known: BTreeMap<Key, Known>,
+}
+
+/// What is known of one source.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The last good list, if there ever was one.
+    pub(crate) found: Option<Vec<Found>>,
+    /// Whether another process found it.
+    pub(crate) remembered: bool,
+    /// When it was last seen to hold.
+    pub(crate) seen: Option<Time>,
+    /// Why the last look changed nothing, though it should have.
+    pub(crate) trouble: Option<String>,
+    /// Whether an answer without a backend is believed.
+    accepts_empty: bool,
+    /// Whether anybody looked.
+    looked: bool,
+    pub(crate) counts: [u64; Became::ALL.len()],
+}
+
+/// What became of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Became {
+    /// Another list is in force.
+    Changed,
+    /// The same list, or the same file.
+    Same,
+    /// No backend, which was not believed.
+    Empty,
+    /// No answer, or one that cannot be read.
+    Failed,
+    /// A list that cannot be served.
+    Refused,
+}
+
+impl Became {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Changed, Self::Same, Self::Empty, Self::Failed, Self::Refused];
+
+    /// As written in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Same => "same",
+            Self::Empty => "empty",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Sources {
+    /// Nothing was found yet.
+    pub(crate) fn new(said: Config) -> Self {
+        let known = sources(&said).map(|(key, discovery)| {
+            let accepts_empty = discovery.accepts_empty;
+            (key, Known { accepts_empty, ..Known::default() })
+        });
+        let book = Book { known: known.collect(), said };
+        let settled = book.known.is_empty();
+        let (said, settled) = (watch::Sender::new(()), watch::Sender::new(settled));
+        Self { known: Mutex::new(book), said, settled }
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears when another configuration is said.
+    pub(super) fn said(&self) -> watch::Receiver<()> {
+        self.said.subscribe()
+    }
+
+    /// Whether every source was looked at once, so that whoever is there can be served.
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn settled(&self) {
+        let mut settled = self.settled.subscribe();
+        settled.wait_for(|settled| *settled).await.expect("the sender is held here");
+    }
+}
+
+impl Book {
+    /// The configuration that is served.
+    pub(crate) fn served(&self) -> Config {
+        let found = |key: &Key| self.known.get(key).and_then(|known| known.found.as_deref());
+        merged(&self.said, |key| found(key).unwrap_or_default())
+    }
+
+    /// The book in which `said` stands. Sources that are still named keep what they found, and a pool
+    /// that asks another one keeps whom it has until there is an answer.
+    fn next(&self, said: Config, served: &Config) -> Self {
+        let known = sources(&said).map(|(key, discovery)| {
+            let before = self.known.get(&key).cloned();
+            let known = before
+                .unwrap_or_else(|| Known { found: members(served, &key), ..Known::default() });
+            (key, Known { accepts_empty: discovery.accepts_empty, ..known })
+        });
+        Self { known: known.collect(), said }
+    }
+}
+
+/// The backends of the pool that a source is for, as `served`; `None` if there is no such pool.
+fn members(served: &Config, key: &Key) -> Option<Vec<Found>> {
+    let service = served.services.iter().find(|service| service.core.name == key.service)?;
+    let mut origins = service.origins.iter();
+    for pool in &service.core.pools {
+        let found = pool.backends.iter().zip(origins.by_ref());
+        let found = found
+            .map(|(backend, origin)| Found { backend: backend.clone(), origin: origin.clone() });
+        let found: Vec<_> = found.collect();
+        if pool.name == key.pool {
+            return (!found.is_empty()).then_some(found);
+        }
+    }
+    None
+}
+
+impl Gateway {
+    /// Another configuration was said: puts it in force with what was found.
+    pub(crate) fn say(&self, said: Config) -> Result<Vec<&'static str>, StartError> {
+        let mut book = self.sources.book();
+        let next = book.next(said, &self.snapshot().config);
+        let late = self.publish(next.served())?;
+        *book = next;
+        drop(book);
+        self.sources.said.send_replace(());
+        Ok(late)
+    }
+
+    /// A source was looked at: puts in force what changed, counts it and tells of it. `None`: nobody
+    /// asks it any more.
+    pub(crate) fn looked(&self, key: &Key, looked: Result<Looked, String>) -> Option<Became> {
+        let mut book = self.sources.book();
+        // A reload may have forgotten it meanwhile.
+        let known = book.known.get_mut(key)?;
+        known.looked = true;
+        let trouble = known.trouble.take();
+        let became = match looked {
+            Err(why) => {
+                known.trouble = Some(why);
+                Became::Failed
+            }
+            Ok(Looked::Nothing) => {
+                known.trouble.clone_from(&trouble);
+                Became::Same
+            }
+            Ok(Looked::List { found, warnings, .. }) => {
+                warnings.iter().for_each(|warning| self.announce(|| warning.clone()));
+                self.take_over(&mut book, key, found)
+            }
+        };
+        let known = book.known.get_mut(key).expect("it was there");
+        known.counts[became as usize] += 1;
+        if known.trouble.is_none() {
+            known.seen = Some(self.now());
+        }
+        match (&trouble, &known.trouble) {
+            (before, Some(now)) if before.as_ref() != Some(now) => {
+                let count = known.found.as_ref().map_or(0, Vec::len);
+                self.announce(|| format!("{key}: {now}; {} in force", counted(count)));
+            }
+            (Some(_), None) if became == Became::Same => {
+                self.announce(|| format!("{key}: answers again, and nothing has changed"));
+            }
+            _ => {}
+        }
+        if book.known.values().all(|known| known.looked) {
+            self.sources.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+        }
+        Some(became)
+    }
+
+    /// Puts a list in force, if it is another one and can be served.
+    fn take_over(&self, book: &mut Book, key: &Key, found: Vec<Found>) -> Became {
+        let known = book.known.get_mut(key).expect("it was there");
+        if found.is_empty() && !known.accepts_empty {
+            let why = "the answer has no backend, and is not believed without empty = \"accept\"";
+            known.trouble = Some(why.to_owned());
+            return Became::Empty;
+        }
+        known.remembered = false;
+        if known.found.as_ref() == Some(&found) {
+            return Became::Same;
+        }
+        let before = known.found.replace(found);
+        match self.publish(book.served()) {
+            Ok(_) => {
+                let known = book.known.get_mut(key).expect("it was there");
+                let now = known.found.as_deref().unwrap_or_default();
+                self.announce(|| change(key, before.as_deref().unwrap_or_default(), now));
+                Became::Changed
+            }
+            Err(error) => {
+                let known = book.known.get_mut(key).expect("it was there");
+                known.found = before;
+                known.trouble = Some(format!("the list cannot be served: {error}"));
+                Became::Refused
+            }
+        }
+    }
+
+    /// What another process found last, until there is a better answer. Called before anybody serves.
+    pub(crate) fn remember_found(&self, remembered: BTreeMap<Key, Vec<Found>>) {
+        let mut book = self.sources.book();
+        let mut any = false;
+        for (key, found) in remembered {
+            if let Some(known) = book.known.get_mut(&key) {
+                (known.found, known.remembered, known.looked) = (Some(found), true, true);
+                any = true;
+            }
+        }
+        if any && self.publish(book.served()).is_err() {
+            book.known.values_mut().for_each(|known| {
+                *known = Known { accepts_empty: known.accepts_empty, ..Known::default() }
+            });
+        }
+        let settled = book.known.values().all(|known| known.looked);
+        self.sources.settled.send_replace(settled);
+    }
+}
+
+fn counted(count: usize) -> String {
+    match count {
+        0 => "no backend is".to_owned(),
+        1 => "the last backend stays".to_owned(),
+        count => format!("the last {count} backends stay"),
+    }
+}
+
+/// What changed from one list to the next.
+fn change(key: &Key, before: &[Found], now: &[Found]) -> String {
+    let names = |list: &[Found]| -> BTreeSet<String> {
+        list.iter().map(|it| it.backend.name.clone()).collect()
+    };
+    let (old, new) = (names(before), names(now));
+    let come = new.difference(&old).map(|name| format!("+{name}"));
+    let changes: Vec<String> =
+        come.chain(old.difference(&new).map(|name| format!("-{name}"))).collect();
+    let more = match changes.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = changes[..changes.len().min(NAMED_MAX)].join(", ");
+    let what = if changes.is_empty() { "other weights or regions" } else { &named };
+    let backends = if now.len() == 1 { "backend" } else { "backends" };
+    format!("{key}: {} {backends} ({what}{more})", now.len())
+}

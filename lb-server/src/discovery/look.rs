@@ -1,0 +1,228 @@
+//! One look at one source: who is there now.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use lb_config::address::{BackendUrl, backend_url};
+use lb_config::config::{DiscoverySource, Family, Format, Found, Origin, Priority};
+use lb_config::{Severity, Source, load_backends};
+use lb_core::config::{BackendConfig, WEIGHT_MAX};
+
+use crate::platform::Platform;
+use crate::platform::resolve::{Answer, Resolve, Target};
+
+/// Bytes of a file with backends: as many backends as a service may have, at 1 KiB each.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// What a look showed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// Exactly what the last one showed, good or bad.
+    Nothing,
+    /// A list.
+    List {
+        found: Vec<Found>,
+        /// How long it holds, if it says so.
+        ttl: Option<Duration>,
+        /// What is doubtful about it.
+        warnings: Vec<String>,
+    },
+}
+
+/// What looks at one source go by.
+pub(crate) struct Glass<'p> {
+    pub(crate) platform: &'p dyn Platform,
+    /// Why names cannot be asked about, or who is asked.
+    pub(crate) resolver: &'p Result<Option<Box<dyn Resolve>>, String>,
+}
+
+impl Glass<'_> {
+    /// Looks once. `seen` is for the looks at this source alone.
+    ///
+    /// # Errors
+    /// Why there is no answer, for the operator.
+    pub(crate) async fn look(
+        &self,
+        source: &DiscoverySource,
+        seen: &mut Option<Vec<u8>>,
+    ) -> Result<Looked, String> {
+        let list = |(found, ttl)| Looked::List { found, ttl, warnings: Vec::new() };
+        match source {
+            DiscoverySource::Dns { url, family } => self.addresses(url, *family).await.map(list),
+            DiscoverySource::Srv { name, priority } => {
+                self.targets(name, *priority).await.map(list)
+            }
+            DiscoverySource::File { path, format } => self.file(path, *format, seen).await,
+        }
+    }
+
+    async fn addresses(
+        &self,
+        url: &BackendUrl,
+        family: Family,
+    ) -> Result<(Vec<Found>, Option<Duration>), String> {
+        let (host, port) = (url.origin.host.as_str(), url.origin.port);
+        let answer = match self.resolver.as_ref().map_err(Clone::clone)? {
+            Some(resolver) => {
+                resolver.addresses(host, family).await.map(|it| (it.records, Some(it.ttl)))
+            }
+            None => self.platform.lookup(host, port).await.map(|found| {
+                let of_family = |addr: &SocketAddr| match family {
+                    Family::Any => true,
+                    Family::V4 => addr.is_ipv4(),
+                    Family::V6 => addr.is_ipv6(),
+                };
+                (found.iter().filter(|addr| of_family(addr)).map(SocketAddr::ip).collect(), None)
+            }),
+        };
+        let (addresses, ttl) =
+            answer.map_err(|error| format!("no answer about {host}: {error}"))?;
+        // Answers turn their records round; a list that only turned round has not changed.
+        let addresses: BTreeSet<IpAddr> = addresses.into_iter().collect();
+        let (scheme, _) = url.identity.split_once("://").unwrap_or(("http", ""));
+        let found = addresses.into_iter().map(|ip| {
+            let addr = SocketAddr::new(ip, port);
+            let Found { backend, .. } = backend(&format!("{scheme}://{addr}"), 1)?;
+            // It is called by its address, and spoken to by its name: in TLS, say.
+            Ok::<_, String>(Found {
+                backend,
+                origin: Origin { at: Some(ip), ..url.origin.clone() },
+            })
+        });
+        Ok((found.collect::<Result<_, _>>()?, ttl))
+    }
+
+    async fn targets(
+        &self,
+        name: &str,
+        priority: Priority,
+    ) -> Result<(Vec<Found>, Option<Duration>), String> {
+        let Some(resolver) = self.resolver.as_ref().map_err(Clone::clone)? else {
+            return Err("nobody here knows SRV records".to_owned());
+        };
+        let answer = resolver.targets(name).await;
+        let Answer { records, ttl } =
+            answer.map_err(|error| format!("no answer about {name}: {error}"))?;
+        Ok((listed(records, priority)?, Some(ttl)))
+    }
+
+    async fn file(
+        &self,
+        path: &Path,
+        format: Format,
+        seen: &mut Option<Vec<u8>>,
+    ) -> Result<Looked, String> {
+        let bytes = match self.platform.read_aside(path, FILE_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                *seen = None;
+                return Err(format!("{}: {error}", path.display()));
+            }
+        };
+        if seen.as_ref() == Some(&bytes) {
+            return Ok(Looked::Nothing);
+        }
+        let bytes = seen.insert(bytes);
+        if bytes.len() > FILE_BYTES_MAX {
+            let most = FILE_BYTES_MAX >> 20;
+            return Err(format!("{}: longer than {most} MiB; split the service", path.display()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let valid = error.valid_up_to();
+            format!("{}: not UTF-8 at byte {valid}; write it in UTF-8", path.display())
+        })?;
+        let name = path.display().to_string();
+        let (found, said) = load_backends(&Source { name: &name, text }, format);
+        let lines = |severity| {
+            let of_it = said.iter().filter(move |it| it.severity == severity);
+            of_it.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        match found {
+            Some(found) => {
+                Ok(Looked::List { found, ttl: None, warnings: lines(Severity::Warning) })
+            }
+            None => Err(lines(Severity::Error).join("\n")),
+        }
+    }
+}
+
+/// The targets that are backends of a pool, in the order of their names.
+fn listed(mut targets: Vec<Target>, priority: Priority) -> Result<Vec<Found>, String> {
+    // RFC 2782: a target of "." says that the service is decidedly not available.
+    targets.retain(|target| !target.host.is_empty());
+    let first = targets.iter().map(|target| target.priority).min();
+    targets.retain(|target| match priority {
+        Priority::First => Some(target.priority) == first,
+        Priority::Others => Some(target.priority) != first,
+        Priority::All => true,
+    });
+    targets.sort_by(|a, b| (&a.host, a.port, a.priority).cmp(&(&b.host, b.port, b.priority)));
+    targets.dedup_by(|a, b| (&a.host, a.port) == (&b.host, b.port));
+    let largest = targets.iter().map(|target| target.weight).max().unwrap_or(0);
+    let found = |target: &Target| {
+        let Target { host, port, .. } = target;
+        backend(&format!("http://{host}:{port}"), share(target.weight, largest))
+    };
+    let found = |target: &Target| {
+        let mut found = found(target)?;
+        found.origin.at = target.at;
+        Ok(found)
+    };
+    targets.iter().map(found).collect()
+}
+
+/// A weight of 16 bits as one of ours: to scale where they are small enough, and never nothing.
+fn share(weight: u16, largest: u16) -> u32 {
+    let (weight, largest) = (u32::from(weight), u32::from(largest));
+    let scaled = if largest > WEIGHT_MAX { weight * WEIGHT_MAX / largest } else { weight };
+    scaled.max(1)
+}
+
+fn backend(url: &str, weight: u32) -> Result<Found, String> {
+    let BackendUrl { identity, origin } = backend_url(url)
+        .map_err(|wrong| format!("the answer has {url:?}, which {}", wrong.what))?;
+    Ok(Found { backend: BackendConfig { weight, ..BackendConfig::new(&identity) }, origin })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: &str, priority: u16, weight: u16) -> Target {
+        Target { host: host.to_owned(), port: 80, priority, weight, at: None }
+    }
+
+    fn names(targets: &[Target], priority: Priority) -> Vec<String> {
+        let found = listed(targets.to_vec(), priority).expect("they are sound");
+        found.iter().map(|it| format!("{} x{}", it.backend.name, it.backend.weight)).collect()
+    }
+
+    #[test]
+    fn the_lowest_priority_is_a_pool_and_the_others_are_another() {
+        let targets = [target("c", 20, 5), target("b", 10, 0), target("a", 10, 3)];
+        assert_eq!(names(&targets, Priority::First), ["http://a:80 x3", "http://b:80 x1"]);
+        assert_eq!(names(&targets, Priority::Others), ["http://c:80 x5"]);
+        let all = ["http://a:80 x3", "http://b:80 x1", "http://c:80 x5"];
+        assert_eq!(names(&targets, Priority::All), all);
+    }
+
+    #[test]
+    fn weights_beyond_ours_are_scaled_down_together_and_none_is_nothing() {
+        let targets = [target("a", 1, 65_535), target("b", 1, 32_768), target("c", 1, 0)];
+        let scaled = ["http://a:80 x1000", "http://b:80 x500", "http://c:80 x1"];
+        assert_eq!(names(&targets, Priority::First), scaled);
+        let equal = [target("a", 1, 0), target("b", 1, 0)];
+        assert_eq!(names(&equal, Priority::First), ["http://a:80 x1", "http://b:80 x1"]);
+    }
+
+    #[test]
+    fn a_target_is_one_backend_and_the_root_is_none() {
+        let twice = [target("a", 1, 5), target("a", 2, 9)];
+        assert_eq!(names(&twice, Priority::All), ["http://a:80 x5"]);
+        assert_eq!(names(&[target("", 0, 0)], Priority::First), [""; 0]);
+        let wrong = listed(vec![target("a b", 1, 1)], Priority::First);
+        assert!(wrong.is_err_and(|why| why.contains("a b")), "the answer is not believed");
+    }
+}
