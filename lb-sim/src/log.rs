@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lb_core::{Event, ExchangeId, Explanation, Time};
-use lb_server::Tap;
+use lb_server::{Snapshot, Tap};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +133,7 @@ impl Log {
 }
 
 impl Tap for Log {
-    fn on(&self, _now: Time, event: &Event) {
+    fn on(&self, _now: Time, _snapshot: &Snapshot, event: &Event) {
         self.write(What::Core(*event));
     }
 
