@@ -1,6 +1,12 @@
 //! How a process is told to stop: first politely, then at once.
+//!
+//! Whoever waits is woken in the order in which he began to. A `watch` channel would do but for that:
+//! it spreads those who wait over several queues by chance, and no drain would be like another.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::Notify;
 
 /// How far a process has come towards its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +21,19 @@ pub enum Phase {
 
 /// Moves a process towards its end. Dropping it changes nothing.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<Phase>);
+pub struct Trigger(Arc<Progress>);
 
 /// Hears where the process is. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Phase>);
+pub struct Shutdown(Arc<Progress>);
+
+/// How far it is, and who waits to hear of it.
+#[derive(Debug, Default)]
+struct Progress {
+    /// A [`Phase`], as a number.
+    phase: AtomicU8,
+    moved: Notify,
+}
 
 /// A trigger, and what it triggers.
 ///
@@ -29,8 +43,8 @@ pub struct Shutdown(watch::Receiver<Phase>);
 /// assert_eq!(shutdown.phase(), lb_server::shutdown::Phase::Draining);
 /// ```
 pub fn pair() -> (Trigger, Shutdown) {
-    let (sender, receiver) = watch::channel(Phase::Running);
-    (Trigger(sender), Shutdown(receiver))
+    let progress = Arc::new(Progress::default());
+    (Trigger(Arc::clone(&progress)), Shutdown(progress))
 }
 
 impl Trigger {
@@ -46,30 +60,74 @@ impl Trigger {
 
     /// Whether it was told to drain already.
     pub fn is_drained(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        self.0.phase() >= Phase::Draining
     }
 
     fn advance(&self, to: Phase) {
-        self.0.send_if_modified(|phase| {
-            let onward = *phase < to;
-            if onward {
-                *phase = to;
-            }
-            onward
-        });
+        if self.0.phase.fetch_max(to as u8, Ordering::AcqRel) < to as u8 {
+            self.0.moved.notify_waiters();
+        }
     }
 }
 
 impl Shutdown {
     /// Where the process is.
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        self.0.phase()
     }
 
-    /// Waits until the process has come as far as `phase`. Waits for ever if nobody can move it on.
+    /// Waits until the process has come as far as `phase`. Waits for ever if nobody moves it on.
     pub async fn reached(&mut self, phase: Phase) {
-        if self.0.wait_for(|now| *now >= phase).await.is_err() {
-            std::future::pending().await
+        loop {
+            // Whoever looks first and then begins to wait may miss what happens in between.
+            let mut moved = std::pin::pin!(self.0.moved.notified());
+            moved.as_mut().enable();
+            if self.phase() >= phase {
+                return;
+            }
+            moved.await;
         }
+    }
+}
+
+impl Progress {
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_first_is_woken_first_and_each_when_his_phase_has_come() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let woken = RefCell::new(Vec::new());
+        let (trigger, shutdown) = pair();
+        let local = tokio::task::LocalSet::new();
+        let waits = |number: usize, phase| {
+            let (mut shutdown, woken) = (shutdown.clone(), &woken);
+            async move {
+                shutdown.reached(phase).await;
+                woken.borrow_mut().push(number);
+            }
+        };
+        local.block_on(&runtime, async {
+            let polite = async { trigger.drain() };
+            let [a, b, c] = [1, 2, 3].map(|number| waits(number, Phase::Draining));
+            tokio::join!(a, b, c, waits(4, Phase::Running), polite);
+            assert_eq!(woken.take(), [4, 1, 2, 3]);
+            assert_eq!(shutdown.phase(), Phase::Draining);
+            tokio::join!(waits(5, Phase::Stopping), async { trigger.stop() });
+            trigger.drain();
+            assert_eq!((woken.take(), shutdown.phase()), (vec![5], Phase::Stopping));
+        });
     }
 }
