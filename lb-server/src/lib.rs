@@ -35,6 +35,7 @@ mod observe;
 pub mod platform;
 pub mod shutdown;
 
+pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
 pub use observe::{AccessSink, Tap};
 pub use platform::Platform;
