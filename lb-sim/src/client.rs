@@ -16,8 +16,8 @@ use lb_server::platform::Platform;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::dice::Dice;
+use crate::filling::Filling;
 use crate::log::{End, Log, What};
-use crate::origin::Filling;
 use crate::scenario::{Arrivals, Scenario, Workload};
 use crate::world::World;
 

@@ -23,6 +23,7 @@ pub mod scenario;
 pub mod engine;
 mod world;
 mod origin;
+mod filling;
 mod client;
 mod dice;
 mod panics;

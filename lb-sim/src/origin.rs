@@ -1,16 +1,12 @@
 //! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,11 +14,12 @@ use lb_server::RequestId;
 use lb_server::platform::{Io, Listen, Platform};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::dice::Dice;
+use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
-use crate::scenario::{self, Framing};
+use crate::scenario;
 use crate::world::World;
 
 /// One origin and what is wrong with it at the moment.
@@ -54,7 +51,7 @@ struct Line {
 }
 
 /// Dropped with the body of an answer: the connection is idle then.
-struct Answering(Rc<Line>);
+pub(crate) struct Answering(Rc<Line>);
 
 impl Answering {
     fn begin(line: &Rc<Line>) -> Self {
@@ -70,9 +67,6 @@ impl Drop for Answering {
         self.0.changed.notify_one();
     }
 }
-
-/// What every body consists of.
-const FILLING: u8 = b'.';
 
 impl Origin {
     /// The origin at `place` of its scenario.
@@ -244,111 +238,12 @@ impl Origin {
             return Err(BrokeOff);
         }
         let breaks_at = self.truncates.get().then_some(self.script.body / 2);
-        let whole = Filling::over(self.script.body, self.trickles_over.get());
-        let framing = self.script.framing;
-        let filling = Filling { breaks_at, framing, answering: Some(answering), ..whole };
+        let mut filling = Filling::over(self.script.body, self.trickles_over.get());
+        filling.breaks_at = breaks_at;
+        filling.framing = self.script.framing;
+        filling.answering = Some(answering);
         let mut response = Response::new(filling);
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
-    }
-}
-
-/// A body of so many bytes, which may break off.
-pub(crate) struct Filling {
-    size: usize,
-    left: usize,
-    breaks_at: Option<usize>,
-    /// Between two pieces.
-    pause: Duration,
-    /// The end of a pause, or of the time that a body stands still before it breaks off.
-    wait: Option<Pin<Box<Sleep>>>,
-    framing: Framing,
-    /// If it answers a request.
-    #[expect(dead_code, reason = "it tells of its end")]
-    answering: Option<Answering>,
-}
-
-/// Pieces of a body that takes its time.
-const PIECES: u32 = 8;
-
-/// How long a body that breaks off stands still before.
-const BREAKS_AFTER: Duration = Duration::from_millis(5);
-
-/// Bytes of a body that go out at once.
-const PIECE: usize = 8 * 1024;
-
-/// A body or a connection broke off, because the scenario says so.
-#[derive(Debug)]
-pub(crate) struct BrokeOff;
-
-impl std::fmt::Display for BrokeOff {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("it broke off")
-    }
-}
-
-impl std::error::Error for BrokeOff {}
-
-impl Filling {
-    /// A whole body of this many bytes.
-    const fn whole(size: usize) -> Self {
-        Self {
-            size,
-            left: size,
-            breaks_at: None,
-            pause: Duration::ZERO,
-            wait: None,
-            framing: Framing::Length,
-            answering: None,
-        }
-    }
-
-    /// A whole body of this many bytes, which takes this long to send.
-    pub(crate) fn over(size: usize, span: Duration) -> Self {
-        Self { pause: span / PIECES, ..Self::whole(size) }
-    }
-
-    /// Whether these bytes are a part of such a body.
-    pub(crate) fn is_filling(bytes: &[u8]) -> bool {
-        bytes.iter().all(|byte| *byte == FILLING)
-    }
-}
-
-impl Body for Filling {
-    type Data = Bytes;
-    type Error = BrokeOff;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
-            let standing = || Box::pin(sleep(BREAKS_AFTER));
-            ready!(self.wait.get_or_insert_with(standing).as_mut().poll(cx));
-            return Poll::Ready(Some(Err(BrokeOff)));
-        }
-        let mut piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
-        if piece == 0 {
-            return Poll::Ready(None);
-        }
-        if !self.pause.is_zero() {
-            let pause = self.pause;
-            ready!(self.wait.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(cx));
-            self.wait = None;
-            piece = piece.min(self.size.div_ceil(PIECES as usize));
-        }
-        self.left -= piece;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![FILLING; piece])))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.breaks_at.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            Framing::Length => SizeHint::with_exact(self.left as u64),
-            Framing::Chunked => SizeHint::default(),
-        }
     }
 }
