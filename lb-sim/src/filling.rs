@@ -39,9 +39,21 @@ const BREAKS_AFTER: Duration = Duration::from_millis(5);
 /// Bytes of a body that go out at once.
 const PIECE: usize = 8 * 1024;
 
-/// A body or a connection broke off, because the scenario says so.
+/// A body, a stream or a connection broke off, because the scenario says so.
 #[derive(Debug)]
-pub(crate) struct BrokeOff;
+pub(crate) enum BrokeOff {
+    /// In whatever way it does.
+    Somehow,
+    /// A stream, with a word about why.
+    Stream(h2::Error),
+}
+
+impl BrokeOff {
+    /// Nobody looked at it (RFC 9113 §8.7).
+    pub(crate) fn refused() -> Self {
+        Self::Stream(h2::Reason::REFUSED_STREAM.into())
+    }
+}
 
 impl std::fmt::Display for BrokeOff {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,7 +61,15 @@ impl std::fmt::Display for BrokeOff {
     }
 }
 
-impl std::error::Error for BrokeOff {}
+impl std::error::Error for BrokeOff {
+    /// hyper says it on the stream.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Somehow => None,
+            Self::Stream(why) => Some(why),
+        }
+    }
+}
 
 impl Filling {
     /// A whole body of this many bytes.
@@ -87,7 +107,7 @@ impl Body for Filling {
         if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
             let standing = || Box::pin(sleep(BREAKS_AFTER));
             ready!(self.wait.get_or_insert_with(standing).as_mut().poll(cx));
-            return Poll::Ready(Some(Err(BrokeOff)));
+            return Poll::Ready(Some(Err(BrokeOff::Somehow)));
         }
         let mut piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
         if piece == 0 {
