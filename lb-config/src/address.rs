@@ -17,7 +17,8 @@ use crate::read::Mistake;
 /// A backend's url, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendUrl {
-    /// The same for all ways to write the same url: `http://host:port`, lower case.
+    /// The same for all ways to write the same url: `http://host:port` or `https://host:port`,
+    /// lower case.
     pub identity: String,
     /// Where that is.
     pub origin: Origin,
@@ -89,22 +90,19 @@ pub fn plain_host(text: &str) -> Result<String, Mistake> {
     service_host(text)
 }
 
-/// Reads a backend's url: `http://`, a host, and perhaps a port.
+/// Reads a backend's url: `http://` or `https://`, a host, and perhaps a port.
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
 pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(Mistake::new("has no scheme", "begin with http://"));
+        return Err(Mistake::new("has no scheme", "begin with http:// or https://"));
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => {
-            let what = "asks for TLS, which is not available to backends yet";
-            return Err(Mistake::new(what, "use http:// to a port that serves without TLS"));
-        }
-        _ => return Err(Mistake::new("has an unknown scheme", "use http://")),
-    }
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(Mistake::new("has an unknown scheme", "use http:// or https://")),
+    };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(end) = authority.find(['/', '?', '#']) {
         let root = format!("{scheme}://{}", &authority[..end]);
@@ -123,8 +121,10 @@ pub fn backend_url(text: &str) -> Result<BackendUrl, Mistake> {
         Host::V4(ip) => (ip.to_string(), ip.to_string()),
         Host::V6(ip) => (ip.to_string(), format!("[{ip}]")),
     };
-    let port = port.unwrap_or(80);
-    Ok(BackendUrl { identity: format!("http://{shown}:{port}"), origin: Origin { host, port } })
+    let (scheme, usual_port) = if tls { ("https", 443) } else { ("http", 80) };
+    let port = port.unwrap_or(usual_port);
+    let identity = format!("{scheme}://{shown}:{port}");
+    Ok(BackendUrl { identity, origin: Origin { host, port, tls } })
 }
 
 /// `host:port` or `[address]:port`; the port may be absent.

@@ -1,26 +1,36 @@
 //! What was asked for, validated: the one `Config` that every dialect is lowered to.
 //!
 //! Whoever holds a [`Config`] may trust it: names are unique, bounds are kept, every service has a
-//! backend, every host leads to one service. Nothing here is optional that has a safe default.
+//! backend and is reached, every host leads to one service. Nothing here is optional that has a
+//! safe default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use lb_core::config::ServiceConfig;
+use lb_core::Cidr;
+use lb_core::config::{EditConfig, RoutingConfig, ServiceConfig};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The process: workers, client connections, drain.
     pub server: Server,
+    /// Whose word on where a request comes from counts.
+    pub trust: Trust,
     /// Where the admin listener is, if anywhere.
     pub admin: Option<Admin>,
     /// What is logged of each exchange.
     pub access_log: AccessLog,
+    /// Where spans are sent, if anywhere.
+    pub tracing: Option<Tracing>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
     /// What is served. At least one.
     pub services: Vec<Service>,
+    /// Which requests go where: the routes of the file, and those that services' hosts are. Services
+    /// are meant by their place.
+    pub routing: RoutingConfig,
 }
 
 /// The process: workers, client connections, drain.
@@ -58,6 +68,31 @@ pub struct Http2 {
     pub resets_per_second_max: u32,
 }
 
+/// Whose word on where a request comes from counts, and which word.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// Proxies that are believed. Empty: nobody is.
+    pub proxies: Vec<Cidr>,
+    /// Where they say it.
+    pub client_address: ClientAddress,
+}
+
+/// The header field in which trusted proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAddress {
+    /// `X-Forwarded-For`, from the right.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), from the right.
+    Forwarded,
+    /// `CF-Connecting-IP`.
+    CfConnectingIp,
+    /// `X-Real-IP`.
+    XRealIp,
+    /// `True-Client-IP`.
+    TrueClientIp,
+}
+
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
@@ -85,11 +120,89 @@ pub enum Level {
     Debug,
 }
 
+/// Of which requests spans are made, and where they are sent by OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// The collector, without TLS.
+    pub endpoint: Origin,
+    /// Of a million requests that nobody has decided about yet, how many are traced.
+    pub sample_per_million: u32,
+    /// What the spans say they are from.
+    pub service_name: String,
+}
+
 /// Where clients connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its address.
     pub bind: SocketAddr,
+    /// What is agreed on with clients before anything else is said; `None` is plain text.
+    pub tls: Option<ListenerTls>,
+    /// Whether each connection begins with a header of the PROXY protocol, and is from a trusted
+    /// proxy.
+    pub proxy_protocol: bool,
+}
+
+/// TLS with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Whom the listener can prove to be. At least one; the first where no other is asked for.
+    pub certificates: Vec<KeyPair>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// What may be spoken over it, the most welcome first. Empty leaves it to HTTP/1.1.
+    pub alpn: Vec<Alpn>,
+    /// From accepting a connection to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// Whether clients have to say who they are.
+    pub client_auth: Option<ClientAuth>,
+    /// Whether a client may resume its session.
+    pub session_tickets: bool,
+}
+
+/// A certificate and its key, as the paths of two PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyPair {
+    /// The certificate, and those between it and its root.
+    pub cert: PathBuf,
+    /// The private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// A version of TLS. Older ones are not spoken at all (RFC 8996).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// What is spoken over TLS, by its name in the handshake (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// `http/1.1`.
+    Http1,
+    /// `h2`.
+    Http2,
+}
+
+/// How clients say who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Whether one without a certificate is turned away.
+    pub mode: ClientAuthMode,
+    /// The path of a PEM file with the certificates that may vouch for clients.
+    pub ca: PathBuf,
+}
+
+/// Whether a client without a certificate is turned away. One with a bad one always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    /// It is served like any other.
+    Optional,
+    /// Its handshake fails.
+    Required,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
@@ -97,7 +210,8 @@ pub struct Listener {
 pub struct Service {
     /// Pools and policies.
     pub core: ServiceConfig,
-    /// Host names that lead here, lower case: exact, `*.example.com`, or `*` for any other.
+    /// Host names of which all that no route takes leads here, lower case: exact, `*.example.com`, or
+    /// `*` for any other. Each is a route in [`Config::routing`].
     pub hosts: Vec<String>,
     /// Where each backend is, in the order of `core.pools` and their backends.
     pub origins: Vec<Origin>,
@@ -109,6 +223,21 @@ pub struct Service {
     pub keep_alive: KeepAlive,
     /// What is spoken with backends.
     pub protocol: Protocol,
+    /// What backends with an `https://` url are held to.
+    pub tls: ServiceTls,
+    /// What is changed in requests and answers, whichever route leads here.
+    pub edits: EditConfig,
+    /// In which version backends are told of the client before the first byte, if at all.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A version of HAProxy's PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken with backends.
@@ -127,8 +256,26 @@ pub enum Protocol {
 pub struct Origin {
     /// A host name or an IP address (without brackets).
     pub host: String,
-    /// The port, 80 where the url names none.
+    /// The port; where the url names none, 443 with TLS and 80 without.
     pub port: u16,
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
+}
+
+/// TLS with backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceTls {
+    /// The path of a PEM file with the certificates that may vouch for backends; `None` is those
+    /// that browsers trust.
+    pub ca: Option<PathBuf>,
+    /// Who the proxy says it is, where backends ask.
+    pub identity: Option<KeyPair>,
+    /// The name that backends have to prove; `None` is the host of their url.
+    pub server_name: Option<String>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Whether anybody is believed to be the backend.
+    pub insecure_skip_verify: bool,
 }
 
 /// What a backend sees as `Host`.

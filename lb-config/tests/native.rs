@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use lb_config::config::{
-    AccessLog, Admin, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin, Protocol,
-    Server, Service,
+    AccessLog, Admin, ClientAddress, Config, HostPolicy, Http2, KeepAlive, Level, Listener, Origin,
+    Protocol, ProxyProtocol, Server, Service, ServiceTls, TlsVersion, Tracing, Trust,
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet, HashConfig,
-    Jitter, KeySource, LatencyConfig, LimitConfig, Methods, Policy, PoolConfig, RetryConfig,
-    ServiceConfig, StatusSet, SteeringConfig, SteeringPolicy, Timeouts, WhenAllUnfit, WhenSpent,
+    Action, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, EditConfig,
+    FailureSet, HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig,
+    PathPattern, Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot,
+    StatusSet, SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -50,6 +51,20 @@ fn documented_retry() -> RetryConfig {
     }
 }
 
+fn documented_server() -> Server {
+    Server {
+        workers: None,
+        watch: false,
+        drain_timeout: Duration::from_secs(30),
+        connections_max: 10_000,
+        header_timeout: Duration::from_secs(10),
+        keep_alive_timeout: Duration::from_secs(60),
+        header_bytes_max: 32_768,
+        headers_max: 100,
+        http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
+    }
+}
+
 fn documented_limits() -> LimitConfig {
     LimitConfig {
         per_backend: None,
@@ -74,18 +89,32 @@ fn documented_timeouts() -> Timeouts {
     }
 }
 
+fn documented_steering() -> SteeringConfig {
+    SteeringConfig {
+        policy: SteeringPolicy::Priority,
+        overprovision_percent: None,
+        zone: None,
+        headers: AreaHeaders::default(),
+        countries: Vec::new(),
+    }
+}
+
+fn documented_tls() -> ServiceTls {
+    ServiceTls {
+        ca: None,
+        identity: None,
+        server_name: None,
+        min_version: TlsVersion::V1_2,
+        insecure_skip_verify: false,
+    }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
     let core = ServiceConfig {
         name: "web".into(),
-        steering: SteeringConfig {
-            policy: SteeringPolicy::Priority,
-            overprovision_percent: None,
-            zone: None,
-            headers: AreaHeaders::default(),
-            countries: Vec::new(),
-        },
+        steering: documented_steering(),
         policy: Policy::LeastRequest,
         choices: 2,
         switch_margin: 10,
@@ -113,32 +142,35 @@ fn the_smallest_file_gets_the_documented_defaults() {
         pools: vec![PoolConfig::new("default", vec![BackendConfig::new("http://10.0.0.1:3000")])],
     };
     let expected = Config {
-        server: Server {
-            workers: None,
-            watch: false,
-            drain_timeout: secs(30),
-            connections_max: 10_000,
-            header_timeout: secs(10),
-            keep_alive_timeout: secs(60),
-            header_bytes_max: 32_768,
-            headers_max: 100,
-            http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
-        },
+        server: documented_server(),
+        trust: Trust { proxies: Vec::new(), client_address: ClientAddress::XForwardedFor },
         admin: Some(Admin {
             bind: "127.0.0.1:9090".parse().expect("an address"),
             hosts: Vec::new(),
         }),
         access_log: AccessLog { enabled: true, level: Level::Info },
-        listeners: vec![Listener { bind: "0.0.0.0:8080".parse().expect("an address") }],
+        tracing: None,
+        listeners: vec![Listener {
+            bind: "0.0.0.0:8080".parse().expect("an address"),
+            tls: None,
+            proxy_protocol: false,
+        }],
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000 }],
+            origins: vec![Origin { host: "10.0.0.1".into(), port: 3000, tls: false }],
             host: HostPolicy::Client,
             replay_buffer: 65_536,
             keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
             protocol: Protocol::Auto,
+            tls: documented_tls(),
+            edits: EditConfig::default(),
+            proxy_protocol: None,
         }],
+        routing: RoutingConfig {
+            https: None,
+            routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
+        },
     };
     assert_eq!(sound(SMALLEST), expected);
 }
@@ -153,6 +185,7 @@ fn the_documented_example_loads_and_says_what_the_defaults_are() {
     // The example writes every setting out with its default, except where it says otherwise.
     let smallest = sound(SMALLEST);
     assert_eq!(full.server, Server { workers: Some(2), ..smallest.server });
+    assert_eq!(full.trust, smallest.trust);
     assert_eq!(full.admin, smallest.admin);
     assert_eq!(full.access_log, smallest.access_log);
     let (full, smallest) = (&full.services[0], &smallest.services[0]);
@@ -173,6 +206,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "server",
         "admin",
         "access_log",
+        "tracing",
         "service.balance",
         "service.steering",
         "service.breaker",
@@ -189,6 +223,17 @@ fn the_document_names_every_key_that_can_be_set() {
         "service.limits.adaptive",
         "service.timeouts",
         "service.keep_alive",
+        "service.tls",
+        "listener.tls",
+        "https_redirect",
+        "route.redirect",
+        "route.respond",
+        "route.mirror",
+        "route.request",
+        "route.request.query",
+        "route.request.headers",
+        "route.response",
+        "route.response.headers",
     ] {
         let heading = format!("### `[{table}]`");
         let (_, section) = document.split_once(&heading).expect("the table has a section");
@@ -200,9 +245,61 @@ fn the_document_names_every_key_that_can_be_set() {
 }
 
 #[test]
+fn the_document_names_every_key_of_a_route() {
+    let document = include_str!("../../docs/configuration.md");
+    let (_, section) = document.split_once("### `[[route]]`").expect("routes have a section");
+    let section = section.split("\n### ").next().expect("a split has a first part");
+    for key in keys_of("route") {
+        assert!(section.contains(&format!("| `{key}` |")), "{key} is missing");
+    }
+}
+
+#[test]
+fn routes_come_in_the_order_of_the_file_and_hosts_of_services_last() {
+    let second = SMALLEST.split_once("[[service]]").expect("there is a service").1;
+    let second = second.replace("web", "static").replace("hosts = [\"*\"]", "");
+    let routes = r#"
+        [https_redirect]
+        enabled = true
+        [[route]]
+        name = "assets"
+        hosts = ["CDN.example.com"]
+        path_prefix = "/assets"
+        service = "static"
+        mirror = { service = "web" }
+        [[route]]
+        name = "home"
+        hosts = ["*"]
+        path = "/home"
+        redirect = { to = "/" }
+    "#;
+    let config = sound(&format!("{SMALLEST}[[service]]{second}{routes}"));
+    assert_eq!(config.services[1].hosts, [""; 0]);
+    let https = config.routing.https.expect("it is enabled");
+    assert_eq!((https.status, &*https.hosts), (308, &["*".to_owned()][..]));
+    assert_eq!(https.to.to_string(), "https://{host}{path}{query}");
+    let route = |name, host: &str, path, action| RouteConfig {
+        path,
+        ..RouteConfig::catch_all(name, vec![host.into()], action)
+    };
+    let prefix = PathPattern::prefix("/assets").expect("a prefix");
+    let home = PathPattern::exact("/home").expect("a path");
+    let to = Template::parse("/", Slot::Redirect, &[]).expect("a redirect");
+    let expected = [
+        RouteConfig {
+            mirror: Some(MirrorConfig { service: 0, percent: 100 }),
+            ..route("assets", "cdn.example.com", prefix, Action::Service(1))
+        },
+        route("home", "*", home, Action::Redirect { to, status: 307 }),
+        route("web", "*", PathPattern::any(), Action::Service(0)),
+    ];
+    assert_eq!(config.routing.routes, expected);
+}
+
+#[test]
 fn the_defaults_in_the_document_are_those_that_apply() {
     let document = include_str!("../../docs/configuration.md");
-    let (mut top, mut service) = (String::new(), String::new());
+    let (mut top, mut service, mut listener) = (String::new(), String::new(), String::new());
     for section in document.split("\n### `[").skip(1) {
         let (table, rows) = section.split_once("]`").expect("a heading is a table");
         for row in rows.lines().filter(|row| row.starts_with("| `")) {
@@ -213,31 +310,39 @@ fn the_defaults_in_the_document_are_those_that_apply() {
                 continue; // required, or said in words
             }
             let default = default.trim_matches('`');
-            match table.strip_prefix("service.") {
-                Some(inner) => service += &format!("{inner}.{key} = {default}\n"),
-                None if table == "[service]" => service += &format!("{key} = {default}\n"),
-                None if !table.starts_with('[') => top += &format!("{table}.{key} = {default}\n"),
-                None => {} // arrays of tables, whose only other default is a weight of 1
+            match table.split_once('.') {
+                Some(("service", inner)) => service += &format!("{inner}.{key} = {default}\n"),
+                Some(("listener", inner)) => listener += &format!("{inner}.{key} = {default}\n"),
+                _ if table == "[service]" => service += &format!("{key} = {default}\n"),
+                _ if !table.starts_with('[') => top += &format!("{table}.{key} = {default}\n"),
+                _ => {} // arrays of tables, whose only other default is a weight of 1
             }
         }
     }
     assert!(
         service.contains("host = \"client\"\n") && service.contains("retry.budget.burst = 50\n")
     );
-    let text =
-        format!("{top}{}", SMALLEST.replace("[[service]]", &format!("[[service]]\n{service}")));
+    assert!(listener.contains("tls.session_tickets = true\n"));
+    let secret =
+        SMALLEST.replace("bind", "tls.certificates = [{ cert = \"a\", key = \"b\" }]\nbind");
+    let text = secret
+        .replace("[[listener]]", &format!("{top}[[listener]]\n{listener}"))
+        .replace("[[service]]", &format!("[[service]]\n{service}"));
     // A default that only matters beside another setting is warned about when it is written.
     let (config, diagnostics) = load(&Source { name: "lb.toml", text: &text });
-    assert_eq!(config, Some(sound(SMALLEST)), "{diagnostics:#?}");
+    assert_eq!(config, Some(sound(&secret)), "{diagnostics:#?}");
 }
 
 /// The keys of a table, from what is said about an unknown one.
 fn keys_of(table: &str) -> Vec<String> {
-    let unknown = format!("{table}.zzzzzzzzzzzz = 1");
-    let unknown = unknown.strip_prefix("service.").map_or_else(
-        || format!("{unknown}\n{SMALLEST}"),
-        |inner| SMALLEST.replace("[[service]]", &format!("[[service]]\n{inner}")),
-    );
+    let within = |array: &str, inner: &str| {
+        let header = format!("[[{array}]]");
+        SMALLEST.replace(&header, &format!("{header}\n{inner}.zzzzzzzzzzzz = 1"))
+    };
+    let unknown = match table.split_once('.') {
+        Some((array @ ("service" | "listener"), inner)) => within(array, inner),
+        _ => format!("{table}.zzzzzzzzzzzz = 1\n{SMALLEST}"),
+    };
     let (_, diagnostics) = load(&Source { name: "lb.toml", text: &unknown });
     // Somewhere: a table may lack something else as well.
     let known =
@@ -306,4 +411,31 @@ fn a_table_turned_off_is_absent_in_what_comes_out() {
     assert_eq!(config.admin, None);
     assert_eq!(config.access_log, AccessLog { enabled: false, level: Level::Info });
     assert_eq!(config.services[0].core.breaker, None);
+}
+
+#[test]
+fn trusted_proxies_are_ranges_or_single_addresses() {
+    let server = "[server]\ntrusted_proxies = ['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']\n\
+                  client_address = 'forwarded'\n";
+    let listener = "bind = \"0.0.0.0:8080\"\nproxy_protocol = true";
+    let smallest = SMALLEST
+        .replace("bind = \"0.0.0.0:8080\"", listener)
+        .replace("[[service]]", "[[service]]\nproxy_protocol = 'v2'");
+    let config = sound(&format!("{server}{smallest}"));
+    let shown: Vec<String> = config.trust.proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]);
+    assert_eq!(config.trust.client_address, ClientAddress::Forwarded);
+    assert!(config.listeners[0].proxy_protocol);
+    assert_eq!(config.services[0].proxy_protocol, Some(ProxyProtocol::V2));
+}
+
+#[test]
+fn spans_go_to_a_collector_on_this_machine_unless_said_otherwise() {
+    let tracing = sound(&format!("tracing.enabled = true\n{SMALLEST}")).tracing;
+    let expected = Tracing {
+        endpoint: Origin { host: "127.0.0.1".into(), port: 4318, tls: false },
+        sample_per_million: 10_000,
+        service_name: "lb".into(),
+    };
+    assert_eq!(tracing, Some(expected));
 }

@@ -133,7 +133,7 @@ fn an_embedded_configuration_is_reported_at_its_place_in_the_file() {
         expect![[r#"
             s.toml:1:1: listener is missing in [config]; add [[config.listener]] with bind = "0.0.0.0:8080"
             s.toml:2:1: unknown key listner in [config]; did you mean listener?
-            s.toml:3:1: hosts is missing in [[config.service]]; add hosts = ["*"] for any host
+            s.toml:3:1: hosts is missing in [[config.service]]; add hosts = ["*"] for any host, or a route that leads here
             s.toml:3:1: name is missing in [[config.service]]; add name = "web"
             s.toml:3:1: pool is missing in [[config.service]]; add [[config.service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
             s.toml:4:7: unknown key attempts in [config.service.retry]; what can be set here is attempts_max, attempts_per_backend, on, statuses, methods, retry_after_max, when_spent, replay_buffer, budget, backoff, hedge

@@ -1,6 +1,8 @@
 //! No text makes the reader panic, contradict itself or the core, or point outside the text.
 
 use lb_config::{Severity, Source, load};
+use lb_core::config::Action;
+use lb_core::{Facts, Request, Router, Scheme};
 
 /// A valid file with every kind of value.
 const VALID: &str = r#"
@@ -8,10 +10,17 @@ const VALID: &str = r#"
 workers = 2
 drain_timeout = "1m30s"
 header_bytes_max = "64KiB"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+client_address = "forwarded"
+[tracing]
+enabled = true
+endpoint = "http://[::1]:4318"
+sample = 0.25
 [admin]
 bind = "127.0.0.1:9091"
 [[listener]]
 bind = "[::]:8080"
+proxy_protocol = true
 [[service]]
 name = "web" # in été, to have more than ASCII
 hosts = ["*.example.com", "Example.com"]
@@ -23,10 +32,31 @@ backends = [
   { url = "http://10.0.0.1:3000", weight = 3 },
   { url = "http://[::1]/" },
 ]
+[[route]]
+name = "user"
+hosts = ["*.example.com", "*"]
+path = "/users/{id}/{*rest}"
+methods = ["GET"]
+sources = ["10.0.0.0/8"]
+headers = { x-a = true, x-b = { prefix = "b" } }
+service = "web"
+mirror = { service = "web", percent = 10 }
+[route.request]
+path = "/u/{id}{path}"
+query = { set = { a = "{rest}" }, remove = ["b"] }
+headers.set.x-c = "{{}} {client_ip}"
+[[route]]
+name = "old"
+hosts = ["example.com"]
+path_prefix = "/old"
+redirect = { to = "https://{host}:8443/new{query}", status = 308 }
+[https_redirect]
+enabled = true
+except = ["/a"]
 "#;
 
 /// What mutations insert: all that has a meaning to TOML or to one of the small formats.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 27] = [
     "",
     "\n",
     "\"",
@@ -51,6 +81,9 @@ const PIECES: [&str; 24] = [
     "*",
     "[[service]]\n",
     "true",
+    "[[route]]\n",
+    "{id}",
+    "%",
 ];
 
 /// A small generator of numbers (xorshift64*), so that a failure is the same one every time.
@@ -78,6 +111,41 @@ fn mutate(dice: &mut Dice) -> String {
     characters.into_iter().collect()
 }
 
+/// A request that a route may take.
+struct Get;
+
+impl Facts for Get {
+    fn client(&self) -> Option<std::net::IpAddr> {
+        Some([10, 0, 0, 1].into())
+    }
+
+    fn header(&self, _name: &str) -> Option<&[u8]> {
+        Some(b"b")
+    }
+
+    fn path(&self) -> &'static str {
+        "/users/7/x"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Request for Get {
+    fn method(&self) -> &'static str {
+        "GET"
+    }
+
+    fn host(&self) -> &'static str {
+        "a.example.com"
+    }
+
+    fn scheme(&self) -> Scheme {
+        Scheme::Https
+    }
+}
+
 fn check(text: &str) {
     let (config, diagnostics) = load(&Source { name: "lb.toml", text });
     let errors = diagnostics.iter().any(|found| found.severity == Severity::Error);
@@ -85,6 +153,14 @@ fn check(text: &str) {
     for (index, service) in (0..).zip(config.iter().flat_map(|config| &config.services)) {
         let built = lb_core::Service::new(&service.core, index, 0);
         assert!(built.is_ok(), "whatever loads has a meaning: {text}");
+    }
+    if let Some(config) = &config {
+        let found = Router::new(&config.routing).find(&Get).and_then(|found| found.place());
+        assert!(found.is_none_or(|place| place < config.routing.routes.len()), "it works: {text}");
+        for route in &config.routing.routes {
+            let Action::Service(place) = route.action else { continue };
+            assert!(usize::from(place) < config.services.len(), "it leads somewhere: {text}");
+        }
     }
     assert!(diagnostics.is_sorted_by_key(|found| &found.place), "in order: {text}");
     for found in diagnostics {

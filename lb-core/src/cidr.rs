@@ -41,6 +41,11 @@ impl Cidr {
     pub const fn contains(&self, address: IpAddr) -> bool {
         (as_v6(address) ^ self.first) & mask(self.bits) == 0
     }
+
+    /// Whether all of `other` is in it.
+    pub const fn covers(&self, other: &Self) -> bool {
+        self.bits <= other.bits && (other.first ^ self.first) & mask(self.bits) == 0
+    }
 }
 
 impl FromStr for Cidr {
@@ -126,6 +131,16 @@ mod tests {
         assert!(holds("2001:db8::/33", "2001:db8:7fff::1"));
         assert!(!holds("2001:db8::/33", "2001:db8:8000::1"));
         assert!(holds("192.0.2.1", "::ffff:192.0.2.1") && !holds("192.0.2.1", "192.0.2.2"));
+    }
+
+    #[test]
+    fn a_range_covers_what_is_narrower_and_within() {
+        let covers = |wide: &str, narrow: &str| {
+            wide.parse::<Cidr>().unwrap().covers(&narrow.parse().unwrap())
+        };
+        assert!(covers("10.0.0.0/8", "10.1.0.0/16") && covers("10.0.0.0/8", "10.0.0.0/8"));
+        assert!(!covers("10.1.0.0/16", "10.0.0.0/8") && !covers("10.0.0.0/8", "11.0.0.0/16"));
+        assert!(covers("::/0", "10.0.0.0/8") && !covers("0.0.0.0/0", "::/0"));
     }
 
     #[test]

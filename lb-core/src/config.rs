@@ -18,8 +18,10 @@ mod outliers;
 mod probe;
 mod rate;
 mod retry;
+mod route;
 mod steering;
 
+pub use crate::request::Scheme;
 pub use crate::statuses::StatusSet;
 pub use affinity::{
     AffinityConfig, CookieConfig, CookieValue, SameSite, Secret, StickBy, StickConfig,
@@ -37,6 +39,7 @@ pub use rate::{RATE_MAX, RateConfig};
 pub use retry::{
     BackoffConfig, BudgetConfig, FailureSet, HedgeAfter, Jitter, Methods, RetryConfig, WhenSpent,
 };
+pub use route::*;
 pub use steering::{
     AreaHeaders, Country, Location, OVERPROVISION_MAX, POOL_WEIGHT_MAX, POOLS_MAX, REGIONS_MAX,
     SteeringConfig, SteeringPolicy,

@@ -1,8 +1,6 @@
 //! Which service a host name leads to: the most exact pattern wins.
 
-use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
-use alloc::string::String;
+use crate::host::Hosts;
 
 /// Host patterns and the services they lead to.
 ///
@@ -19,47 +17,20 @@ use alloc::string::String;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    exact: BTreeMap<String, usize>,
-    /// By what follows the `*.`.
-    wildcards: BTreeMap<String, usize>,
-    any: Option<usize>,
+    hosts: Hosts<usize>,
 }
 
 impl Routes {
     /// Routes from pairs of pattern and service.
     pub fn new<'h>(pairs: impl IntoIterator<Item = (&'h str, usize)>) -> Self {
-        let mut routes = Self::default();
-        for (pattern, service) in pairs {
-            let pattern = pattern.to_ascii_lowercase();
-            if pattern == "*" {
-                routes.any = Some(service);
-            } else if let Some(parent) = pattern.strip_prefix("*.") {
-                routes.wildcards.insert(parent.to_owned(), service);
-            } else {
-                routes.exact.insert(pattern, service);
-            }
-        }
-        routes
+        let mut hosts = Hosts::default();
+        pairs.into_iter().for_each(|(pattern, service)| *hosts.entry(pattern) = service);
+        Self { hosts }
     }
 
     /// The service that `host` leads to. A port does not matter, nor does the case, nor the dot
     /// that ends a fully qualified name.
     pub fn find(&self, host: &str) -> Option<usize> {
-        if self.exact.is_empty() && self.wildcards.is_empty() {
-            return self.any;
-        }
-        let host = without_port(host).to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        let wildcard =
-            || host.match_indices('.').find_map(|(dot, _)| self.wildcards.get(&host[dot + 1..]));
-        self.exact.get(host).or_else(wildcard).copied().or(self.any)
-    }
-}
-
-/// `host` of `host:port`; the colons inside `[::1]` are not that colon.
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
+        self.hosts.find_map(host, |service| Some(*service))
     }
 }

@@ -2,6 +2,7 @@
 //! of them side by side.
 
 use std::error::Error;
+use std::io;
 
 use http::request::Parts;
 use http::{Request, header};
@@ -18,6 +19,7 @@ use crate::headers;
 use crate::platform::Clock;
 use crate::pool::{self, Connection, Remains};
 use crate::snapshot::Site;
+use crate::tls::HandshakeError;
 use crate::upgrade;
 use crate::view::View;
 
@@ -106,7 +108,7 @@ async fn send(
         }
         match connection.speaks() {
             Speaks::Http1 => headers::for_http1(&mut request),
-            Speaks::Http2 => headers::for_http2(&mut request),
+            Speaks::Http2 => headers::for_http2(&mut request, endpoint.scheme()),
         }
         let remains = if switches { connection.remains() } else { None };
         let sending = connection.send(request);
@@ -170,6 +172,10 @@ fn request(head: &Parts, body: Upload) -> Request<Upload> {
 
 /// What went wrong with a request of which something was sent.
 fn failure_of(error: &hyper::Error) -> Failure {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    if let Some(refusal) = cause.and_then(HandshakeError::refusal) {
+        return refusal.failure();
+    }
     match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
         Some(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
             Failure::RefusedStream

@@ -14,11 +14,20 @@ use crate::framing::{Refusal, Watch};
 use crate::headers;
 use crate::tunnel::Tunnel;
 
+/// What TLS says of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Secure {
+    /// Who it has proved to be, if it was asked and said so, as backends are told it.
+    pub(crate) certificate: Option<HeaderValue>,
+}
+
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Its IP address, as backends are told it.
     pub(crate) address: HeaderValue,
+    /// Where it speaks TLS.
+    pub(crate) secure: Option<Secure>,
     /// Of HTTP/1.1, which can be read in two ways.
     watch: Option<Watch>,
     requests: Cell<u64>,
@@ -27,18 +36,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn of_http1(peer: SocketAddr, watch: Watch) -> Rc<Self> {
-        Self::new(peer, Some(watch), None)
+    pub(crate) fn of_http1(peer: SocketAddr, secure: Option<Secure>, watch: Watch) -> Rc<Self> {
+        Self::new(peer, secure, Some(watch), None)
     }
 
-    pub(crate) fn of_http2(peer: SocketAddr, resets_max: u32) -> Rc<Self> {
-        Self::new(peer, None, Some(resets_max))
+    pub(crate) fn of_http2(peer: SocketAddr, secure: Option<Secure>, resets_max: u32) -> Rc<Self> {
+        Self::new(peer, secure, None, Some(resets_max))
     }
 
-    fn new(peer: SocketAddr, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+    fn new(
+        peer: SocketAddr,
+        secure: Option<Secure>,
+        watch: Option<Watch>,
+        resets_max: Option<u32>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             peer,
             address: headers::written(&peer.ip().to_canonical()),
+            secure,
             watch,
             requests: Cell::new(0),
             pulse: Pulse::new(resets_max),

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_config::config::Protocol;
+use lb_config::config::{Alpn, Protocol};
 use lb_core::Failure;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::gateway::Gateway;
 use crate::platform::Io;
@@ -34,25 +34,35 @@ pub(crate) enum Speaks {
 /// How long an address has before the next is tried beside it (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A new connection to `endpoint` on which `protocol` is spoken, by `deadline`.
+/// A new connection to `endpoint` on which `protocol` is spoken. It may wait for ever: the caller has
+/// the deadline.
 pub(crate) async fn dial(
     gateway: &Gateway,
     endpoint: &Endpoint,
     protocol: Protocol,
-    deadline: Instant,
 ) -> Result<Wire, Failure> {
-    let dialing = async {
-        let io = connect(gateway, endpoint).await?;
-        let speaks = match protocol {
-            Protocol::Http2 => Speaks::Http2,
-            Protocol::Auto | Protocol::Http1 => Speaks::Http1,
+    let io = connect(gateway, endpoint).await?;
+    if let Some(tls) = &endpoint.tls {
+        let connected = tls.connect(io, &endpoint.origin.host, protocol).await;
+        let connected = connected.map_err(|error| error.failure())?;
+        let speaks = match connected.alpn {
+            Alpn::Http1 => Speaks::Http1,
+            Alpn::Http2 => Speaks::Http2,
         };
-        Ok(Wire { io, speaks })
+        return Ok(Wire { io: connected.io, speaks });
+    }
+    let speaks = match protocol {
+        Protocol::Http2 => Speaks::Http2,
+        Protocol::Auto | Protocol::Http1 => Speaks::Http1,
     };
-    timeout_at(deadline, dialing).await.unwrap_or(Err(Failure::ConnectTimeout))
+    Ok(Wire { io, speaks })
 }
 
-async fn connect(gateway: &Gateway, endpoint: &Endpoint) -> Result<Box<dyn Io>, Failure> {
+/// A socket, on which nothing was said.
+pub(crate) async fn connect(
+    gateway: &Gateway,
+    endpoint: &Endpoint,
+) -> Result<Box<dyn Io>, Failure> {
     let platform = &gateway.platform;
     let addresses = match endpoint.literal {
         Some(addr) => return platform.dial(addr).await.map_err(|error| failure_of(&error)),

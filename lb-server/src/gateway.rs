@@ -69,7 +69,7 @@ impl Gateway {
         config: Config,
         listeners: Listeners,
     ) -> Result<Arc<Self>, StartError> {
-        let snapshot = Snapshot::new(config, platform.seed(), None)?;
+        let snapshot = Snapshot::new(config, &*platform, None)?;
         Ok(Arc::new(Self {
             platform,
             clock: Clock::start(),
@@ -94,7 +94,7 @@ impl Gateway {
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
-        let snapshot = Snapshot::new(config, self.platform.seed(), Some((&before, self.now())))?;
+        let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
         let late = needs_restart(&before.config, &snapshot.config);
         self.allow_connections(places(&before.config), places(&snapshot.config));
         self.current.send_replace(Arc::new(snapshot));

@@ -12,14 +12,19 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Version, request, response};
 use hyper::body::Body;
 
+use crate::client::Secure;
+
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
     /// Its address, written once for all requests of a connection.
     pub(crate) client: &'r HeaderValue,
     /// The request's name, which the client is told as well.
     pub(crate) id: &'r HeaderValue,
+    /// Where it speaks TLS.
+    pub(crate) secure: Option<&'r Secure>,
 }
 
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -74,7 +79,11 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     }
     headers.insert(X_REAL_IP, forward.client.clone());
     headers.insert(X_FORWARDED_FOR, forward.client.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = if forward.secure.is_some() { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    if let Some(certificate) = forward.secure.and_then(|secure| secure.certificate.as_ref()) {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
+    }
     headers.insert(X_REQUEST_ID, forward.id.clone());
     add_via(headers);
     if head.uri.authority().is_some() {
@@ -83,7 +92,7 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
 }
 
 /// Fields that a request may have more than what came in.
-const ADDED: usize = 7;
+const ADDED: usize = 8;
 
 /// The host that the request names. It stands in `Host` once, whatever stood there.
 fn named_host(headers: &mut HeaderMap, uri: &Uri, host: &str) -> Option<HeaderValue> {
@@ -96,6 +105,13 @@ fn named_host(headers: &mut HeaderMap, uri: &Uri, host: &str) -> Option<HeaderVa
     };
     headers.insert(header::HOST, host.clone());
     Some(host)
+}
+
+/// A client's certificate as backends are told of it: its subject, in Envoy's form of the field, where
+/// it is a quoted string.
+pub(crate) fn certificate(subject: &str) -> Option<HeaderValue> {
+    let quoted = subject.replace('\\', "\\\\").replace('"', "\\\"");
+    HeaderValue::try_from(format!("Subject=\"{quoted}\"")).ok()
 }
 
 /// Whether whoever asks can do something with trailers: the only part of `TE` that is passed on.
@@ -142,11 +158,11 @@ pub(crate) fn for_http1<B: Body>(request: &mut Request<B>) {
 
 /// The last of what a request needs to go out over HTTP/2: its host stands in the target (RFC 9113
 /// §8.3.1).
-pub(crate) fn for_http2<B>(request: &mut Request<B>) {
+pub(crate) fn for_http2<B>(request: &mut Request<B>, scheme: Scheme) {
     *request.version_mut() = Version::HTTP_2;
     let Some(host) = request.headers_mut().remove(header::HOST) else { return };
     let mut target = std::mem::take(request.uri_mut()).into_parts();
-    target.scheme = Some(Scheme::HTTP);
+    target.scheme = Some(scheme);
     target.authority = Authority::try_from(host.as_bytes()).ok();
     if target.path_and_query.is_none() {
         target.path_and_query = Some(PathAndQuery::from_static("/"));

@@ -25,8 +25,13 @@ mod relay;
 mod error;
 mod request_id;
 mod serve;
+#[cfg_attr(not(test), expect(dead_code, reason = "doors and dialing do not call it yet"))]
+mod proxy_protocol;
+#[cfg_attr(not(test), expect(dead_code, reason = "the proxy does not call it yet"))]
+mod forwarded;
 mod doors;
 mod worker;
+mod secured;
 mod snapshot;
 mod view;
 mod gateway;
@@ -34,6 +39,7 @@ mod admin;
 mod observe;
 pub mod platform;
 pub mod shutdown;
+pub mod tls;
 
 pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};

@@ -9,6 +9,7 @@ pub mod os;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -105,6 +106,8 @@ pub trait Platform: Send + Sync {
     fn dial(&self, addr: SocketAddr) -> Local<'_, io::Result<Box<dyn Io>>>;
     /// The addresses of `host`, in the order in which they should be tried.
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>>;
+    /// The bytes of a file: certificates, and whoever may vouch for them.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The time of day.
     fn unix_time(&self) -> SystemTime;
     /// What all chance comes from.

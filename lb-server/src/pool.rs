@@ -156,7 +156,7 @@ pub(crate) async fn fresh(
     let dialing = Dialing::begin(&stack);
     let until = gateway.clock.instant(deadline);
     let made = timeout_at(until, async {
-        let wire = dial(gateway, endpoint, protocol, until).await?;
+        let wire = dial(gateway, endpoint, protocol).await?;
         if protocol == endpoint.protocol {
             stack.shares.set(wire.speaks == Speaks::Http2);
         }

@@ -13,16 +13,18 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::Builder;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use lb_core::config::{BODY_MAX, ProbeConfig, ProbeKind};
 use lb_core::{Checked, Event, Found, Observe, Then, Time};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
+use crate::dial::{Speaks, connect, dial};
+use crate::exec::Here;
 use crate::gateway::Gateway;
-use crate::platform::Io;
-use crate::snapshot::{Endpoint, Site, Snapshot};
+use crate::headers;
+use crate::snapshot::{Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
 const CHECKS_MAX: usize = 64;
@@ -174,35 +176,24 @@ async fn ask(
     path: &str,
 ) -> Option<Found> {
     let endpoint = &site.endpoints[place];
-    let io = dial(gateway, endpoint).await?;
-    let ProbeKind::Http { head, expect_body, headers, .. } = &config.kind else {
-        return Some(Found::Connected);
+    let ProbeKind::Http { head, expect_body, headers: said, .. } = &config.kind else {
+        return connect(gateway, endpoint).await.ok().map(|_| Found::Connected);
     };
-    let server = &snapshot.config.server;
-    let (mut sender, connection) = Builder::new()
-        .max_buf_size(server.header_bytes_max)
-        .max_headers(server.headers_max)
-        .handshake(TokioIo::new(io))
-        .await
-        .ok()?;
     let mut request = Request::builder();
-    let user_agent = headers.iter().all(|(name, _)| name != header::USER_AGENT.as_str());
+    let user_agent = said.iter().all(|(name, _)| name != header::USER_AGENT.as_str());
     if user_agent {
         request = request.header(header::USER_AGENT, USER_AGENT);
     }
-    for (name, value) in headers {
+    for (name, value) in said {
         request = request.header(name, value);
     }
-    let request = request
+    let mut request = request
         .method(if *head { Method::HEAD } else { Method::GET })
         .uri(path)
         .header(header::HOST, &endpoint.authority)
-        .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .ok()?;
-    // Both on this task: what ends the check ends its connection.
-    let asked = async {
-        let response = sender.send_request(request).await.ok()?;
+    let answered = async |response: Response<Incoming>| {
         let status = response.status().as_u16();
         let body = match expect_body {
             Some(text) => has(response, text.as_bytes()).await,
@@ -210,6 +201,32 @@ async fn ask(
         };
         Some(Found::Answered { status, body })
     };
+    let server = &snapshot.config.server;
+    let wire = dial(gateway, endpoint, endpoint.protocol).await.ok()?;
+    let io = TokioIo::new(wire.io);
+    match wire.speaks {
+        Speaks::Http1 => {
+            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(server.header_bytes_max).max_headers(server.headers_max);
+            let (mut sender, connection) = builder.handshake(io).await.ok()?;
+            let asked = async { answered(sender.send_request(request).await.ok()?).await };
+            beside(connection, asked).await
+        }
+        Speaks::Http2 => {
+            headers::for_http2(&mut request, endpoint.scheme());
+            let (mut sender, connection) = http2::Builder::new(Here).handshake(io).await.ok()?;
+            let asked = async { answered(sender.send_request(request).await.ok()?).await };
+            beside(connection, asked).await
+        }
+    }
+}
+
+/// Asks on a `connection`, both on this task: what ends the check ends its connection.
+async fn beside(
+    connection: impl Future,
+    asked: impl Future<Output = Option<Found>>,
+) -> Option<Found> {
     let mut asked = std::pin::pin!(asked);
     tokio::select! {
         biased;
@@ -233,17 +250,4 @@ async fn has(response: Response<Incoming>, text: &[u8]) -> bool {
         }
     }
     false
-}
-
-async fn dial(gateway: &Gateway, endpoint: &Endpoint) -> Option<Box<dyn Io>> {
-    let addresses = match endpoint.literal {
-        Some(addr) => vec![addr],
-        None => gateway.platform.lookup(&endpoint.origin.host, endpoint.origin.port).await.ok()?,
-    };
-    for addr in addresses {
-        if let Ok(io) = gateway.platform.dial(addr).await {
-            return Some(io);
-        }
-    }
-    None
 }

@@ -60,7 +60,9 @@ pub(crate) async fn respond(
     let passed = match checked {
         Ok(site) => {
             let told = id.header();
-            headers::to_backend(&mut head, &host, &Forward { client: &client.address, id: &told });
+            let secure = client.secure.as_ref();
+            let forward = Forward { client: &client.address, id: &told, secure };
+            headers::to_backend(&mut head, &host, &forward);
             wanted.iter().for_each(|wanted| wanted.ask(&mut head));
             let case =
                 Case { view: &view, client: &client, site, journal: &journal, id, told, wanted };

@@ -13,16 +13,19 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use lb_config::config::Server;
+use lb_config::config::{Alpn, Server};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use crate::admin;
-use crate::client::Client;
+use crate::client::{Client, Secure};
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
+use crate::headers;
 use crate::platform::Io;
 use crate::proxy;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Phase, Shutdown};
+use crate::tls::ServerTls;
 use crate::worker::{Open, Worker};
 
 /// Who came in, and by which door.
@@ -40,6 +43,8 @@ struct Seat {
     peer: SocketAddr,
     server: Server,
     stopping: Shutdown,
+    /// What TLS says of the client, where it is spoken.
+    secure: Option<Secure>,
 }
 
 /// Serves one connection to its end.
@@ -49,16 +54,57 @@ pub(crate) async fn connection(
     guest: Guest,
     stopping: Shutdown,
 ) {
-    let Guest { door: Key { kind, .. }, peer, place: _place } = guest;
+    let Guest { door, peer, place: _place } = guest;
+    let kind = door.kind;
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
-    let server = worker.view().config.server;
-    let mut seat = Seat { worker, kind, peer, server, stopping };
+    let view = worker.view();
+    let server = view.config.server;
+    let tls = view.tls(door);
+    drop(view);
+    let mut seat = Seat { worker, kind, peer, server, stopping, secure: None };
+    let io = match tls {
+        None => io,
+        Some(tls) => match seat.handshake(&tls, io).await {
+            Some((io, Alpn::Http2)) => return http2::serve(&mut seat, io).await,
+            Some((io, Alpn::Http1)) => io,
+            None => return,
+        },
+    };
     if let Some(turned) = http1::serve(&mut seat, io).await {
         http2::serve(&mut seat, turned).await;
     }
 }
 
 impl Seat {
+    /// Agrees on TLS with the client in time, unless the process stops first.
+    async fn handshake(&mut self, tls: &ServerTls, io: Box<dyn Io>) -> Option<(Box<dyn Io>, Alpn)> {
+        let process = &self.worker.gateway.process;
+        let accepting = timeout(tls.handshake_timeout(), tls.accept(io));
+        let accepted = tokio::select! {
+            biased;
+            accepted = accepting => accepted,
+            () = self.stopping.reached(Phase::Draining) => return None,
+        };
+        match accepted {
+            Ok(Ok(accepted)) => {
+                process.handshakes.add(1);
+                process.handshakes_resumed.add(u64::from(accepted.resumed));
+                let certificate = accepted.client_subject.as_deref().and_then(headers::certificate);
+                self.secure = Some(Secure { certificate });
+                Some((accepted.io, accepted.alpn))
+            }
+            // It is the client's, who was told what can be told.
+            Ok(Err(error)) => {
+                process.handshakes_failed[error.why as usize].add(1);
+                None
+            }
+            Err(_) => {
+                process.handshakes_late.add(1);
+                None
+            }
+        }
+    }
+
     /// Answers one request.
     async fn respond(
         worker: Rc<Worker>,

@@ -6,19 +6,25 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::Scheme;
 use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin, Protocol};
 use lb_core::{Meaningless, Routes, Service, Time};
 
 use crate::line::Line;
 use crate::observe::Counts;
+use crate::platform::Platform;
+use crate::secured::Secured;
+use crate::tls::ClientTls;
 
 /// One configuration as it is served.
 pub struct Snapshot {
     pub(crate) config: Config,
     pub(crate) sites: Box<[Site]>,
+    pub(crate) secured: Secured,
     routes: Routes,
 }
 
@@ -42,6 +48,8 @@ pub(crate) struct Endpoint {
     /// `host:port` as a `Host` header says it.
     pub(crate) authority: HeaderValue,
     pub(crate) protocol: Protocol,
+    /// What is agreed on with it before anything else is said.
+    pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
 /// Why a configuration cannot be served.
@@ -58,6 +66,8 @@ pub enum StartError {
     TooManyServices,
     /// A backend's host cannot be written into a header.
     Host(String),
+    /// What is wrong with files of TLS: whose, which, and what to do.
+    Tls(Vec<String>),
 }
 
 impl fmt::Display for StartError {
@@ -66,6 +76,7 @@ impl fmt::Display for StartError {
             Self::Service { name, why } => write!(out, "service {name:?}: {why}"),
             Self::TooManyServices => write!(out, "more than {} services", u16::MAX),
             Self::Host(host) => write!(out, "{host:?} is not a host name"),
+            Self::Tls(problems) => write!(out, "{}", problems.join("\n")),
         }
     }
 }
@@ -76,20 +87,23 @@ impl Snapshot {
     /// What `config` describes, in place of the snapshot `before`, if there was one.
     pub(crate) fn new(
         config: Config,
-        seed: u64,
+        platform: &dyn Platform,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
+        let known = before.map(|(snapshot, _)| (&snapshot.config, &snapshot.secured));
+        let secured = Secured::new(&config, platform, known)?;
         let mut sites = Vec::with_capacity(config.services.len());
         for (index, said) in config.services.iter().enumerate() {
             let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
             let known = before.and_then(|(snapshot, now)| Some((snapshot.named(said)?, now)));
-            sites.push(Site::new(said, index, seed, known)?);
+            let tls = secured.service(usize::from(index));
+            sites.push(Site::new(said, index, tls, platform.seed(), known)?);
         }
         let routes =
             Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
                 said.hosts.iter().map(move |host| (host.as_str(), index))
             }));
-        Ok(Self { config, sites: sites.into(), routes })
+        Ok(Self { config, sites: sites.into(), secured, routes })
     }
 
     /// The configuration.
@@ -100,6 +114,16 @@ impl Snapshot {
     /// Whether the configuration is to be read anew when its file changes.
     pub const fn watches(&self) -> bool {
         self.config.server.watch
+    }
+
+    /// What about its certificates will probably disappoint somebody.
+    pub fn warnings(&self) -> &[String] {
+        self.secured.warnings()
+    }
+
+    /// The files that it was made of, beside the configuration's own.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.secured.paths()
     }
 
     /// The services, in the order of the configuration.
@@ -128,6 +152,7 @@ impl Site {
     fn new(
         said: &config::Service,
         index: u16,
+        tls: Option<&Arc<ClientTls>>,
         seed: u64,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
@@ -145,7 +170,7 @@ impl Site {
             endpoints: said
                 .origins
                 .iter()
-                .map(|origin| Endpoint::new(origin, said.protocol))
+                .map(|origin| Endpoint::new(origin, said.protocol, tls))
                 .collect::<Result<_, _>>()?,
             host: said.host,
             replay_buffer: said.replay_buffer,
@@ -155,22 +180,34 @@ impl Site {
 }
 
 impl Endpoint {
-    fn new(origin: &Origin, protocol: Protocol) -> Result<Self, StartError> {
-        let Origin { host, port } = origin;
+    fn new(
+        origin: &Origin,
+        protocol: Protocol,
+        secured: Option<&Arc<ClientTls>>,
+    ) -> Result<Self, StartError> {
+        let Origin { host, port, tls } = origin;
+        let usual_port = if *tls { 443 } else { 80 };
         let ip: Option<IpAddr> = host.parse().ok();
         let written = match ip {
             Some(IpAddr::V6(_)) => format!("[{host}]:{port}"),
-            _ if *port == 80 => host.clone(),
+            _ if *port == usual_port => host.clone(),
             _ => format!("{host}:{port}"),
         };
         let authority =
             HeaderValue::try_from(written).map_err(|_| StartError::Host(host.clone()))?;
         let literal = ip.map(|ip| SocketAddr::new(ip, *port));
-        Ok(Self { origin: origin.clone(), literal, authority, protocol })
+        let tls = secured.filter(|_| *tls).cloned();
+        Ok(Self { origin: origin.clone(), literal, authority, protocol, tls })
+    }
+
+    /// As a target says it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Whether connections to one are as good as connections to the other.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
-        self.origin == other.origin && self.protocol == other.protocol
+        let tls = |endpoint: &Self| endpoint.tls.as_ref().map(Arc::as_ptr);
+        self.origin == other.origin && self.protocol == other.protocol && tls(self) == tls(other)
     }
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use lb_core::BackendId;
 
+use crate::doors::{Key, Kind};
 use crate::gateway::Gateway;
 use crate::pool::Stack;
 use crate::snapshot::{Endpoint, Site, Snapshot};
+use crate::tls::ServerTls;
 
 /// What one worker serves by. A request holds on to the one that it began with.
 pub(crate) struct View {
@@ -87,6 +89,14 @@ impl View {
     /// Where a backend is.
     pub(crate) fn endpoint(&self, backend: BackendId) -> &Endpoint {
         &self.site_of(backend).endpoints[usize::from(backend.backend)]
+    }
+
+    /// What the listener behind `door` shows to clients.
+    pub(crate) fn tls(&self, door: Key) -> Option<Arc<ServerTls>> {
+        let listeners = self.config.listeners.iter().enumerate();
+        let mut same = listeners.filter(|(_, listener)| listener.bind == door.said);
+        let index = same.nth(door.nth).filter(|_| door.kind == Kind::Client)?.0;
+        self.secured.listener(index).cloned()
     }
 
     /// All connections.

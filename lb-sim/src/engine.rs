@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_config::Config;
 use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{Gateway, Listeners, Listening, WorkerOptions};
 use turmoil::{Builder, Sim};
@@ -164,7 +165,9 @@ fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Lo
         let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
         let (log, Reins { trigger, shutdown, ended }) = (log.clone(), reins.clone());
         let (config, actions) = (scenario.config.clone(), scenario.actions.clone());
+        let refused = scenario.configs().try_for_each(refuse_tls);
         async move {
+            refused?;
             let made = Gateway::new(Arc::new(World { seed }), config, listeners)?;
             log.knows(made.snapshot());
             let listening = Listening::open(Arc::clone(&made), WorkerOptions::default()).await?;
@@ -176,6 +179,18 @@ fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Lo
             std::future::pending().await
         }
     });
+}
+
+/// Keys and nonces come from the system: no run with TLS could be repeated.
+fn refuse_tls(config: &Config) -> Result<(), String> {
+    let listeners = config.listeners.iter().any(|listener| listener.tls.is_some());
+    let origins = config.services.iter().flat_map(|service| &service.origins).any(|it| it.tls);
+    match listeners || origins {
+        true => {
+            Err("a simulated world has no TLS: leave [listener.tls] out and say http://".into())
+        }
+        false => Ok(()),
+    }
 }
 
 /// Leases held on each backend of each service; after a reload, of what was served before as well.

@@ -113,7 +113,7 @@ impl Facts {
             attempts: vec![0; scenario.origins.len()],
             retries: 0,
             attempts_max: 0,
-            opened: self.opened.iter().filter(|at| span.contains(at)).count() as u64,
+            opened: self.opened.iter().filter(|at| span.contains(*at)).count() as u64,
             homes: BTreeMap::new(),
             latencies,
         };

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
@@ -34,6 +35,10 @@ impl Platform for World {
 
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(vec![SocketAddr::new(turmoil::lookup(host), port)]) })
+    }
+
+    fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there are no files in a simulated world"))
     }
 
     fn unix_time(&self) -> SystemTime {

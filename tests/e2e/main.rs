@@ -23,4 +23,5 @@ mod retries;
 mod steering;
 mod strict;
 mod timeouts;
+mod tls;
 mod upgrade;

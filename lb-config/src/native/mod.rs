@@ -5,6 +5,8 @@
 
 mod affinity;
 mod balance;
+mod condition;
+mod edit;
 mod health;
 mod limits;
 mod outliers;
@@ -13,9 +15,13 @@ mod policy;
 mod pool;
 mod rate;
 mod retry;
+mod route;
 mod service;
 mod statuses;
 mod steering;
+mod tls;
+mod tracing;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +31,7 @@ use std::time::Duration;
 use lb_core::config::DURATION_MAX;
 
 use crate::address;
-use crate::config::{AccessLog, Admin, Config, Http2, Level, Listener, Server};
+use crate::config::{AccessLog, Admin, Config, Http2, Level, Listener, Server, Trust};
 use crate::diagnostic::{At, Report};
 use crate::read::{Given, Table};
 
@@ -53,22 +59,23 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let report = table.report();
     let errors_before = report.errors();
 
-    let server = server(table.table("server"));
+    let (server, trust) = server(table.table("server"));
+    let trust_is_sound = report.errors() == errors_before;
     let admin = admin(table.table("admin"));
     let access_log = access_log(table.table("access_log"));
-    let listeners = listeners(&mut table);
+    let tracing = tracing::tracing(table.table("tracing"));
+    let (listeners, said) = listeners(&mut table, server.http2);
     let (admin, admin_bind) = admin.unzip();
-    report_overlaps(report, &listeners, admin_bind);
+    report_overlaps(report, &said, admin_bind);
+    if trust_is_sound {
+        trust::require_proxies(report, &said, &trust);
+    }
+
     let services = service::services(&mut table);
+    let (services, routing) = route::routing(&mut table, services);
     drop(table); // which reports unknown keys
 
-    let config = Config {
-        server,
-        admin,
-        access_log,
-        listeners: listeners.iter().map(|bind| Listener { bind: bind.value }).collect(),
-        services,
-    };
+    let config = Config { server, trust, admin, access_log, tracing, listeners, services, routing };
     (report.errors() == errors_before).then_some(config)
 }
 
@@ -82,8 +89,8 @@ fn access_log(mut table: Table<'_>) -> AccessLog {
     AccessLog { enabled, level }
 }
 
-fn server(mut table: Table<'_>) -> Server {
-    Server {
+fn server(mut table: Table<'_>) -> (Server, Trust) {
+    let server = Server {
         workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
         watch: table.boolean("watch").or(false),
         drain_timeout: table.duration("drain_timeout", DURATIONS).or(Duration::from_secs(30)),
@@ -95,7 +102,8 @@ fn server(mut table: Table<'_>) -> Server {
         header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
         http2: http2(table.table("http2")),
-    }
+    };
+    (server, trust::trust(&mut table))
 }
 
 fn http2(mut table: Table<'_>) -> Http2 {
@@ -120,25 +128,35 @@ fn admin(mut table: Table<'_>) -> Option<(Admin, Given<SocketAddr>)> {
     enabled.then_some((Admin { bind: bind.value, hosts }, bind))
 }
 
-fn listeners(table: &mut Table<'_>) -> Vec<Given<SocketAddr>> {
+/// Where parts of a listener were said.
+struct Door {
+    bind: Given<SocketAddr>,
+    proxy_protocol: Given<bool>,
+}
+
+/// All listeners, and where they were said.
+fn listeners(table: &mut Table<'_>, http2: Http2) -> (Vec<Listener>, Vec<Door>) {
     let example = "bind = \"0.0.0.0:8080\"";
     let add = format!("{} with {example}", table.header_of("listener"));
-    let Some(written) = table.tables("listener").required(&add) else { return Vec::new() };
+    let Some(written) = table.tables("listener").required(&add) else { return Default::default() };
     if written.value.is_empty() {
         table.report().error(written.at, "there is no listener", format!("add {add}"));
     }
-    let bind = |mut listener: Table<'_>| listener.parsed("bind", address::bind).required(example);
-    written.value.into_iter().filter_map(bind).collect()
+    let listener = |mut listener: Table<'_>| {
+        let bind = listener.parsed("bind", address::bind).required(example);
+        let proxy_protocol = listener.boolean("proxy_protocol").or_given(false);
+        let tls = tls::listener(listener.table("tls"), http2);
+        let bind = bind?;
+        let said = Door { bind, proxy_protocol };
+        Some((Listener { bind: bind.value, tls, proxy_protocol: proxy_protocol.value }, said))
+    };
+    written.value.into_iter().filter_map(listener).unzip()
 }
 
 /// Two listeners on one port would share its connections by chance, or the second would not start.
-fn report_overlaps(
-    report: &Report<'_>,
-    listeners: &[Given<SocketAddr>],
-    admin: Option<Given<SocketAddr>>,
-) {
+fn report_overlaps(report: &Report<'_>, listeners: &[Door], admin: Option<Given<SocketAddr>>) {
     let mut taken: Vec<Given<SocketAddr>> = Vec::new();
-    for bind in listeners {
+    for Door { bind, .. } in listeners {
         if let Some(other) = taken.iter().find(|other| overlap(bind.value, other.value)) {
             let what = format!("bind {} overlaps with {}", bind.value, whose(report, other));
             report.error(bind.at, what, "remove one of the two or change its port");

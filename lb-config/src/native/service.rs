@@ -2,15 +2,17 @@
 
 use lb_core::config::{ServiceConfig, StatusSet};
 
-use crate::address;
 use crate::config::{HostPolicy, Protocol, Service};
 use crate::diagnostic::{At, Report};
 use crate::native::balance::{Balance, balance};
+use crate::native::edit::{Edited, edits};
+use crate::native::route::host;
 use crate::native::statuses::statuses;
 use crate::native::{
     Taken, affinity, health, label, limits, outliers, panic, policy, pool, rate, retry, steering,
+    tls, trust,
 };
-use crate::read::{Given, Table};
+use crate::read::{Field, Given, Table};
 
 /// Metrics are kept per service and backend, so that thousands would drown any dashboard.
 const SERVICES_MAX: usize = 1_000;
@@ -22,11 +24,49 @@ struct Names {
     hosts: Taken,
 }
 
+/// All services, and what routes need to know of them.
+pub(super) struct Services<'d> {
+    /// Those without a mistake.
+    pub(super) all: Vec<Service>,
+    /// The names of all, in the order of the file; `None` for one that has none.
+    pub(super) names: Vec<Option<String>>,
+    /// Those that answer for hosts.
+    pub(super) hosts: Vec<ServiceHosts>,
+    /// Those of which no hosts were said.
+    without: Vec<WithoutHosts<'d>>,
+}
+
+/// A service that answers for nothing by itself.
+struct WithoutHosts<'d> {
+    name: Option<String>,
+    hosts: Field<'d, Vec<Given<String>>>,
+}
+
+/// The hosts that a service answers for.
+pub(super) struct ServiceHosts {
+    pub(super) service: u16,
+    pub(super) name: String,
+    pub(super) at: At,
+    pub(super) hosts: Vec<Given<String>>,
+}
+
+impl Services<'_> {
+    /// All of them; one that neither has hosts nor is led to by a route is a mistake.
+    pub(super) fn all_reached(self, led_to: &[String]) -> Vec<Service> {
+        for service in self.without {
+            if !service.name.is_some_and(|name| led_to.contains(&name)) {
+                service.hosts.required("hosts = [\"*\"] for any host, or a route that leads here");
+            }
+        }
+        self.all
+    }
+}
+
 /// All services, each with unique names.
-pub(super) fn services(table: &mut Table<'_>) -> Vec<Service> {
+pub(super) fn services<'d>(table: &mut Table<'d>) -> Option<Services<'d>> {
     let report = table.report();
     let add = format!("{} with name, hosts and backends in a pool", table.header_of("service"));
-    let Some(written) = table.tables("service").required(&add) else { return Vec::new() };
+    let written = table.tables("service").required(&add)?;
     if written.value.is_empty() {
         report.error(written.at, "there is no service", format!("add {add}"));
     }
@@ -35,26 +75,30 @@ pub(super) fn services(table: &mut Table<'_>) -> Vec<Service> {
         report.error(written.at, what, format!("use 1..={SERVICES_MAX}"));
     }
     let mut names = Names::default();
-    written.value.into_iter().filter_map(|written| service(written, &mut names)).collect()
+    let mut services =
+        Services { all: Vec::new(), names: Vec::new(), hosts: Vec::new(), without: Vec::new() };
+    for table in written.value {
+        let read = service(table, &mut names, &mut services);
+        services.all.extend(read);
+    }
+    Some(services)
 }
 
-fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
-    let report = table.report();
-    let name = table.parsed("name", label).required("name = \"web\"");
-    if let Some(name) = &name
-        && let Err(first) = names.services.take(&name.value, name.at)
-    {
-        let what =
-            format!("name {:?} is taken by the service at {}", name.value, report.place(first));
-        report.error(name.at, what, "give each service a name of its own");
-    }
-    let hosts = hosts(&mut table, &mut names.hosts);
+fn service<'d>(
+    mut table: Table<'d>,
+    names: &mut Names,
+    services: &mut Services<'d>,
+) -> Option<Service> {
+    let name = name(&mut table, &mut names.services);
+    let hosts = hosts(&mut table, name.as_deref(), &mut names.hosts, services);
+    services.names.push(name.clone());
     let host = table
         .choice("host", &[("client", HostPolicy::Client), ("backend", HostPolicy::Backend)])
         .or(HostPolicy::Client);
 
     let protocols = [("auto", Protocol::Auto), ("http1", Protocol::Http1), ("h2", Protocol::Http2)];
     let protocol = table.choice("protocol", &protocols).or(Protocol::Auto);
+    let proxy_protocol = trust::announced(&mut table, protocol);
 
     let breaker = policy::breaker(table.table("breaker"));
     let outliers = outliers::outliers(table.table("outliers"));
@@ -71,13 +115,16 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
     let timeouts = policy::timeouts(table.table("timeouts"));
     let keep_alive = policy::keep_alive(table.table("keep_alive"));
     let (pools, origins) = pool::pools(&mut table, &steering);
+    let tls = tls::service(table.table("tls"), &origins);
     let panic = panic::panic(&mut table, &pools);
     if breaker.is_none() && probe.is_none() && outliers.is_none() {
         let why = "without breaker, checks and outliers: no backend is ever unfit";
         table.warn_without_effect(&["when_all_unfit", "panic_below", "fallback_pool"], why);
     }
 
-    let name = name?.value;
+    let edits = edits(&mut table, Edited { path: None, has_backend: true });
+
+    let name = name?;
     let core = ServiceConfig {
         name,
         steering,
@@ -100,28 +147,72 @@ fn service(mut table: Table<'_>, names: &mut Names) -> Option<Service> {
         timeouts,
         pools,
     };
-    Some(Service { core, hosts, origins, host, replay_buffer, keep_alive, protocol })
+    Some(Service {
+        core,
+        hosts,
+        origins,
+        host,
+        replay_buffer,
+        keep_alive,
+        protocol,
+        proxy_protocol,
+        tls,
+        edits,
+    })
 }
 
-fn hosts(table: &mut Table<'_>, taken: &mut Taken) -> Vec<String> {
+fn name(table: &mut Table<'_>, taken: &mut Taken) -> Option<String> {
     let report = table.report();
-    let hosts = table.list("hosts", |item| {
-        Some(Given { at: item.at(), value: item.parsed(address::service_host)?, said: true })
-    });
-    let Some(hosts) = hosts.required("hosts = [\"*\"] for any host") else { return Vec::new() };
+    let name = table.parsed("name", label).required("name = \"web\"")?;
+    if let Err(first) = taken.take(&name.value, name.at) {
+        let what =
+            format!("name {:?} is taken by the service at {}", name.value, report.place(first));
+        report.error(name.at, what, "give each service a name of its own");
+    }
+    Some(name.value)
+}
+
+fn hosts<'d>(
+    table: &mut Table<'d>,
+    name: Option<&str>,
+    taken: &mut Taken,
+    services: &mut Services<'d>,
+) -> Vec<String> {
+    let report = table.report();
+    let hosts = table.list("hosts", |item| host(&item));
+    if hosts.is_absent() {
+        services.without.push(WithoutHosts { name: name.map(str::to_owned), hosts });
+        return Vec::new();
+    }
+    let Some(hosts) = hosts.given() else { return Vec::new() };
     if hosts.value.is_empty() {
         report_no_hosts(report, hosts.at);
     }
-    for host in &hosts.value {
-        if let Err(first) = taken.take(&host.value, host.at) {
-            let what =
-                format!("host {:?} is claimed already at {}", host.value, report.place(first));
-            report.error(host.at, what, "remove one of the two: a host leads to one service");
+    let texts = hosts.value.iter().map(|host| host.value.clone()).collect();
+    let mut own = Vec::new();
+    for host in hosts.value {
+        match taken.take(&host.value, host.at) {
+            Ok(()) => own.push(host),
+            Err(first) => {
+                let what =
+                    format!("host {:?} is claimed already at {}", host.value, report.place(first));
+                report.error(host.at, what, "remove one of the two: a host leads to one service");
+            }
         }
     }
-    hosts.value.into_iter().map(|host| host.value).collect()
+    services.hosts.push(ServiceHosts {
+        service: u16::try_from(services.names.len()).unwrap_or(u16::MAX),
+        name: name.unwrap_or_default().to_owned(),
+        at: hosts.at,
+        hosts: own,
+    });
+    texts
 }
 
 fn report_no_hosts(report: &Report<'_>, at: At) {
-    report.error(at, "hosts is empty", "write [\"*\"] for any host, or remove the service");
+    report.error(
+        at,
+        "hosts is empty",
+        "write [\"*\"] for any host, or leave it out and add a route",
+    );
 }

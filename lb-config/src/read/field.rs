@@ -36,6 +36,11 @@ pub(super) enum Found<T> {
 }
 
 impl<T> Field<'_, T> {
+    /// Whether nothing was written.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.found, Found::Nothing)
+    }
+
     /// The value, or `default` if there is none or a wrong one.
     pub fn or(self, default: T) -> T {
         self.or_given(default).value

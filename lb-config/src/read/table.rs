@@ -78,6 +78,11 @@ impl<'d> Table<'d> {
         self.entries.is_some()
     }
 
+    /// Whether anything was written in it.
+    pub fn said_any(&self) -> bool {
+        self.entries.is_some_and(|entries| !entries.is_empty())
+    }
+
     /// The field `key` as whatever `read` makes of it; `None` from `read` means that it reported a
     /// mistake. All other readers are shorthands for this one.
     pub fn field<T>(

@@ -63,6 +63,11 @@ impl<'d> Value<'d> {
         self.value.get_ref().is_str()
     }
 
+    /// Whether it is a table, likewise.
+    pub fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
     /// The whole number that it is, for values of which one means something else. Reports nothing.
     pub fn as_integer(&self) -> Option<i128> {
         self.value.get_ref().as_integer().and_then(whole)
@@ -102,6 +107,19 @@ impl<'d> Value<'d> {
             None => format!("use one of {}", all()),
         };
         self.bad("is unknown", remedy)
+    }
+
+    /// The place of one of `names`, of which there are too many to list; `otherwise` says what else
+    /// could be done than to correct a slip.
+    pub fn name_among(&self, names: &[&str], otherwise: &str) -> Option<usize> {
+        let text = self.text()?;
+        if let Some(place) = names.iter().position(|name| *name == text) {
+            return Some(place);
+        }
+        match closest(text, names.iter().copied()) {
+            Some(meant) => self.bad("is unknown", format!("did you mean {meant:?}?")),
+            None => self.bad("is unknown", otherwise),
+        }
     }
 
     /// `true` or `false`.

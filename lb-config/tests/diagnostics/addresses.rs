@@ -110,11 +110,11 @@ fn hosts_are_names_without_ports_and_claimed_once() {
 #[test]
 fn a_backend_is_a_url_of_scheme_host_and_port() {
     check_backends(
-        "[{ url = 'http://a' }, { url = 'HTTP://B:81/' }, { url = 'http://[::1]:3' }, { url = 'http://my_app' }]",
+        "[{ url = 'http://a' }, { url = 'HTTP://B:81/' }, { url = 'http://[::1]:3' }, { url = 'http://my_app' }, { url = 'https://a' }, { url = 'HTTPS://b:8443/' }]",
         expect![[""]],
     );
     let texts = [
-        "https://a",
+        "https://a/api",
         "a:3000",
         "ftp://a",
         "http://",
@@ -137,9 +137,9 @@ fn a_backend_is_a_url_of_scheme_host_and_port() {
     check_each(
         &texts,
         expect![[r#"
-            lb.toml:9:21: url "https://a" asks for TLS, which is not available to backends yet; use http:// to a port that serves without TLS
-            lb.toml:9:21: url "a:3000" has no scheme; begin with http://
-            lb.toml:9:21: url "ftp://a" has an unknown scheme; use http://
+            lb.toml:9:21: url "https://a/api" has more than a host and a port; write "https://a"
+            lb.toml:9:21: url "a:3000" has no scheme; begin with http:// or https://
+            lb.toml:9:21: url "ftp://a" has an unknown scheme; use http:// or https://
             lb.toml:9:21: url "http://" has a host that is empty; write a host name or an address
             lb.toml:9:21: url "http://a/api" has more than a host and a port; write "http://a"
             lb.toml:9:21: url "http://a?x=1" has more than a host and a port; write "http://a"

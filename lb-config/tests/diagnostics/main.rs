@@ -3,12 +3,17 @@
 mod addresses;
 mod affinity;
 mod balance;
+mod edits;
 mod effects;
 mod health;
 mod limits;
+mod routes;
 mod steering;
 mod structure;
 mod syntax;
+mod tls;
+mod tracing;
+mod trust;
 mod values;
 
 use expect_test::Expect;

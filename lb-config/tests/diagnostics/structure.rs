@@ -28,16 +28,16 @@ fn what_must_be_there_is_missed() {
     check(
         "[[listener]]\n[[service]]\n",
         expect![[r#"
-        lb.toml:1:1: bind is missing in [[listener]]; add bind = "0.0.0.0:8080"
-        lb.toml:2:1: hosts is missing in [[service]]; add hosts = ["*"] for any host
-        lb.toml:2:1: name is missing in [[service]]; add name = "web"
-        lb.toml:2:1: pool is missing in [[service]]; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
-    "#]],
+            lb.toml:1:1: bind is missing in [[listener]]; add bind = "0.0.0.0:8080"
+            lb.toml:2:1: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
+            lb.toml:2:1: name is missing in [[service]]; add name = "web"
+            lb.toml:2:1: pool is missing in [[service]]; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
+        "#]],
     );
     check(
         "[[listener]]\nbind='0.0.0.0:80'\n[[service]]\nname='a'\nhosts=[]\npool=[]\n",
         expect![[r#"
-            lb.toml:5:7: hosts is empty; write ["*"] for any host, or remove the service
+            lb.toml:5:7: hosts is empty; write ["*"] for any host, or leave it out and add a route
             lb.toml:6:6: the service has no pool; add [[service.pool]] with backends = [{ url = "http://10.0.0.1:3000" }]
         "#]],
     );
@@ -69,7 +69,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
         expect![[r#"
             lb.toml:2:1: unknown key worker in [server]; did you mean workers?
             lb.toml:3:1: unknown key max_connections in [server]; did you mean connections_max?
-            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max, http2
+            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max, http2, trusted_proxies, client_address
         "#]],
     );
     check_top(
@@ -82,7 +82,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_service(
         "sticky = true\nretry.budget.percentage = 3",
         expect![[r#"
-            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, when_all_unfit, panic_below, fallback_pool
+            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
             lb.toml:8:14: unknown key percentage in [service.retry.budget]; did you mean percent?
         "#]],
     );
@@ -95,8 +95,8 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[limits]\nx = 1",
         expect![[r#"
-        lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, listener, service
-    "#]],
+            lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, tracing, listener, service, https_redirect, route
+        "#]],
     );
 }
 
@@ -136,7 +136,6 @@ backends = [
             lb.toml:14:16: attempts_max 9 is out of range; use 1..=8
             lb.toml:15:20: base "2s" is more than max, which is "1s" by default; lower base or set max too
             lb.toml:15:35: jitter "some" is unknown; use one of "full", "equal", "decorrelated", "none"
-            lb.toml:19:11: url "https://10.0.0.1" asks for TLS, which is not available to backends yet; use http:// to a port that serves without TLS
             lb.toml:19:40: weight 0 gets no traffic; remove the backend or use 1..=1000
             lb.toml:20:39: weight 1001 is out of range; use 1..=1000
         "#]],
@@ -150,7 +149,7 @@ fn a_single_table_where_many_belong_is_still_read() {
         expect![[r#"
             lb.toml:1:1: listener is a single table; write [[listener]] for each, with two brackets
             lb.toml:2:8: bind "x" is not an address with a port; write one such as "0.0.0.0:8080" or "[::]:8080"
-            lb.toml:3:1: hosts is missing in [[service]]; add hosts = ["*"] for any host
+            lb.toml:3:1: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
             lb.toml:3:1: service is a single table; write [[service]] for each, with two brackets
             lb.toml:4:8: name "" is not a name; use 1..=63 of a-z, 0-9, - and _
             lb.toml:5:1: pool is a single table; write [[service.pool]] for each, with two brackets

@@ -25,13 +25,13 @@ fn syntax_that_leaves_the_structure_intact_hides_no_other_mistake() {
     check(
         "[[service.pool]]\nbackends = []\n[[service]]\nname = 'a'",
         expect![[r#"
-        lb.toml:1:1: listener is missing at the top of the file; add [[listener]] with bind = "0.0.0.0:8080"
-        lb.toml:1:3: hosts is missing in [[service]]; add hosts = ["*"] for any host
-        lb.toml:1:3: name is missing in [[service]]; add name = "web"
-        lb.toml:1:3: service is a single table; write [[service]] for each, with two brackets
-        lb.toml:2:12: backends is empty; add { url = "http://10.0.0.1:3000" }
-        lb.toml:3:3: service is set twice; keep one of the two
-    "#]],
+            lb.toml:1:1: listener is missing at the top of the file; add [[listener]] with bind = "0.0.0.0:8080"
+            lb.toml:1:3: hosts is missing in [[service]]; add hosts = ["*"] for any host, or a route that leads here
+            lb.toml:1:3: name is missing in [[service]]; add name = "web"
+            lb.toml:1:3: service is a single table; write [[service]] for each, with two brackets
+            lb.toml:2:12: backends is empty; add { url = "http://10.0.0.1:3000" }
+            lb.toml:3:3: service is set twice; keep one of the two
+        "#]],
     );
 }
 
@@ -76,7 +76,7 @@ fn columns_count_characters() {
     check_top(
         "[server] # été\n'é' = 1\n[admin]\nenabled = false # é\n[access_log]\n\"日本\" = 1",
         expect![[r#"
-            lb.toml:2:1: unknown key é in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max, http2
+            lb.toml:2:1: unknown key é in [server]; what can be set here is workers, watch, drain_timeout, connections_max, header_timeout, keep_alive_timeout, header_bytes_max, headers_max, http2, trusted_proxies, client_address
             lb.toml:6:1: unknown key 日本 in [access_log]; what can be set here is enabled, level
         "#]],
     );

@@ -202,7 +202,7 @@ fn long_values_are_not_repeated_whole() {
         &format!("host = {:?}\n{} = 1", "x".repeat(1_000), "y".repeat(1_000)),
         expect![[r#"
             lb.toml:7:8: host "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." is unknown; use one of "client", "backend"
-            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, when_all_unfit, panic_below, fallback_pool
+            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
         "#]],
     );
 }

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use super::metrics::{Count, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
 use crate::gateway::Gateway;
 use crate::snapshot::{Site, Snapshot};
+use crate::tls::Why;
 
 /// The OpenMetrics text of all metrics.
 pub(crate) fn exposition(gateway: &Arc<Gateway>) -> String {
@@ -128,6 +129,28 @@ impl Reading {
             "lb_connections_flooded",
             "Connections closed since they took back too many requests",
             |out| out.counter(&Vec::new(), &gateway.process.floods),
+        )?;
+        let process = &gateway.process;
+        counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
+            out.counter(&Vec::new(), &process.handshakes)
+        })?;
+        counters(
+            to,
+            "lb_tls_handshakes_resumed",
+            "Handshakes of TLS with clients in which an earlier session went on",
+            |out| out.counter(&Vec::new(), &process.handshakes_resumed),
+        )?;
+        counters(
+            to,
+            "lb_tls_handshakes_failed",
+            "Handshakes of TLS with clients that failed, by why",
+            |out| {
+                out.counter(&vec![("why", "late")], &process.handshakes_late)?;
+                let by_why = Why::ALL.iter().zip(&process.handshakes_failed);
+                by_why
+                    .into_iter()
+                    .try_for_each(|(why, count)| out.counter(&vec![("why", why.as_str())], count))
+            },
         )?;
         counters(to, "lb_reloads", "Configurations that were put in force", |out| {
             out.counter(&Vec::new(), &gateway.process.reloads)

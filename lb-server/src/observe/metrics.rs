@@ -28,6 +28,14 @@ pub(crate) struct Process {
     pub(crate) refused_requests: Count,
     /// Connections that took back too many requests.
     pub(crate) floods: Count,
+    /// Handshakes of TLS with clients.
+    pub(crate) handshakes: Count,
+    /// Those in which an earlier session went on.
+    pub(crate) handshakes_resumed: Count,
+    /// By [`tls::Why`](crate::tls::Why).
+    pub(crate) handshakes_failed: [Count; crate::tls::Why::ALL.len()],
+    /// Those that did not end in time.
+    pub(crate) handshakes_late: Count,
     pub(crate) reloads: Count,
     pub(crate) reloads_failed: Count,
 }

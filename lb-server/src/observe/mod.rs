@@ -5,6 +5,8 @@ mod made;
 mod metrics;
 mod why;
 mod exposition;
+#[cfg_attr(not(test), expect(dead_code, reason = "the journal does not make spans yet"))]
+pub(crate) mod trace;
 
 use lb_core::{Event, Explanation, Time};
 

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::SystemTime;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -85,6 +86,10 @@ impl Platform for Os {
             let found = tokio::net::lookup_host((host, port)).await?;
             Ok(found.collect())
         })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        crate::tls::read(path)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the platform")]

@@ -24,7 +24,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         http2: server.http2.enabled,
     };
     let (io, watch) = Guard::new(io, limits);
-    let client = Client::of_http1(seat.peer, watch);
+    let client = Client::of_http1(seat.peer, seat.secure.clone(), watch);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let service =
         service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));

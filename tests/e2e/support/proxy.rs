@@ -7,7 +7,7 @@ use lb_config::Config;
 use lb_core::Service;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
-use lb_server::{AccessSink, Gateway, Listeners, Listening, Snapshot, WorkerOptions};
+use lb_server::{AccessSink, Gateway, Listeners, Listening, Snapshot, StartError, WorkerOptions};
 use tokio::task::JoinHandle;
 
 /// A running proxy. Dropping it leaves it running until the test ends.
@@ -75,7 +75,12 @@ impl Proxy {
 
     /// Serves by `config` from now on.
     pub(crate) fn reload(&self, config: &str) {
-        self.gateway.reload(read(config)).unwrap();
+        self.try_reload(config).unwrap();
+    }
+
+    /// The same, if it can be served.
+    pub(crate) fn try_reload(&self, config: &str) -> Result<(), StartError> {
+        self.gateway.reload(read(config)).map(|_| ())
     }
 
     /// Attempts that hold a lease, over all backends.

@@ -82,6 +82,7 @@ impl Control {
         let mut looks = interval(WATCH_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.file.as_deref().map(Seen::of);
+        let mut certificates = self.certificates();
         loop {
             tokio::select! {
                 biased;
@@ -106,6 +107,11 @@ impl Control {
                         drop(self.reload("a change of the file"));
                     }
                     seen = now;
+                    let now = self.certificates();
+                    if now != certificates {
+                        self.reload_certificates();
+                    }
+                    certificates = now;
                 }
             }
         }
@@ -121,11 +127,42 @@ impl Control {
         }
     }
 
+    /// What the files look like that the configuration in force names.
+    fn certificates(&self) -> Vec<(PathBuf, Seen)> {
+        let snapshot = self.gateway.snapshot();
+        snapshot.paths().map(|path| (path.clone(), Seen::of(path))).collect()
+    }
+
+    /// Reads the certificates anew, and nothing else: the configuration's file may be half written.
+    fn reload_certificates(&self) {
+        let config = self.gateway.snapshot().config().clone();
+        match self.gateway.reload(config) {
+            Ok(_) => {
+                say("lb-server: the certificates are in force (a change of their files)");
+                self.warn();
+            }
+            Err(error) => {
+                self.gateway.reload_refused(error.to_string());
+                say(&format!(
+                    "{error}\nlb-server: this is not put in force (a change of a certificate's file); \
+                     the certificates before it are served on"
+                ));
+            }
+        }
+    }
+
+    fn warn(&self) {
+        self.gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
+    }
+
     /// Reads the configuration anew and serves by it, or says why not and changes nothing.
     fn reload(&self, because: &str) -> Result<String, String> {
         let done = self.read_anew().inspect_err(|why| self.gateway.reload_refused(why.clone()));
         match &done {
-            Ok(said) => say(&format!("lb-server: {said} ({because})")),
+            Ok(said) => {
+                say(&format!("lb-server: {said} ({because})"));
+                self.warn();
+            }
             Err(why) => say(&format!(
                 "{why}\nlb-server: this is not put in force ({because}); \
                  the configuration before it is served on"

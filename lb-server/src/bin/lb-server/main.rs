@@ -10,9 +10,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use lb_config::{Config, Diagnostic, Source, load};
+use lb_server::platform::os::Os;
+use lb_server::{Gateway, Listeners};
 
 use cli::{Asked, Cli};
 
@@ -46,6 +49,10 @@ fn check(file: &Path) -> Result<(), String> {
     let config = read(file)?;
     let backends: usize = config.services.iter().map(|service| service.origins.len()).sum();
     let (name, services) = (file.display(), config.services.len());
+    // Its certificates as well: what cannot be served is not ok.
+    let gateway = Gateway::new(Arc::new(Os::new()), config, Listeners::default());
+    let gateway = gateway.map_err(|error| error.to_string())?;
+    gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
     say(&format!(
         "{name}: ok ({}, {})",
         counted(services, "service"),

@@ -56,13 +56,15 @@ pub(crate) fn serve(
     let gateway = Gateway::new(Arc::new(Os::new()), config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
 
+    gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
+
     let (trigger, shutdown) = shutdown::pair();
     let (first, bound) = start(&gateway, WorkerOptions { index: 0 }, &shutdown)?;
     let mut workers = vec![first];
     for index in 1..count {
         workers.push(start(&gateway, WorkerOptions { index }, &shutdown)?.0);
     }
-    announce(&bound);
+    announce(&gateway, &bound);
     ready(&bound);
 
     control.block_on(async {
@@ -105,9 +107,11 @@ fn control_runtime() -> io::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn announce(bound: &Bound) {
-    for addr in &bound.listeners {
-        say(&format!("lb-server: listening at http://{addr}"));
+fn announce(gateway: &Gateway, bound: &Bound) {
+    let snapshot = gateway.snapshot();
+    for (addr, listener) in bound.listeners.iter().zip(&snapshot.config().listeners) {
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        say(&format!("lb-server: listening at {scheme}://{addr}"));
     }
     if let Some(addr) = bound.admin {
         say(&format!("lb-server: admin at http://{addr}"));

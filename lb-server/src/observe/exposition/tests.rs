@@ -50,6 +50,9 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_draining gauge
         lb_accept_failures counter
         lb_connections_flooded counter
+        lb_tls_handshakes counter
+        lb_tls_handshakes_resumed counter
+        lb_tls_handshakes_failed counter
         lb_reloads counter
         lb_reloads_failed counter
         lb_access_lines_lost counter

@@ -1,0 +1,61 @@
+//! Where a redirect may lead: to a path here, or to a host that was written down or is the request's
+//! own. What a client puts into a path never gets a say in it.
+
+use super::{BadTemplate, Part, Variable};
+
+/// Whether what it gives begins with a slash, whatever is filled in.
+pub(super) fn starts_with_slash(parts: &[Part]) -> bool {
+    match parts.first() {
+        Some(Part::Text(text)) => text.starts_with('/'),
+        Some(Part::Variable(variable)) => *variable == Variable::Path,
+        None => false,
+    }
+}
+
+/// Why a redirect with these parts would not lead where it was written.
+pub(super) fn check(parts: &[Part]) -> Result<(), BadTemplate> {
+    let mut has_query = false;
+    for part in parts {
+        match part {
+            Part::Text(text) => has_query |= text.contains('?'),
+            Part::Variable(Variable::Query) if has_query => return Err(BadTemplate::TwoQueries),
+            Part::Variable(variable) => has_query |= *variable == Variable::Query,
+        }
+    }
+    if starts_with_slash(parts) {
+        let elsewhere = matches!(&parts[0], Part::Text(text) if text.starts_with("//"));
+        return if elsewhere { Err(BadTemplate::Start) } else { Ok(()) };
+    }
+    let Some(Part::Text(first)) = parts.first() else { return Err(BadTemplate::Start) };
+    let authority = first.strip_prefix("https://").or_else(|| first.strip_prefix("http://"));
+    let mut text = authority.ok_or(BadTemplate::Start)?;
+    let mut is_empty = true;
+    for part in &parts[1..] {
+        if let Some(ended) = authority_ends(text, &mut is_empty) {
+            return ended;
+        }
+        match part {
+            Part::Text(more) => text = more,
+            Part::Variable(Variable::Host) => (text, is_empty) = ("", false),
+            Part::Variable(Variable::Path | Variable::Query) if !is_empty => return Ok(()),
+            Part::Variable(_) => return Err(BadTemplate::Authority),
+        }
+    }
+    match authority_ends(text, &mut is_empty) {
+        Some(ended) => ended,
+        None if is_empty => Err(BadTemplate::Start),
+        None => Ok(()),
+    }
+}
+
+/// Whether an authority ends within `text`, and well.
+fn authority_ends(text: &str, is_empty: &mut bool) -> Option<Result<(), BadTemplate>> {
+    let end = text.find(['/', '?', '#']);
+    let authority = &text[..end.unwrap_or(text.len())];
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+    if let Some(wrong) = authority.chars().find(|wrong| !u8::try_from(*wrong).is_ok_and(good)) {
+        return Some(Err(BadTemplate::Character(wrong)));
+    }
+    *is_empty &= authority.is_empty();
+    end.map(|_| if *is_empty { Err(BadTemplate::Start) } else { Ok(()) })
+}

@@ -1,0 +1,9 @@
+//! Routes and edits as decisions: who takes a request, and what becomes of its head.
+
+#![cfg(not(loom))]
+
+mod edits;
+mod precedence;
+mod support;
+mod tables;
+mod templates;
