@@ -103,31 +103,39 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
 
     #[test]
     fn who_waits_first_is_woken_first_and_each_when_his_phase_has_come() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let woken = RefCell::new(Vec::new());
-        let (trigger, shutdown) = pair();
-        let local = tokio::task::LocalSet::new();
-        let waits = |number: usize, phase| {
-            let (mut shutdown, woken) = (shutdown.clone(), &woken);
-            async move {
-                shutdown.reached(phase).await;
-                woken.borrow_mut().push(number);
-            }
-        };
-        local.block_on(&runtime, async {
-            let polite = async { trigger.drain() };
-            let [a, b, c] = [1, 2, 3].map(|number| waits(number, Phase::Draining));
-            tokio::join!(a, b, c, waits(4, Phase::Running), polite);
-            assert_eq!(woken.take(), [4, 1, 2, 3]);
-            assert_eq!(shutdown.phase(), Phase::Draining);
-            tokio::join!(waits(5, Phase::Stopping), async { trigger.stop() });
+        LocalSet::new().block_on(&runtime, async {
+            let woken = Rc::new(RefCell::new(Vec::new()));
+            let (trigger, shutdown) = pair();
+            let wait = |number: usize, phase| {
+                let (mut shutdown, woken) = (shutdown.clone(), Rc::clone(&woken));
+                spawn_local(async move {
+                    shutdown.reached(phase).await;
+                    woken.borrow_mut().push(number);
+                })
+            };
+            let last = wait(0, Phase::Stopping);
+            let waiting = (1..20).map(|number| wait(number, Phase::Draining)).collect::<Vec<_>>();
+            tokio::task::yield_now().await;
+            assert!(woken.borrow().is_empty());
             trigger.drain();
-            assert_eq!((woken.take(), shutdown.phase()), (vec![5], Phase::Stopping));
+            for task in waiting {
+                task.await.unwrap();
+            }
+            assert_eq!(woken.take(), (1..20).collect::<Vec<_>>());
+            assert_eq!(shutdown.phase(), Phase::Draining);
+            trigger.stop();
+            trigger.drain();
+            last.await.unwrap();
+            assert_eq!((woken.take(), shutdown.phase()), (vec![0], Phase::Stopping));
         });
     }
 }
