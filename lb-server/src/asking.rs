@@ -5,12 +5,29 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::request::Parts;
-use lb_core::Facts;
+use lb_core::{Facts, Request, Scheme};
 
 /// The head of a request, and whose it is.
 pub(crate) struct Asking<'r> {
     pub(crate) head: &'r Parts,
+    /// What it is for, with a port if one was said; empty if nothing was.
+    pub(crate) host: &'r str,
     pub(crate) client: IpAddr,
+    pub(crate) scheme: Scheme,
+}
+
+impl Request for Asking<'_> {
+    fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
 }
 
 impl Facts for Asking<'_> {

@@ -31,23 +31,30 @@ pub(crate) struct Answer {
     pub(crate) remains: Option<oneshot::Receiver<Remains>>,
 }
 
+/// A request as it goes out, as often as it takes.
+pub(crate) struct Sending<'r> {
+    pub(crate) view: &'r View,
+    pub(crate) site: &'r Site,
+    pub(crate) head: &'r Parts,
+    pub(crate) replay: &'r Replay,
+    /// Whether backends see its `Host`, whatever the service says.
+    pub(crate) keeps_host: bool,
+}
+
 /// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
 /// something, and what.
 pub(crate) async fn make<'c>(
-    view: &View,
-    site: &Site,
+    sending: &Sending<'_>,
     mut attempt: Attempt<'c>,
-    head: &Parts,
-    replay: &Replay,
 ) -> (Attempt<'c>, Result<Answer, Failure>) {
-    let clock = &view.gateway.clock;
-    let mut first = std::pin::pin!(send(view, site, attempt.errand(), head, replay));
+    let clock = &sending.view.gateway.clock;
+    let mut first = std::pin::pin!(send(sending, attempt.errand()));
     let Some(at) = attempt.hedge_at() else { return (attempt, first.await) };
     if let Ok(made) = timeout_at(clock.instant(at), first.as_mut()).await {
         return (attempt, made);
     }
     let Some(hedge) = attempt.hedge(clock.now()) else { return (attempt, first.await) };
-    let mut second = std::pin::pin!(send(view, site, hedge.errand(), head, replay));
+    let mut second = std::pin::pin!(send(sending, hedge.errand()));
     tokio::select! {
         biased;
         made = first.as_mut() => {
@@ -81,13 +88,8 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
 }
 
 /// Sends the request to a backend and waits for an answer.
-async fn send(
-    view: &View,
-    site: &Site,
-    errand: Errand,
-    head: &Parts,
-    replay: &Replay,
-) -> Result<Answer, Failure> {
+async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
+    let Sending { view, site, head, replay, keeps_host } = *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
@@ -103,7 +105,9 @@ async fn send(
     loop {
         let mut request = request(head, replay.upload());
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
-        if site.host == HostPolicy::Backend || !request.headers().contains_key(header::HOST) {
+        if (site.host == HostPolicy::Backend && !keeps_host)
+            || !request.headers().contains_key(header::HOST)
+        {
             request.headers_mut().insert(header::HOST, endpoint.authority.clone());
         }
         match connection.speaks() {

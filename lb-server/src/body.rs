@@ -71,7 +71,8 @@ struct Source {
 }
 
 struct State {
-    incoming: Incoming,
+    /// `None`: all of it is kept.
+    incoming: Option<Incoming>,
     /// What was read, as long as all of it is.
     kept: Option<Kept>,
     /// What came behind the body, for as long as that is kept.
@@ -105,7 +106,7 @@ impl Replay {
         // What is known to be too large is not kept in the first place.
         let keep = size.lower() <= keep_max as u64;
         let state = State {
-            incoming,
+            incoming: Some(incoming),
             kept: keep.then(|| Kept::One(Bytes::new())),
             trailers: None,
             done: false,
@@ -122,6 +123,32 @@ impl Replay {
             keep_max,
         };
         Self { source: Some(Rc::new(source)) }
+    }
+
+    /// The same body once more, for somebody else; `None` unless all of it was read and kept.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let Some(source) = &self.source else { return Some(Self { source: None }) };
+        let state = source.state.borrow();
+        let kept = state.kept.as_ref().filter(|_| state.done && state.broken.is_none())?;
+        let copy = State {
+            incoming: None,
+            kept: Some(Kept::One(Bytes::copy_from_slice(kept.bytes()))),
+            trailers: state.trailers.clone(),
+            done: true,
+            broken: None,
+            idle: None,
+        };
+        Some(Self {
+            source: Some(Rc::new(Source {
+                state: RefCell::new(copy),
+                turn: Cell::new(0),
+                bytes: Rc::default(),
+                moved: Cell::new(Instant::now()),
+                size: source.size,
+                idle_for: source.idle_for,
+                keep_max: source.keep_max,
+            })),
+        })
     }
 
     /// Whether there is nothing to send.
@@ -186,7 +213,8 @@ impl Source {
         if let Some(broken) = state.broken {
             return Poll::Ready(Some(Err(broken)));
         }
-        let frame = match Pin::new(&mut state.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut state.incoming else { return Poll::Ready(None) };
+        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle_until = || Box::pin(sleep_until(Instant::now() + self.idle_for));
@@ -200,8 +228,8 @@ impl Source {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.bytes.set(self.bytes.get() + data.len() as u64);
+                    state.done = incoming.is_end_stream();
                     state.keep(&data, self.keep_max);
-                    state.done = state.incoming.is_end_stream();
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Err(frame) => {

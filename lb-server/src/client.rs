@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::framing::{Refusal, Watch};
 use crate::headers;
@@ -122,28 +122,45 @@ impl Client {
         }
     }
 
-    /// Waits until the client has been silent for too long: between requests, or
-    /// when it takes nothing of an answer, which hyper then asks for no more.
-    pub(crate) async fn silent(&self, server: &Server) {
+    /// Waits until nothing has been on its way for a moment, or until the client has been silent for
+    /// too long: between requests, or when it takes nothing of an answer, which hyper then asks for no
+    /// more.
+    pub(crate) async fn silent(&self, server: &Server) -> Silence {
         let Some(watch) = &self.watch else { return std::future::pending().await };
+        let rest_after = REST_AFTER.min(server.keep_alive_timeout);
         loop {
             let now = Instant::now();
-            let until = match (self.pulse.busy.get(), watch.head_since()) {
-                (0, None) => self.pulse.since.get() + server.keep_alive_timeout,
+            let is_idle = self.pulse.busy.get() == 0;
+            let until = match watch.head_since() {
+                None if is_idle => self.pulse.since.get() + server.keep_alive_timeout,
                 // The guard sees to it that a head ends.
-                (0, Some(_)) => now + server.header_timeout,
+                Some(_) if is_idle => now + server.header_timeout,
                 _ => match (watch.stuck_since(), self.pulse.patience.get()) {
                     (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
                     (Some(since), None) => since + server.keep_alive_timeout,
                     (None, _) => now + server.keep_alive_timeout.min(server.header_timeout),
                 },
             };
-            if until <= now {
-                return;
+            let is_quiet = is_idle && watch.is_quiet(self.requests.get());
+            let rests_at = self.pulse.since.get() + rest_after;
+            if is_quiet && rests_at <= now {
+                return Silence::Rest;
             }
-            // A head may begin meanwhile, and its time is shorter: look again by then.
-            let look_again = until.min(now + server.header_timeout);
-            let _stuck_or_not = timeout_at(look_again, watch.stuck()).await;
+            if until <= now {
+                return Silence::TooLong;
+            }
+            // What goes on may end meanwhile, and a head begin.
+            let look_again = if is_quiet { rests_at } else { now + rest_after };
+            let _stuck_or_not = timeout_at(look_again.min(until), watch.stuck()).await;
+        }
+    }
+
+    /// Waits, while nothing is on its way, until the next request is too late to begin. The guard sees to
+    /// it that one which has begun ends.
+    pub(crate) async fn expires(&self, server: &Server) {
+        sleep_until(self.pulse.since.get() + server.keep_alive_timeout).await;
+        if self.watch.as_ref().is_some_and(|watch| watch.head_since().is_some()) {
+            std::future::pending().await
         }
     }
 
@@ -175,6 +192,17 @@ impl Client {
         self.pulse.flooded.notified().await;
     }
 }
+
+/// What a client's silence comes to.
+pub(crate) enum Silence {
+    /// Nothing is on its way.
+    Rest,
+    /// The connection is not worth keeping.
+    TooLong,
+}
+
+/// How long a connection keeps what it needs for a request after the last one.
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -77,15 +77,16 @@ impl Whose {
     }
 
     pub(crate) fn backends(mut download: Download) -> Self {
-        if download.is_end_stream() {
-            download.end(BodyEnd::Complete);
-        }
+        download.is_over();
         Self::Backends(Rc::new(RefCell::new(download)))
     }
 }
 
 impl Download {
-    fn poll_backend(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub(crate) fn poll_backend(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.handed = None;
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(Some(Err(Broken::Late)));
@@ -125,6 +126,15 @@ impl Download {
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let over = self.is_end_stream();
+        if over {
+            self.end(BodyEnd::Complete);
+        }
+        over
     }
 
     fn size_hint(&self) -> SizeHint {

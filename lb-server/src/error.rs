@@ -25,6 +25,10 @@ pub(crate) enum Problem {
     Connect,
     /// No service has its host.
     NoService,
+    /// Its route sends it elsewhere at the same host, and it names none.
+    NoHost,
+    /// What its route makes of its target is too long.
+    TargetTooLong,
     /// Its body stopped coming.
     RequestTimeout,
     /// Its body was broken off.
@@ -42,6 +46,8 @@ impl Problem {
             Self::Refused(_) | Self::BrokenRequest => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoService => StatusCode::NOT_FOUND,
+            Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Rejected(rejection) => StatusCode::from_u16(rejection.status())
                 .expect("a rejection has a status between 500 and 599"),
         }
@@ -53,6 +59,8 @@ impl Problem {
             Self::Refused(refusal) => refusal.as_str(),
             Self::Connect => "connect_not_allowed",
             Self::NoService => "no_service",
+            Self::NoHost => "no_host",
+            Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",
             Self::BrokenRequest => "broken_request",
             Self::Rejected(rejection) => rejection.as_str(),
@@ -65,6 +73,8 @@ impl Problem {
             Self::Refused(refusal) => refusal.sentence(),
             Self::Connect => "this proxy opens no tunnels",
             Self::NoService => "no service is configured for this host",
+            Self::NoHost => "the request names no host",
+            Self::TargetTooLong => "the path and query are too long",
             Self::RequestTimeout => "the rest of the request did not arrive in time",
             Self::BrokenRequest => "the request was broken off",
             Self::Rejected(Rejection::NoFitBackend) => "no backend can take this request now",
@@ -131,7 +141,7 @@ impl Problem {
             ) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Self::NoService | Self::Rejected(_) => {}
+            Self::NoService | Self::NoHost | Self::TargetTooLong | Self::Rejected(_) => {}
         }
         if request.method == Method::HEAD {
             let length = headers::written(&response.body().size_hint().lower());

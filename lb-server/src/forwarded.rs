@@ -19,15 +19,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use lb_config::config::{ClientAddress, Trust};
+use lb_core::Scheme;
 
 use crate::headers::written;
-
-/// How the client reached the first proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Http,
-    Https,
-}
 
 /// Who a request is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +75,7 @@ pub(crate) fn caller(trust: &Trust, peer: IpAddr, headers: &HeaderMap) -> Caller
         return nobody;
     }
     let forwarded_by = Caller {
-        scheme: last(headers, &X_FORWARDED_PROTO).and_then(Scheme::read),
+        scheme: last(headers, &X_FORWARDED_PROTO).and_then(scheme),
         host: last(headers, &X_FORWARDED_HOST).and_then(authority),
         through_proxy: true,
         ..nobody
@@ -182,21 +176,11 @@ fn authority(text: &str) -> Option<Authority> {
     is_host.then(|| text.parse().ok()).flatten()
 }
 
-impl Scheme {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            _ if text.eq_ignore_ascii_case("http") => Some(Self::Http),
-            _ if text.eq_ignore_ascii_case("https") => Some(Self::Https),
-            _ => None,
-        }
-    }
-
-    /// As it is written.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
+fn scheme(text: &str) -> Option<Scheme> {
+    match text {
+        _ if text.eq_ignore_ascii_case("http") => Some(Scheme::Http),
+        _ if text.eq_ignore_ascii_case("https") => Some(Scheme::Https),
+        _ => None,
     }
 }
 

@@ -5,14 +5,17 @@
 //! named yet whose claims may be believed.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Version, request, response};
 use hyper::body::Body;
+use lb_config::config::Trust;
 
 use crate::client::Secure;
+use crate::forwarded::{Caller, Seen, tell_backend};
 
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
@@ -22,6 +25,8 @@ pub(crate) struct Forward<'r> {
     pub(crate) id: &'r HeaderValue,
     /// Where it speaks TLS.
     pub(crate) secure: Option<&'r Secure>,
+    /// Where somebody is trusted: whom, and who the request is from.
+    pub(crate) trusted: Option<(&'r Trust, &'r Caller, IpAddr)>,
 }
 
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -68,19 +73,29 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     let headers = &mut head.headers;
     let takes_trailers = takes_trailers(headers);
     // We answer `Expect` ourselves, when the first byte of the body is wanted.
-    remove(headers, |name| is_hop_by_hop(name) || is_claim(name) || name == "expect");
+    let claims = forward.trusted.is_none();
+    remove(headers, |name| is_hop_by_hop(name) || (claims && is_claim(name)) || name == "expect");
     headers.reserve(ADDED);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     join_cookies(headers);
-    if let Some(host) = named_host(headers, &head.uri, host) {
-        headers.insert(X_FORWARDED_HOST, host);
+    let named = named_host(headers, &head.uri, host);
+    match forward.trusted {
+        None => {
+            if let Some(host) = named {
+                headers.insert(X_FORWARDED_HOST, host);
+            }
+            headers.insert(X_REAL_IP, forward.client.clone());
+            headers.insert(X_FORWARDED_FOR, forward.client.clone());
+            let proto = HeaderValue::from_static(scheme(forward.secure).as_str());
+            headers.insert(X_FORWARDED_PROTO, proto);
+        }
+        Some((trust, caller, peer)) => {
+            let seen = Seen { peer, scheme: scheme(forward.secure), host };
+            tell_backend(headers, trust, caller, &seen);
+        }
     }
-    headers.insert(X_REAL_IP, forward.client.clone());
-    headers.insert(X_FORWARDED_FOR, forward.client.clone());
-    let proto = if forward.secure.is_some() { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(certificate) = forward.secure.and_then(|secure| secure.certificate.as_ref()) {
         headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
     }
@@ -89,6 +104,11 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
     }
+}
+
+/// How a client came.
+pub(crate) fn scheme(secure: Option<&Secure>) -> lb_core::Scheme {
+    if secure.is_some() { lb_core::Scheme::Https } else { lb_core::Scheme::Http }
 }
 
 /// Fields that a request may have more than what came in.

@@ -6,6 +6,8 @@
 
 mod probe;
 mod proxy;
+mod routed;
+mod mirror;
 mod retry_after;
 mod headers;
 mod line;
@@ -27,7 +29,6 @@ mod request_id;
 mod serve;
 #[cfg_attr(not(test), expect(dead_code, reason = "doors and dialing do not call it yet"))]
 mod proxy_protocol;
-#[cfg_attr(not(test), expect(dead_code, reason = "the proxy does not call it yet"))]
 mod forwarded;
 mod doors;
 mod worker;

@@ -6,25 +6,26 @@
 
 use std::rc::Rc;
 
-use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use lb_core::{Allowance, Ask, Delivery, Exchange, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::asking::Asking;
-use crate::attempt::{self, Answer};
+use crate::attempt::{self, Answer, Sending};
 use crate::body::{Broken, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
+use crate::forwarded;
 use crate::headers::{self, Forward};
 use crate::held::Held;
 use crate::line::CallsNext;
+use crate::mirror::{self, Copied};
 use crate::observe::{Journal, RequestFacts};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
-use crate::snapshot::Site;
+use crate::routed::{self, Routed};
 use crate::tunnel::Tunnel;
 use crate::upgrade::{self, Wanted};
 use crate::view::View;
@@ -43,30 +44,53 @@ pub(crate) async fn respond(
     let id = worker.next_request_id();
     let wanted = upgrade::wanted(&mut head, client.is_held(), id);
     let host = headers::host(&head);
+    let trust = &view.config.trust;
+    let caller = forwarded::caller(trust, client.peer.ip(), &head.headers);
+    let scheme = caller.scheme.unwrap_or_else(|| headers::scheme(client.secure.as_ref()));
+    let asking = Asking { head: &head, host: &host, client: caller.address, scheme };
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
-    let site = view.site(&host).filter(|_| refusal.is_none());
+    let found = if refusal.is_none() { view.router.find(&asking) } else { None };
+    let site = found.as_ref().and_then(|found| view.site_behind(found));
     let mut facts = RequestFacts::new(id, client.peer, site);
     if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
-        facts.asks(&head, &host);
+        facts.asks(&head, &host, found.as_ref());
+        facts.comes_from(&caller);
     }
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
-    let checked = match (refusal, site) {
+    let checked = match (refusal, found) {
         (Some(refusal), _) => Err(Problem::Refused(refusal)),
         (None, _) if head.method == Method::CONNECT => Err(Problem::Connect),
         (None, None) => Err(Problem::NoService),
-        (None, Some(site)) => Ok(site),
+        (None, Some(found)) => Ok((found, site)),
     };
     let passed = match checked {
-        Ok(site) => {
+        Ok((found, Some(site))) => {
+            let routed = Routed::new(found, site, &asking, id);
             let told = id.header();
+            let trusted = (!trust.proxies.is_empty()).then_some((trust, &caller, client.peer.ip()));
             let secure = client.secure.as_ref();
-            let forward = Forward { client: &client.address, id: &told, secure };
+            let forward = Forward { client: &client.address, id: &told, secure, trusted };
             headers::to_backend(&mut head, &host, &forward);
-            wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-            let case =
-                Case { view: &view, client: &client, site, journal: &journal, id, told, wanted };
-            pass(case, &head, incoming).await
+            match routed.edit_request(&mut head) {
+                Ok(()) => {
+                    wanted.iter().for_each(|wanted| wanted.ask(&mut head));
+                    let asking =
+                        Asking { head: &head, host: &host, client: caller.address, scheme };
+                    let case = Case { worker: &worker, view: &view, client: &client, wanted };
+                    pass(case, &routed, &journal, (id, told), &asking, incoming).await
+                }
+                Err(problem) => Err(problem),
+            }
+        }
+        Ok((found, None)) => {
+            let date = headers::date(view.gateway.platform.unix_time());
+            routed::answer(&found, &asking, id, date)
+                .expect("a route that leads to no service answers")
+                .map(|response| {
+                    journal.answered_by_route(&found.route().action, response.status());
+                    response.map(|body| Whose::ours(body, Rc::clone(&journal)))
+                })
         }
         Err(problem) => Err(problem),
     };
@@ -85,42 +109,51 @@ pub(crate) async fn respond(
     response.map(|body| Outgoing::new(body, busy))
 }
 
-/// A request that may pass to a backend, beside its head and its body.
+/// Where a request comes in, and what its client would rather speak.
 struct Case<'c> {
+    worker: &'c Worker,
     view: &'c Rc<View>,
     client: &'c Client,
-    site: &'c Site,
-    journal: &'c Rc<Journal>,
-    id: RequestId,
-    /// The same, as a header's value.
-    told: HeaderValue,
-    /// The protocol that the client would rather speak.
     wanted: Option<Wanted>,
 }
 
 /// Takes a request to a backend, and brings back the answer.
 async fn pass(
     case: Case<'_>,
-    head: &Parts,
+    routed: &Routed<'_>,
+    journal: &Rc<Journal>,
+    (id, told): (RequestId, HeaderValue),
+    asking: &Asking<'_>,
     incoming: Incoming,
 ) -> Result<Response<Whose>, Problem> {
-    let Case { view, client, site, journal, id, told, wanted } = case;
+    let Case { worker, view, client, wanted } = case;
+    let (site, head) = (routed.site, asking.head);
     let body_idle = site.service.timeouts().body_idle;
     let replay = Replay::new(incoming, site.replay_buffer, body_idle, || journal.bytes_in());
-    let asking = Asking { head, client: client.peer.ip() };
     let ask = Ask {
         id: id.exchange(),
         repeat: repeat(&head.method),
-        facts: &asking,
+        facts: asking,
         bodiless: replay.is_empty(),
     };
-    let (answer, delivery) = exchange(view, site, journal, ask, head, &replay).await?;
+    let keeps_host = routed.says_host();
+    let sending = Sending { view, site, head, replay: &replay, keeps_host };
+    let made = exchange(&sending, journal, ask).await;
+    if let Some(mirror) = routed.found.route().mirror
+        && wanted.is_none()
+        && mirror.takes(view.gateway.platform.seed(), id.exchange())
+    {
+        let copied = Copied { asking, replay: &replay, peer: client.peer };
+        mirror::send(view, mirror.service, worker.next_request_id(), &copied);
+    }
+    let (answer, delivery) = made?;
 
     let Answer { response, connection, remains } = answer;
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
+    routed.edit_answer(&mut parts, delivery.backend());
     if let Some(cookie) = delivery.set_cookie(&site.service) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -148,14 +181,12 @@ async fn pass(
 }
 
 /// Does what the core says, step by step, until there is an answer to deliver.
-async fn exchange(
-    view: &View,
-    site: &Site,
+pub(crate) async fn exchange(
+    sending: &Sending<'_>,
     journal: &Journal,
     ask: Ask<'_>,
-    head: &Parts,
-    replay: &Replay,
 ) -> Result<(Answer, Delivery), Problem> {
+    let Sending { view, site, replay, .. } = *sending;
     let clock = &view.gateway.clock;
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
@@ -166,7 +197,7 @@ async fn exchange(
             Step::Attempt(attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
                 drop(answer.take());
-                let (attempt, made) = attempt::make(view, site, attempt, head, replay).await;
+                let (attempt, made) = attempt::make(sending, attempt).await;
                 let outcome = attempt::outcome(&made);
                 answer = made.ok();
                 let wish = answer.as_ref().and_then(|answer| {
@@ -202,7 +233,7 @@ async fn exchange(
 }
 
 /// RFC 9110 §9.2. A method that nobody has defined may do anything.
-fn repeat(method: &Method) -> Repeat {
+pub(crate) fn repeat(method: &Method) -> Repeat {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Repeat::Safe,
         Method::PUT | Method::DELETE => Repeat::Idempotent,

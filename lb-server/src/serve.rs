@@ -64,14 +64,15 @@ pub(crate) async fn connection(
     let mut seat = Seat { worker, kind, peer, server, stopping, secure: None };
     let io = match tls {
         None => io,
-        Some(tls) => match seat.handshake(&tls, io).await {
-            Some((io, Alpn::Http2)) => return http2::serve(&mut seat, io).await,
+        // In boxes, for which a connection at rest needs no room.
+        Some(tls) => match Box::pin(seat.handshake(&tls, io)).await {
+            Some((io, Alpn::Http2)) => return Box::pin(http2::serve(&mut seat, io)).await,
             Some((io, Alpn::Http1)) => io,
             None => return,
         },
     };
     if let Some(turned) = http1::serve(&mut seat, io).await {
-        http2::serve(&mut seat, turned).await;
+        Box::pin(http2::serve(&mut seat, turned)).await;
     }
 }
 

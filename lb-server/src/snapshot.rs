@@ -12,7 +12,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::uri::Scheme;
 use lb_config::config::{self, Config, HostPolicy, KeepAlive, Origin, Protocol};
-use lb_core::{Meaningless, Routes, Service, Time};
+use lb_core::config::EditConfig;
+use lb_core::{Meaningless, Router, Service, Time};
 
 use crate::line::Line;
 use crate::observe::Counts;
@@ -25,7 +26,7 @@ pub struct Snapshot {
     pub(crate) config: Config,
     pub(crate) sites: Box<[Site]>,
     pub(crate) secured: Secured,
-    routes: Routes,
+    pub(crate) router: Router,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
@@ -38,6 +39,7 @@ pub(crate) struct Site {
     pub(crate) host: HostPolicy,
     pub(crate) replay_buffer: usize,
     pub(crate) keep_alive: KeepAlive,
+    pub(crate) edits: EditConfig,
 }
 
 /// Where a backend is.
@@ -99,11 +101,8 @@ impl Snapshot {
             let tls = secured.service(usize::from(index));
             sites.push(Site::new(said, index, tls, platform.seed(), known)?);
         }
-        let routes =
-            Routes::new(config.services.iter().enumerate().flat_map(|(index, said)| {
-                said.hosts.iter().map(move |host| (host.as_str(), index))
-            }));
-        Ok(Self { config, sites: sites.into(), secured, routes })
+        let router = Router::new(&config.routing);
+        Ok(Self { config, sites: sites.into(), secured, router })
     }
 
     /// The configuration.
@@ -129,11 +128,6 @@ impl Snapshot {
     /// The services, in the order of the configuration.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.sites.iter().map(|site| &site.service)
-    }
-
-    /// The service that `host` leads to.
-    pub(crate) fn site(&self, host: &str) -> Option<&Site> {
-        self.routes.find(host).map(|index| &self.sites[index])
     }
 
     /// The service of the same name as the one that is `said`.
@@ -175,6 +169,7 @@ impl Site {
             host: said.host,
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
+            edits: said.edits.clone(),
         })
     }
 }

@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use lb_core::BackendId;
+use lb_core::config::Action;
+use lb_core::{BackendId, Match};
 
 use crate::doors::{Key, Kind};
 use crate::gateway::Gateway;
@@ -89,6 +90,14 @@ impl View {
     /// Where a backend is.
     pub(crate) fn endpoint(&self, backend: BackendId) -> &Endpoint {
         &self.site_of(backend).endpoints[usize::from(backend.backend)]
+    }
+
+    /// The service that a route leads to, if it leads to one.
+    pub(crate) fn site_behind(&self, found: &Match<'_>) -> Option<&Site> {
+        match found.route().action {
+            Action::Service(index) => Some(&self.sites[usize::from(index)]),
+            Action::Redirect { .. } | Action::Respond { .. } => None,
+        }
     }
 
     /// What the listener behind `door` shows to clients.

@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod reload;
 mod retries;
+mod routes;
 mod steering;
 mod strict;
 mod timeouts;

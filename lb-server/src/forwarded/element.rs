@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderValue;
 
-use super::{Hop, Scheme, Seen, authority};
+use super::{Hop, Seen, authority};
 use crate::headers::written;
 
 /// The elements of a line in its order. `None`: it is not written as it must be.
@@ -55,7 +55,7 @@ fn hop(text: &str) -> Option<(Option<Hop>, &str)> {
     }
     let hop = Hop {
         address: by_for.map(|node| address(&node)).unwrap_or(Some(None))?,
-        scheme: proto.as_deref().and_then(Scheme::read),
+        scheme: proto.as_deref().and_then(super::scheme),
         host: host.as_deref().and_then(authority),
     };
     Some((other.then_some(hop), rest))

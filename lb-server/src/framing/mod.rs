@@ -15,11 +15,12 @@ mod head;
 mod target;
 mod watch;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -70,6 +71,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection:
 /// Bytes that are read after a refused head, so that the client can read our answer: closing a
 /// socket with unread bytes makes the kernel throw the answer away.
 const THROWN_MAX: usize = 256 * 1024;
+
+/// Bytes that are read at first when a client begins to speak.
+const FIRST_READ: usize = 8 * 1024;
 
 /// Bytes that are held behind a request for another protocol. More wait in the socket.
 const HELD_MAX: usize = 64 * 1024;
@@ -185,6 +189,12 @@ impl<I> Guard<I> {
         (self.io, self.head)
     }
 
+    /// What was read of it comes first when it is read again.
+    pub(crate) fn give_back(&mut self, read: &[u8]) {
+        self.passed = [read, &self.passed[self.passed_at..]].concat();
+        self.passed_at = 0;
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
         self.late = None;
         self.shared.head_since.set(None);
@@ -235,6 +245,21 @@ impl<I> Guard<I> {
     }
 }
 
+impl<I: AsyncRead + Unpin> Guard<I> {
+    /// Waits until there is something to read, and keeps it; says whether there ever will be. Between
+    /// two polls there is no buffer: that is what makes an idle connection small.
+    pub(crate) async fn begins(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut room = [MaybeUninit::uninit(); FIRST_READ];
+            let mut read = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
+            self.give_back(read.filled());
+            Poll::Ready(Ok(!read.filled().is_empty()))
+        })
+        .await
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -242,6 +267,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.shared.dry.set(false);
         loop {
             if this.passed_at < this.passed.len() {
                 let here = buf.remaining().min(this.passed.len() - this.passed_at);
@@ -281,7 +307,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                     this.passed_at = 0;
                     continue;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let between_messages = matches!(this.next, Next::Head) && this.head.is_empty();
+                    this.shared.dry.set(between_messages);
+                    return Poll::Pending;
+                }
             }
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(())); // the client's end
@@ -329,10 +359,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.dry.set(false);
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -1,6 +1,6 @@
 //! What passes, what is refused, and that it does not matter how the bytes are cut.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::task::Waker;
 
@@ -56,6 +56,16 @@ struct Seen {
 
 /// Reads everything through a guard, `room` bytes at a time.
 fn read(bytes: &[u8], cuts: &[usize], room: usize) -> Seen {
+    read_after(bytes, cuts, room, |_, _| {})
+}
+
+/// The same, with something done before each time.
+fn read_after(
+    bytes: &[u8],
+    cuts: &[usize],
+    room: usize,
+    first: impl Fn(&mut Guard<Pieces<'_>>, &mut Context<'_>),
+) -> Seen {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
@@ -64,10 +74,11 @@ fn read(bytes: &[u8], cuts: &[usize], room: usize) -> Seen {
     let (mut guard, watch) = Guard::new(Pieces { pieces, next: 0 }, LIMITS);
     let mut seen = Seen { bytes: Vec::new(), heads: 0, refused: None, failed: false };
     let mut space = vec![0; room];
+    let cx = &mut Context::from_waker(Waker::noop());
     loop {
+        first(&mut guard, cx);
         let mut buf = ReadBuf::new(&mut space);
-        let reading = pin!(poll_fn(|cx| Pin::new(&mut guard).poll_read(cx, &mut buf)));
-        let read = reading.poll(&mut Context::from_waker(Waker::noop()));
+        let read = Pin::new(&mut guard).poll_read(cx, &mut buf);
         if watch.0.held.get().is_some() {
             watch.let_go();
             seen.bytes.extend_from_slice(buf.filled());

@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) held: Cell<Option<u64>>,
     /// Who reads, and has to look again when it no longer is.
     pub(super) reader: Cell<Option<Waker>>,
+    /// Whether all that the client sent was read, up to the end of a message.
+    pub(super) dry: Cell<bool>,
     /// Since when a head is incomplete.
     pub(super) head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing of what is written.
@@ -53,6 +55,13 @@ impl Watch {
     /// Since when the client has taken nothing of what is written to it, if it does not.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
         self.0.stuck_since.get()
+    }
+
+    /// Whether nothing is on its way once `requests` were answered: everything was read, was passed on,
+    /// and what was written has left.
+    pub(crate) fn is_quiet(&self, requests: u64) -> bool {
+        let shared = &self.0;
+        shared.dry.get() && shared.passed.get() == requests && shared.stuck_since.get().is_none()
     }
 
     /// Whether the `n`-th request, counted from 0, asks for another protocol: what follows is held.

@@ -10,7 +10,11 @@ fn check(request: Request<()>, expected: &Expect) {
     let host = host(&head);
     let id = RequestId::parse("00000000000000070000000000000001").unwrap();
     let client = HeaderValue::from_static("192.0.2.1");
-    to_backend(&mut head, &host, &Forward { client: &client, id: &id.header(), secure: None });
+    to_backend(
+        &mut head,
+        &host,
+        &Forward { client: &client, id: &id.header(), secure: None, trusted: None },
+    );
     let mut text = format!("{} {}\n", head.method, head.uri);
     for (name, value) in &head.headers {
         text += &format!("{name}: {}\n", value.to_str().unwrap());

@@ -131,6 +131,10 @@ impl Reading {
             |out| out.counter(&Vec::new(), &gateway.process.floods),
         )?;
         let process = &gateway.process;
+        counters(to, "lb_routes_answered", "Requests that routes answered, by how", |out| {
+            out.counter(&vec![("how", "redirect")], &process.redirected)?;
+            out.counter(&vec![("how", "respond")], &process.responded)
+        })?;
         counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
             out.counter(&Vec::new(), &process.handshakes)
         })?;
@@ -189,6 +193,7 @@ impl Reading {
             "Clients that left, or broke off their request, before there was an answer",
             |out| each_service(snapshot, |labels, counts, _| out.counter(labels, &counts.left)),
         )?;
+        encode_mirrors(snapshot, to)?;
         counters(to, "lb_delivered", "Backends' answers that went out", |out| {
             each_service(snapshot, |labels, counts, _| {
                 for (name, count) in STATUS_CLASS_NAMES.iter().zip(&counts.delivered) {
@@ -290,6 +295,22 @@ fn gauges(
     write: impl FnOnce(&mut Writing<'_>) -> fmt::Result,
 ) -> fmt::Result {
     write(&mut Writing(to.encode_descriptor(name, help, None, MetricType::Gauge)?))
+}
+
+fn encode_mirrors(snapshot: &Snapshot, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    counters(to, "lb_mirrored", "Copies of requests that went to the service", |out| {
+        each_service(snapshot, |labels, counts, _| out.counter(labels, &counts.mirrored))
+    })?;
+    counters(
+        to,
+        "lb_mirrors_left_out",
+        "Copies for the service that were not made: too many ran, or the body was not kept",
+        |out| {
+            each_service(snapshot, |labels, counts, _| {
+                out.counter(labels, &counts.mirrors_left_out)
+            })
+        },
+    )
 }
 
 fn each_service(

@@ -1,17 +1,21 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use lb_config::config::Level;
-use lb_core::{BackendId, BodyEnd, Choice, Event, Explanation, Observe, Outcome, Time, Withheld};
+use lb_core::config::Action;
+use lb_core::{
+    BackendId, BodyEnd, Choice, Event, Explanation, Match, Observe, Outcome, Time, Withheld,
+};
 use serde::Serialize;
 
 use crate::error::Problem;
+use crate::forwarded::Caller;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::made::Made;
 use crate::observe::why::{Why, millis};
@@ -32,6 +36,10 @@ struct Asked {
     method: Method,
     uri: Uri,
     host: String,
+    /// The place of its route in the configuration.
+    route: Option<usize>,
+    /// Who it is from, where a trusted proxy says so.
+    caller: Option<IpAddr>,
     /// What the client calls its request. Not believed, only noted.
     client_request_id: Option<String>,
 }
@@ -46,16 +54,25 @@ impl RequestFacts {
     }
 
     /// With what its head says, which is to be believed.
-    pub(crate) fn asks(&mut self, head: &Parts, host: &str) {
+    pub(crate) fn asks(&mut self, head: &Parts, host: &str, found: Option<&Match<'_>>) {
         let theirs = head.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
         self.asked = Some(Asked {
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: host.to_owned(),
+            route: found.and_then(Match::place),
+            caller: None,
             client_request_id: theirs
                 .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
                 .map(str::to_owned),
         });
+    }
+
+    /// Somebody else than who is connected.
+    pub(crate) fn comes_from(&mut self, caller: &Caller) {
+        if let Some(asked) = self.asked.as_mut().filter(|_| caller.through_proxy) {
+            asked.caller = Some(caller.address);
+        }
     }
 }
 
@@ -102,6 +119,18 @@ impl Journal {
     /// A backend's answer goes out.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.record.borrow_mut().status = Some(status);
+    }
+
+    /// A route answers it.
+    pub(crate) fn answered_by_route(&self, action: &Action, status: StatusCode) {
+        let process = &self.view.gateway.process;
+        let (reason, count) = match action {
+            Action::Redirect { .. } => ("redirect", &process.redirected),
+            Action::Respond { .. } | Action::Service(_) => ("respond", &process.responded),
+        };
+        count.add(1);
+        let mut record = self.record.borrow_mut();
+        (record.status, record.reason) = (Some(status), Some(reason));
     }
 
     /// We answer ourselves.
@@ -154,17 +183,22 @@ impl Journal {
             let service = site.map(|site| &site.service);
             service.map_or("", |service| service.backend(id.backend).name())
         };
+        let caller = asked.and_then(|asked| asked.caller);
+        let route = asked.and_then(|asked| asked.route);
+        let route = route.map(|place| self.view.config.routing.routes[place].name.as_str());
         let took = gateway.now() - self.began;
         let began_at = gateway.platform.unix_time().checked_sub(took).unwrap_or(UNIX_EPOCH);
         let line = Line {
             time: humantime::format_rfc3339_millis(began_at).to_string(),
             request_id: facts.id.to_string(),
             client_request_id: asked.and_then(|asked| asked.client_request_id.as_deref()),
-            client: facts.client,
+            client: caller.map_or_else(|| facts.client.to_string(), |it| it.to_string()),
+            peer: caller.map(|_| facts.client),
             method: asked.map(|asked| asked.method.as_str()),
             host: asked.map(|asked| asked.host.as_str()),
             // Not the query: it holds tokens and names.
             path: asked.map(|asked| asked.uri.path()),
+            route: route.filter(|name| site.is_none_or(|site| site.service.name() != *name)),
             service: site.map(|site| site.service.name()),
             status,
             reason: record.reason.or(cut.then_some("drained")),
@@ -284,10 +318,15 @@ struct Line<'l> {
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<&'l str>,
-    client: SocketAddr,
+    client: String,
+    /// The proxy that is connected, where `client` is who it speaks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<SocketAddr>,
     method: Option<&'l str>,
     host: Option<&'l str>,
     path: Option<&'l str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'l str>,
     service: Option<&'l str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -26,6 +26,10 @@ impl Count {
 pub(crate) struct Process {
     pub(crate) accept_failures: Count,
     pub(crate) refused_requests: Count,
+    /// Requests that routes sent elsewhere.
+    pub(crate) redirected: Count,
+    /// Requests that routes answered.
+    pub(crate) responded: Count,
     /// Connections that took back too many requests.
     pub(crate) floods: Count,
     /// Handshakes of TLS with clients.
@@ -59,6 +63,10 @@ pub(crate) struct ServiceCounts {
     pub(crate) queued: Count,
     /// Clients that left before there was an answer.
     pub(crate) left: Count,
+    /// Copies of requests to other services.
+    pub(crate) mirrored: Count,
+    /// Copies that were not made: too many ran, or the body was not kept.
+    pub(crate) mirrors_left_out: Count,
     pub(crate) delivered: [Count; STATUS_CLASSES],
     /// By [`rejection_slot`].
     pub(crate) rejected: [Count; REJECTIONS.len() + Failure::ALL.len()],

@@ -1,17 +1,27 @@
 //! A connection on which HTTP/1.1 is spoken, as far as is known.
+//!
+//! Between requests a connection rests: hyper, its buffers and what a request needs are gone, some 25
+//! KiB, and only the guarded socket waits. When its client begins to speak they are made anew.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::Seat;
-use crate::client::Client;
+use crate::client::{Client, Silence};
 use crate::framing::{Guard, Limits};
 use crate::platform::{Io, Prefixed};
 use crate::pool::PIECE_BYTES_MAX;
 use crate::shutdown::Phase;
+
+/// A client's socket.
+type Guarded = Guard<Box<dyn Io>>;
 
 /// Serves a connection to its end, or to the preface of HTTP/2, if that is what it begins with
 /// (RFC 9113 §3.4): then it comes back as it was.
@@ -23,11 +33,59 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         timeout: server.header_timeout,
         http2: server.http2.enabled,
     };
-    let (io, watch) = Guard::new(io, limits);
+    let (mut io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.peer, seat.secure.clone(), watch);
+    loop {
+        match rest(seat, &client, &mut io).await {
+            Woken::Spoken => io = work(seat, &client, io).await?,
+            Woken::Turned => {
+                let (io, begun) = io.into_parts();
+                return Some(Prefixed::new(begun, io));
+            }
+            Woken::Over => {
+                let _closed_or_not = timeout(server.header_timeout, io.shutdown()).await;
+                return None;
+            }
+        }
+    }
+}
+
+/// What ends a rest.
+enum Woken {
+    /// The client begins to speak HTTP/1.1.
+    Spoken,
+    /// It speaks HTTP/2.
+    Turned,
+    /// It left, was silent for too long, or the process drains.
+    Over,
+}
+
+/// Waits for the next request.
+async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
+    tokio::select! {
+        biased;
+        begins = io.begins() => match begins {
+            Ok(true) => Woken::Spoken,
+            Ok(false) | Err(_) => Woken::Over,
+        },
+        () = client.turned() => Woken::Turned,
+        () = seat.stopping.reached(Phase::Draining) => Woken::Over,
+        () = client.expires(&seat.server) => Woken::Over,
+    }
+}
+
+/// Serves requests until none is on its way, and gives the socket back; or to the connection's end.
+///
+/// It is a box, so that a connection at rest has no room for it.
+fn work<'s>(
+    seat: &'s mut Seat,
+    client: &'s Rc<Client>,
+    io: Guarded,
+) -> Pin<Box<impl Future<Output = Option<Guarded>> + 's>> {
+    let server = seat.server;
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let service =
-        service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));
+        move |request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(client), request);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -37,33 +95,39 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         .max_headers(server.headers_max)
         // The guard sees to the length of heads.
         .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX));
-    let mut serving = builder.serve_connection(TokioIo::new(io), service);
-    let mut next = Phase::Draining;
-    loop {
+    let mut serving = builder.serve_connection(TokioIo::new(io), service_fn(service));
+    Box::pin(async move {
+        let mut next = Phase::Draining;
+        loop {
+            tokio::select! {
+                biased;
+                // What goes wrong on a client's connection is the client's, and in the access log.
+                _served = &mut serving => break,
+                () = seat.stopping.reached(next) => {
+                    if next == Phase::Stopping {
+                        return None;
+                    }
+                    next = Phase::Stopping;
+                    Pin::new(&mut serving).graceful_shutdown();
+                }
+                silence = client.silent(&server) => match silence {
+                    Silence::TooLong => return None,
+                    Silence::Rest => {
+                        let parts = serving.into_parts();
+                        let mut io = parts.io.into_inner();
+                        io.give_back(&parts.read_buf);
+                        return Some(io);
+                    }
+                }
+            }
+        }
+        let tunnel = client.tunnel()?;
+        let (io, begun) = serving.into_parts().io.into_inner().into_parts();
         tokio::select! {
             biased;
-            // What goes wrong on a client's connection is the client's, and in the access log.
-            _served = &mut serving => break,
-            () = seat.stopping.reached(next) => {
-                if next == Phase::Stopping {
-                    return None;
-                }
-                next = Phase::Stopping;
-                std::pin::Pin::new(&mut serving).graceful_shutdown();
-            }
-            () = client.turned() => {
-                let (io, begun) = serving.into_parts().io.into_inner().into_parts();
-                return Some(Prefixed::new(begun, io));
-            }
-            () = client.silent(&server) => return None,
+            () = tunnel.run(io, begun) => {}
+            () = seat.stopping.reached(Phase::Stopping) => {}
         }
-    }
-    let tunnel = client.tunnel()?;
-    let (io, begun) = serving.into_parts().io.into_inner().into_parts();
-    tokio::select! {
-        biased;
-        () = tunnel.run(io, begun) => {}
-        () = seat.stopping.reached(Phase::Stopping) => {}
-    }
-    None
+        None
+    })
 }

@@ -114,6 +114,18 @@ proptest! {
     }
 
     #[test]
+    fn waiting_for_a_head_changes_nothing_of_it(
+        bytes in connections(),
+        cuts in prop::collection::vec(any::<usize>(), 0..40),
+        room in 1..64_usize,
+    ) {
+        let waited = read_after(&bytes, &cuts, room, |guard, cx| {
+            let _begun_or_not = pin!(guard.begins()).poll(cx);
+        });
+        prop_assert_eq!(waited, read(&bytes, &[], 4096));
+    }
+
+    #[test]
     fn bytes_pass_as_they_are_or_not_at_all(bytes in connections()) {
         let seen = read(&bytes, &[], 4096);
         let passed = match seen.refused {

@@ -50,6 +50,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_draining gauge
         lb_accept_failures counter
         lb_connections_flooded counter
+        lb_routes_answered counter
         lb_tls_handshakes counter
         lb_tls_handshakes_resumed counter
         lb_tls_handshakes_failed counter
@@ -60,6 +61,8 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_exchanges counter
         lb_retries counter
         lb_clients_left counter
+        lb_mirrored counter
+        lb_mirrors_left_out counter
         lb_delivered counter
         lb_rejections counter
         lb_retries_withheld counter

@@ -1,0 +1,106 @@
+//! A copy of a request for another service, of whose answer nobody waits.
+//!
+//! It goes out when the request itself has its answer, so that it costs the client nothing, and by the
+//! same core: the other service's breaker, retries and limits count. What was not kept of a body is
+//! not there to be copied; then the request is not mirrored, and counted.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use lb_core::Ask;
+
+use crate::asking::Asking;
+use crate::attempt::{Answer, Sending};
+use crate::body::Replay;
+use crate::download::Download;
+use crate::held::Held;
+use crate::observe::{Journal, RequestFacts};
+use crate::proxy::{exchange, repeat};
+use crate::request_id::RequestId;
+use crate::view::View;
+
+/// Copies that are on their way at once, of one worker. More are left out.
+const MIRRORS_MAX: usize = 64;
+
+thread_local! {
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A copy that is on its way.
+struct Running;
+
+impl Running {
+    fn begin() -> Option<Self> {
+        let before = RUNNING.get();
+        (before < MIRRORS_MAX).then(|| RUNNING.set(before + 1))?;
+        Some(Self)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(RUNNING.get() - 1);
+    }
+}
+
+/// Sends the request with this head, and what was kept of its body, to the service at `index`, as an
+/// exchange of its own called `id`. `copied` is the request that it is a copy of.
+pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'_>) {
+    let counts = &view.sites[usize::from(index)].counts.service;
+    let (Some(replay), Some(running)) = (copied.replay.copy(), Running::begin()) else {
+        return counts.mirrors_left_out.add(1);
+    };
+    counts.mirrored.add(1);
+    let Copied { asking, peer, .. } = *copied;
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = asking.head.method.clone();
+    head.uri = asking.head.uri.clone();
+    head.headers = asking.head.headers.clone();
+    let (view, host) = (Rc::clone(view), asking.host.to_owned());
+    let (client, scheme) = (asking.client, asking.scheme);
+    tokio::task::spawn_local(async move {
+        let _running = running;
+        let site = &view.sites[usize::from(index)];
+        let mut facts = RequestFacts::new(id, peer, Some(site));
+        if view.gateway.access(view.config.access_log).is_some() {
+            facts.asks(&head, &host, None);
+        }
+        let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
+        let asking = Asking { head: &head, host: &host, client, scheme };
+        let ask = Ask {
+            id: id.exchange(),
+            repeat: repeat(&head.method),
+            facts: &asking,
+            bodiless: replay.is_empty(),
+        };
+        let sending =
+            Sending { view: &view, site, head: &head, replay: &replay, keeps_host: false };
+        let answered = exchange(&sending, &journal, ask).await;
+        let Ok((Answer { response, connection, .. }, delivery)) = answered else { return };
+        journal.answered(response.status());
+        // Read to its end, so that the connection can be used again.
+        let mut download = Download {
+            incoming: Some(response.into_body()),
+            held: Held::new(&view, &journal, delivery),
+            connection: Some(connection),
+            replay,
+            wait: None,
+            handed: None,
+        };
+        while !download.is_over() {
+            let frame = poll_fn(|cx| download.poll_backend(cx)).await;
+            if !matches!(frame, Some(Ok(_))) {
+                break;
+            }
+        }
+    });
+}
+
+/// The request that a copy is of.
+pub(crate) struct Copied<'r> {
+    pub(crate) asking: &'r Asking<'r>,
+    pub(crate) replay: &'r Replay,
+    pub(crate) peer: SocketAddr,
+}

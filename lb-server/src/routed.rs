@@ -1,0 +1,201 @@
+//! A request with the route that takes it: what is changed in it, and in its answer.
+//!
+//! What changes is decided in `lb_core`; here the changes are made. Of a request that nothing changes,
+//! nothing is kept.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Response, StatusCode, response};
+use http_body_util::Full;
+use lb_core::config::{Action, HeaderEdits, RequestEdits, Values};
+use lb_core::edit::{self, Change};
+use lb_core::{BackendId, Facts, Match, Request, Scheme};
+
+use crate::asking::Asking;
+use crate::error::Problem;
+use crate::headers::{self, X_REQUEST_ID};
+use crate::request_id::RequestId;
+use crate::snapshot::Site;
+
+/// A request on its way to a service.
+pub(crate) struct Routed<'v> {
+    pub(crate) found: Match<'v>,
+    pub(crate) site: &'v Site,
+    id: RequestId,
+    /// As the client sent it, where something is changed.
+    original: Option<Original>,
+}
+
+/// What templates may say of a request.
+struct Original {
+    method: Method,
+    uri: Uri,
+    host: String,
+    client: Option<IpAddr>,
+    scheme: Scheme,
+}
+
+impl<'v> Routed<'v> {
+    pub(crate) fn new(
+        found: Match<'v>,
+        site: &'v Site,
+        asking: &Asking<'_>,
+        id: RequestId,
+    ) -> Self {
+        let route = &found.route().edits;
+        let stays = route.request.is_empty()
+            && route.response.is_empty()
+            && site.edits.request.is_empty()
+            && site.edits.response.is_empty();
+        let original = (!stays).then(|| Original {
+            method: asking.head.method.clone(),
+            uri: asking.head.uri.clone(),
+            host: asking.host.to_owned(),
+            client: asking.client(),
+            scheme: asking.scheme,
+        });
+        Self { found, site, id, original }
+    }
+
+    fn requests(&self) -> [&RequestEdits; 2] {
+        [&self.found.route().edits.request, &self.site.edits.request]
+    }
+
+    /// Whether the edits say what a backend sees as `Host`.
+    pub(crate) fn says_host(&self) -> bool {
+        self.original.is_some() && edit::host(&self.requests()).is_some()
+    }
+
+    /// Changes the request, on its way to a backend.
+    pub(crate) fn edit_request(&self, head: &mut Parts) -> Result<(), Problem> {
+        let Some(original) = &self.original else { return Ok(()) };
+        let values = self.values(original, "");
+        let layers = self.requests();
+        if let Some(target) = edit::target(&layers, &values).map_err(|_| Problem::TargetTooLong)? {
+            let target = PathAndQuery::try_from(target).map_err(|_| Problem::TargetTooLong)?;
+            head.uri = Uri::from(target);
+        }
+        if let Some(host) = edit::host(&layers) {
+            let host = HeaderValue::from_str(host).expect("lb-config has looked at it");
+            head.headers.insert(header::HOST, host);
+        }
+        for layer in layers {
+            change(&mut head.headers, &layer.headers, &values);
+        }
+        Ok(())
+    }
+
+    /// Changes the answer of `backend`, on its way to the client.
+    pub(crate) fn edit_answer(&self, head: &mut response::Parts, backend: BackendId) {
+        let Some(original) = &self.original else { return };
+        let values = self.values(original, self.site.service.backend(backend.backend).name());
+        for edits in [&self.site.edits.response, &self.found.route().edits.response] {
+            let status = edits.status(head.status.as_u16());
+            head.status = StatusCode::from_u16(status).expect("it is within 200..=599");
+            change(&mut head.headers, &edits.headers, &values);
+        }
+    }
+
+    fn values<'r>(&'r self, original: &'r Original, backend: &'r str) -> Values<'r> {
+        Values {
+            request: original,
+            found: &self.found,
+            request_id: &self.id,
+            service: self.site.service.name(),
+            backend,
+        }
+    }
+}
+
+/// The answer that a route gives itself; `None` if it leads to a service.
+pub(crate) fn answer(
+    found: &Match<'_>,
+    asking: &Asking<'_>,
+    id: RequestId,
+    date: HeaderValue,
+) -> Option<Result<Response<Full<Bytes>>, Problem>> {
+    let values = Values { request: asking, found, request_id: &id, service: "", backend: "" };
+    let mut response = Response::new(Full::default());
+    match &found.route().action {
+        Action::Service(_) => return None,
+        Action::Redirect { to, status } => {
+            // Without a host of its own there is nowhere to send it.
+            let Some(to) = to.fill(&values) else { return Some(Err(Problem::NoHost)) };
+            let to = HeaderValue::try_from(to).expect("templates fill in visible ASCII");
+            response.headers_mut().insert(header::LOCATION, to);
+            *response.status_mut() = status_of(*status);
+        }
+        Action::Respond { status, body, content_type } => {
+            if !content_type.is_empty() {
+                let kind = HeaderValue::from_str(content_type);
+                let kind = kind.expect("lb-config has looked at it");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            }
+            *response.status_mut() = status_of(*status);
+            if asking.head.method == Method::HEAD && edit::has_body(*status) {
+                let length = headers::written(&body.len());
+                response.headers_mut().insert(header::CONTENT_LENGTH, length);
+            } else {
+                *response.body_mut() = Full::from(body.clone());
+            }
+        }
+    }
+    change(response.headers_mut(), &found.route().edits.response.headers, &values);
+    response.headers_mut().insert(header::DATE, date);
+    response.headers_mut().insert(X_REQUEST_ID, id.header());
+    Some(Ok(response))
+}
+
+fn status_of(said: u16) -> StatusCode {
+    StatusCode::from_u16(said).expect("lb-config has looked at it")
+}
+
+fn change(headers: &mut HeaderMap, edits: &HeaderEdits, values: &Values<'_>) {
+    let value =
+        |text: String| HeaderValue::try_from(text).expect("templates fill in visible ASCII");
+    for (name, change) in edits.changes(values) {
+        let name = HeaderName::try_from(name).expect("lb-config has looked at it");
+        match change {
+            Change::Remove => drop(headers.remove(name)),
+            Change::Set(text) => drop(headers.insert(name, value(text))),
+            Change::Append(text) => drop(headers.append(name, value(text))),
+        }
+    }
+}
+
+impl Request for Original {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+}
+
+impl Facts for Original {
+    fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// Templates say nothing of headers.
+    fn header(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+}

@@ -1,0 +1,213 @@
+//! Which route takes a request, and what is changed on the way.
+
+use crate::support::{Backend, Client, Proxy, Script, run, until};
+
+fn config(rest: &str, services: &[(&str, &Backend)]) -> String {
+    let services: String = services
+        .iter()
+        .map(|(name, backend)| {
+            format!(
+                "[[service]]\nname = \"{name}\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+                backend.url()
+            )
+        })
+        .collect();
+    format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n{rest}\n{services}"
+    )
+}
+
+async fn said(name: &'static str) -> Backend {
+    Backend::start(move |_, _| Script::ok(name)).await
+}
+
+async fn get(proxy: &Proxy, target: &str, fields: &str) -> crate::support::Answer {
+    Client::ask(proxy.addr, format!("GET {target} HTTP/1.1\r\nhost: a.example\r\n{fields}\r\n"))
+        .await
+}
+
+#[test]
+fn a_request_goes_to_the_service_of_the_most_exact_route() {
+    run(async {
+        let (web, api, beta) = (said("web").await, said("api").await, said("beta").await);
+        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      [[route]]\nname = \"api\"\nhosts = [\"*\"]\npath_prefix = \"/api\"\nservice = \"api\"\n\
+                      [[route]]\nname = \"testers\"\nhosts = [\"*\"]\npath_prefix = \"/api\"\n\
+                      headers = { x-beta = \"1\" }\nservice = \"beta\"\n";
+        let proxy =
+            Proxy::start_with(&config(routes, &[("web", &web), ("api", &api), ("beta", &beta)]))
+                .await;
+        for (target, fields, name) in [
+            ("/", "", "web"),
+            ("/api", "", "api"),
+            ("/api/x?y", "", "api"),
+            ("/apis", "", "web"),
+            ("/%61pi/x", "", "api"),
+            ("/api/x", "x-beta: 1\r\n", "beta"),
+        ] {
+            assert_eq!(get(&proxy, target, fields).await.text(), name, "{target} {fields}");
+        }
+        until(|| proxy.log().len() == 6).await;
+        assert_eq!(proxy.log()[5]["route"], "testers");
+    });
+}
+
+#[test]
+fn requests_and_answers_are_changed_on_their_way() {
+    run(async {
+        let backend = Backend::start(|_, _| {
+            Script::Write(
+                b"HTTP/1.1 200 OK\r\nserver: secret\r\nx-old: 1\r\ncontent-length: 2\r\n\r\nok"
+                    .to_vec(),
+            )
+        })
+        .await;
+        let routes = r#"
+            [[route]]
+            name = "user"
+            hosts = ["*"]
+            path = "/users/{id}/{*rest}"
+            service = "web"
+            [route.request]
+            path = "/u/{rest}"
+            query = { set = { id = "{id}" }, remove = ["debug"] }
+            host = "inner.example"
+            headers = { set = { x-user = "{id}", x-from = "{client_ip}" }, remove = ["cookie"] }
+            [route.response]
+            status = 203
+            headers = { remove = ["server"], set = { x-old = "{backend} {request_id}" } }
+        "#;
+        let proxy = Proxy::start_with(&config(routes, &[("web", &backend)])).await;
+        let answer = get(&proxy, "/users/7/a/b?x=1&debug=1", "cookie: a=b\r\n").await;
+        assert_eq!((answer.status, answer.text()), (203, "ok"));
+        let id = answer.one("x-request-id").unwrap();
+        assert_eq!(answer.one("x-old"), Some(&*format!("{} {id}", backend.url())));
+        assert_eq!(answer.one("server"), None);
+        let seen = backend.request();
+        assert!(seen.head.starts_with("GET /u/a/b?x=1&id=7 HTTP/1.1\r\n"), "{}", seen.head);
+        assert_eq!(seen.one("host"), Some("inner.example"));
+        assert_eq!(seen.one("x-user"), Some("7"));
+        assert_eq!(seen.one("x-from"), Some("127.0.0.1"));
+        assert_eq!(seen.one("cookie"), None);
+        until(|| !proxy.log().is_empty()).await;
+        assert_eq!(proxy.log()[0]["path"], "/users/7/a/b", "as the client sent it");
+    });
+}
+
+#[test]
+fn a_route_redirects_and_answers_by_itself() {
+    run(async {
+        let web = said("web").await;
+        let routes = r#"
+            [[route]]
+            name = "old"
+            hosts = ["*"]
+            path_prefix = "/old"
+            redirect = { to = "https://{host}/new{query}", status = 308 }
+            [[route]]
+            name = "robots"
+            hosts = ["*"]
+            path = "/robots.txt"
+            respond = { status = 200, body = "User-agent: *\n", content_type = "text/plain" }
+            [[route]]
+            name = "rest"
+            hosts = ["*"]
+            service = "web"
+        "#;
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web)])).await;
+        let answer = get(&proxy, "/old/x?y=z", "").await;
+        assert_eq!(answer.status, 308);
+        assert_eq!(answer.one("location"), Some("https://a.example/new?y=z"));
+        let answer = get(&proxy, "/robots.txt", "").await;
+        assert_eq!((answer.status, answer.text()), (200, "User-agent: *\n"));
+        assert_eq!(answer.one("content-type"), Some("text/plain"));
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("HEAD /robots.txt HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let answer = client.answer_to_head().await.unwrap();
+        assert_eq!(answer.one("content-length"), Some("14"));
+        let nowhere = Client::ask(proxy.addr, "GET /old HTTP/1.0\r\n\r\n").await;
+        assert_eq!((nowhere.status, &*nowhere.error()), (400, "no_host"));
+        assert_eq!(web.requests().len(), 0);
+        until(|| proxy.log().len() == 4).await;
+        let reasons: Vec<_> = proxy.log().iter().map(|line| line["reason"].clone()).collect();
+        assert_eq!(reasons, ["redirect", "respond", "respond", "no_host"]);
+    });
+}
+
+#[test]
+fn whoever_comes_without_tls_is_sent_there() {
+    run(async {
+        let web = said("web").await;
+        let routes = "[https_redirect]\nenabled = true\nstatus = 301\nexcept = [\"/.well-known/acme-challenge\"]\n\
+                      [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n";
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web)])).await;
+        let answer = get(&proxy, "/a?b", "").await;
+        assert_eq!((answer.status, answer.one("location")), (301, Some("https://a.example/a?b")));
+        assert_eq!(get(&proxy, "/.well-known/acme-challenge/x", "").await.text(), "web");
+    });
+}
+
+#[test]
+fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
+    run(async {
+        let web = said("web").await;
+        let (shadow, held) = Backend::held().await;
+        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      mirror = { service = \"shadow\", percent = 100 }\n";
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web), ("shadow", &shadow)])).await;
+        let answer = Client::post(proxy.addr, b"body").await;
+        assert_eq!(answer.text(), "web", "while the copy is held");
+        until(|| shadow.requests().len() == 1).await;
+        let (seen, copy) = (web.request(), shadow.request());
+        assert_eq!((seen.body, copy.body), (b"body".to_vec(), b"body".to_vec()));
+        held.borrow_mut().remove(0).send(()).unwrap();
+        until(|| proxy.log().len() == 2).await;
+        assert_eq!(
+            (&proxy.log()[0]["service"], &proxy.log()[1]["service"]),
+            (&"web".into(), &"shadow".into())
+        );
+        until(|| proxy.in_flight() == 0).await;
+
+        // What was not kept cannot be copied.
+        let large = vec![b'x'; 70_000];
+        assert_eq!(Client::post(proxy.addr, &large).await.text(), "web");
+        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let metrics = Client::ask(proxy.admin, metrics).await;
+        let left_out = "lb_mirrors_left_out_total{service=\"shadow\"} 1";
+        assert!(metrics.text().contains(left_out), "{}", metrics.text());
+        assert_eq!(shadow.requests().len(), 1);
+    });
+}
+
+#[test]
+fn a_trusted_proxy_says_who_the_client_is_and_nobody_else() {
+    run(async {
+        for (trusted, client, chain) in [
+            ("127.0.0.0/8", "192.0.2.9", "203.0.113.1, 192.0.2.9, 127.0.0.1"),
+            ("10.0.0.0/8", "127.0.0.1", "127.0.0.1"),
+        ] {
+            let web = said("web").await;
+            let service = format!(
+                "[server]\ntrusted_proxies = [\"{trusted}\"]\n\
+                 [[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                 [[route]]\nname = \"office\"\nhosts = [\"*\"]\nsources = [\"192.0.2.0/24\"]\n\
+                 service = \"web\"\n[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                 [[service]]\nname = \"web\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+                web.url()
+            );
+            let proxy = Proxy::start_with(&service).await;
+            let fields = "x-forwarded-for: 203.0.113.1, 192.0.2.9\r\nx-forwarded-proto: https\r\n";
+            get(&proxy, "/", fields).await;
+            let seen = web.request();
+            assert_eq!(seen.one("x-real-ip"), Some(client));
+            assert_eq!(seen.one("x-forwarded-for"), Some(chain));
+            until(|| !proxy.log().is_empty()).await;
+            let line = &proxy.log()[0];
+            let through = trusted.starts_with("127");
+            assert_eq!(seen.one("x-forwarded-proto"), Some(if through { "https" } else { "http" }));
+            assert_eq!(line["route"], if through { "office" } else { "all" });
+            assert!(line["client"].as_str().unwrap().starts_with(client), "{line}");
+            assert_eq!(line["peer"].is_string(), through);
+        }
+    });
+}
