@@ -130,6 +130,10 @@ fn documented_tls() -> ServiceTls {
     }
 }
 
+fn documented_origin() -> Origin {
+    Origin { host: "10.0.0.1".into(), port: 3000, tls: false, socket: None, at: None }
+}
+
 #[test]
 fn the_smallest_file_gets_the_documented_defaults() {
     let secs = Duration::from_secs;
@@ -177,13 +181,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         services: vec![Service {
             core,
             hosts: vec!["*".into()],
-            origins: vec![Origin {
-                host: "10.0.0.1".into(),
-                port: 3000,
-                tls: false,
-                socket: None,
-                at: None,
-            }],
+            origins: vec![documented_origin()],
             discovery: Vec::new(),
             host: HostPolicy::Client,
             body_bytes_max: 1 << 30,

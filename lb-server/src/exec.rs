@@ -6,7 +6,7 @@ use hyper::rt::Executor;
 
 /// Runs tasks on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Here;
+pub struct Here;
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
     fn execute(&self, task: F) {

@@ -45,6 +45,7 @@ pub mod platform;
 pub mod shutdown;
 pub mod tls;
 
+pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
 pub use observe::{AccessSink, Notices, Tap};
 pub use platform::Platform;

@@ -37,6 +37,7 @@ type Due = Reverse<(Time, usize, u16, u64)>;
 /// Tells metrics and whoever listens.
 struct Told<'g> {
     gateway: &'g Gateway,
+    snapshot: &'g Snapshot,
     site: &'g Site,
 }
 
@@ -46,7 +47,7 @@ impl Observe for Told<'_> {
             self.site.counts.on(event);
         }
         if let Some(tap) = &self.gateway.tap {
-            tap.on(now, event);
+            tap.on(now, self.snapshot, event);
         }
     }
 }
@@ -158,7 +159,7 @@ async fn check(
         let found = timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Found::Nothing);
         let now = gateway.clock.now();
         let checked = Checked { round, began, took: now - asked, found };
-        match site.service.checked(place, checked, now, &Told { gateway, site }) {
+        match site.service.checked(place, checked, now, &Told { gateway, snapshot, site }) {
             Then::Ask(other) => other.clone_into(&mut path),
             Then::Wait(until) => return until,
         }

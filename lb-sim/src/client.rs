@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use lb_server::RequestId;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::platform::{Platform, Tcp};
+use lb_server::{Here, RequestId};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::dice::Dice;
+use crate::filling::Filling;
 use crate::log::{End, Log, What};
-use crate::origin::Filling;
-use crate::scenario::{Arrivals, Scenario, Workload};
+use crate::scenario::{Arrivals, Protocol, Scenario, Workload};
 use crate::world::World;
 
 /// When a request arrives, and what it is.
@@ -61,7 +63,7 @@ fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
 }
 
 /// When the first request may arrive: everybody listens by then.
-const START: Duration = Duration::from_millis(100);
+pub(crate) const START: Duration = Duration::from_millis(100);
 
 /// All clients of a run. They share one host, and each keeps its connection for the next.
 pub(crate) struct Clients {
@@ -72,6 +74,8 @@ pub(crate) struct Clients {
     bodies: Vec<usize>,
     log: Log,
     idle: RefCell<Vec<SendRequest<Filling>>>,
+    /// Of HTTP/2.
+    shared: Vec<Mutex<Option<http2::SendRequest<Filling>>>>,
     /// What each user was told to send back, last.
     jars: RefCell<BTreeMap<u32, HeaderValue>>,
     arrivals: Vec<Arrival>,
@@ -89,6 +93,7 @@ impl Clients {
             bodies: scenario.origins.iter().map(|origin| origin.body).collect(),
             log,
             idle: RefCell::default(),
+            shared: (0..scenario.workload.connections).map(|_| Mutex::default()).collect(),
             jars: RefCell::default(),
             open: Cell::new(arrivals.len()),
             arrivals,
@@ -115,7 +120,7 @@ impl Clients {
         let began = Instant::now();
         self.log.write(What::Sent { request, post: arrival.post });
         let told = Cell::new(None);
-        let asked = timeout(self.workload.timeout, self.ask(arrival, &told)).await;
+        let asked = timeout(self.workload.timeout, self.ask(request, arrival, &told)).await;
         let end = asked.unwrap_or(Some(End::TimedOut)).unwrap_or(End::Failed);
         let exchange = told.get().map(|id: RequestId| id.exchange());
         self.log.write(What::Ended { request, end, exchange, took: began.elapsed() });
@@ -123,26 +128,27 @@ impl Clients {
     }
 
     /// Asks once, on a kept connection or a new one. `None`: there was no answer.
-    async fn ask(&self, arrival: Arrival, told: &Cell<Option<RequestId>>) -> Option<End> {
-        let mut sender = match self.kept() {
-            Some(sender) => sender,
-            None => self.connect().await?,
-        };
+    async fn ask(
+        &self,
+        number: u32,
+        arrival: Arrival,
+        told: &Cell<Option<RequestId>>,
+    ) -> Option<End> {
+        let mut sender = self.sender(number).await?;
         let Arrival { post, user, .. } = arrival;
         let body = if post { self.workload.body } else { 0 };
         let mut request = Request::builder()
             .method(if post { Method::POST } else { Method::GET })
-            .uri("/")
-            .header(header::HOST, &self.workload.host)
             .body(Filling::over(body, self.workload.upload))
             .expect("a request of valid parts");
+        sender.address(&mut request, &self.workload.host);
         if let Some(user) = user {
             request.headers_mut().insert("x-user", user.into());
             if let Some(cookie) = self.jars.borrow().get(&user) {
                 request.headers_mut().insert(header::COOKIE, cookie.clone());
             }
         }
-        let response = sender.send_request(request).await.ok()?;
+        let response = sender.send(request).await.ok()?;
         told.set(request_id(&response));
         let status = response.status().as_u16();
         if let (Some(user), Some(cookie)) =
@@ -159,7 +165,9 @@ impl Clients {
             Ok(_) => End::PassedOff(status),
             Err(_) => End::Broken(status),
         };
-        if !sender.is_closed() {
+        if let Sender::Http1(sender) = sender
+            && !sender.is_closed()
+        {
             self.idle.borrow_mut().push(sender);
         }
         Some(end)
@@ -169,6 +177,24 @@ impl Clients {
     /// itself is whole if hyper says so.
     fn is_whole(&self, status: u16, body: &[u8]) -> bool {
         status != 200 || (Filling::is_filling(body) && self.bodies.contains(&body.len()))
+    }
+
+    /// A kept connection, or a new one.
+    async fn sender(&self, number: u32) -> Option<Sender> {
+        if self.workload.protocol == Protocol::Http1 {
+            return Some(Sender::Http1(match self.kept() {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            }));
+        }
+        let place = usize::try_from(number).ok()? % self.shared.len();
+        // Whoever comes while it is made waits for it.
+        let mut shared = self.shared[place].lock().await;
+        if shared.as_ref().is_none_or(http2::SendRequest::is_closed) {
+            let (host, port) = &self.proxy;
+            *shared = Some(connect_http2(self.seed, (host, *port)).await?);
+        }
+        shared.clone().map(Sender::Http2)
     }
 
     fn kept(&self) -> Option<SendRequest<Filling>> {
@@ -192,13 +218,63 @@ impl Clients {
     }
 }
 
+/// A new connection to the proxy on which HTTP/2 is spoken.
+pub(crate) async fn connect_http2(
+    seed: u64,
+    (host, port): (&str, u16),
+) -> Option<http2::SendRequest<Filling>> {
+    let world = World { seed };
+    let addr = *world.lookup(host, port).await.ok()?.first()?;
+    let io = world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
+    let mut builder = http2::Builder::new(Here);
+    builder.timer(TokioTimer::new());
+    let (sender, connection) = builder.handshake(TokioIo::new(io)).await.ok()?;
+    tokio::task::spawn_local(async move {
+        let _told = connection.await;
+    });
+    Some(sender)
+}
+
+/// A connection to the proxy.
+enum Sender {
+    Http1(SendRequest<Filling>),
+    Http2(http2::SendRequest<Filling>),
+}
+
+impl Sender {
+    /// Says in a request's head where it goes.
+    fn address(&self, request: &mut Request<Filling>, host: &str) {
+        match self {
+            Self::Http1(_) => {
+                let host = host.parse().expect("scenarios name hosts that can be asked for");
+                request.headers_mut().insert(header::HOST, host);
+            }
+            Self::Http2(_) => *request.uri_mut() = absolute(host),
+        }
+    }
+
+    async fn send(&mut self, request: Request<Filling>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+/// What HTTP/2 asks for at `host`.
+pub(crate) fn absolute(host: &str) -> Uri {
+    let uri = Uri::builder().scheme("http").authority(host).path_and_query("/");
+    uri.build().expect("scenarios name hosts that can be asked for")
+}
+
 /// The cookie that an answer sets: its name and value (RFC 6265 §5.2).
 fn cookie(response: &Response<Incoming>) -> Option<HeaderValue> {
     let line = response.headers().get(header::SET_COOKIE)?.to_str().ok()?;
     line.split(';').next()?.parse().ok()
 }
 
-fn request_id(response: &Response<Incoming>) -> Option<RequestId> {
+/// The name that the proxy gave a request.
+pub(crate) fn request_id(response: &Response<Incoming>) -> Option<RequestId> {
     let value = response.headers().get("x-request-id")?.to_str().ok()?;
     RequestId::parse(value)
 }

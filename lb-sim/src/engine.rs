@@ -1,29 +1,38 @@
 //! The net engine: turmoil runs the real proxy between scripted origins and open-loop clients.
 //!
 //! A run has four parts: requests arrive and faults come and go; then the clients wait for what is
-//! still open; then the world is quiet, and leases are counted; then the proxy is told to drain.
+//! still open; then the world is quiet, and leases are counted; then the proxy is told to drain, if it
+//! was not before.
 
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
-use lb_server::shutdown::{self, Shutdown};
+use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{Gateway, Listeners, Listening, WorkerOptions};
 use turmoil::{Builder, Sim};
 
+use crate::attackers::Attackers;
 use crate::client::Clients;
+use crate::life::Life;
 use crate::log::{Entry, Log, What};
 use crate::origin::Origin;
 use crate::panics;
 use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::tunnels::Tunnels;
 use crate::world::{EPOCH, World};
 
 /// The host on which the proxy runs.
 const PROXY: &str = "proxy";
 /// The host from which all clients come.
 const CLIENTS: &str = "clients";
+/// The host from which all tunnels come.
+const TUNNELS: &str = "tunnels";
+/// The host from which all attacks come.
+const ATTACKERS: &str = "attackers";
 /// turmoil's time goes in steps of this.
 pub const TICK: Duration = Duration::from_millis(1);
 /// How long after the last arrival everything must have ended: more than any default timeout.
@@ -42,12 +51,12 @@ pub struct Run {
 
 /// Runs `scenario` under `seed`.
 pub fn run(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::default(), scenario, seed)
+    run_into(&Log::new(&scenario.roster, false), scenario, seed)
 }
 
 /// The same, and the log also says what every choice was made from.
 pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::new(true), scenario, seed)
+    run_into(&Log::new(&scenario.roster, true), scenario, seed)
 }
 
 fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
@@ -69,6 +78,9 @@ struct Stage<'a> {
     origins: Vec<Rc<Origin>>,
     /// By fault: what has become of it.
     faults: Vec<Course>,
+    /// Whether the proxy has come to its end, and whether the log says so.
+    ended: Rc<Cell<bool>>,
+    drained: bool,
     log: Log,
 }
 
@@ -101,54 +113,71 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
         sim.host(script.host.as_str(), move || Rc::clone(&origin).serve());
     }
     let (trigger, shutdown) = shutdown::pair();
-    let gateway = Rc::new(OnceLock::new());
-    host_proxy(&mut sim, scenario, seed, log, &gateway, &shutdown);
+    let trigger = Rc::new(trigger);
+    let ended = Rc::new(Cell::new(false));
+    let reins = Reins { trigger: Rc::clone(&trigger), shutdown, ended: Rc::clone(&ended) };
+    host_proxy(&mut sim, scenario, seed, log, reins);
     let listener = scenario.config.listeners[0].bind.ip();
     let port = listener.expect("a scenario has no Unix sockets").port();
     let clients = Clients::new(scenario, seed, (PROXY, port), log.clone());
     let all = Rc::clone(&clients);
     sim.host(CLIENTS, move || Rc::clone(&all).run());
+    let tunnels =
+        scenario.tunnels.map(|said| Tunnels::new(said, scenario, seed, (PROXY, port), log.clone()));
+    if let Some(tunnels) = tunnels.clone() {
+        sim.host(TUNNELS, move || Rc::clone(&tunnels).run());
+    }
+    if !scenario.attacks.is_empty() {
+        let attackers = Attackers::new(scenario, seed, (PROXY, port), log.clone());
+        sim.host(ATTACKERS, move || Rc::clone(&attackers).run());
+    }
 
     let faults = vec![Course::default(); scenario.faults.len()];
-    let mut stage = Stage { sim, scenario, origins, faults, log: log.clone() };
+    let mut stage =
+        Stage { sim, scenario, origins, faults, ended, drained: false, log: log.clone() };
     stage.until(|stage| stage.sim.elapsed() >= scenario.duration)?;
     let settled_by = scenario.duration + SETTLE_MAX;
-    let held = || gateway.get().map(|it: &Arc<Gateway>| held(it)).unwrap_or_default();
+    let held = || held(log);
     stage.until(|stage| {
-        let quiet = clients.open() == 0 && held().iter().all(|held| *held == 0);
+        let open = clients.open() > 0 || tunnels.as_ref().is_some_and(|it| it.open() > 0);
+        let quiet = !open && held().iter().all(|held| *held == 0);
         quiet || stage.sim.elapsed() >= settled_by
     })?;
     log.write_at(stage.sim.elapsed(), What::Quiet(held()));
     trigger.drain();
     let drain = scenario.config.server.drain_timeout + Duration::from_secs(1);
     let drained_by = stage.sim.elapsed() + drain;
-    stage.until(|stage| !stage.sim.is_host_running(PROXY) || stage.sim.elapsed() >= drained_by)?;
-    if !stage.sim.is_host_running(PROXY) {
-        log.write_at(stage.sim.elapsed(), What::Drained);
-    }
+    stage.until(|stage| stage.drained || stage.sim.elapsed() >= drained_by)?;
     Ok(stage.sim.elapsed())
 }
 
-fn host_proxy<'a>(
-    sim: &mut Sim<'a>,
-    scenario: &'a Scenario,
-    seed: u64,
-    log: &Log,
-    gateway: &Rc<OnceLock<Arc<Gateway>>>,
-    shutdown: &Shutdown,
-) {
-    let (log, gateway, shutdown) = (log.clone(), Rc::clone(gateway), shutdown.clone());
+/// What a proxy is led by, and what it says of itself.
+#[derive(Clone)]
+struct Reins {
+    trigger: Rc<Trigger>,
+    shutdown: Shutdown,
+    /// Whether it has come to its end.
+    ended: Rc<Cell<bool>>,
+}
+
+fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Log, reins: Reins) {
+    let log = log.clone();
     sim.host(PROXY, move || {
         let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
-        let (gateway, shutdown) = (Rc::clone(&gateway), shutdown.clone());
-        let config = scenario.config.clone();
+        let (log, Reins { trigger, shutdown, ended }) = (log.clone(), reins.clone());
+        let (config, actions) = (scenario.config.clone(), scenario.actions.clone());
+        let refused = scenario.configs().try_for_each(refuse_tls);
         async move {
-            refuse_tls(&config)?;
+            refused?;
             let made = Gateway::new(Arc::new(World { seed }), config, listeners)?;
+            log.knows(made.snapshot());
             let listening = Listening::open(Arc::clone(&made), WorkerOptions::default()).await?;
-            gateway.set(made).map_err(|_| "the proxy was started twice")?;
+            let life = Life { gateway: made, trigger, log };
+            tokio::task::spawn_local(life.lead(actions));
             listening.serve(shutdown).await;
-            Ok(())
+            ended.set(true);
+            // The machine stays: whoever connects is refused, and does not wait for an answer.
+            std::future::pending().await
         }
     });
 }
@@ -165,10 +194,10 @@ fn refuse_tls(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Leases held on each backend of each service.
-fn held(gateway: &Arc<Gateway>) -> Vec<u32> {
-    let snapshot = gateway.snapshot();
-    let services = snapshot.services();
+/// Leases held on each backend of each service; after a reload, of what was served before as well.
+fn held(log: &Log) -> Vec<u32> {
+    let snapshots = log.snapshots();
+    let services = snapshots.iter().flat_map(|snapshot| snapshot.services());
     services.flat_map(|service| service.backends()).map(|backend| backend.in_flight()).collect()
 }
 
@@ -178,6 +207,10 @@ impl Stage<'_> {
         while !done(self) {
             self.change_faults();
             self.sim.step().map_err(|error| format!("the simulation failed: {error}"))?;
+            if !self.drained && self.ended.get() {
+                self.drained = true;
+                self.log.write_at(self.sim.elapsed(), What::Drained);
+            }
         }
         Ok(())
     }
@@ -224,6 +257,11 @@ impl Stage<'_> {
             (FaultKind::Trickle { .. }, false) => origin.trickle(Duration::ZERO),
             (FaultKind::Reset { rate }, true) => origin.reset(rate),
             (FaultKind::Reset { .. }, false) => origin.reset(0.0),
+            (FaultKind::Goaway { requests }, begins) => {
+                origin.say_goodbye(begins.then_some(requests));
+            }
+            (FaultKind::RefusedStream { rate }, true) => origin.refuse_streams(rate),
+            (FaultKind::RefusedStream { .. }, false) => origin.refuse_streams(0.0),
             (FaultKind::CloseIdle { after }, begins) => origin.close_idle(begins.then_some(after)),
         }
     }

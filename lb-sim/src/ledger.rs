@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lb_config::Config;
 use lb_config::config::Service;
 use lb_core::{BackendId, BreakerState, Choice, Event, ExchangeId, Outcome, Role, Time};
 
@@ -30,6 +31,10 @@ pub struct Ledger<'s> {
     pub unhealthy: BTreeSet<BackendId>,
     /// Backends that were ejected, and until when.
     pub ejected: BTreeMap<BackendId, Time>,
+    /// How many reloads there were until the last request: by that configuration it is served.
+    pub reloads: usize,
+    /// Since when the proxy drains, if it was told to.
+    pub draining: Option<Duration>,
     /// When the last entry was made.
     pub now: Duration,
 }
@@ -37,6 +42,8 @@ pub struct Ledger<'s> {
 /// One exchange, as the core told it.
 #[derive(Debug)]
 pub struct Exchange {
+    /// After how many reloads it began.
+    pub reloads: usize,
     /// At which service.
     pub service: u16,
     /// Until when it has time.
@@ -49,6 +56,8 @@ pub struct Exchange {
     pub delivered: bool,
     /// Ends of that body.
     pub ended: u32,
+    /// Whether another protocol is spoken since: no deadline of HTTP holds for it.
+    pub switched: bool,
 }
 
 /// One attempt.
@@ -104,6 +113,8 @@ impl<'s> Ledger<'s> {
             trials: BTreeMap::new(),
             unhealthy: BTreeSet::new(),
             ejected: BTreeMap::new(),
+            reloads: 0,
+            draining: None,
             now: Duration::ZERO,
         }
     }
@@ -125,35 +136,60 @@ impl<'s> Ledger<'s> {
         self.ejected.get(&backend).is_some_and(|until| Time::ZERO + self.now < *until)
     }
 
-    /// Whether the pool of a backend has so many fit ones that it serves.
-    pub fn pool_serves(&self, backend: BackendId) -> bool {
-        let mut first = 0;
-        for pool in &self.service(backend.service).core.pools {
-            let end = first + u16::try_from(pool.backends.len()).unwrap_or(u16::MAX);
-            if (first..end).contains(&backend.backend) {
-                let is_fit = |place: &u16| self.is_fit(BackendId { backend: *place, ..backend });
-                return (first..end).filter(is_fit).count() >= usize::from(pool.min_fit);
+    /// Those of an exchange's backends that are in pools with so many fit ones that they serve.
+    pub fn serving(&self, exchange: &Exchange) -> Vec<BackendId> {
+        let config = self.scenario.config_after(exchange.reloads);
+        let all = self.scenario.roster.backends(config, exchange.service);
+        let (mut rest, mut serving) = (&all[..], Vec::new());
+        for pool in &self.service_of(exchange).core.pools {
+            let (here, after) = rest.split_at(pool.backends.len());
+            let fit = here.iter().filter(|backend| self.is_fit(**backend)).count();
+            if fit >= usize::from(pool.min_fit) {
+                serving.extend_from_slice(here);
             }
-            first = end;
+            rest = after;
         }
-        false
+        serving
     }
 
     /// What a backend is called, for people.
     pub fn name(&self, backend: BackendId) -> String {
-        let origin = &self.service(backend.service).origins[usize::from(backend.backend)];
-        format!("{}:{}", origin.host, origin.port)
+        let (host, port) = self.scenario.roster.address(backend);
+        format!("{host}:{port}")
     }
 
-    /// The configuration of a service.
+    /// The configuration by which the last request was served.
+    pub fn config(&self) -> &'s Config {
+        self.scenario.config_after(self.reloads)
+    }
+
+    /// The configuration of a service; the last one, if it has none any more.
     pub fn service(&self, service: u16) -> &'s Service {
-        &self.scenario.config.services[usize::from(service)]
+        self.service_after(self.reloads, service)
     }
 
-    /// All backends of a service.
-    pub fn backends(&self, service: u16) -> impl Iterator<Item = BackendId> + use<> {
-        let count = u16::try_from(self.service(service).origins.len()).unwrap_or(u16::MAX);
-        (0..count).map(move |backend| BackendId { service, backend })
+    /// The configuration by which an exchange is served.
+    pub fn service_of(&self, exchange: &Exchange) -> &'s Service {
+        self.service_after(exchange.reloads, exchange.service)
+    }
+
+    fn service_after(&self, reloads: usize, service: u16) -> &'s Service {
+        let config = |reloads| self.scenario.config_after(reloads);
+        let said = |reloads| self.scenario.roster.service(config(reloads), service);
+        let last = (0..=reloads).rev().find_map(said);
+        last.expect("what happens at a service happens after it was configured")
+    }
+
+    /// Another configuration is served: what it does not have, and gets again some day, begins anew.
+    fn follow(&mut self, reloads: usize) {
+        self.reloads = reloads;
+        let (scenario, config) = (self.scenario, self.scenario.config_after(reloads));
+        let is_there = |backend: &BackendId| {
+            scenario.roster.backends(config, backend.service).contains(backend)
+        };
+        self.breakers.retain(|backend, _| is_there(backend));
+        self.ejected.retain(|backend, _| is_there(backend));
+        self.unhealthy.retain(is_there);
     }
 
     /// Takes an entry into account.
@@ -170,8 +206,15 @@ impl<'s> Ledger<'s> {
                     request.ends += 1;
                 }
             }
-            What::Reached { .. }
+            What::Serves(reloads) => self.follow(*reloads),
+            What::DrainBegan => self.draining = Some(entry.at),
+            What::Reloaded(_)
+            | What::TunnelOpened { .. }
+            | What::TunnelEnded { .. }
+            | What::Reached { .. }
             | What::HungUp { .. }
+            | What::SaidGoodbye { .. }
+            | What::CutOff { .. }
             | What::Connected { .. }
             | What::Explained { .. }
             | What::FaultBegan(_)
@@ -186,12 +229,14 @@ impl<'s> Ledger<'s> {
             Event::Started { exchange, service, deadline } => {
                 let attempts = Vec::new();
                 let new = Exchange {
+                    reloads: self.reloads,
                     service,
                     deadline,
                     attempts,
                     answers: 0,
                     delivered: false,
                     ended: 0,
+                    switched: false,
                 };
                 self.exchanges.insert(exchange, new);
             }
@@ -219,9 +264,10 @@ impl<'s> Ledger<'s> {
                 });
                 self.trials.entry(backend).or_default().remove(&exchange);
             }
-            Event::Delivered { exchange, .. } => self.exchange(exchange, |it| {
+            Event::Delivered { exchange, status, .. } => self.exchange(exchange, |it| {
                 it.answers += 1;
                 it.delivered = true;
+                it.switched = status == 101;
             }),
             Event::Rejected { exchange, .. } => self.exchange(exchange, |it| it.answers += 1),
             Event::Left { exchange } => {
@@ -231,6 +277,17 @@ impl<'s> Ledger<'s> {
                 }
             }
             Event::Ended { exchange, .. } => self.exchange(exchange, |it| it.ended += 1),
+            Event::HealthMoved { .. }
+            | Event::Ejected { .. }
+            | Event::Pardoned { .. }
+            | Event::BreakerMoved { .. } => self.enter_move(event, at),
+            Event::Queued { .. } | Event::Delayed { .. } | Event::Withheld { .. } => {}
+        }
+    }
+
+    /// Something became of a backend, whoever's request it was that showed it.
+    fn enter_move(&mut self, event: &Event, at: Duration) {
+        match *event {
             Event::HealthMoved { backend, healthy } => {
                 if healthy {
                     self.unhealthy.remove(&backend);
@@ -249,7 +306,7 @@ impl<'s> Ledger<'s> {
                 // A trial from before is a straggler: it takes nobody's place.
                 self.trials.remove(&backend);
             }
-            Event::Queued { .. } | Event::Delayed { .. } | Event::Withheld { .. } => {}
+            _ => {}
         }
     }
 

@@ -20,10 +20,15 @@
 //! There is no proxy in this crate: it drives `lb_server`, which asks `lb_core`.
 
 pub mod scenario;
+pub mod roster;
 pub mod engine;
+mod life;
 mod world;
 mod origin;
+mod filling;
 mod client;
+mod tunnels;
+mod attackers;
 mod dice;
 mod panics;
 pub mod log;

@@ -1,11 +1,13 @@
 //! What happened in a run, in order: the core's events, and what the simulator's own clients and
 //! origins saw. Invariants, expectations, trace and report are all read off this one log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lb_core::{Event, ExchangeId, Explanation, Time};
-use lb_server::Tap;
+use lb_server::{Snapshot, Tap};
+
+use crate::roster::Roster;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +66,17 @@ pub enum What {
         /// Which origin, by its place in the scenario.
         origin: usize,
     },
-    /// Somebody connected to an origin that closes idle connections.
+    /// An origin said GOAWAY on a connection.
+    SaidGoodbye {
+        /// Which origin, by its place in the scenario.
+        origin: usize,
+    },
+    /// The proxy hung up on a client that meant harm.
+    CutOff {
+        /// Which attack, by its place in the scenario.
+        attack: usize,
+    },
+    /// Somebody connected to an origin that closes idle connections, or says GOAWAY.
     Connected {
         /// Which origin, by its place in the scenario.
         origin: usize,
@@ -73,6 +85,28 @@ pub enum What {
     FaultBegan(usize),
     /// A fault was over, by its place in the scenario.
     FaultEnded(usize),
+    /// A client's connection speaks another protocol from now on.
+    TunnelOpened {
+        /// Its number among the tunnels.
+        tunnel: u32,
+        /// Which exchange it was.
+        exchange: Option<ExchangeId>,
+    },
+    /// It has come to its end, or did not come about.
+    TunnelEnded {
+        /// Its number among the tunnels.
+        tunnel: u32,
+        /// How.
+        end: TunnelEnd,
+        /// Words that its client said and heard again.
+        words: u32,
+    },
+    /// The proxy was given its next configuration; the first reload is 1.
+    Reloaded(usize),
+    /// The first request arrives that is served by that configuration; from here on all are.
+    Serves(usize),
+    /// The proxy was told to drain while requests arrive.
+    DrainBegan,
     /// All requests have ended, and this many leases are held on each backend of each service.
     Quiet(Vec<u32>),
     /// The proxy was told to drain, and ended.
@@ -101,17 +135,69 @@ impl End {
     }
 }
 
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// Its client was done.
+    Done,
+    /// It did not come about.
+    Refused,
+    /// Somebody else ended it.
+    CutOff,
+    /// A word did not come back, or came back as another.
+    Garbled,
+}
+
 /// The log while it is being written. Everybody in the world has a handle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Log {
     entries: Arc<Mutex<Vec<Entry>>>,
     explains: bool,
+    roster: Arc<Roster>,
+    served: Arc<Mutex<Served>>,
+}
+
+/// What the proxy was given to serve by.
+#[derive(Debug, Default)]
+struct Served {
+    /// In turn.
+    snapshots: Vec<Arc<Snapshot>>,
+    /// Which of them the last request found.
+    now: usize,
 }
 
 impl Log {
-    /// A log that also says what choices were made from, if `explains`.
-    pub fn new(explains: bool) -> Self {
-        Self { explains, ..Self::default() }
+    /// A log of a run in which `roster` is who is who. It also says what choices were made from, if
+    /// it `explains`.
+    pub fn new(roster: &Roster, explains: bool) -> Self {
+        let (entries, served) = (Arc::default(), Arc::default());
+        Self { entries, explains, roster: Arc::new(roster.clone()), served }
+    }
+
+    /// The proxy is given `snapshot` to serve by.
+    pub(crate) fn knows(&self, snapshot: Arc<Snapshot>) {
+        self.served().snapshots.push(snapshot);
+    }
+
+    /// Everything that the proxy was given to serve by, in turn.
+    pub(crate) fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.served().snapshots.clone()
+    }
+
+    fn served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the proxy to the snapshot that a request found, if it is another one.
+    fn follow(&self, snapshot: &Snapshot) {
+        let mut served = self.served();
+        let is_it = |known: &Arc<Snapshot>| std::ptr::eq(Arc::as_ptr(known), snapshot);
+        let at = served.snapshots.iter().position(is_it).expect("the log knows what is served");
+        if at > served.now {
+            served.now = at;
+            drop(served);
+            self.write(What::Serves(at));
+        }
     }
 
     /// Writes down that `what` happens now.
@@ -133,8 +219,11 @@ impl Log {
 }
 
 impl Tap for Log {
-    fn on(&self, _now: Time, event: &Event) {
-        self.write(What::Core(*event));
+    fn on(&self, _now: Time, snapshot: &Snapshot, event: &Event) {
+        if let Event::Started { .. } = event {
+            self.follow(snapshot);
+        }
+        self.write(What::Core(self.roster.renumbered(snapshot.config(), *event)));
     }
 
     fn explains(&self) -> bool {

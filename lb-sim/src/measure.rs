@@ -25,6 +25,8 @@ pub struct Facts {
 struct Asked {
     sent: Duration,
     end: Option<(End, Duration)>,
+    /// Whether the proxy drained, and did not take it.
+    turned_away: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Measure {
     pub requests: u64,
     /// Those that were not answered below 500.
     pub errors: u64,
+    /// Beyond those: what a proxy that drained did not take. Its client asks another.
+    turned_away: u64,
     /// Those that were answered, by status.
     answered: BTreeMap<u16, u64>,
     /// Attempts made in it, by origin.
@@ -66,14 +70,19 @@ impl Facts {
     /// The facts of a log.
     pub fn of(scenario: &Scenario, log: &[Entry]) -> Self {
         let mut facts = Self::default();
+        let mut drains = false;
         for Entry { at, what } in log {
             match what {
-                What::Sent { .. } => facts.requests.push(Asked { sent: *at, end: None }),
-                What::Ended { request, end, took, .. } => {
+                What::Sent { .. } => {
+                    facts.requests.push(Asked { sent: *at, end: None, turned_away: false });
+                }
+                What::DrainBegan => drains = true,
+                What::Ended { request, end, took, exchange } => {
                     // Requests are numbered in the order in which they are sent.
                     let asked = usize::try_from(*request).ok();
                     if let Some(asked) = asked.and_then(|it| facts.requests.get_mut(it)) {
                         asked.end = Some((*end, *took));
+                        asked.turned_away = drains && *end == End::Failed && exchange.is_none();
                     }
                 }
                 What::Core(Event::Attempted { backend, attempt, .. }) => {
@@ -99,6 +108,7 @@ impl Facts {
         let mut measure = Measure {
             requests: 0,
             errors: 0,
+            turned_away: 0,
             answered: BTreeMap::new(),
             attempts: vec![0; scenario.origins.len()],
             retries: 0,
@@ -112,6 +122,10 @@ impl Facts {
             from..partition(count, |index| at(index) < span.end).max(from)
         };
         for asked in &self.requests[cut(&|index| self.requests[index].sent, self.requests.len())] {
+            if asked.turned_away {
+                measure.turned_away += 1;
+                continue;
+            }
             measure.requests += 1;
             if let Some((End::Answered(status), _)) = asked.end {
                 *measure.answered.entry(status).or_default() += 1;
@@ -155,6 +169,8 @@ impl Measure {
         match metric {
             Metric::Errors => asked.then(|| float(self.errors)),
             Metric::ErrorRatio => ratio(self.errors, self.requests),
+            Metric::TurnedAway => (asked || self.turned_away > 0).then(|| float(self.turned_away)),
+            Metric::Attempts => asked.then(|| float(self.attempts.iter().sum())),
             Metric::Retries => asked.then(|| float(self.retries)),
             Metric::RetryRatio => ratio(self.retries, self.requests),
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
@@ -197,10 +213,8 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 /// Which origin a backend is, by its place in the scenario.
 pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
-    let said = &scenario.config.services[usize::from(backend.service)].origins
-        [usize::from(backend.backend)];
-    let is =
-        |origin: &crate::scenario::Origin| origin.host == said.host && origin.port == said.port;
+    let said = scenario.roster.address(backend);
+    let is = |origin: &crate::scenario::Origin| (&*origin.host, origin.port) == said;
     scenario.origins.iter().position(is).expect("a scenario has an origin for every backend")
 }
 

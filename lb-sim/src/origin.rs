@@ -1,29 +1,28 @@
 //! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lb_server::RequestId;
 use lb_server::platform::{Io, Listen, Place, Platform};
+use lb_server::{Here, RequestId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::dice::Dice;
+use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
-use crate::scenario::{self, Framing};
+use crate::scenario::{self, Protocol};
+use crate::tunnels::{ECHO, echo};
 use crate::world::World;
 
 /// One origin and what is wrong with it at the moment.
@@ -43,6 +42,10 @@ pub(crate) struct Origin {
     refuses: Cell<bool>,
     /// How long a kept connection may be idle before it is closed, if it ever is.
     closes_after: Cell<Option<Duration>>,
+    /// How many requests a connection of HTTP/2 takes, if that is bounded.
+    leaves_after: Cell<Option<u32>>,
+    /// The share of the streams that are not taken.
+    refuses_streams: Cell<f64>,
     changed: Notify,
 }
 
@@ -50,18 +53,36 @@ pub(crate) struct Origin {
 #[derive(Default)]
 struct Line {
     busy: Cell<bool>,
+    /// Requests that came on it.
+    requests: Cell<u32>,
+    /// Whether it takes no more of them.
+    leaves: Cell<bool>,
+    /// Whether another protocol is spoken on it from the next answer on.
+    switched: Cell<bool>,
     /// A request began, or its answer was written.
     changed: Notify,
 }
 
 /// Dropped with the body of an answer: the connection is idle then.
-struct Answering(Rc<Line>);
+pub(crate) struct Answering(Rc<Line>);
 
 impl Answering {
     fn begin(line: &Rc<Line>) -> Self {
         line.busy.set(true);
+        line.requests.set(line.requests.get() + 1);
         line.changed.notify_one();
         Self(Rc::clone(line))
+    }
+
+    /// An answer with which HTTP ends on the connection.
+    fn switches(self) -> Response<Filling> {
+        self.0.switched.set(true);
+        let mut response = Response::new(Filling::over(0, Duration::ZERO));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, ECHO);
+        response
     }
 }
 
@@ -71,9 +92,6 @@ impl Drop for Answering {
         self.0.changed.notify_one();
     }
 }
-
-/// What every body consists of.
-const FILLING: u8 = b'.';
 
 impl Origin {
     /// The origin at `place` of its scenario.
@@ -90,6 +108,8 @@ impl Origin {
             resets: Cell::default(),
             refuses: Cell::default(),
             closes_after: Cell::default(),
+            leaves_after: Cell::default(),
+            refuses_streams: Cell::default(),
             changed: Notify::new(),
         })
     }
@@ -127,6 +147,16 @@ impl Origin {
     /// From now on connections are closed that have been idle for this long, or none are.
     pub(crate) fn close_idle(&self, after: Option<Duration>) {
         self.closes_after.set(after);
+    }
+
+    /// From now on every connection says GOAWAY at its request of this number, or none does.
+    pub(crate) fn say_goodbye(&self, requests: Option<u32>) {
+        self.leaves_after.set(requests);
+    }
+
+    /// From now on this share of the streams is not taken.
+    pub(crate) fn refuse_streams(&self, rate: f64) {
+        self.refuses_streams.set(rate);
     }
 
     /// From now on nobody listens, or somebody does again.
@@ -167,13 +197,19 @@ impl Origin {
                 Some(_ended) = connections.join_next() => {}
                 accepted = listener.accept() => {
                     let (io, _) = accepted?;
-                    connections.spawn_local(Rc::clone(&self).converse(io));
+                    let this = Rc::clone(&self);
+                    match self.script.protocol {
+                        Protocol::Http1 => connections.spawn_local(this.converse(io)),
+                        Protocol::Http2 => connections.spawn_local(this.converse_in_streams(io)),
+                    };
                 }
             }
         }
     }
 
     /// Answers what comes on a connection, until either side closes it.
+    ///
+    /// hyper ends HTTP on it with a 101, and what is left of it goes on as a tunnel.
     async fn converse(self: Rc<Self>, io: Box<dyn Io>) {
         if self.closes_after.get().is_some() {
             self.log.write(What::Connected { origin: self.place });
@@ -184,8 +220,40 @@ impl Origin {
             let answering = Answering::begin(&used);
             Rc::clone(&this).respond(request, answering)
         });
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(io), service);
+        tokio::select! {
+            biased;
+            _ended = &mut connection => {
+                if line.switched.get() {
+                    let parts = connection.into_parts();
+                    echo(parts.io.into_inner(), parts.read_buf).await;
+                }
+                return;
+            }
+            () = self.has_enough_of(&line) => {}
+        }
+        self.log.write(What::HungUp { origin: self.place });
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ended = connection.await;
+    }
+
+    /// The same over HTTP/2. Told to leave, it says GOAWAY twice: that it will take no more, and, when
+    /// the other side must know, what it has taken (RFC 9113 §6.8). What comes in between is refused.
+    async fn converse_in_streams(self: Rc<Self>, io: Box<dyn Io>) {
+        if self.leaves_after.get().is_some() {
+            self.log.write(What::Connected { origin: self.place });
+        }
+        let line = Rc::new(Line::default());
+        let (this, used) = (Rc::clone(&self), Rc::clone(&line));
+        let service = service_fn(move |request| {
+            let answering = Answering::begin(&used);
+            Rc::clone(&this).respond(request, answering)
+        });
         let mut connection = std::pin::pin!(
-            http1::Builder::new()
+            http2::Builder::new(Here)
                 .timer(TokioTimer::new())
                 .auto_date_header(false)
                 .serve_connection(TokioIo::new(io), service)
@@ -193,11 +261,19 @@ impl Origin {
         tokio::select! {
             biased;
             _ended = connection.as_mut() => return,
-            () = self.has_enough_of(&line) => {}
+            () = self.has_taken_enough(&line) => {}
         }
-        self.log.write(What::HungUp { origin: self.place });
+        self.log.write(What::SaidGoodbye { origin: self.place });
+        line.leaves.set(true);
         connection.as_mut().graceful_shutdown();
         let _ended = connection.await;
+    }
+
+    /// Waits until a connection has taken as many requests as this origin likes.
+    async fn has_taken_enough(&self, line: &Line) {
+        while self.leaves_after.get().is_none_or(|most| line.requests.get() < most) {
+            line.changed.notified().await;
+        }
     }
 
     /// Waits until a connection has been idle after an answer for longer than this origin likes.
@@ -232,125 +308,34 @@ impl Origin {
         let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
         let status = status.unwrap_or(200);
         let resets = dice.unit() < self.resets.get();
+        let refuses = dice.unit() < self.refuses_streams.get();
+        if refuses || answering.0.leaves.get() {
+            return Err(BrokeOff::refused());
+        }
         if let Some(exchange) = exchange {
             let post = request.method() == Method::POST;
             let user = request.headers().get("x-user").and_then(|value| value.to_str().ok());
             let user = user.and_then(|user| user.parse().ok());
             self.log.write(What::Reached { origin: self.place, exchange, post, status, user });
         }
+        let switches = status == 200 && request.headers().get(header::UPGRADE) == Some(&ECHO);
         // A request that breaks off is not answered: its connection is gone.
         let _broken = request.into_body().collect().await;
         sleep(latency).await;
         if resets {
             // hyper hangs up on a request whose service fails.
-            return Err(BrokeOff);
+            return Err(BrokeOff::Somehow);
+        }
+        if switches {
+            return Ok(answering.switches());
         }
         let breaks_at = self.truncates.get().then_some(self.script.body / 2);
-        let whole = Filling::over(self.script.body, self.trickles_over.get());
-        let framing = self.script.framing;
-        let filling = Filling { breaks_at, framing, answering: Some(answering), ..whole };
+        let mut filling = Filling::over(self.script.body, self.trickles_over.get());
+        filling.breaks_at = breaks_at;
+        filling.framing = self.script.framing;
+        filling.answering = Some(answering);
         let mut response = Response::new(filling);
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
-    }
-}
-
-/// A body of so many bytes, which may break off.
-pub(crate) struct Filling {
-    size: usize,
-    left: usize,
-    breaks_at: Option<usize>,
-    /// Between two pieces.
-    pause: Duration,
-    /// The end of a pause, or of the time that a body stands still before it breaks off.
-    wait: Option<Pin<Box<Sleep>>>,
-    framing: Framing,
-    /// If it answers a request.
-    #[expect(dead_code, reason = "it tells of its end")]
-    answering: Option<Answering>,
-}
-
-/// Pieces of a body that takes its time.
-const PIECES: u32 = 8;
-
-/// How long a body that breaks off stands still before.
-const BREAKS_AFTER: Duration = Duration::from_millis(5);
-
-/// Bytes of a body that go out at once.
-const PIECE: usize = 8 * 1024;
-
-/// A body or a connection broke off, because the scenario says so.
-#[derive(Debug)]
-pub(crate) struct BrokeOff;
-
-impl std::fmt::Display for BrokeOff {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("it broke off")
-    }
-}
-
-impl std::error::Error for BrokeOff {}
-
-impl Filling {
-    /// A whole body of this many bytes.
-    const fn whole(size: usize) -> Self {
-        Self {
-            size,
-            left: size,
-            breaks_at: None,
-            pause: Duration::ZERO,
-            wait: None,
-            framing: Framing::Length,
-            answering: None,
-        }
-    }
-
-    /// A whole body of this many bytes, which takes this long to send.
-    pub(crate) fn over(size: usize, span: Duration) -> Self {
-        Self { pause: span / PIECES, ..Self::whole(size) }
-    }
-
-    /// Whether these bytes are a part of such a body.
-    pub(crate) fn is_filling(bytes: &[u8]) -> bool {
-        bytes.iter().all(|byte| *byte == FILLING)
-    }
-}
-
-impl Body for Filling {
-    type Data = Bytes;
-    type Error = BrokeOff;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
-            let standing = || Box::pin(sleep(BREAKS_AFTER));
-            ready!(self.wait.get_or_insert_with(standing).as_mut().poll(cx));
-            return Poll::Ready(Some(Err(BrokeOff)));
-        }
-        let mut piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
-        if piece == 0 {
-            return Poll::Ready(None);
-        }
-        if !self.pause.is_zero() {
-            let pause = self.pause;
-            ready!(self.wait.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(cx));
-            self.wait = None;
-            piece = piece.min(self.size.div_ceil(PIECES as usize));
-        }
-        self.left -= piece;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![FILLING; piece])))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.breaks_at.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            Framing::Length => SizeHint::with_exact(self.left as u64),
-            Framing::Chunked => SizeHint::default(),
-        }
     }
 }

@@ -40,6 +40,9 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
                 }
             }
         }
+        for action in scenario.actions.iter().filter(|action| second.contains(&action.at)) {
+            put(&mut out, format_args!("  ◂ {}", action.kind.as_str()));
+        }
         out += "\n";
     }
     out += "  ● closed  ○ open  ◐ half-open, at the second's end; ! a fault lasts\n";
@@ -90,6 +93,8 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),
+        FaultKind::Goaway { requests } => format!(" after {requests} requests"),
+        FaultKind::RefusedStream { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::CloseIdle { after } => format!(" after {}", show_duration(after)),
         _ => String::new(),
     };
@@ -127,6 +132,16 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     for (fault, bit) in scenario.faults.iter().zip(&verdict.bit) {
         let (mark, word) = if *bit { ('✓', "bit") } else { ('✗', "was noticed by nobody") };
         put(&mut out, format_args!("  {mark} {} {word}\n", described(scenario, fault)));
+    }
+    for (attack, repelled) in scenario.attacks.iter().zip(&verdict.repelled) {
+        let (mark, word) = if *repelled { ('✓', "cut off") } else { ('✗', "let be") };
+        let at = show_duration(attack.at);
+        put(&mut out, format_args!("  {mark} rapid_reset at {at} was {word}\n"));
+    }
+    for (action, met) in scenario.actions.iter().zip(&verdict.met) {
+        let (mark, word) = if *met { ('✓', "met requests") } else { ('✗', "met nobody") };
+        let (kind, at) = (action.kind.as_str(), show_duration(action.at));
+        put(&mut out, format_args!("  {mark} {kind} at {at} {word}\n"));
     }
     if verdict.attempts == 0 {
         out += "  ✗ no request reached an origin\n";
@@ -168,9 +183,21 @@ pub fn failures(verdict: &Verdict) -> String {
     let expected = expected.map(|it| format!("expectation \"{}\"", it.text));
     let bit = verdict.bit.iter().zip(0..).filter(|(bit, _)| !**bit);
     let bit = bit.map(|(_, place): (_, usize)| format!("fault {} never bit", place + 1));
+    let met = verdict.met.iter().zip(1..).filter(|(met, _)| !**met);
+    let met = met.map(|(_, place): (_, usize)| format!("action {place} met nobody"));
+    let repelled = verdict.repelled.iter().zip(1..).filter(|(repelled, _)| !**repelled);
+    let repelled = repelled.map(|(_, place): (_, usize)| format!("attack {place} was let be"));
     let panic = verdict.panic.iter().map(|_| "a panic".to_owned());
     let idle = (verdict.attempts == 0).then(|| "no request reached an origin".to_owned());
-    findings.chain(expected).chain(bit).chain(idle).chain(panic).collect::<Vec<_>>().join(", ")
+    findings
+        .chain(expected)
+        .chain(bit)
+        .chain(met)
+        .chain(repelled)
+        .chain(idle)
+        .chain(panic)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The command that repeats a run.

@@ -69,9 +69,21 @@ fn line(out: &mut String, what: &What) -> std::fmt::Result {
             write!(out, "reached exchange={exchange} origin={origin} method={method} says={status}")
         }
         What::HungUp { origin } => write!(out, "hung-up origin={origin}"),
+        What::SaidGoodbye { origin } => write!(out, "said-goodbye origin={origin}"),
+        What::CutOff { attack } => write!(out, "cut-off attack={attack}"),
         What::Connected { origin } => write!(out, "connected origin={origin}"),
         What::FaultBegan(place) => write!(out, "fault-began {place}"),
         What::FaultEnded(place) => write!(out, "fault-ended {place}"),
+        What::TunnelOpened { tunnel, exchange } => {
+            let exchange = exchange.map_or(0, |exchange| exchange.0);
+            write!(out, "tunnel-opened tunnel={tunnel} exchange={exchange}")
+        }
+        What::TunnelEnded { tunnel, end, words } => {
+            write!(out, "tunnel-ended tunnel={tunnel} end={end:?} words={words}")
+        }
+        What::Reloaded(reload) => write!(out, "reloaded {reload}"),
+        What::Serves(reload) => write!(out, "serves {reload}"),
+        What::DrainBegan => write!(out, "drain-began"),
         What::Quiet(held) => write!(out, "quiet held={held:?}"),
         What::Drained => write!(out, "drained"),
     }

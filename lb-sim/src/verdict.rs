@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_core::{BreakerState, Event, Outcome, Role, stable_hash};
 
-use crate::bite::bit;
+use crate::bite::{bit, met, repelled};
 use crate::engine::Run;
 use crate::invariant::{Finding, Kind, judge};
 use crate::log::{Entry, What};
@@ -25,6 +25,10 @@ pub struct Verdict {
     pub expected: Vec<Expected>,
     /// By fault: whether somebody noticed it.
     pub bit: Vec<bool>,
+    /// By action: whether it met anybody.
+    pub met: Vec<bool>,
+    /// By attack: whether the proxy put an end to it.
+    pub repelled: Vec<bool>,
     /// The marks that were reached.
     pub marks: BTreeSet<Mark>,
     /// Attempts over the whole run. Without any, no decision was rehearsed.
@@ -61,7 +65,7 @@ pub enum Class {
     Safety,
     /// Something good did not happen in time.
     Liveness,
-    /// A fault was noticed by nobody, an expectation had nothing to look at, or no request reached
+    /// A fault was noticed by nobody, an action met nobody, nobody cut off an attack, an expectation had nothing to look at, or no request reached
     /// an origin: the run proves nothing.
     Toothless,
 }
@@ -98,6 +102,8 @@ impl Verdict {
             findings,
             expected: expectations(scenario, &run.log),
             bit: scenario.faults.iter().map(|fault| bit(scenario, fault, &run.log)).collect(),
+            met: met(scenario, &run.log),
+            repelled: repelled(scenario, &run.log),
             marks: marks(&run.log),
             attempts: run.log.iter().filter(attempted).count() as u64,
             panic: run.panic.clone(),
@@ -126,7 +132,8 @@ impl Verdict {
 impl Verdict {
     fn proves_nothing(&self) -> bool {
         let unproven = self.expected.iter().any(|it| it.checks == 0);
-        self.bit.contains(&false) || unproven || self.attempts == 0
+        let unnoticed = [&self.bit, &self.met, &self.repelled].iter().any(|it| it.contains(&false));
+        unnoticed || unproven || self.attempts == 0
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/metrics`: the counters, and what the backends' state is at this moment, for Prometheus.
 
+mod tls;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,7 +17,6 @@ use crate::discovery::Key;
 use crate::discovery::known::Became;
 use crate::gateway::Gateway;
 use crate::snapshot::{Site, Snapshot};
-use crate::tls::Why;
 
 /// The OpenMetrics text of all metrics.
 pub(crate) fn exposition(gateway: &Arc<Gateway>) -> String {
@@ -150,7 +151,7 @@ impl Reading {
             out.counter(&vec![("how", "redirect")], &process.redirected)?;
             out.counter(&vec![("how", "respond")], &process.responded)
         })?;
-        encode_tls(process, to)?;
+        tls::encode(process, to)?;
         counters(to, "lb_reloads", "Configurations that were put in force", |out| {
             out.counter(&Vec::new(), &gateway.process.reloads)
         })?;
@@ -338,30 +339,6 @@ fn gauges(
     write: impl FnOnce(&mut Writing<'_>) -> fmt::Result,
 ) -> fmt::Result {
     write(&mut Writing(to.encode_descriptor(name, help, None, MetricType::Gauge)?))
-}
-
-fn encode_tls(process: &Process, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
-        out.counter(&Vec::new(), &process.handshakes)
-    })?;
-    counters(
-        to,
-        "lb_tls_handshakes_resumed",
-        "Handshakes of TLS with clients in which an earlier session went on",
-        |out| out.counter(&Vec::new(), &process.handshakes_resumed),
-    )?;
-    counters(
-        to,
-        "lb_tls_handshakes_failed",
-        "Handshakes of TLS with clients that failed, by why",
-        |out| {
-            out.counter(&vec![("why", "late")], &process.handshakes_late)?;
-            let by_why = Why::ALL.iter().zip(&process.handshakes_failed);
-            by_why
-                .into_iter()
-                .try_for_each(|(why, count)| out.counter(&vec![("why", why.as_str())], count))
-        },
-    )
 }
 
 fn encode_mirrors(snapshot: &Snapshot, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

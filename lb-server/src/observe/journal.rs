@@ -272,7 +272,7 @@ impl Observe for Journal {
             site.counts.on(event);
         }
         if let Some(tap) = &gateway.tap {
-            tap.on(now, event);
+            tap.on(now, &self.view, event);
         }
         let mut record = self.record.borrow_mut();
         match *event {

@@ -14,10 +14,13 @@ pub(crate) use exposition::exposition;
 pub(crate) use journal::{Journal, RequestFacts};
 pub(crate) use metrics::{Counts, Process};
 
+use crate::snapshot::Snapshot;
+
 /// Hears every event of a process: the simulator's ledger, for one.
 pub trait Tap: Send + Sync {
-    /// `event` happened at `now`. Called where it happened: be quick.
-    fn on(&self, now: Time, event: &Event);
+    /// `event` happened at `now`, to what was served by `snapshot`, whose numbers it has for services
+    /// and backends. Called where it happened: be quick.
+    fn on(&self, now: Time, snapshot: &Snapshot, event: &Event);
 
     /// Whether it wants to know what choices are made from.
     fn explains(&self) -> bool {

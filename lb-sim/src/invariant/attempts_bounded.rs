@@ -20,7 +20,7 @@ impl Invariant for AttemptsBounded {
         let Some(exchange) = ledger.exchanges.get(&id) else {
             return judge.check(false, || format!("exchange {} never started", id.0));
         };
-        let max = ledger.service(exchange.service).core.retry.attempts_max;
+        let max = ledger.service_of(exchange).core.retry.attempts_max;
         let before = exchange.attempts.len();
         judge.check(attempt <= max, || {
             format!("exchange {} makes attempt {attempt} of {max}", id.0)

@@ -25,10 +25,13 @@ const ROUNDING: f64 = 1e-6;
 
 impl BudgetKept {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        let services = scenario.config.services.iter();
+        let services = 0..u16::try_from(scenario.roster.services()).unwrap_or(u16::MAX);
+        let first = |service| {
+            scenario.configs().find_map(|config| scenario.roster.service(config, service))
+        };
         let full = |burst: u32| (f64::from(burst), Duration::ZERO);
-        let buckets = services.map(|it| full(it.core.retry.budget.burst)).collect();
-        Self { buckets, paid: BTreeSet::new() }
+        let buckets = services.filter_map(first).map(|it| full(it.core.retry.budget.burst));
+        Self { buckets: buckets.collect(), paid: BTreeSet::new() }
     }
 }
 

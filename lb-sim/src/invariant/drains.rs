@@ -1,8 +1,13 @@
 //! A proxy that is told to drain ends, and does so within its drain timeout.
 
+use std::time::Duration;
+
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
 use crate::log::{Entry, What};
+
+/// What the end itself may take.
+const SLACK: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Drains {
@@ -18,8 +23,18 @@ impl Invariant for Drains {
         Kind::Liveness
     }
 
-    fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, _judge: &mut Judge) {
-        self.drained |= entry.what == What::Drained;
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        if entry.what != What::Drained {
+            return;
+        }
+        self.drained = true;
+        // Told at the end of a run it has nothing to wait for, and the engine does not wait longer.
+        if let Some(since) = ledger.draining {
+            let took = entry.at - since;
+            judge.check(took <= ledger.config().server.drain_timeout + SLACK, || {
+                format!("the proxy takes {took:?} to drain")
+            });
+        }
     }
 
     fn at_end(&mut self, _ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -8,6 +8,7 @@ mod answers_whole;
 mod attempts_bounded;
 mod breaker_respected;
 mod checks_respected;
+mod accepted_answered;
 mod budget_kept;
 mod deadlines_kept;
 mod drains;
@@ -15,8 +16,10 @@ mod ends_once;
 mod leases_return;
 mod no_duplicates;
 mod recovers;
+mod reloads_harmless;
 mod trials_bounded;
 mod tried_excluded;
+mod tunnels_last;
 
 use std::time::Duration;
 
@@ -132,6 +135,9 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(budget_kept::BudgetKept::new(scenario)),
         Box::new(leases_return::LeasesReturn),
         Box::new(recovers::Recovers::default()),
+        Box::new(reloads_harmless::ReloadsHarmless::default()),
+        Box::new(tunnels_last::TunnelsLast::default()),
+        Box::new(accepted_answered::AcceptedAnswered::default()),
         Box::new(drains::Drains::default()),
     ]
 }

@@ -26,9 +26,8 @@ impl Invariant for TriedExcluded {
             let name = ledger.name(backend);
             format!("exchange {} is wrong about whether it tried {name} before", id.0)
         });
-        let fresh = ledger
-            .backends(backend.service)
-            .find(|other| !tried(*other) && ledger.is_fit(*other) && ledger.pool_serves(*other));
+        let serving = ledger.serving(exchange).into_iter();
+        let fresh = serving.filter(|other| ledger.is_fit(*other)).find(|other| !tried(*other));
         let same = choice.how == How::Same;
         judge.check(!tried(backend) || same || fresh.is_none(), || {
             let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));

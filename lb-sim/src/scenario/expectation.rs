@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
-//! metric      = errors | error_ratio | retries | retry_ratio | attempts_max
+//! metric      = errors | error_ratio | turned_away | attempts | retries | retry_ratio | attempts_max
 //!             | opened | share | wanderers | p50 | p90 | p99 | max
 //! phase       = calm | faults | healed
 //! op          = "<=" | ">=" | "=="
@@ -40,6 +40,10 @@ pub enum Metric {
     Errors,
     /// Their share of the requests.
     ErrorRatio,
+    /// Requests that a proxy which drained did not take.
+    TurnedAway,
+    /// Requests to origins.
+    Attempts,
     /// Attempts after the first.
     Retries,
     /// Retries per request.
@@ -102,9 +106,11 @@ const MARKS: [&str; 23] = [
     "no_fit_backend",
 ];
 
-const METRICS: [&str; 13] = [
+const METRICS: [&str; 15] = [
     "errors",
     "error_ratio",
+    "turned_away",
+    "attempts",
     "retries",
     "retry_ratio",
     "attempts_max",
@@ -174,6 +180,8 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
     match name {
         "errors" => Ok(Metric::Errors),
         "error_ratio" => Ok(Metric::ErrorRatio),
+        "turned_away" => Ok(Metric::TurnedAway),
+        "attempts" => Ok(Metric::Attempts),
         "retries" => Ok(Metric::Retries),
         "retry_ratio" => Ok(Metric::RetryRatio),
         "attempts_max" => Ok(Metric::AttemptsMax),

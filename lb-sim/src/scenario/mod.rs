@@ -4,6 +4,7 @@
 //! what the world is like. The format is in `scenarios/README.md`. Whoever holds a [`Scenario`] may
 //! trust it: every backend has an origin, every fault names one, every expectation is understood.
 
+mod action;
 mod expectation;
 mod read;
 
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 use lb_config::Config;
 
+use crate::roster::Roster;
+
+pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use read::load;
 
@@ -27,12 +31,20 @@ pub struct Scenario {
     pub duration: Duration,
     /// How long after the last fault everything must be as before.
     pub recover_within: Duration,
-    /// What is rehearsed.
+    /// What is rehearsed: the first of the configurations.
     pub config: Config,
+    /// Whoever is named in any of them.
+    pub roster: Roster,
+    /// What is done to the proxy, in the order of time.
+    pub actions: Vec<Action>,
     /// The servers behind it.
     pub origins: Vec<Origin>,
     /// The clients in front of it.
     pub workload: Workload,
+    /// Those that stay, if there are any.
+    pub tunnels: Option<Tunnels>,
+    /// Those that mean harm.
+    pub attacks: Vec<Attack>,
     /// How long a segment is on its way, at least and at most.
     pub network: Span,
     /// Segments that wait at a socket before whoever sends them has to.
@@ -65,6 +77,17 @@ pub struct Origin {
     pub body: usize,
     /// How it tells where they end.
     pub framing: Framing,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, from the first byte on: streams share connections.
+    Http2,
 }
 
 /// How an answer tells where its body ends (RFC 9112 §6).
@@ -83,6 +106,10 @@ pub struct Workload {
     pub rate: f64,
     /// How they follow each other.
     pub arrivals: Arrivals,
+    /// What clients speak.
+    pub protocol: Protocol,
+    /// Over HTTP/2: how many connections they share.
+    pub connections: usize,
     /// The share of the requests whose client reads nothing of its answer's body for a while.
     pub slow_readers: f64,
     /// For how long.
@@ -174,6 +201,16 @@ pub enum FaultKind {
         /// For this long; at once if it is zero.
         after: Duration,
     },
+    /// Every connection of HTTP/2 says GOAWAY at one of its requests, and takes no more.
+    Goaway {
+        /// At which.
+        requests: u32,
+    },
+    /// This share of the streams is not taken: REFUSED_STREAM.
+    RefusedStream {
+        /// The share.
+        rate: f64,
+    },
 }
 
 impl FaultKind {
@@ -192,6 +229,17 @@ impl FaultKind {
             Self::Reset { .. } => "reset",
             Self::Flap { .. } => "flap",
             Self::CloseIdle { .. } => "close_idle",
+            Self::Goaway { .. } => "goaway",
+            Self::RefusedStream { .. } => "refused_stream",
+        }
+    }
+
+    /// The protocol without which it cannot happen, if there is one.
+    pub const fn protocol(self) -> Option<Protocol> {
+        match self {
+            Self::Goaway { .. } | Self::RefusedStream { .. } => Some(Protocol::Http2),
+            Self::CloseIdle { .. } => Some(Protocol::Http1),
+            _ => None,
         }
     }
 }
@@ -242,6 +290,20 @@ impl Scenario {
     /// When everything must be as before.
     pub fn recovered(&self) -> Duration {
         self.healed() + self.recover_within
+    }
+
+    /// What is served in turn: the configuration, and those of the reloads.
+    pub fn configs(&self) -> impl Iterator<Item = &Config> {
+        let reloads = self.actions.iter().filter_map(|action| match &action.kind {
+            ActionKind::Reload(config) => Some(&**config),
+            ActionKind::Drain => None,
+        });
+        std::iter::once(&self.config).chain(reloads)
+    }
+
+    /// The configuration that is served after so many reloads.
+    pub fn config_after(&self, reloads: usize) -> &Config {
+        self.configs().nth(reloads).expect("nobody counts more reloads than there are")
     }
 
     /// The place of the origin that is written as `host:port`.

@@ -1,5 +1,6 @@
 //! Scenario files: read like configurations, with all mistakes at once.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -7,13 +8,16 @@ use lb_config::config::Address;
 use lb_config::read::{Document, Mistake, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
+use crate::roster::Roster;
+
+use super::action::{Attack, action, attack, tunnels};
 use super::{
-    Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Mark, Metric, Origin, Scenario, Span,
-    Workload,
+    Action, ActionKind, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Mark, Metric,
+    Origin, Protocol, Scenario, Span, Workload,
 };
 
 /// The longest run.
-const DURATION_MAX: Duration = Duration::from_secs(3_600);
+pub(super) const DURATION_MAX: Duration = Duration::from_secs(3_600);
 /// The most requests per second.
 const RATE_MAX: f64 = 10_000.0;
 /// The most users of a workload.
@@ -24,11 +28,15 @@ const BODY_MAX: usize = 16 * 1024 * 1024;
 /// are more than anybody leaves unread who reads at all.
 const SOCKET: RangeInclusive<usize> = 4..=4_096;
 /// The shortest time that the network tells apart.
-const TICK: Duration = Duration::from_millis(1);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 /// A body that takes less has pieces that arrive together.
 const TRICKLE_MIN: Duration = Duration::from_millis(100);
 /// How long a slow reader reads nothing, if nothing else is said.
 const READS_AFTER: Duration = Duration::from_secs(5);
+/// Connections that clients of HTTP/2 share.
+const CONNECTIONS_MAX: usize = 1_000;
+/// Requests after which a connection says GOAWAY.
+const REQUESTS_MAX: u32 = 1_000_000;
 /// The shortest period in whose halves a connection can come about.
 const FLAP_MIN: Duration = Duration::from_millis(100);
 
@@ -60,22 +68,33 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let faults = root.tables("fault").or(Vec::new());
     let faults: Vec<Fault> = faults.into_iter().filter_map(|it| fault(it, &origins)).collect();
     let expect = expect(root.table("expect"), &origins);
+    let tunnels = tunnels(root.table("tunnels"));
+    let attacks = root.tables("attack").or(Vec::new());
+    let attacks: Vec<Attack> = attacks.into_iter().filter_map(attack).collect();
     let config = load_table(root.table("config"));
+    let actions = root.tables("action").or(Vec::new());
+    let mut actions: Vec<Action> = actions.into_iter().filter_map(action).collect();
+    actions.sort_by_key(|action| action.at);
 
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         claim: claim.to_owned(),
         file: file.to_owned(),
         seed,
         duration: duration?.value,
         recover_within,
         config: config?,
+        roster: Roster::default(),
+        actions,
         origins,
         workload: workload?,
+        tunnels,
+        attacks,
         network,
         socket,
         faults,
         expect,
     };
+    scenario.roster = Roster::of(scenario.configs());
     check(root, &scenario);
     Some(scenario)
 }
@@ -83,15 +102,17 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
 /// What concerns more than one table.
 fn check(root: &Table<'_>, scenario: &Scenario) {
     let report = root.report();
-    for addr in unix_sockets(&scenario.config) {
+    for addr in scenario.configs().flat_map(unix_sockets) {
         let what = format!("{addr} is a Unix socket, which the simulated world does not have");
         report.error(root.at(), what, "use an IP address or a host name");
     }
-    for Missing(host) in missing_origins(&scenario.config, &scenario.origins) {
+    let missing = scenario.configs().flat_map(|it| missing_origins(it, &scenario.origins));
+    for Missing(host) in missing.collect::<BTreeSet<_>>() {
         let remedy = format!("add [[origin]] with at = {host:?}");
         report.error(root.at(), format!("backend {host} has no origin"), remedy);
     }
-    if scenario.config.server.workers.is_some() {
+    check_actions(root, scenario);
+    if scenario.configs().any(|config| config.server.workers.is_some()) {
         let what = "[config.server] workers has no effect: the simulator runs one worker";
         report.warn(root.at(), what, "remove it");
     }
@@ -110,6 +131,25 @@ fn unix_sockets(config: &Config) -> impl Iterator<Item = Address> {
     bound.filter(|addr| addr.ip().is_none()).chain(dialed)
 }
 
+fn check_actions(root: &Table<'_>, scenario: &Scenario) {
+    let (report, actions) = (root.report(), &scenario.actions);
+    let drain = actions.iter().position(|action| action.kind == ActionKind::Drain);
+    if drain.is_some_and(|drain| drain + 1 < actions.len()) {
+        let remedy = "let the drain be the last action";
+        report.error(root.at(), "an action comes after the proxy was told to drain", remedy);
+    }
+    if actions.last().is_some_and(|action| action.at >= scenario.duration) {
+        let remedy = "let duration be longer, or the action earlier";
+        report.error(root.at(), "the run ends before its last action", remedy);
+    }
+    let door = &scenario.config.listeners[0].bind;
+    if !scenario.configs().all(|config| config.listeners.iter().any(|it| it.bind == *door)) {
+        let remedy = "let every reload have the first listener of [config]";
+        report.error(root.at(), "a reload closes the listener that clients ask", remedy);
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Missing(String);
 
 fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
@@ -141,6 +181,8 @@ fn span(value: &Value<'_>) -> Option<Span> {
     Some(Span { min: min.value, max: max.value })
 }
 
+const PROTOCOLS: [(&str, Protocol); 2] = [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
+
 fn origin(mut table: Table<'_>) -> Option<Origin> {
     let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
     let fast = Span { min: 5 * TICK, max: 5 * TICK };
@@ -148,8 +190,9 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     let body = table.size("body", 0..=BODY_MAX).or(1024);
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
+    let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, body, framing })
+    Some(Origin { host, port, latency, body, framing, protocol })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
@@ -166,6 +209,8 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     let workload = Workload {
         rate: 0.0,
         arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
+        protocol: table.choice("protocol", &PROTOCOLS).or(Protocol::Http1),
+        connections: table.integer("connections", 1..=CONNECTIONS_MAX).or(4),
         slow_readers: table.number("slow_readers", 0.0..=1.0).or(0.0),
         reads_after: table.duration("reads_after", TICK..=DURATION_MAX).or(READS_AFTER),
         post: table.number("post", 0.0..=1.0).or(0.0),
@@ -177,6 +222,9 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         host: table.text("host").or("web".to_owned()),
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
     };
+    if workload.protocol == Protocol::Http1 {
+        table.warn_without_effect(&["connections"], "without protocol = \"h2\"");
+    }
     if workload.users == 0 {
         table.warn_without_effect(&["cookies", "heavy"], "without users");
     }
@@ -186,7 +234,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     Some(Workload { rate: rate?.value, ..workload })
 }
 
-const KINDS: [(&str, FaultKind); 12] = [
+const KINDS: [(&str, FaultKind); 14] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -199,6 +247,8 @@ const KINDS: [(&str, FaultKind); 12] = [
     ("reset", FaultKind::Reset { rate: 1.0 }),
     ("flap", FaultKind::Flap { period: Duration::ZERO }),
     ("close_idle", FaultKind::CloseIdle { after: Duration::ZERO }),
+    ("goaway", FaultKind::Goaway { requests: 1 }),
+    ("refused_stream", FaultKind::RefusedStream { rate: 1.0 }),
 ];
 
 fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
@@ -208,7 +258,7 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = ["code", "rate", "by", "over", "period", "after"]
+        let _unused = ["code", "rate", "by", "over", "period", "after", "requests"]
             .map(|key| table.field(key, |_| Some(())));
         return None;
     };
@@ -237,8 +287,23 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
             let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO);
             FaultKind::CloseIdle { after }
         }
+        FaultKind::Goaway { .. } => {
+            let requests = table.integer("requests", 1..=REQUESTS_MAX);
+            FaultKind::Goaway { requests: requests.required("requests = 20")?.value }
+        }
+        FaultKind::RefusedStream { .. } => {
+            FaultKind::RefusedStream { rate: table.number("rate", 0.0..=1.0).or(1.0) }
+        }
         kind => kind,
     };
+    if let (Some(needs), Some(origin)) = (kind.protocol(), &origin)
+        && origins[origin.value].protocol != needs
+    {
+        let (what, word) = (kind.as_str(), if needs == Protocol::Http2 { "h2" } else { "http1" });
+        let what = format!("{what} cannot happen to this origin");
+        let remedy = format!("let the origin have protocol = {word:?}");
+        table.report().error(origin.at, what, remedy);
+    }
     Some(Fault { at: at?.value, lasts: lasts?.value, origin: origin?.value, kind })
 }
 
