@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{Count, Process, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
+use super::metrics::{Count, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
 use crate::discovery::Key;
 use crate::discovery::known::Became;
 use crate::gateway::Gateway;
