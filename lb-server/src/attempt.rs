@@ -1,6 +1,7 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline; or two
 //! of them side by side.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::io;
 
@@ -14,10 +15,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::body::{Replay, Upload};
-use crate::dial::Speaks;
+use crate::dial::{Announced, Speaks};
 use crate::headers;
+use crate::observe::Trace;
 use crate::platform::Clock;
 use crate::pool::{self, Connection, Remains};
+use crate::proxy_protocol::Ends;
 use crate::snapshot::Site;
 use crate::tls::HandshakeError;
 use crate::upgrade;
@@ -39,6 +42,12 @@ pub(crate) struct Sending<'r> {
     pub(crate) replay: &'r Replay,
     /// Whether backends see its `Host`, whatever the service says.
     pub(crate) keeps_host: bool,
+    /// The two ends of its client's connection.
+    pub(crate) ends: Option<Ends>,
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<&'r Trace>,
+    /// How often it went out.
+    pub(crate) tried: Cell<u32>,
 }
 
 /// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
@@ -89,21 +98,26 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
 
 /// Sends the request to a backend and waits for an answer.
 async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let Sending { view, site, head, replay, keeps_host } = *sending;
+    let Sending { view, site, head, replay, keeps_host, ends, trace, ref tried } = *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let endpoint = view.endpoint(backend);
     // Another protocol takes the whole connection, and is spoken after HTTP/1.1.
     let switches = upgrade::is_asked(head);
-    let mut connection = if switches {
-        pool::fresh(view, backend, Protocol::Http1, connect_deadline).await?
+    let announced = site.proxy_protocol.map(|version| Announced { version, ends });
+    let mut connection = if switches || announced.is_some() {
+        pool::fresh(view, backend, Protocol::Http1, announced, connect_deadline).await?
     } else {
         pool::connection(view, backend, connect_deadline).await?
     };
     let head_bytes_max = view.config.server.header_bytes_max;
+    let number = tried.replace(tried.get() + 1);
     loop {
         let mut request = request(head, replay.upload());
+        if let Some(trace) = trace {
+            trace.tell_backend(request.headers_mut(), trace.attempt(number));
+        }
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
         if (site.host == HostPolicy::Backend && !keeps_host)
             || !request.headers().contains_key(header::HOST)
@@ -136,7 +150,7 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
         // nothing of the request was looked at: a new connection carries the same attempt.
-        connection = pool::fresh(view, backend, endpoint.protocol, connect_deadline).await?;
+        connection = pool::fresh(view, backend, endpoint.protocol, None, connect_deadline).await?;
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::framing::{Refusal, Watch};
 use crate::headers;
+use crate::proxy_protocol::Ends;
 use crate::tunnel::Tunnel;
 
 /// What TLS says of a client.
@@ -21,10 +22,22 @@ pub(crate) struct Secure {
     pub(crate) certificate: Option<HeaderValue>,
 }
 
+/// Where a connection comes from, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Whence {
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// What it connected to.
+    pub(crate) local: Option<SocketAddr>,
+    /// What TLS says of the client, where it is spoken.
+    pub(crate) secure: Option<Secure>,
+}
+
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
     /// Its address, unless it came by a Unix socket.
     pub(crate) peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     /// Its IP address, as backends are told it.
     pub(crate) address: Option<HeaderValue>,
     /// Where it speaks TLS.
@@ -42,30 +55,19 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn of_http1(
-        peer: Option<SocketAddr>,
-        secure: Option<Secure>,
-        watch: Watch,
-    ) -> Rc<Self> {
-        Self::new(peer, secure, Some(watch), None)
+    pub(crate) fn of_http1(whence: Whence, watch: Watch) -> Rc<Self> {
+        Self::new(whence, Some(watch), None)
     }
 
-    pub(crate) fn of_http2(
-        peer: Option<SocketAddr>,
-        secure: Option<Secure>,
-        resets_max: u32,
-    ) -> Rc<Self> {
-        Self::new(peer, secure, None, Some(resets_max))
+    pub(crate) fn of_http2(whence: Whence, resets_max: u32) -> Rc<Self> {
+        Self::new(whence, None, Some(resets_max))
     }
 
-    fn new(
-        peer: Option<SocketAddr>,
-        secure: Option<Secure>,
-        watch: Option<Watch>,
-        resets_max: Option<u32>,
-    ) -> Rc<Self> {
+    fn new(whence: Whence, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+        let Whence { peer, local, secure } = whence;
         Rc::new(Self {
             peer,
+            local,
             address: peer.map(|peer| headers::written(&peer.ip().to_canonical())),
             secure,
             watch,
@@ -76,6 +78,11 @@ impl Client {
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
         })
+    }
+
+    /// Both ends of the connection, if both have addresses.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        Some(Ends { source: self.peer?, destination: self.local? })
     }
 
     /// Another request begins.

@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_config::config::{Alpn, Protocol, Tcp};
+use lb_config::config::{Alpn, Protocol, ProxyProtocol, Tcp};
 use lb_core::Failure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::gateway::Gateway;
 use crate::platform::{Address, Io};
+use crate::proxy_protocol::{Ends, announce};
 use crate::snapshot::Endpoint;
 
 /// A connection on which nothing was said.
@@ -31,6 +32,14 @@ pub(crate) enum Speaks {
     Http2,
 }
 
+/// Whom a connection is said to be for, before anything else is said on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    pub(crate) version: ProxyProtocol,
+    /// `None`: for the proxy itself.
+    pub(crate) ends: Option<Ends>,
+}
+
 /// How long an address has before the next is tried beside it (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -40,8 +49,13 @@ pub(crate) async fn dial(
     gateway: &Gateway,
     endpoint: &Endpoint,
     protocol: Protocol,
+    announced: Option<Announced>,
 ) -> Result<Wire, Failure> {
-    let io = connect(gateway, endpoint).await?;
+    let mut io = connect(gateway, endpoint).await?;
+    if let Some(Announced { version, ends }) = announced {
+        let said = announce(&mut io, version, ends).await;
+        said.map_err(|_| Failure::ConnectFailed)?;
+    }
     if let Some(tls) = &endpoint.tls {
         let connected = tls.connect(io, &endpoint.origin.host, protocol).await;
         let connected = connected.map_err(|error| error.failure())?;

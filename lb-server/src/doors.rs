@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::crowd::Share;
-use crate::platform::{Address, Listen, Place, Socket};
+use crate::forwarded::trusts;
+use crate::platform::{Accepted, Address, Listen, Place, Socket};
 use crate::serve;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
 use crate::worker::Worker;
@@ -192,7 +193,7 @@ impl Entrance {
                 () = stopping.reached(Phase::Draining) => return,
                 accepted = listener.accept() => accepted,
             };
-            let (io, peer) = match accepted {
+            let Accepted { io, peer, local } = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.failed(&error).await;
@@ -210,7 +211,7 @@ impl Entrance {
                 place = Arc::clone(&self.places).acquire_owned() => place,
             };
             let place = place.expect("the semaphore is never closed");
-            let guest = serve::Guest { door: self.key.clone(), peer, place, share };
+            let guest = serve::Guest { door: self.key.clone(), peer, local, place, share };
             let serving = serve::connection(Rc::clone(&self.worker), io, guest, self.told.clone());
             tokio::task::spawn_local(serving);
         }
@@ -219,7 +220,12 @@ impl Entrance {
     /// What a client at this address has of those that it may have open.
     fn share(&self, peer: Option<SocketAddr>) -> Result<Option<Share>, Crowded> {
         let (Kind::Client, Some(peer)) = (self.key.kind, peer) else { return Ok(None) };
-        let most = self.worker.view().config.server.connections_per_client_max;
+        let view = self.worker.view();
+        // A proxy stands for all of its clients.
+        if trusts(&view.config.trust, peer.ip()) {
+            return Ok(None);
+        }
+        let most = view.config.server.connections_per_client_max;
         self.worker.gateway.crowd.enter(peer, most).map(Some).ok_or(Crowded)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::crowd::Crowd;
 use crate::discovery::known::Sources;
 use crate::doors::Key;
-use crate::observe::{AccessSink, Notices, Process, Tap};
+use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
 use crate::snapshot::{Snapshot, StartError};
@@ -31,6 +31,9 @@ pub struct Gateway {
     pub(crate) process: Process,
     pub(crate) sources: Sources,
     notices: Option<Arc<dyn Notices>>,
+    /// Where spans go, and who takes them to a collector.
+    pub(crate) exporter: Exporter,
+    export: Mutex<Option<Export>>,
     /// What another process learned of backends that are still to be found.
     waiting: Mutex<Option<Waiting>>,
     current: watch::Sender<Arc<Snapshot>>,
@@ -84,6 +87,7 @@ impl Gateway {
         let sources = Sources::new(config);
         let config = sources.book().served();
         let snapshot = Snapshot::new(config, &*platform, None)?;
+        let (exporter, export) = queue();
         Ok(Arc::new(Self {
             platform,
             clock: Clock::start(),
@@ -94,6 +98,8 @@ impl Gateway {
             process: Process::default(),
             sources,
             notices: listeners.notices,
+            exporter,
+            export: Mutex::new(Some(export)),
             waiting: Mutex::new(None),
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
@@ -176,6 +182,27 @@ impl Gateway {
         let mut chosen = self.chosen.subscribe();
         let known = chosen.wait_for(|chosen| chosen.contains_key(key)).await;
         known.expect("the gateway is held by its workers")[key].clone()
+    }
+
+    /// Takes spans to whoever the configuration names, for as long as it is polled.
+    pub(crate) async fn export_spans(&self) {
+        let export = self.export.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut export) = export else { return };
+        let mut snapshots = self.snapshots();
+        loop {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let exporting = async {
+                match &snapshot.config.tracing {
+                    Some(to) => export.run(&*self.platform, to).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = snapshots.changed() => changed.expect("the gateway is held here"),
+                () = exporting => return,
+            }
+        }
     }
 
     /// The time of day.

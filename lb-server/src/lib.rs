@@ -27,7 +27,6 @@ mod relay;
 mod error;
 mod request_id;
 mod serve;
-#[cfg_attr(not(test), expect(dead_code, reason = "doors and dialing do not call it yet"))]
 mod proxy_protocol;
 mod forwarded;
 mod crowd;

@@ -64,19 +64,27 @@ pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'
         let _running = running;
         let site = &view.sites[usize::from(index)];
         let mut facts = RequestFacts::new(id, peer, Some(site));
+        let asking = Asking { head: &head, host: &host, client, scheme };
         if view.gateway.access(view.config.access_log).is_some() {
-            facts.asks(&head, &host, None);
+            facts.asks(&asking, None);
         }
         let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
-        let asking = Asking { head: &head, host: &host, client, scheme };
         let ask = Ask {
             id: id.exchange(),
             repeat: repeat(&head.method),
             facts: &asking,
             bodiless: replay.is_empty(),
         };
-        let sending =
-            Sending { view: &view, site, head: &head, replay: &replay, keeps_host: false };
+        let sending = Sending {
+            view: &view,
+            site,
+            head: &head,
+            replay: &replay,
+            keeps_host: false,
+            ends: None,
+            trace: None,
+            tried: Cell::new(0),
+        };
         let answered = exchange(&sending, &journal, ask).await;
         let Ok((Answer { response, connection, .. }, delivery)) = answered else { return };
         journal.answered(response.status());

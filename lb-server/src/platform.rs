@@ -95,8 +95,15 @@ impl AsyncWrite for Prefixed {
 /// What a platform's asynchronous calls return. Workers are single-threaded: nothing is `Send`.
 pub type Local<'p, T> = Pin<Box<dyn Future<Output = T> + 'p>>;
 
-/// A connection that came in, and its peer's address. Whoever comes by a Unix socket has none.
-pub type Accepted = (Box<dyn Io>, Option<SocketAddr>);
+/// A connection that came in.
+pub struct Accepted {
+    /// What is said on it.
+    pub io: Box<dyn Io>,
+    /// Who connected. Whoever comes by a Unix socket has no address.
+    pub peer: Option<SocketAddr>,
+    /// What it connected to.
+    pub local: Option<SocketAddr>,
+}
 
 /// A listening socket.
 pub trait Listen {

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 
 use crate::body::Upload;
-use crate::dial::{Speaks, Wire, dial};
+use crate::dial::{Announced, Speaks, Wire, dial};
 use crate::exec::Here;
 use crate::platform::Io;
 use crate::snapshot::Snapshot;
@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     stack: Rc<Stack>,
     /// Whether it carried a request before.
     pub(crate) reused: bool,
+    /// Whether it may carry another client's.
+    kept: bool,
 }
 
 enum Speaker {
@@ -128,11 +130,11 @@ pub(crate) async fn connection(
     let stack = view.stack(backend);
     loop {
         if let Some(speaker) = stack.take(view.gateway.now()) {
-            return Ok(Connection { speaker, stack: Rc::clone(stack), reused: true });
+            return Ok(Connection { speaker, stack: Rc::clone(stack), reused: true, kept: true });
         }
         if !(stack.shares.get() && stack.dialing.get()) {
             let protocol = view.endpoint(backend).protocol;
-            return fresh(view, backend, protocol, deadline).await;
+            return fresh(view, backend, protocol, None, deadline).await;
         }
         let until = view.gateway.clock.instant(deadline);
         let waited = timeout_at(until, stack.dialed.notified()).await;
@@ -140,11 +142,13 @@ pub(crate) async fn connection(
     }
 }
 
-/// A new connection by `deadline`, on which `protocol` is spoken.
+/// A new connection by `deadline`, on which `protocol` is spoken. One that is announced to be for a client
+/// is for no other, and is not kept.
 pub(crate) async fn fresh(
     view: &View,
     backend: BackendId,
     protocol: Protocol,
+    announced: Option<Announced>,
     deadline: Time,
 ) -> Result<Connection, Failure> {
     let endpoint = view.endpoint(backend);
@@ -156,7 +160,7 @@ pub(crate) async fn fresh(
     let dialing = Dialing::begin(&stack);
     let until = gateway.clock.instant(deadline);
     let made = timeout_at(until, async {
-        let wire = dial(gateway, endpoint, protocol).await?;
+        let wire = dial(gateway, endpoint, protocol, announced).await?;
         if protocol == endpoint.protocol {
             stack.shares.set(wire.speaks == Speaks::Http2);
         }
@@ -164,7 +168,7 @@ pub(crate) async fn fresh(
     });
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
     drop(dialing);
-    Ok(Connection { speaker, stack, reused: false })
+    Ok(Connection { speaker, stack, reused: false, kept: announced.is_none() })
 }
 
 /// A connection is being made. Dropping it tells those who wait for it.
@@ -271,7 +275,9 @@ impl Connection {
 
     /// Takes it back when its exchange is over.
     pub(crate) fn give_back(self, now: Time) {
-        if let Speaker::Http1(idle) = self.speaker {
+        if let Speaker::Http1(idle) = self.speaker
+            && self.kept
+        {
             *idle.heir.borrow_mut() = None;
             self.stack.put(Idle { since: now, ..idle });
         }

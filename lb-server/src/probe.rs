@@ -20,7 +20,7 @@ use lb_core::{Checked, Event, Found, Observe, Then, Time};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::dial::{Speaks, connect, dial};
+use crate::dial::{Announced, Speaks, connect, dial};
 use crate::exec::Here;
 use crate::gateway::Gateway;
 use crate::headers;
@@ -202,7 +202,8 @@ async fn ask(
         Some(Found::Answered { status, body })
     };
     let server = &snapshot.config.server;
-    let wire = dial(gateway, endpoint, endpoint.protocol).await.ok()?;
+    let announced = site.proxy_protocol.map(|version| Announced { version, ends: None });
+    let wire = dial(gateway, endpoint, endpoint.protocol, announced).await.ok()?;
     let io = TokioIo::new(wire.io);
     match wire.speaks {
         Speaks::Http1 => {

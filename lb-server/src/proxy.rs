@@ -4,6 +4,7 @@
 //! is decided in `lb_core`; here a step says "attempt" and an attempt is made, or "wait" and time
 //! passes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use http::request::Parts;
@@ -24,7 +25,7 @@ use crate::headers::{self, Forward};
 use crate::held::Held;
 use crate::line::CallsNext;
 use crate::mirror::{self, Copied};
-use crate::observe::{Journal, RequestFacts};
+use crate::observe::{Journal, RequestFacts, Trace};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
 use crate::routed::{self, Routed};
@@ -56,10 +57,18 @@ pub(crate) async fn respond(
     let found = if refusal.is_none() { view.router.find(&asking) } else { None };
     let site = found.as_ref().and_then(|found| view.site_behind(found));
     let mut facts = RequestFacts::new(id, client.peer, site);
-    if refusal.is_none() && view.gateway.access(view.config.access_log).is_some() {
-        facts.asks(&head, &host, found.as_ref());
+    let tracing = view.config.tracing.as_ref().filter(|_| refusal.is_none());
+    let trace = tracing.map(|said| {
+        let seed = view.gateway.platform.seed();
+        Trace::begin(&head.headers, seed, id.exchange(), said.sample_per_million)
+    });
+    let is_told = view.gateway.access(view.config.access_log).is_some()
+        || trace.as_ref().is_some_and(Trace::is_sampled);
+    if refusal.is_none() && is_told {
+        facts.asks(&asking, found.as_ref());
         caller.iter().for_each(|caller| facts.comes_from(caller));
     }
+    trace.into_iter().for_each(|trace| facts.is_traced(trace));
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 
     let checked = match refusal {
@@ -164,7 +173,16 @@ async fn pass(
         bodiless: replay.is_empty(),
     };
     let keeps_host = routed.says_host();
-    let sending = Sending { view, site, head, replay: &replay, keeps_host };
+    let sending = Sending {
+        view,
+        site,
+        head,
+        replay: &replay,
+        keeps_host,
+        ends: client.ends(),
+        trace: journal.trace(),
+        tried: Cell::new(0),
+    };
     let made = exchange(&sending, journal, ask).await;
     if let Some(mirror) = routed.found.route().mirror
         && wanted.is_none()

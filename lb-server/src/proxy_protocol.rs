@@ -80,7 +80,7 @@ const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// A connection whose header was taken off.
 pub(crate) struct Admitted {
     /// Who counts as the other end: the client, or the proxy where it speaks for itself.
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
     /// What the client connected to, if the header says so.
     pub(crate) local: Option<SocketAddr>,
     /// What comes behind the header.
@@ -88,21 +88,21 @@ pub(crate) struct Admitted {
 }
 
 /// Lets a connection in at a listener for proxies: `peer` has to be one, and has to say for whom it
-/// speaks.
+/// speaks. Whoever may connect to a Unix socket is one: that is what its mode is for.
 ///
 /// # Errors
 /// The connection is to be closed: there is no way to say why.
 pub(crate) async fn admit(
     io: Box<dyn Io>,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     trust: &Trust,
 ) -> Result<Admitted, Flaw> {
-    if !trusts(trust, peer.ip()) {
+    if peer.is_some_and(|peer| !trusts(trust, peer.ip())) {
         return Err(Flaw::Stranger);
     }
     let (ends, io) = accept(io).await?;
     let local = ends.map(|ends| ends.destination);
-    Ok(Admitted { peer: ends.map_or(peer, |ends| ends.source), local, io })
+    Ok(Admitted { peer: ends.map(|ends| ends.source).or(peer), local, io })
 }
 
 /// Takes the header off `io`. `None`: the proxy speaks for itself (LOCAL), or does not know or cannot

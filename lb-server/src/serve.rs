@@ -19,13 +19,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::client::{Client, Secure};
+use crate::client::{Client, Secure, Whence};
 use crate::crowd::Share;
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
 use crate::headers;
 use crate::platform::Io;
 use crate::proxy;
+use crate::proxy_protocol::{self, Admitted};
 use crate::shutdown::{Phase, Shutdown};
 use crate::tls::ServerTls;
 use crate::worker::{Open, Worker};
@@ -35,6 +36,8 @@ pub(crate) struct Guest {
     pub(crate) door: Key,
     /// Its address, unless it came by a Unix socket.
     pub(crate) peer: Option<SocketAddr>,
+    /// What it connected to.
+    pub(crate) local: Option<SocketAddr>,
     /// Held for as long as the connection is open.
     pub(crate) place: OwnedSemaphorePermit,
     /// Likewise, of what its address may have.
@@ -45,11 +48,9 @@ pub(crate) struct Guest {
 struct Seat {
     worker: Rc<Worker>,
     kind: Kind,
-    peer: Option<SocketAddr>,
+    whence: Whence,
     server: Server,
     stopping: Shutdown,
-    /// What TLS says of the client, where it is spoken.
-    secure: Option<Secure>,
 }
 
 /// Serves one connection to its end.
@@ -59,14 +60,23 @@ pub(crate) async fn connection(
     guest: Guest,
     stopping: Shutdown,
 ) {
-    let Guest { door, peer, place: _place, share: _share } = guest;
+    let Guest { door, peer, local, place: _place, share: _share } = guest;
     let kind = door.kind;
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let view = worker.view();
     let server = view.config.server;
     let tls = view.tls(&door);
+    let is_for_proxies = view.is_for_proxies(&door);
     drop(view);
-    let mut seat = Seat { worker, kind, peer, server, stopping, secure: None };
+    let whence = Whence { peer, local, secure: None };
+    let mut seat = Seat { worker, kind, whence, server, stopping };
+    let io = match is_for_proxies {
+        false => io,
+        true => match Box::pin(seat.admit(io)).await {
+            Some(io) => io,
+            None => return,
+        },
+    };
     let io = match tls {
         None => io,
         // In boxes, for which a connection at rest needs no room.
@@ -82,6 +92,24 @@ pub(crate) async fn connection(
 }
 
 impl Seat {
+    /// Takes the header off a proxy's connection that says for whom it speaks, in time.
+    async fn admit(&mut self, io: Box<dyn Io>) -> Option<Box<dyn Io>> {
+        let view = self.worker.view();
+        let admitting = proxy_protocol::admit(io, self.whence.peer, &view.config.trust);
+        let admitted = tokio::select! {
+            biased;
+            admitted = timeout(self.server.header_timeout, admitting) => admitted,
+            () = self.stopping.reached(Phase::Stopping) => return None,
+        };
+        let Ok(Ok(Admitted { peer, local, io })) = admitted else {
+            self.worker.gateway.process.proxies_refused.add(1);
+            return None;
+        };
+        self.whence.peer = peer;
+        self.whence.local = local.or(self.whence.local);
+        Some(io)
+    }
+
     /// Agrees on TLS with the client in time, unless the process stops first.
     async fn handshake(&mut self, tls: &ServerTls, io: Box<dyn Io>) -> Option<(Box<dyn Io>, Alpn)> {
         let process = &self.worker.gateway.process;
@@ -97,7 +125,7 @@ impl Seat {
                 process.handshakes.add(1);
                 process.handshakes_resumed.add(u64::from(accepted.resumed));
                 let certificate = accepted.client_subject.as_deref().and_then(headers::certificate);
-                self.secure = Some(Secure { certificate });
+                self.whence.secure = Some(Secure { certificate });
                 Some((accepted.io, accepted.alpn))
             }
             // It is the client's, who was told what can be told.

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::Scheme;
-use lb_config::config::{self, Address, Config, HostPolicy, KeepAlive, Origin, Protocol, Tcp};
+use lb_config::config::{
+    self, Address, Config, HostPolicy, KeepAlive, Origin, Protocol, ProxyProtocol, Tcp,
+};
 use lb_core::config::EditConfig;
 use lb_core::{Meaningless, Router, Service, Time};
 
@@ -41,6 +43,8 @@ pub(crate) struct Site {
     pub(crate) replay_buffer: usize,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) edits: EditConfig,
+    /// In which version backends are told of the client before the first byte.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Where a backend is.
@@ -174,6 +178,7 @@ impl Site {
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
             edits: said.edits.clone(),
+            proxy_protocol: said.proxy_protocol,
         })
     }
 }
@@ -199,13 +204,21 @@ impl Endpoint {
             None => ip.or(*at).map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
         };
         let tls = secured.filter(|_| *tls).cloned();
-        let config::Service { protocol, tcp, .. } = *said;
+        let config::Service { mut protocol, tcp, proxy_protocol, .. } = *said;
+        if proxy_protocol.is_some() {
+            protocol = Protocol::Http1; // of one client at a time
+        }
         Ok(Self { origin: origin.clone(), literal, authority, protocol, tcp, tls })
     }
 
     /// As a target says it.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    /// The same as text.
+    pub(crate) const fn scheme_name(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Whether connections to one are as good as connections to the other.

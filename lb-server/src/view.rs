@@ -103,12 +103,21 @@ impl View {
         }
     }
 
+    /// Whether every connection by `door` begins with a header of the PROXY protocol.
+    pub(crate) fn is_for_proxies(&self, door: &Key) -> bool {
+        self.listener(door).is_some_and(|at| self.config.listeners[at].proxy_protocol)
+    }
+
     /// What the listener behind `door` shows to clients.
     pub(crate) fn tls(&self, door: &Key) -> Option<Arc<ServerTls>> {
+        self.secured.listener(self.listener(door)?).cloned()
+    }
+
+    /// The place of the listener behind `door` in the configuration.
+    fn listener(&self, door: &Key) -> Option<usize> {
         let listeners = self.config.listeners.iter().enumerate();
         let mut same = listeners.filter(|(_, listener)| listener.bind == door.said);
-        let index = same.nth(door.nth).filter(|_| door.kind == Kind::Client)?.0;
-        self.secured.listener(index).cloned()
+        same.nth(door.nth).filter(|_| door.kind == Kind::Client).map(|(place, _)| place)
     }
 
     /// All connections.

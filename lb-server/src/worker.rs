@@ -108,6 +108,10 @@ impl Listening {
         // One worker checks for all.
         let checking =
             (worker.index == 0).then(|| tokio::task::spawn_local(probe::run(Arc::clone(&gateway))));
+        let exporting = (worker.index == 0).then(|| {
+            let gateway = Arc::clone(&gateway);
+            tokio::task::spawn_local(async move { gateway.export_spans().await })
+        });
         let finding = (worker.index == 0)
             .then(|| tokio::task::spawn_local(discovery::run(Arc::clone(&gateway))));
         if !gateway.sources.is_settled() {
@@ -163,6 +167,7 @@ impl Listening {
         admin.stop();
         reaping.abort();
         checking.inspect(JoinHandle::abort);
+        exporting.inspect(JoinHandle::abort);
         finding.inspect(JoinHandle::abort);
         // What was told to stop does so at its next turn.
         tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lb_server::platform::{Io, Listen, Place, Platform};
+use lb_server::platform::{Accepted, Io, Listen, Place, Platform};
 use lb_server::{Here, RequestId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -196,7 +196,7 @@ impl Origin {
                 biased;
                 Some(_ended) = connections.join_next() => {}
                 accepted = listener.accept() => {
-                    let (io, _) = accepted?;
+                    let Accepted { io, .. } = accepted?;
                     let this = Rc::clone(&self);
                     match self.script.protocol {
                         Protocol::Http1 => connections.spawn_local(this.converse(io)),

@@ -68,7 +68,8 @@ impl Listen for Listener {
     fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
         Box::pin(async move {
             let (stream, peer) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Io>, Some(peer)))
+            let local = stream.local_addr().ok();
+            Ok(Accepted { io: Box::new(stream), peer: Some(peer), local })
         })
     }
 

@@ -16,6 +16,7 @@ mod connections;
 mod discovery;
 mod heads;
 mod hedges;
+mod edge;
 mod health;
 mod http2;
 mod life;

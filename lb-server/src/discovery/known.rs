@@ -162,6 +162,19 @@ impl Gateway {
         Ok(late)
     }
 
+    /// Files that the configuration names have changed, its certificates: puts in force what they say
+    /// now.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`]. Nothing changes then.
+    pub fn renew(&self) -> Result<(), StartError> {
+        let book = self.sources.book();
+        self.publish(book.served())?;
+        self.process.reloads.add(1);
+        *self.refused() = None;
+        Ok(())
+    }
+
     /// A source was looked at: puts in force what changed, counts it and tells of it. `None`: nobody
     /// asks it any more.
     pub(crate) fn looked(&self, key: &Key, looked: Result<Looked, String>) -> Option<Became> {

@@ -1,6 +1,7 @@
 //! `/metrics`: the counters, and what the backends' state is at this moment, for Prometheus.
 
 mod tls;
+mod tracing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -146,6 +147,7 @@ impl Reading {
             "Connections closed since they took back too many requests",
             |out| out.counter(&Vec::new(), &gateway.process.floods),
         )?;
+        tracing::encode(&gateway.exporter, to)?;
         let process = &gateway.process;
         counters(to, "lb_routes_answered", "Requests that routes answered, by how", |out| {
             out.counter(&vec![("how", "redirect")], &process.redirected)?;

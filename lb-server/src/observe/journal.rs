@@ -1,23 +1,27 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
+mod spans;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
 use lb_config::config::Level;
 use lb_core::config::Action;
 use lb_core::{
-    BackendId, BodyEnd, Choice, Event, Explanation, Match, Observe, Outcome, Time, Withheld,
+    BackendId, BodyEnd, Choice, Event, Explanation, Match, Observe, Outcome, Scheme, Time, Withheld,
 };
 use serde::Serialize;
 
+use crate::asking::Asking;
 use crate::error::Problem;
 use crate::forwarded::Caller;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::made::Made;
+use crate::observe::trace::Trace;
 use crate::observe::why::{Why, millis};
 use crate::request_id::RequestId;
 use crate::snapshot::Site;
@@ -29,6 +33,7 @@ pub(crate) struct RequestFacts {
     client: Option<SocketAddr>,
     asked: Option<Asked>,
     service: Option<usize>,
+    trace: Option<Trace>,
 }
 
 /// What was asked for, and of whom: for the log, and noted only where there is one.
@@ -40,6 +45,9 @@ struct Asked {
     route: Option<usize>,
     /// Who it is from, where a trusted proxy says so.
     caller: Option<IpAddr>,
+    version: Version,
+    scheme: Scheme,
+    user_agent: Option<HeaderValue>,
     /// What the client calls its request. Not believed, only noted.
     client_request_id: Option<String>,
 }
@@ -50,22 +58,31 @@ const CLIENT_REQUEST_ID_MAX: usize = 128;
 impl RequestFacts {
     pub(crate) fn new(id: RequestId, client: Option<SocketAddr>, site: Option<&Site>) -> Self {
         let service = site.map(|site| usize::from(site.service.index()));
-        Self { id, client, asked: None, service }
+        Self { id, client, asked: None, service, trace: None }
     }
 
     /// With what its head says, which is to be believed.
-    pub(crate) fn asks(&mut self, head: &Parts, host: &str, found: Option<&Match<'_>>) {
+    pub(crate) fn asks(&mut self, asking: &Asking<'_>, found: Option<&Match<'_>>) {
+        let head = asking.head;
         let theirs = head.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
         self.asked = Some(Asked {
             method: head.method.clone(),
             uri: head.uri.clone(),
-            host: host.to_owned(),
+            host: asking.host.to_owned(),
+            version: head.version,
+            scheme: asking.scheme,
+            user_agent: head.headers.get(header::USER_AGENT).cloned(),
             route: found.and_then(Match::place),
             caller: None,
             client_request_id: theirs
                 .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
                 .map(str::to_owned),
         });
+    }
+
+    /// It is part of a trace.
+    pub(crate) fn is_traced(&mut self, trace: Trace) {
+        self.trace = Some(trace);
     }
 
     /// Somebody else than who is connected.
@@ -101,6 +118,7 @@ struct Record {
 
 struct Attempt {
     backend: BackendId,
+    began: Time,
     choice: Choice,
     concluded: Option<(Outcome, Duration)>,
 }
@@ -161,6 +179,11 @@ impl Journal {
 
     pub(crate) fn body_bytes_out(&self, bytes: u64) {
         self.record.borrow_mut().bytes_out += bytes;
+    }
+
+    /// The trace that the request belongs to.
+    pub(crate) const fn trace(&self) -> Option<&Trace> {
+        self.facts.trace.as_ref()
     }
 
     fn site(&self) -> Option<&Site> {
@@ -277,7 +300,7 @@ impl Observe for Journal {
         let mut record = self.record.borrow_mut();
         match *event {
             Event::Attempted { backend, choice, .. } => {
-                record.attempts.push(Attempt { backend, choice, concluded: None });
+                record.attempts.push(Attempt { backend, began: now, choice, concluded: None });
             }
             Event::Concluded { attempt, outcome, took, .. } => {
                 let attempt = record.attempts.get_mut(usize::from(attempt) - 1);
@@ -308,6 +331,9 @@ impl Drop for Journal {
         for attempt in self.record.borrow().attempts.iter().filter(|it| it.concluded.is_none()) {
             let site = self.view.site_of(attempt.backend);
             site.counts.backend(attempt.backend).abandoned.add(1);
+        }
+        if let Some(trace) = self.trace().filter(|trace| trace.is_sampled()) {
+            self.trace_spans(trace);
         }
         if let Some(access) = self.view.gateway.access(self.view.config.access_log) {
             access.line(&self.line());

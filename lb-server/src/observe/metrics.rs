@@ -36,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) responded: Count,
     /// Connections that took back too many requests.
     pub(crate) floods: Count,
+    /// Connections to listeners for proxies that had no header that could be believed.
+    pub(crate) proxies_refused: Count,
     /// Handshakes of TLS with clients.
     pub(crate) handshakes: Count,
     /// Those in which an earlier session went on.

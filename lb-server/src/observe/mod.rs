@@ -5,7 +5,6 @@ mod made;
 mod metrics;
 mod why;
 mod exposition;
-#[cfg_attr(not(test), expect(dead_code, reason = "the journal does not make spans yet"))]
 pub(crate) mod trace;
 
 use lb_core::{Event, Explanation, Time};
@@ -13,6 +12,8 @@ use lb_core::{Event, Explanation, Time};
 pub(crate) use exposition::exposition;
 pub(crate) use journal::{Journal, RequestFacts};
 pub(crate) use metrics::{Counts, Process};
+pub(crate) use trace::Trace;
+pub(crate) use trace::export::{Export, Exporter, queue};
 
 use crate::snapshot::Snapshot;
 

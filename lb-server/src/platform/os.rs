@@ -2,7 +2,7 @@
 //!
 //! A listening socket may outlive its process. It is inherited from whoever started this one
 //! (systemd, or a process of the same kind that gives way to it), and handed on to a successor; who
-//! waits in it to be accepted notices nothing. The [`sockets`] are kept track of for that.
+//! waits in it to be accepted notices nothing. `sockets` keeps track of them for that.
 
 mod sockets;
 pub mod inheritance;
@@ -199,12 +199,13 @@ impl Listen for Listener {
             for at in (self.turn..self.turn + count).map(|at| at % count) {
                 let accepted = match &self.listeners[at].polled {
                     // Its options are its socket's.
-                    Polled::Tcp(listener) => listener
-                        .poll_accept(cx)
-                        .map_ok(|(stream, peer)| (Box::new(stream) as Box<dyn Io>, Some(peer))),
-                    Polled::Unix(listener) => listener
-                        .poll_accept(cx)
-                        .map_ok(|(stream, _)| (Box::new(stream) as Box<dyn Io>, None)),
+                    Polled::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
+                        let local = stream.local_addr().ok();
+                        Accepted { io: Box::new(stream), peer: Some(peer), local }
+                    }),
+                    Polled::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| {
+                        Accepted { io: Box::new(stream), peer: None, local: None }
+                    }),
                 };
                 if accepted.is_ready() {
                     self.turn = (at + 1) % count;

@@ -254,10 +254,10 @@ async fn nobody_but_a_trusted_proxy_is_admitted_and_it_has_to_say_for_whom() {
     let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Trust::default() };
     let admit = async |peer: &str, bytes: &[u8]| {
         let cut = Cut { bytes: bytes.to_vec(), at: 0, pieces: vec![64], next: 0 };
-        let admitted = admit(Box::new(cut), peer.parse().unwrap(), &trust).await;
+        let admitted = admit(Box::new(cut), Some(peer.parse().unwrap()), &trust).await;
         let Admitted { peer, local, mut io } = admitted?;
         assert_eq!(io.read(&mut [0]).await.unwrap(), 0, "only the header was sent");
-        Ok((peer.to_string(), local.is_some()))
+        Ok((peer.unwrap().to_string(), local.is_some()))
     };
     let line = header(
         ProxyProtocol::V1,

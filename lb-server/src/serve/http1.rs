@@ -34,7 +34,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         http2: server.http2.enabled,
     };
     let (mut io, watch) = Guard::new(io, limits);
-    let client = Client::of_http1(seat.peer, seat.secure.clone(), watch);
+    let client = Client::of_http1(seat.whence.clone(), watch);
     client.allow(server.requests_per_connection_max);
     loop {
         match rest(seat, &client, &mut io).await {

@@ -31,8 +31,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Serves a connection to its end.
 pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let server = seat.server;
-    let client =
-        Client::of_http2(seat.peer, seat.secure.clone(), server.http2.resets_per_second_max);
+    let client = Client::of_http2(seat.whence.clone(), server.http2.resets_per_second_max);
     client.allow(server.requests_per_connection_max);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let service =

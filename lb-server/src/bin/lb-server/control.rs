@@ -162,9 +162,8 @@ impl Control {
 
     /// Reads the certificates anew, and nothing else: the configuration's file may be half written.
     fn reload_certificates(&self) {
-        let config = self.gateway.snapshot().config().clone();
-        match self.gateway.reload(config) {
-            Ok(_) => {
+        match self.gateway.renew() {
+            Ok(()) => {
                 say("lb-server: the certificates are in force (a change of their files)");
                 self.warn();
             }

@@ -19,7 +19,7 @@ use lb_config::Source;
 use lb_server::Platform;
 use lb_server::platform::os::Os;
 use lb_server::platform::os::inheritance::Inheritance;
-use lb_server::platform::{Listen, Place};
+use lb_server::platform::{Accepted, Listen, Place};
 use tokio::runtime;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
@@ -177,7 +177,7 @@ async fn accept(
             biased;
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept() => {
-                let Ok((io, _)) = accepted else { return };
+                let Ok(Accepted { io, .. }) = accepted else { return };
                 let mood = Rc::clone(&mood);
                 let service = service_fn(move |request| answer(request, name, takes, mood.get()));
                 connections.spawn_local(

@@ -1,4 +1,4 @@
-//! Handshakes with clients.
+//! What comes before HTTP: headers of the PROXY protocol, and handshakes.
 
 use std::fmt;
 
@@ -9,6 +9,12 @@ use super::counters;
 use crate::tls::Why;
 
 pub(super) fn encode(process: &Process, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    counters(
+        to,
+        "lb_proxy_protocol_refused",
+        "Connections to listeners with proxy_protocol that had no header that could be believed",
+        |out| out.counter(&Vec::new(), &process.proxies_refused),
+    )?;
     counters(to, "lb_tls_handshakes", "Handshakes of TLS with clients", |out| {
         out.counter(&Vec::new(), &process.handshakes)
     })?;

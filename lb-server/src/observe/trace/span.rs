@@ -70,7 +70,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) path: &'r str,
     /// With the port, if there was one; empty if nothing was said.
     pub(crate) host: &'r str,
-    pub(crate) client: IpAddr,
+    /// Its address, unless it came by a Unix socket.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) user_agent: Option<&'r str>,
     pub(crate) service: Option<&'r str>,
 }
@@ -103,7 +104,9 @@ pub(crate) fn of_exchange(trace: &Trace, asked: &Asked<'_>, ended: &Ended<'_>) -
             attributes.push(("server.port", Value::Number(port.into())));
         }
     }
-    text(&mut attributes, "client.address", &asked.client.to_canonical().to_string());
+    if let Some(client) = asked.client {
+        text(&mut attributes, "client.address", &client.to_canonical().to_string());
+    }
     text(&mut attributes, "network.protocol.version", version(asked.version));
     if let Some(agent) = asked.user_agent {
         text(&mut attributes, "user_agent.original", agent);
