@@ -42,6 +42,8 @@ pub enum Failure {
     FirstByteTimeout,
     /// What came was not HTTP, or beyond the limits for a head.
     Malformed,
+    /// The proxy has run out of something that a connection needs: descriptors, or ports of its own.
+    Exhausted,
 }
 
 /// Whether the backend may have acted on the request.
@@ -68,6 +70,7 @@ impl Outcome {
                 | Failure::ConnectTimeout
                 | Failure::TlsFailed
                 | Failure::Unsent
+                | Failure::Exhausted
                 | Failure::RefusedStream,
             ) => Reach::Never,
             Self::Answered(_)
@@ -79,14 +82,14 @@ impl Outcome {
 
     /// What it says about the backend: the answers in `failures` and silence count against it. A
     /// kept connection that closed before anything was written does not: backends close idle
-    /// connections by right.
+    /// connections by right. Nor does what we have run out of ourselves.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
             Self::Answered(600..) => Verdict::Failure,
             Self::Answered(status) if failures.contains(status) => Verdict::Failure,
             Self::Answered(_) => Verdict::Success,
-            Self::Failed(Failure::Unsent) => Verdict::Abandoned,
+            Self::Failed(Failure::Unsent | Failure::Exhausted) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
         }
     }
@@ -126,7 +129,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -137,6 +140,7 @@ impl Failure {
         Self::Reset,
         Self::FirstByteTimeout,
         Self::Malformed,
+        Self::Exhausted,
     ];
 
     /// As written in metrics, logs and error bodies.
@@ -152,6 +156,7 @@ impl Failure {
             Self::Reset => "reset",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::Malformed => "malformed",
+            Self::Exhausted => "exhausted",
         }
     }
 }

@@ -14,24 +14,7 @@ use crate::framing::{Refusal, Watch};
 use crate::headers;
 use crate::proxy_protocol::Ends;
 use crate::tunnel::Tunnel;
-
-/// What TLS says of a client.
-#[derive(Clone, Debug)]
-pub(crate) struct Secure {
-    /// Who it has proved to be, if it was asked and said so, as backends are told it.
-    pub(crate) certificate: Option<HeaderValue>,
-}
-
-/// Where a connection comes from, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Whence {
-    /// Its address, unless it came by a Unix socket.
-    pub(crate) peer: Option<SocketAddr>,
-    /// What it connected to.
-    pub(crate) local: Option<SocketAddr>,
-    /// What TLS says of the client, where it is spoken.
-    pub(crate) secure: Option<Secure>,
-}
+use crate::whence::{Secure, Whence};
 
 /// One client connection, as its requests see it.
 pub(crate) struct Client {
@@ -122,7 +105,7 @@ impl Client {
         if self.pulse.resets_max.is_some() {
             self.pulse.began.notify_one();
         }
-        Busy { pulse: Rc::clone(&self.pulse), answered: Cell::new(false) }
+        Busy { pulse: Rc::clone(&self.pulse), answered: Cell::new(false), sends: Cell::new(false) }
     }
 
     /// Why the request that began last must be refused, if it must.
@@ -229,6 +212,9 @@ impl Client {
             if self.pulse.busy.get() > 0 {
                 sleep(LOOK_EVERY).await;
                 self.pulse.end_what_stands();
+                if self.pulse.stands(server.keep_alive_timeout) {
+                    return;
+                }
                 continue;
             }
             let patience = if self.requests.get() == 0 {
@@ -260,7 +246,7 @@ pub(crate) enum Silence {
 }
 
 /// How long a connection keeps what it needs for a request after the last one.
-const REST_AFTER: Duration = Duration::from_millis(100);
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -277,6 +263,9 @@ struct Pulse {
     flooded: Notify,
     /// Of HTTP/2: told when a request begins.
     began: Notify,
+    /// Of HTTP/2: answers whose heads have gone out, and when hyper last took anything of one.
+    sending: Cell<u32>,
+    moved: Cell<Instant>,
     /// Of HTTP/2: the answers on their way.
     answers: RefCell<Vec<Weak<dyn Standing>>>,
 }
@@ -307,6 +296,8 @@ impl Pulse {
             resets_since: Cell::new(Instant::now()),
             flooded: Notify::new(),
             began: Notify::new(),
+            sending: Cell::new(0),
+            moved: Cell::new(Instant::now()),
             answers: RefCell::default(),
         })
     }
@@ -324,6 +315,12 @@ impl Pulse {
         }
     }
 
+    /// Whether the client has left all that there is to take where it is for as long as `patience`: hyper
+    /// asks for no more of any answer, and has no way to give up a stream.
+    fn stands(&self, patience: Duration) -> bool {
+        self.sending.get() == self.busy.get() && self.moved.get() + patience <= Instant::now()
+    }
+
     fn end_what_stands(&self) {
         let now = Instant::now();
         let answers = std::mem::take(&mut *self.answers.borrow_mut());
@@ -337,6 +334,7 @@ impl Pulse {
 pub(crate) struct Busy {
     pulse: Rc<Pulse>,
     answered: Cell<bool>,
+    sends: Cell<bool>,
 }
 
 impl Busy {
@@ -354,6 +352,20 @@ impl Busy {
         }
     }
 
+    /// The head of its answer goes out.
+    pub(crate) fn sends(&self) {
+        self.sends.set(true);
+        self.pulse.sending.set(self.pulse.sending.get() + 1);
+        self.moves();
+    }
+
+    /// Something of its answer is taken.
+    pub(crate) fn moves(&self) {
+        if self.pulse.resets_max.is_some() {
+            self.pulse.moved.set(Instant::now());
+        }
+    }
+
     /// It was answered to the last byte.
     pub(crate) fn answered(&self) {
         self.answered.set(true);
@@ -365,6 +377,7 @@ impl Drop for Busy {
         let pulse = &self.pulse;
         pulse.patience.set(None);
         pulse.busy.set(pulse.busy.get() - 1);
+        pulse.sending.set(pulse.sending.get() - u32::from(self.sends.get()));
         pulse.since.set(Instant::now());
         if !self.answered.get() {
             pulse.taken_back();

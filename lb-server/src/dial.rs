@@ -14,6 +14,7 @@ use lb_core::Failure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::doors::is_exhausted;
 use crate::gateway::Gateway;
 use crate::platform::{Address, Io};
 use crate::proxy_protocol::{Ends, announce};
@@ -137,7 +138,11 @@ fn settled(
 }
 
 fn failure_of(error: &io::Error) -> Failure {
+    if is_exhausted(error) {
+        return Failure::Exhausted;
+    }
     match error.kind() {
+        io::ErrorKind::AddrNotAvailable => Failure::Exhausted,
         io::ErrorKind::ConnectionRefused => Failure::ConnectRefused,
         io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::ConnectFailed,

@@ -246,7 +246,7 @@ impl Entrance {
 struct Crowded;
 
 /// Whether the process or the system has run out of something: descriptors, mostly.
-fn is_exhausted(error: &io::Error) -> bool {
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|number| exhausted.contains(&Errno::from_raw(number)))
 }

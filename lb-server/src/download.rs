@@ -53,6 +53,7 @@ impl Outgoing {
         {
             busy.delivers(patience, download);
         }
+        busy.sends();
         Self { body, busy }
     }
 }
@@ -205,6 +206,7 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.busy.moves();
         match &mut self.body {
             Whose::Ours { body, .. } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})

@@ -243,7 +243,7 @@ impl Gateway {
     }
 
     /// Whether another process listens at the same sockets.
-    pub(crate) fn is_succeeded(&self) -> bool {
+    pub fn is_succeeded(&self) -> bool {
         self.succeeded.load(Ordering::Relaxed)
     }
 

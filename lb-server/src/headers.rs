@@ -10,12 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Request, Version, request, response};
+use http::{Method, Request, Version, request, response};
 use hyper::body::Body;
 use lb_config::config::Trust;
 
-use crate::client::Secure;
 use crate::forwarded::{Caller, Seen, tell_backend};
+use crate::framing::{Refusal, is_host};
+use crate::whence::Secure;
 
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
@@ -72,6 +73,22 @@ pub(crate) fn host(head: &request::Parts) -> String {
 /// How long a target is, beside the host.
 pub(crate) fn target_bytes(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+/// Why a request over HTTP/2 must be refused, if it must: by the rules that the guard keeps over
+/// HTTP/1.1. What names no host there could lead past the routes of one that does.
+pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Option<Refusal> {
+    if head.version != Version::HTTP_2 {
+        return None;
+    }
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let are_hosts = authority.into_iter().chain(host).all(is_host);
+    let is_target = head.uri.path() != "*" || head.method == Method::OPTIONS;
+    if !are_hosts || !is_target {
+        return Some(Refusal::Host);
+    }
+    (head.headers.len() > headers_max).then_some(Refusal::TooLong)
 }
 
 /// Makes a client's head a backend's.

@@ -19,6 +19,7 @@ mod dial;
 mod exec;
 mod body;
 mod client;
+mod whence;
 mod download;
 mod held;
 mod upgrade;

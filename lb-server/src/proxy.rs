@@ -117,6 +117,9 @@ fn check<'v>(view: &View, head: &Parts, found: Option<Match<'v>>) -> Result<Matc
     if head.method == Method::CONNECT {
         return Err(Problem::Connect);
     }
+    if let Some(refusal) = headers::refusal_of_http2(head, view.config.server.headers_max) {
+        return Err(Problem::Refused(refusal));
+    }
     if headers::target_bytes(&head.uri) > view.config.server.target_bytes_max {
         return Err(Problem::Refused(Refusal::TargetTooLong));
     }

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::client::{Client, Secure, Whence};
+use crate::client::Client;
 use crate::crowd::Share;
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
@@ -29,6 +29,7 @@ use crate::proxy;
 use crate::proxy_protocol::{self, Admitted};
 use crate::shutdown::{Phase, Shutdown};
 use crate::tls::ServerTls;
+use crate::whence::{Secure, Whence};
 use crate::worker::{Open, Worker};
 
 /// Who came in, and by which door.

@@ -342,6 +342,25 @@ fn a_client_that_leaves_an_answer_where_it_is_loses_it_and_no_other() {
 }
 
 #[test]
+fn a_client_that_lets_no_byte_through_loses_its_connection() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("small")).await;
+        let server = "[server]\nkeep_alive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], server).await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // A window of 0 bytes for each stream, and GET / of a.
+        stream.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+        let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+        stream.write_all(&frame(1, 5, 1, &get)).await.unwrap();
+        let mut said = Vec::new();
+        let _reset = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut said).await;
+        assert_eq!(backend.requests().len(), 1);
+        until(|| proxy.gateway.connections() == 0).await;
+    });
+}
+
+#[test]
 fn http2_can_be_turned_off() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("")).await;

@@ -144,6 +144,7 @@ impl FailureSet {
         Failure::ConnectTimeout,
         Failure::TlsFailed,
         Failure::Unsent,
+        Failure::Exhausted,
     ]);
     /// The backend refused an HTTP/2 stream unprocessed.
     pub const REFUSED_STREAM: Self = Self::NONE.with(&[Failure::RefusedStream]);

@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use chunks::Chunks;
 use head::Framing;
 pub(crate) use head::{Limits, Refusal};
+pub(crate) use target::is_host;
 use watch::Shared;
 pub(crate) use watch::Watch;
 

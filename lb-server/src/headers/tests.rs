@@ -130,3 +130,22 @@ fn a_length_beside_chunks_is_not_passed_on() {
     let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["via", "date", "x-request-id"]);
 }
+
+#[test]
+fn a_host_over_http2_is_a_host_and_heads_have_as_many_lines_as_over_http1() {
+    let refusal = |uri: &str, fields: usize| {
+        let mut request = Request::get(uri).version(Version::HTTP_2);
+        for n in 0..fields {
+            request = request.header(format!("x-{n}"), "1");
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        refusal_of_http2(&head, 10)
+    };
+    assert_eq!(refusal("http://a.example:81/x", 10), None);
+    for wrong in
+        ["http://u@a.example/", "http://a.example:80@b.example/", "http://a.example:99999/"]
+    {
+        assert_eq!(refusal(wrong, 0), Some(Refusal::Host), "{wrong}");
+    }
+    assert_eq!(refusal("http://a.example/", 11), Some(Refusal::TooLong));
+}

@@ -36,7 +36,7 @@ pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
     // Each client may have a request at a backend.
     let needed = connections.saturating_mul(2).saturating_add(OTHERS);
     let Some(limit) = limit.filter(|limit| *limit < needed) else { return };
-    let fit = limit.saturating_sub(OTHERS) / 2;
+    let fit = (limit.saturating_sub(OTHERS) / 2).max(1);
     say(&format!(
         "lb-server: warning: {limit} open files are too few for connections_max = {connections}, \
          which may need {needed}: accepting will pause when they run out; raise the limit \

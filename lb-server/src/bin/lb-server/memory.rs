@@ -87,6 +87,9 @@ fn run(gateway: &Gateway, hear: &Receiver<()>) {
     loop {
         let every = gateway.snapshot().config().state.as_ref().map_or(NO_FILE, |state| state.every);
         let ends = hear.recv_timeout(every) != Err(RecvTimeoutError::Timeout);
+        if gateway.is_succeeded() {
+            return; // the file is the successor's, who knows better by now
+        }
         if let Some(state) = &gateway.snapshot().config().state {
             let failure = write(&state.file, &save(gateway)).err().map(|error| error.to_string());
             if let Some(why) = failure.as_ref().filter(|_| failure != failing) {
