@@ -246,7 +246,7 @@ pub(crate) enum Silence {
 }
 
 /// How long a connection keeps what it needs for a request after the last one.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
