@@ -1,8 +1,10 @@
 //! One client connection, as its requests see it: what it sent, and how long it may be silent.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -13,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::framing::{Refusal, Watch};
 use crate::headers;
 use crate::proxy_protocol::Ends;
+use crate::pulse::{Busy, Pulse};
 use crate::tunnel::Tunnel;
 use crate::whence::{Secure, Whence};
 
@@ -101,11 +104,7 @@ impl Client {
 
     /// Something of its goes on.
     pub(crate) fn busy(&self) -> Busy {
-        self.pulse.busy.set(self.pulse.busy.get() + 1);
-        if self.pulse.resets_max.is_some() {
-            self.pulse.began.notify_one();
-        }
-        Busy { pulse: Rc::clone(&self.pulse), answered: Cell::new(false), sends: Cell::new(false) }
+        Busy::new(&self.pulse)
     }
 
     /// Why the request that began last must be refused, if it must.
@@ -157,33 +156,45 @@ impl Client {
     /// Waits until nothing has been on its way for a moment, or until the client has been silent for
     /// too long: between requests, or when it takes nothing of an answer, which hyper then asks for no
     /// more.
+    ///
+    /// Whatever changes that, changes it on this very task, which then polls this as well: so it looks
+    /// each time, and a timer is set anew only where it would be too late.
     pub(crate) async fn silent(&self, server: &Server) -> Silence {
         let Some(watch) = &self.watch else { return std::future::pending().await };
-        let rest_after = REST_AFTER.min(server.keep_alive_timeout);
-        loop {
-            let now = Instant::now();
-            let is_idle = self.pulse.busy.get() == 0;
-            let until = match watch.head_since() {
-                None if is_idle => self.idle_until(server),
-                // The guard sees to it that a head ends.
-                Some(_) if is_idle => now + server.header_timeout,
-                _ => match (watch.stuck_since(), self.pulse.patience.get()) {
-                    (Some(since), Some(patience)) => (since + patience.idle).min(patience.until),
-                    (Some(since), None) => since + server.keep_alive_timeout,
-                    (None, _) => now + server.keep_alive_timeout.min(server.header_timeout),
-                },
-            };
-            let is_quiet = is_idle && watch.is_quiet(self.requests.get());
-            let rests_at = self.pulse.since.get() + rest_after;
-            if is_quiet && rests_at <= now {
-                return Silence::Rest;
+        let mut look = std::pin::pin!(sleep_until(self.pulse.since.get() + REST_AFTER));
+        poll_fn(|cx| {
+            let (until, silence) = self.silence(watch, server);
+            if let Some(until) = until.filter(|until| *until < look.deadline()) {
+                look.as_mut().reset(until);
             }
-            if until <= now {
-                return Silence::TooLong;
+            while look.as_mut().poll(cx).is_ready() {
+                let now = Instant::now();
+                if until.is_some_and(|until| until <= now) {
+                    return Poll::Ready(silence);
+                }
+                look.as_mut().reset(until.unwrap_or(now + server.keep_alive_timeout));
             }
-            // What goes on may end meanwhile, and a head begin.
-            let look_again = if is_quiet { rests_at } else { now + rest_after };
-            let _stuck_or_not = timeout_at(look_again.min(until), watch.stuck()).await;
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Until when the client may go on as it does, and what it comes to then. `None`: others see to it
+    /// that what is on its way ends.
+    fn silence(&self, watch: &Watch, server: &Server) -> (Option<Instant>, Silence) {
+        let until = match (self.pulse.busy.get(), watch.head_since()) {
+            (0, None) => Some(self.idle_until(server)),
+            (0, Some(_)) => None,
+            _ => watch.stuck_since().map(|since| match self.pulse.patience.get() {
+                Some(patience) => (since + patience.idle).min(patience.until),
+                None => since + server.keep_alive_timeout,
+            }),
+        };
+        let is_quiet = self.pulse.busy.get() == 0 && watch.is_quiet(self.requests.get());
+        let rests_at = self.pulse.since.get() + REST_AFTER;
+        match until {
+            Some(until) if is_quiet && rests_at < until => (Some(rests_at), Silence::Rest),
+            until => (until, Silence::TooLong),
         }
     }
 
@@ -250,137 +261,3 @@ const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Whether a connection is at work, and since when it is not.
-struct Pulse {
-    busy: Cell<u32>,
-    since: Cell<Instant>,
-    patience: Cell<Option<Patience>>,
-    /// Of HTTP/2: how many requests may be taken back within a second.
-    resets_max: Option<u32>,
-    resets: Cell<u32>,
-    resets_since: Cell<Instant>,
-    flooded: Notify,
-    /// Of HTTP/2: told when a request begins.
-    began: Notify,
-    /// Of HTTP/2: answers whose heads have gone out, and when hyper last took anything of one.
-    sending: Cell<u32>,
-    moved: Cell<Instant>,
-    /// Of HTTP/2: the answers on their way.
-    answers: RefCell<Vec<Weak<dyn Standing>>>,
-}
-
-/// How long a client may leave a backend's answer where it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Without taking any of it.
-    pub(crate) idle: Duration,
-    /// With all of it.
-    pub(crate) until: Instant,
-}
-
-/// An answer that its client may leave where it is.
-pub(crate) trait Standing {
-    /// Ends if nobody has taken any of it for too long.
-    fn end_if_it_stands(&self, now: Instant);
-}
-
-impl Pulse {
-    fn new(resets_max: Option<u32>) -> Rc<Self> {
-        Rc::new(Self {
-            busy: Cell::new(0),
-            since: Cell::new(Instant::now()),
-            patience: Cell::new(None),
-            resets_max,
-            resets: Cell::new(0),
-            resets_since: Cell::new(Instant::now()),
-            flooded: Notify::new(),
-            began: Notify::new(),
-            sending: Cell::new(0),
-            moved: Cell::new(Instant::now()),
-            answers: RefCell::default(),
-        })
-    }
-
-    fn taken_back(&self) {
-        let Some(most) = self.resets_max else { return };
-        let now = Instant::now();
-        if now >= self.resets_since.get() + Duration::from_secs(1) {
-            self.resets_since.set(now);
-            self.resets.set(0);
-        }
-        self.resets.set(self.resets.get() + 1);
-        if self.resets.get() > most {
-            self.flooded.notify_one();
-        }
-    }
-
-    /// Whether the client has left all that there is to take where it is for as long as `patience`: hyper
-    /// asks for no more of any answer, and has no way to give up a stream.
-    fn stands(&self, patience: Duration) -> bool {
-        self.sending.get() == self.busy.get() && self.moved.get() + patience <= Instant::now()
-    }
-
-    fn end_what_stands(&self) {
-        let now = Instant::now();
-        let answers = std::mem::take(&mut *self.answers.borrow_mut());
-        let standing: Vec<_> = answers.into_iter().filter(|it| it.strong_count() > 0).collect();
-        standing.iter().filter_map(Weak::upgrade).for_each(|it| it.end_if_it_stands(now));
-        self.answers.borrow_mut().extend(standing);
-    }
-}
-
-/// A request that has not been answered to its last byte.
-pub(crate) struct Busy {
-    pulse: Rc<Pulse>,
-    answered: Cell<bool>,
-    sends: Cell<bool>,
-}
-
-impl Busy {
-    /// A backend's answer begins.
-    pub(crate) fn delivers<S: Standing + 'static>(&self, patience: Patience, answer: &Rc<S>) {
-        self.pulse.patience.set(Some(patience));
-        if self.pulse.resets_max.is_some() {
-            let mut answers = self.pulse.answers.borrow_mut();
-            // Those that have ended are let go before they are more than those that have not.
-            if answers.len() > 2 * self.pulse.busy.get() as usize {
-                answers.retain(|it| it.strong_count() > 0);
-            }
-            let answer = Rc::downgrade(answer);
-            answers.push(answer);
-        }
-    }
-
-    /// The head of its answer goes out.
-    pub(crate) fn sends(&self) {
-        self.sends.set(true);
-        self.pulse.sending.set(self.pulse.sending.get() + 1);
-        self.moves();
-    }
-
-    /// Something of its answer is taken.
-    pub(crate) fn moves(&self) {
-        if self.pulse.resets_max.is_some() {
-            self.pulse.moved.set(Instant::now());
-        }
-    }
-
-    /// It was answered to the last byte.
-    pub(crate) fn answered(&self) {
-        self.answered.set(true);
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let pulse = &self.pulse;
-        pulse.patience.set(None);
-        pulse.busy.set(pulse.busy.get() - 1);
-        pulse.sending.set(pulse.sending.get() - u32::from(self.sends.get()));
-        pulse.since.set(Instant::now());
-        if !self.answered.get() {
-            pulse.taken_back();
-        }
-    }
-}

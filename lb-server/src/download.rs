@@ -13,10 +13,10 @@ use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Broken, Replay};
-use crate::client::{Busy, Patience, Standing};
 use crate::held::Held;
 use crate::observe::Journal;
 use crate::pool::Connection;
+use crate::pulse::{Busy, Patience, Standing};
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -53,7 +53,7 @@ impl Outgoing {
         {
             busy.delivers(patience, download);
         }
-        busy.sends();
+        busy.hands();
         Self { body, busy }
     }
 }
@@ -206,13 +206,18 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.busy.moves();
-        match &mut self.body {
+        let frame = match &mut self.body {
             Whose::Ours { body, .. } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
             Whose::Backends(download) => download.borrow_mut().poll_backend(cx),
+        };
+        if frame.is_ready() {
+            self.busy.hands()
+        } else {
+            self.busy.waits()
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,6 +19,7 @@ mod dial;
 mod exec;
 mod body;
 mod client;
+mod pulse;
 mod whence;
 mod download;
 mod held;

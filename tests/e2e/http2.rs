@@ -361,6 +361,42 @@ fn a_client_that_lets_no_byte_through_loses_its_connection() {
 }
 
 #[test]
+fn a_client_that_waits_for_a_silent_backend_keeps_its_connection() {
+    run(async {
+        let told = Rc::new(Notify::new());
+        let go_on = Rc::clone(&told);
+        let backend = Backend::start(move |count, _| match count {
+            0 => {
+                let go_on = Rc::clone(&go_on);
+                Script::Do(Box::new(move |mut stream| {
+                    Box::pin(async move {
+                        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\non";
+                        stream.write_all(head).await.unwrap();
+                        go_on.notified().await;
+                        stream.write_all(b"ce").await.unwrap();
+                    })
+                }))
+            }
+            _ => Script::ok("small"),
+        })
+        .await;
+        let server = "[server]\nkeep_alive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], server).await;
+        let mut client = connect(proxy.addr).await;
+        let waiting = client.send_request(get("/")).await.unwrap();
+        // Another one, which takes nothing, is looked at later and let go.
+        let mut other = TcpStream::connect(proxy.addr).await.unwrap();
+        other.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        other.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+        other.write_all(&frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])).await.unwrap();
+        until(|| proxy.gateway.connections() == 2).await;
+        until(|| proxy.gateway.connections() == 1).await;
+        told.notify_one();
+        assert_eq!(read(waiting).await.unwrap().body, "once");
+    });
+}
+
+#[test]
 fn http2_can_be_turned_off() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("")).await;

@@ -220,7 +220,6 @@ impl<I> Guard<I> {
         match (&written, self.shared.stuck_since.get()) {
             (Poll::Pending, None) => {
                 self.shared.stuck_since.set(Some(Instant::now()));
-                self.shared.stuck.notify_one();
             }
             (Poll::Ready(_), Some(_)) => self.shared.stuck_since.set(None),
             _ => {}

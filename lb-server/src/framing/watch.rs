@@ -30,8 +30,6 @@ pub(super) struct Shared {
     pub(super) head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing of what is written.
     pub(super) stuck_since: Cell<Option<Instant>>,
-    /// Told when that begins.
-    pub(super) stuck: Notify,
     /// Told when it turns out to speak HTTP/2.
     pub(super) turned: Notify,
 }
@@ -78,10 +76,5 @@ impl Watch {
     /// Waits until it turns out that HTTP/2 is spoken.
     pub(crate) async fn turned(&self) {
         self.0.turned.notified().await;
-    }
-
-    /// Waits until the client takes nothing.
-    pub(crate) async fn stuck(&self) {
-        self.0.stuck.notified().await;
     }
 }

@@ -1,0 +1,154 @@
+//! Whether a client connection is at work: its requests on their way, and the answers it leaves standing.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Whether a connection is at work, and since when it is not.
+pub(crate) struct Pulse {
+    pub(crate) busy: Cell<u32>,
+    pub(crate) since: Cell<Instant>,
+    pub(crate) patience: Cell<Option<Patience>>,
+    /// Of HTTP/2: how many requests may be taken back within a second.
+    resets_max: Option<u32>,
+    resets: Cell<u32>,
+    resets_since: Cell<Instant>,
+    pub(crate) flooded: Notify,
+    /// Of HTTP/2: told when a request begins.
+    pub(crate) began: Notify,
+    /// Of HTTP/2: answers of which hyper has taken all that it asked for, and when it last took any.
+    standing: Cell<u32>,
+    moved: Cell<Instant>,
+    /// Of HTTP/2: the answers on their way.
+    answers: RefCell<Vec<Weak<dyn Standing>>>,
+}
+
+/// How long a client may leave a backend's answer where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without taking any of it.
+    pub(crate) idle: Duration,
+    /// With all of it.
+    pub(crate) until: Instant,
+}
+
+/// An answer that its client may leave where it is.
+pub(crate) trait Standing {
+    /// Ends if nobody has taken any of it for too long.
+    fn end_if_it_stands(&self, now: Instant);
+}
+
+impl Pulse {
+    pub(crate) fn new(resets_max: Option<u32>) -> Rc<Self> {
+        Rc::new(Self {
+            busy: Cell::new(0),
+            since: Cell::new(Instant::now()),
+            patience: Cell::new(None),
+            resets_max,
+            resets: Cell::new(0),
+            resets_since: Cell::new(Instant::now()),
+            flooded: Notify::new(),
+            began: Notify::new(),
+            standing: Cell::new(0),
+            moved: Cell::new(Instant::now()),
+            answers: RefCell::default(),
+        })
+    }
+
+    fn taken_back(&self) {
+        let Some(most) = self.resets_max else { return };
+        let now = Instant::now();
+        if now >= self.resets_since.get() + Duration::from_secs(1) {
+            self.resets_since.set(now);
+            self.resets.set(0);
+        }
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() > most {
+            self.flooded.notify_one();
+        }
+    }
+
+    /// Whether the client has left all that there is to take where it is for as long as `patience`: hyper
+    /// asks for no more of any answer, and has no way to give up a stream.
+    pub(crate) fn stands(&self, patience: Duration) -> bool {
+        self.standing.get() == self.busy.get() && self.moved.get() + patience <= Instant::now()
+    }
+
+    pub(crate) fn end_what_stands(&self) {
+        let now = Instant::now();
+        let answers = std::mem::take(&mut *self.answers.borrow_mut());
+        let standing: Vec<_> = answers.into_iter().filter(|it| it.strong_count() > 0).collect();
+        standing.iter().filter_map(Weak::upgrade).for_each(|it| it.end_if_it_stands(now));
+        self.answers.borrow_mut().extend(standing);
+    }
+}
+
+/// A request that has not been answered to its last byte.
+pub(crate) struct Busy {
+    pulse: Rc<Pulse>,
+    answered: Cell<bool>,
+    stands: Cell<bool>,
+}
+
+impl Busy {
+    pub(crate) fn new(pulse: &Rc<Pulse>) -> Self {
+        pulse.busy.set(pulse.busy.get() + 1);
+        if pulse.resets_max.is_some() {
+            pulse.began.notify_one();
+        }
+        Self { pulse: Rc::clone(pulse), answered: Cell::new(false), stands: Cell::new(false) }
+    }
+
+    /// A backend's answer begins.
+    pub(crate) fn delivers<S: Standing + 'static>(&self, patience: Patience, answer: &Rc<S>) {
+        self.pulse.patience.set(Some(patience));
+        if self.pulse.resets_max.is_some() {
+            let mut answers = self.pulse.answers.borrow_mut();
+            // Those that have ended are let go before they are more than those that have not.
+            if answers.len() > 2 * self.pulse.busy.get() as usize {
+                answers.retain(|it| it.strong_count() > 0);
+            }
+            let answer = Rc::downgrade(answer);
+            answers.push(answer);
+        }
+    }
+
+    /// The next of its answer is in the client's hands: nobody asks for more until that is taken.
+    pub(crate) fn hands(&self) {
+        if self.pulse.resets_max.is_some() {
+            self.pulse.moved.set(Instant::now());
+            self.stands(true);
+        }
+    }
+
+    /// There is no more of its answer yet, and the client waits for it.
+    pub(crate) fn waits(&self) {
+        self.stands(false);
+    }
+
+    fn stands(&self, stands: bool) {
+        let others = self.pulse.standing.get() - u32::from(self.stands.replace(stands));
+        self.pulse.standing.set(others + u32::from(stands));
+    }
+
+    /// It was answered to the last byte.
+    pub(crate) fn answered(&self) {
+        self.answered.set(true);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let pulse = &self.pulse;
+        self.stands(false);
+        pulse.patience.set(None);
+        pulse.busy.set(pulse.busy.get() - 1);
+        pulse.since.set(Instant::now());
+        if !self.answered.get() {
+            pulse.taken_back();
+        }
+    }
+}
