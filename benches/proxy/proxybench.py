@@ -55,6 +55,7 @@ from typing import Dict, List, Optional, Tuple
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
 HOST = "localhost"            # Host header and SNI used by every client
+CONNS_MAX = 9000              # client connections that a proxy is configured for, unless --idle-conns asks for more
 SMALL, LARGE, POST = 1024, 100 * 1024, 16 * 1024
 
 # --------------------------------------------------------------------------
@@ -64,10 +65,10 @@ SMALL, LARGE, POST = 1024, 100 * 1024, 16 * 1024
 NGINX = """
 %root user root;
 worker_processes {threads};
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile 40000;
 pid {dir}/nginx.pid;
 error_log {dir}/error.log crit;
-events { worker_connections 9000; }
+events { worker_connections {conns_max}; }
 http {
   access_log off;
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
@@ -78,6 +79,7 @@ http {
 %cache proxy_cache_path {dir}/cache levels=1:2 keys_zone=c:16m max_size=64m inactive=1h use_temp_path=off;
   upstream up {
 %least least_conn;
+%ring hash $http_x_key consistent;
     server {upstream};
     keepalive {keepalive}; keepalive_requests 1000000000; keepalive_timeout 3600s;
   }
@@ -100,7 +102,9 @@ http {
 LB = """
 [server]
 workers = {threads}
-connections_max = 9000
+connections_max = {conns_max}
+connections_per_client_max = {conns_max}
+requests_per_connection_max = 1000000000
 keep_alive_timeout = "1h"
 
 [admin]
@@ -112,13 +116,22 @@ enabled = false
 [[listener]]
 bind = "127.0.0.1:{http_port}"
 
+%tls [[listener]]
+%tls bind = "127.0.0.1:{tls_port}"
+%tls [listener.tls]
+%tls certificates = [{ cert = "{cert}", key = "{key}" }]
+
 [[service]]
 name = "up"
 hosts = ["*"]
 
 [service.balance]
-%rr policy = "round-robin"
-%least policy = "least-request"
+policy = "{policy}"
+%keyed hash = ["header:{key_header}"]
+
+%fastest [service.health]
+%fastest enabled = true
+%fastest path = "/1k"
 
 [service.keep_alive]
 idle_max = {keepalive}
@@ -133,7 +146,7 @@ backends = [
 HAPROXY_HEAD = """
 global
   nbthread {threads}
-  maxconn 9000
+  maxconn {conns_max}
   ssl-server-verify none
   tune.ssl.cachesize 20000
 defaults
@@ -159,6 +172,8 @@ frontend f
 backend b
 %rr   balance roundrobin
 %least   balance leastconn
+%ring   balance hdr({key_header})
+%ring   hash-type consistent
   server s{i} {upstream}
 """
 
@@ -283,7 +298,7 @@ log_level = "error"
 log_target = "stderr"
 worker_count = {threads}
 worker_automatic_restart = false
-max_connections = 9000
+max_connections = {conns_max}
 max_buffers = 20000
 buffer_size = 16393
 handle_process_affinity = false
@@ -326,10 +341,10 @@ sub vcl_recv { set req.backend_hint = up.backend(); }
 UPSTREAM = """
 %root user root;
 worker_processes {threads};
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile 40000;
 pid {dir}/nginx.pid;
 error_log {dir}/error.log crit;
-events { worker_connections 19000; }
+events { worker_connections 39000; }
 http {
   access_log off;
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
@@ -378,20 +393,26 @@ class Contestant:
         return None
 
 
+# Rows with a policy of lb's own name. Peers have only those of their features.
+KEYED = ("ring", "maglev", "rendezvous", "java-hash-modulo", "sha256-modulo", "hash31-modulo")
+POLICIES = ("weighted-random", "least-request-exact", "peak-ewma", "prequal", "fastest", "performance",
+            "performance-naive", "health-score", "first") + KEYED
+KEY_HEADER, KEYS = "x-key", 4096                # keyed policies: so many keys in turn, written before the load starts
+
+LB_BINARY = ("$LB_BIN",) + tuple(f"{target}/{profile}/lb-server" for profile in ("dist", "release")
+                                 for target in ("$CARGO_TARGET_DIR", "../../target"))
 FULL = ("h1", "tls", "h2", "pool", "least")
 CONTESTANTS: List[Contestant] = [
     Contestant("direct", "", features=("h1",), skip=("idle",), note="no proxy: load generator straight to upstream"),
     Contestant("l4-relay", "{bin} -db -q -f {config}", L4, "haproxy.cfg", ("h1", "tls"), ("haproxy", "/usr/sbin/haproxy"),
                note="haproxy mode tcp (terminates TLS in the tls rows): the physical floor"),
-    Contestant("haproxy", "{bin} -db -q -f {config}", HAPROXY, "haproxy.cfg", FULL + ("cache",),
+    Contestant("haproxy", "{bin} -db -q -f {config}", HAPROXY, "haproxy.cfg", FULL + ("cache", "ring"),
                ("haproxy", "/usr/sbin/haproxy"), check="{bin} -c -q -f {config}"),
-    Contestant("lb", "{bin} --config {config}", LB, "lb.toml", ("h1", "pool", "least"),
-               ("$LB_BIN", "$CARGO_TARGET_DIR/release/lb-server", "../../target/release/lb-server"),
-               check="{bin} --check {config}"),
+    Contestant("lb", "{bin} --config {config}", LB, "lb.toml", FULL + POLICIES, LB_BINARY, check="{bin} --check {config}"),
     Contestant("lb-log", "{bin} --config {config}", LB.replace("[access_log]\nenabled = false", "[access_log]\nenabled = true"),
-               "lb.toml", ("h1",), ("$LB_BIN", "$CARGO_TARGET_DIR/release/lb-server", "../../target/release/lb-server"),
+               "lb.toml", ("h1", "tls", "h2"), LB_BINARY, check="{bin} --check {config}", skip=("idle", "idle-tls"),
                note="lb with its access log on, written to a file"),
-    Contestant("nginx", "{bin} -p {dir} -c {config} -g 'daemon off;'", NGINX, "nginx.conf", FULL + ("cache",),
+    Contestant("nginx", "{bin} -p {dir} -c {config} -g 'daemon off;'", NGINX, "nginx.conf", FULL + ("cache", "ring"),
                ("nginx", "/usr/sbin/nginx"), check="{bin} -t -q -p {dir} -c {config}"),
     Contestant("envoy", "{bin} -c {config} --concurrency {threads} --disable-hot-restart --log-level error", ENVOY,
                "envoy.yaml", FULL,
@@ -429,6 +450,7 @@ class Workload:
     endpoints: int = 0           # 0: the plain upstream list
 
 
+POOLS = (3, 100, 1000)
 WORKLOADS: List[Workload] = [
     Workload("small", "GET 1 KiB, HTTP/1.1 keep-alive, 64 connections", "wrk"),
     Workload("large", "GET 100 KiB, HTTP/1.1 keep-alive, 64 connections", "wrk", "/100k", size=LARGE),
@@ -441,11 +463,14 @@ WORKLOADS: List[Workload] = [
              tls=True, conns=16),
     Workload("cache", "GET 1 KiB served from the proxy's cache, 64 connections", "wrk", "/cache", need=("cache",), cache=True),
     Workload("rate", "GET 1 KiB at a fixed rate, keep-alive, 64 connections", "rate"),
+    Workload("rate-tls", "GET 1 KiB over TLS at a fixed rate, HTTP/1.1 keep-alive, 64 connections", "rate", need=("tls",), tls=True),
     Workload("idle", "memory per idle keep-alive connection (one request made on each)", "idle"),
     Workload("idle-tls", "memory per idle TLS HTTP/1.1 connection (one request made on each)", "idle", need=("tls",), tls=True),
 ] + [Workload(f"pool-{a}-{n}", f"GET 1 KiB, {n} upstream endpoints, {t}", "wrk", need=("pool" if a == "rr" else "least",),
              algo=a, endpoints=n)
-     for a, t in (("rr", "round robin"), ("least", "least connections")) for n in (3, 100, 1000)]
+     for a, t in (("rr", "round robin"), ("least", "least connections (lb: least-request, of two)")) for n in POOLS
+] + [Workload(f"pool-{a}-{n}", f"GET 1 KiB, {n} upstream endpoints, {a}" + (", by a header of 4,096 values" if a in KEYED else ""),
+              "wrk", need=(a,), algo=a, endpoints=n) for a in POLICIES for n in POOLS]
 
 # --------------------------------------------------------------------------
 # templates
@@ -459,12 +484,16 @@ class Env:
         self.ups, self.conds = ups, set(conds)
         if os.geteuid() == 0:
             self.conds.add("root")
+        if self.conds & set(KEYED):
+            self.conds.add("keyed")
+        policy = next((p for p in POLICIES if p in self.conds), "least-request" if "least" in self.conds else "round-robin")
         addr = [f"{h}:{p}" for h, p in ups]
         self.vals = {
             "dir": d, "http_port": http_port, "tls_port": tls_port, "threads": threads,
             "cert": certs["cert"], "key": certs["key"], "pem": certs["pem"],
             "upstreams_csv": ",".join(addr), "upstreams_space": " ".join(addr), "upstreams_json": json.dumps(addr),
             "n_upstreams": len(ups), "keepalive": max(128, 2 * len(ups)), "host": HOST,
+            "policy": policy, "key_header": KEY_HEADER, "conns_max": CONNS_MAX,
         }
 
     def fill(self, text: str, extra: Optional[dict] = None) -> str:
@@ -665,6 +694,21 @@ done = function(s, l, r)
 end
 """
 
+# Made once, so that the load generator does no more per request than without keys.
+WRK_KEYS = r"""
+local made, at = {{}}, 0
+init = function(args)
+  for i = 1, {keys} do
+    wrk.headers["{header}"] = "client-" .. i
+    made[i] = wrk.format()
+  end
+end
+request = function()
+  at = at % {keys} + 1
+  return made[at]
+end
+"""
+
 
 def run_tool(argv, seconds) -> Tuple[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -681,6 +725,8 @@ def load_wrk(w: Workload, port: int, seconds: float, o, tmp) -> dict:
     with open(lua, "w") as f:
         if w.post:
             f.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {w.post})\n')
+        if w.algo in KEYED:
+            f.write(WRK_KEYS.format(header=KEY_HEADER, keys=KEYS))
         f.write(WRK_LUA)
     url = f"{'https' if w.tls else 'http'}://{HOST}:{port}{w.path}"
     argv = ["wrk", f"-t{o.gen_threads}", f"-c{w.conns}", f"-d{max(1, round(seconds))}s", "--timeout", "5s", "-s", lua]
@@ -714,11 +760,11 @@ def load_h2load(w: Workload, port: int, seconds: float, o, tmp) -> dict:
 
 
 def load_rate(w: Workload, port: int, seconds: float, o, tmp) -> dict:
-    url = f"http://{HOST}:{port}{w.path}"
+    url = f"{'https' if w.tls else 'http'}://{HOST}:{port}{w.path}"
     oha = next((b for b in (os.path.join(HERE, "tools/bin/oha"), shutil.which("oha")) if b and os.path.exists(b)), None)
     if oha and o.rate_tool in ("auto", "oha"):
         argv = [oha, "--no-tui", "--output-format", "json", "--latency-correction", "--disable-compression", "-w",
-                "-z", f"{max(1, round(seconds))}s", "-q", str(o.rate), "-c", str(w.conns), "--ipv4", url]
+                "-z", f"{max(1, round(seconds))}s", "-q", str(o.rate), "-c", str(w.conns), "--ipv4"] + (["--insecure"] if w.tls else []) + [url]
         out, cpu = run_tool(argv, seconds)
         j = json.loads(out[out.index("{"):out.rindex("}") + 1])
         n = sum(j["statusCodeDistribution"].values())
@@ -873,7 +919,7 @@ class Bench:
         conds = [w.algo, "cache" if w.cache else "nocache"] + (["tls", "h2"] if w.tls else [])
         env = Env(d, hp, tp, self.endpoints(w.endpoints), self.certs, o.threads, conds)
         conf = os.path.join(d, c.config_name)
-        env.vals.update(config=conf, bin=c.find() or "")
+        env.vals.update(config=conf, bin=c.find() or "", conns_max=max(CONNS_MAX, o.idle_conns + 1000))
         proxy, log = None, os.path.join(d, "log")
         try:
             if c.name == "direct":
@@ -978,13 +1024,68 @@ def spread(rows, k):
     return (max(v) - min(v)) / statistics.median(v) * 100 if len(v) > 1 and statistics.median(v) else None
 
 
+def gathered(runs) -> Tuple[dict, dict]:
+    """All rounds of each (workload, contestant), and those of them that count."""
+    by: dict = {}
+    for r in runs:
+        by.setdefault((r["workload"], r["contestant"]), []).append(r)
+    return by, {k: [r for r in v if r["ok"]] for k, v in by.items()}
+
+
+def latency_table(ws, order, good, m) -> List[str]:
+    """p50, p99 and p99.9 at the fixed rate, each beside the baseline's of the same run."""
+    L, base = [], m["baseline"]
+    for w in (w for w in ws if w.tool == "rate"):
+        b = good.get((w.name, base))
+        tools = sorted({r["tool"] for (n, _), rows in good.items() if n == w.name for r in rows if "tool" in r})
+        L += [f"## Latency at {m['rate']}/s ({w.name}), µs, median of the rounds (ratio to {base})", "",
+              f"Measured with {', '.join(tools) or 'nothing'}"
+              + (", which does not correct for coordinated omission: a stall hides the requests that it held up."
+                 if "h2load" in tools else ", corrected for coordinated omission."), "",
+              "| | p50 | p99 | p99.9 | max | reached /s | errors | other CPU % |", "|---|" + "---:|" * 7]
+        for c in order:
+            g = good.get((w.name, c))
+            if not g:
+                continue
+            cells = []
+            for k in ("p50_us", "p99_us", "p999_us", "max_us"):
+                v, of = med(g, k), med(b, k) if b else None
+                cells.append(num(v, "{:,.0f}") + (f" ({v / of:.2f})" if v is not None and of and c != base else ""))
+            L.append(f"| {c} | " + " | ".join(cells + [num(med(g, "rps"), "{:,.0f}"), str(sum(r["errors"] for r in g)),
+                                                       num(med(g, "other_cpu_pct"))]) + " |")
+        L.append("")
+    return L
+
+
+def pool_table(ws, order, good, by) -> List[str]:
+    """What a request costs as the pool grows: a line for each policy and proxy, with the ratio to its smallest pool."""
+    sizes = sorted({w.endpoints for w in ws if w.endpoints})
+    if not sizes:
+        return []
+    L = ["## Pool size: proxy CPU µs per request (ratio to the smallest pool of the same line; new upstream connections per request)",
+         "", "| policy | | " + " | ".join(f"{n} backends" for n in sizes) + " |", "|---|---|" + "---:|" * len(sizes)]
+    for algo in dict.fromkeys(w.algo for w in ws if w.endpoints):
+        names = {w.endpoints: w.name for w in ws if w.endpoints and w.algo == algo}
+        for c in order:
+            if not any((n, c) in by for n in names.values()):
+                continue
+            cells, least = [], None
+            for n in sizes:
+                g = good.get((names.get(n), c))
+                if not g:
+                    cells.append("fail" if by.get((names.get(n), c)) else "–")
+                    continue
+                v = med(g, "cpu_us")
+                cells.append(f"{v:.1f} ({f'{v / least:.2f}; ' if least else ''}{med(g, 'up_conns_per_req'):.3f})")
+                least = least or v
+            L.append(f"| {algo} | {c} | " + " | ".join(cells) + " |")
+    return L + [""]
+
+
 def report(data: dict) -> str:
     runs, base = data["runs"], data["meta"]["baseline"]
     order = [c for c in data["meta"]["order"] if any(r["contestant"] == c for r in runs)]
-    by = {}
-    for r in runs:
-        by.setdefault((r["workload"], r["contestant"]), []).append(r)
-    good = {k: [r for r in v if r["ok"]] for k, v in by.items()}
+    by, good = gathered(runs)
     ws = [w for w in WORKLOADS if any(k[0] == w.name for k in by)]
     L = ["# Reverse proxies side by side", ""]
     m = data["meta"]
@@ -1037,20 +1138,8 @@ def report(data: dict) -> str:
                 L.append(f"| {c} | " + " | ".join(cells) + " |")
         L.append("")
 
-    pool = [w for w in ws if w.endpoints]
-    if pool:
-        L += ["## Pool size: proxy CPU µs per request (new upstream connections per request)", "",
-              "| | " + " | ".join(w.name for w in pool) + " |", "|---|" + "---:|" * len(pool)]
-        for c in order:
-            cells = []
-            for w in pool:
-                g = good.get((w.name, c))
-                cells.append(f"{med(g, 'cpu_us'):.1f} ({med(g, 'up_conns_per_req'):.2f})" if g else
-                             ("fail" if by.get((w.name, c)) else "–"))
-            if any(x != "–" for x in cells):
-                L.append(f"| {c} | " + " | ".join(cells) + " |")
-        L.append("")
-
+    L += latency_table(ws, order, good, m)
+    L += pool_table(ws, order, good, by)
     L += ["## Each workload in full", ""]
     for w in ws:
         if w.tool == "idle":
@@ -1170,6 +1259,8 @@ def main():
     ap.add_argument("--upstreams", type=int, default=3)
     ap.add_argument("--upstream-workers", type=int, default=1)
     ap.add_argument("--rate", type=int, default=4000, help="requests per second in the rate workload")
+    ap.add_argument("--latency", action="store_true",
+                    help="also print the table of latencies at the fixed rate; adds the workload rate if no rate-* is chosen")
     ap.add_argument("--rate-tool", choices=("auto", "oha", "h2load"), default="auto")
     ap.add_argument("--idle-conns", type=int, default=5000)
     ap.add_argument("--proxy-cpus", default="", help="taskset list for the proxy, e.g. 0 (default: scheduler decides)")
@@ -1215,6 +1306,8 @@ def main():
             continue
         cs.append(c)
     names = o.workload.split(",")
+    if o.latency and not any(n == "all" or n.startswith("rate") for n in names):
+        names.append("rate")
     ws = [w for w in WORKLOADS if any(n == "all" or n == w.name or (n.endswith("*") and w.name.startswith(n[:-1])) for n in names)]
     if not ws:
         raise SystemExit("no such workload")
@@ -1263,6 +1356,8 @@ def main():
     finally:
         b.close()
     save()
+    if o.latency:
+        print("\n".join(latency_table(ws, order, gathered(data["runs"])[1], data["meta"])))
     print(f"wrote {mpath} and {jpath}")
 
 
