@@ -147,6 +147,7 @@ HAPROXY_HEAD = """
 global
   nbthread {threads}
   maxconn {conns_max}
+  no strict-limits
   ssl-server-verify none
   tune.ssl.cachesize 20000
 defaults
