@@ -245,10 +245,10 @@ fn of_a_trusted_proxy_backends_learn_what_it_says_and_who_it_is() {
         accept: */*
         x-forwarded-port: 443
         x-forwarded-host: a.example
-        cf-connecting-ip: 192.0.2.9
         x-real-ip: 192.0.2.9
         x-forwarded-for: 192.0.2.9, 10.0.0.1
         x-forwarded-proto: https
+        cf-connecting-ip: 192.0.2.9
     "#]],
     );
     check(
