@@ -207,6 +207,30 @@ fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
     });
 }
 
+#[test]
+fn an_answer_has_as_many_lines_as_over_http1() {
+    run(async {
+        let backend = Backend2::start(100, |nth, _| async move {
+            let mut answer = Response::new(whole("ok"));
+            // hyper adds the date and the length.
+            for n in 0..8 + nth {
+                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+                answer.headers_mut().insert(name, http::HeaderValue::from_static("1"));
+            }
+            answer
+        })
+        .await;
+        let lines = format!("{H2}\nretry = {{ attempts_max = 1 }}\n[server]\nheaders_max = 10");
+        let proxy = Proxy::start(&[backend.url()], &lines).await;
+        let mut client = connect(proxy.addr).await;
+        for status in [200, 502] {
+            assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, status);
+        }
+        until(|| proxy.log().len() == 2).await;
+        assert_eq!(proxy.log()[1]["attempts"][0]["outcome"], "malformed");
+    });
+}
+
 /// A frame (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
