@@ -2,7 +2,6 @@
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -266,11 +265,7 @@ fn of_a_trusted_proxy_backends_learn_what_it_says_and_who_it_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(crate::dice::replayed())]
 
     #[test]
     fn what_a_client_writes_does_not_change_who_it_is(claim in "[ -~]{0,40}", lines in any::<bool>()) {
