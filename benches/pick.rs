@@ -13,8 +13,7 @@ use lb_core::config::{
     BackendConfig, BreakerConfig, Policy, PoolConfig, RetryConfig, ServiceConfig,
 };
 use lb_core::{
-    Ask, Body, Exchange, ExchangeId, Facts, Failure, Outcome, Repeat, Service, Step, Time,
-    Unobserved,
+    Ask, Body, Exchange, ExchangeId, Failure, Outcome, Repeat, Service, Step, Time, Unobserved,
 };
 
 const POLICIES: [(&str, Policy); 11] = [
@@ -51,34 +50,10 @@ fn service(policy: Policy, count: usize) -> Service {
     Service::new(&config, 0, 7).expect("the configuration is meaningful")
 }
 
-/// A client of its own for each request, so that keys differ.
-struct Client(IpAddr);
-
-impl Facts for Client {
-    fn client(&self) -> Option<IpAddr> {
-        Some(self.0)
-    }
-
-    fn header(&self, _name: &str) -> Option<&[u8]> {
-        None
-    }
-
-    fn path(&self) -> &'static str {
-        "/"
-    }
-
-    fn query(&self) -> Option<&str> {
-        None
-    }
-}
-
 fn start(service: &Service, id: u64) -> Step<'_> {
-    let client = Client(
-        Ipv4Addr::from_bits(
-            (u32::try_from(id & 0xffff_ffff).expect("32 bits")).wrapping_mul(2_654_435_761),
-        )
-        .into(),
-    );
+    // A client of its own for each request, so that keys differ.
+    let client = u32::try_from(id & 0xffff_ffff).expect("32 bits").wrapping_mul(2_654_435_761);
+    let client = IpAddr::from(Ipv4Addr::from_bits(client));
     let ask =
         Ask { id: ExchangeId(id), repeat: Repeat::Idempotent, facts: &client, bodiless: true };
     Exchange::start(service, &Unobserved, ask, Time::from_millis(1))

@@ -62,6 +62,25 @@ impl Facts for Unknown {
     }
 }
 
+/// A request of which only the client's address is known.
+impl Facts for IpAddr {
+    fn client(&self) -> Option<IpAddr> {
+        Some(*self)
+    }
+
+    fn header(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn path(&self) -> &str {
+        "/"
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,33 +9,12 @@ use lb_core::config::{
     BackendConfig, BreakerConfig, ErrorRateConfig, Policy, PoolConfig, RateConfig, ServiceConfig,
 };
 use lb_core::{
-    Ask, Body, BodyEnd, Exchange, ExchangeId, Facts, Outcome, Repeat, Service, Step, Time,
-    Unobserved,
+    Ask, Body, BodyEnd, Exchange, ExchangeId, Outcome, Repeat, Service, Step, Time, Unobserved,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-struct Client(IpAddr);
-
-impl Facts for Client {
-    fn client(&self) -> Option<IpAddr> {
-        Some(self.0)
-    }
-
-    fn header(&self, _name: &str) -> Option<&[u8]> {
-        None
-    }
-
-    fn path(&self) -> &'static str {
-        "/"
-    }
-
-    fn query(&self) -> Option<&str> {
-        None
-    }
-}
 
 /// Everything that costs something is on.
 fn service(policy: Policy) -> Service {
@@ -55,7 +34,7 @@ fn service(policy: Policy) -> Service {
 
 fn exchange(service: &Service, id: u32) {
     let now = Time::from_millis(id.into());
-    let client = Client(Ipv4Addr::from_bits(id.wrapping_mul(2_654_435_761)).into());
+    let client = IpAddr::from(Ipv4Addr::from_bits(id.wrapping_mul(2_654_435_761)));
     let id = ExchangeId(id.into());
     let ask = Ask { id, repeat: Repeat::Safe, facts: &client, bodiless: true };
     let Step::Attempt(attempt) = Exchange::start(service, &Unobserved, ask, now) else {

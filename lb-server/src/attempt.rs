@@ -111,7 +111,7 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     } else {
         pool::connection(view, backend, connect_deadline).await?
     };
-    let head_bytes_max = view.config.server.header_bytes_max;
+    let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
     loop {
         let mut request = request(head, replay.upload());
@@ -132,7 +132,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(response))
-                if headers::is_answer(response.headers(), head_bytes_max)
+                if response.headers().len() <= server.headers_max
+                    && headers::is_answer(response.headers(), server.header_bytes_max)
                     && upgrade::fits(head, &response) =>
             {
                 return Ok(Answer { response, connection, remains });

@@ -7,8 +7,10 @@
 //! stands further left is the client's own word. It ends as well where an entry is no address, and
 //! then the last trusted address is the client, which is the worst that is certain.
 //!
-//! [`caller`] says who counts, [`tell_backend`] writes what a backend sees. Not here: routing, which
-//! goes by the `Host` that we were sent and not by one that somebody forwards.
+//! [`caller`] says who counts, [`is_claim`] what nobody's word is taken for otherwise, and [`Told`]
+//! writes what a backend sees: at once where nobody is trusted, and by [`tell_backend`] where somebody
+//! is. Not here: routing, which goes by the `Host` that we were sent and not by one that somebody
+//! forwards.
 
 mod element;
 #[cfg(test)]
@@ -45,6 +47,19 @@ pub(crate) struct Seen<'r> {
     pub(crate) scheme: Scheme,
     /// What was asked for; empty if nothing.
     pub(crate) host: &'r str,
+}
+
+/// What a backend is told of where a request came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// What was asked for, if anything.
+    pub(crate) host: Option<HeaderValue>,
+    /// Who asked; whoever came by a Unix socket has no address.
+    pub(crate) client: Option<HeaderValue>,
+    /// Through whom, the client first.
+    pub(crate) chain: Option<HeaderValue>,
+    /// How.
+    pub(crate) scheme: Scheme,
 }
 
 /// One proxy's word about its peer: from the right, the next hop.
@@ -203,19 +218,13 @@ pub(crate) fn tell_backend(
     };
     remove_claims(headers, trust, caller);
     let host = caller.host.as_ref().map_or(seen.host, Authority::as_str);
-    if let Ok(host) = HeaderValue::from_str(host)
-        && !host.is_empty()
-    {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
+    let host = HeaderValue::from_str(host).ok().filter(|host| !host.is_empty());
     let client = written(&caller.address);
+    let scheme = caller.scheme.unwrap_or(seen.scheme);
+    Told { host, client: Some(client.clone()), chain: Some(chain), scheme }.write(headers);
     if let (true, Some(name)) = (caller.through_proxy, single(trust.client_address)) {
-        headers.insert(name, client.clone());
+        headers.insert(name, client);
     }
-    headers.insert(X_REAL_IP, client);
-    headers.insert(X_FORWARDED_FOR, chain);
-    let scheme = caller.scheme.unwrap_or(seen.scheme).as_str();
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     for element in elements {
         headers.append(header::FORWARDED, element);
     }
@@ -239,16 +248,32 @@ fn chain(headers: &HeaderMap, trust: &Trust, caller: &Caller, seen: &Seen<'_>) -
     HeaderValue::from_bytes(&entries.join(&b", "[..])).expect("values with commas are a value")
 }
 
-/// Removes what is claimed about where the request came from, under all of the names that are
-/// believed, except what is passed on.
+/// Whether a field claims something about where a request came from: all of the names that are believed
+/// without being asked for.
+pub(crate) fn is_claim(name: &str) -> bool {
+    matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
+}
+
+/// Removes all claims, except what is passed on.
 fn remove_claims(headers: &mut HeaderMap, trust: &Trust, caller: &Caller) {
-    let is_claim = |name: &&HeaderName| {
-        let passed_on = caller.through_proxy && PASSED_ON.contains(name);
-        name.as_str().starts_with("x-forwarded-") && !passed_on
-    };
-    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
-    let named = single(trust.client_address);
-    for name in claims.iter().chain(&[header::FORWARDED, X_REAL_IP]).chain(&named) {
+    let is_passed_on = |name| caller.through_proxy && PASSED_ON.contains(name);
+    let claims = headers.keys().filter(|name| is_claim(name.as_str()) && !is_passed_on(name));
+    let claims: Vec<HeaderName> = claims.cloned().collect();
+    for name in claims.iter().chain(&single(trust.client_address)) {
         headers.remove(name);
+    }
+}
+
+impl Told {
+    /// Writes it, over whatever stands there.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        let Self { host, client, chain, scheme } = self;
+        let fields = [(X_FORWARDED_HOST, host), (X_REAL_IP, client), (X_FORWARDED_FOR, chain)];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     }
 }

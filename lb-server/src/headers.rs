@@ -1,8 +1,8 @@
 //! Heads on their way: what ends at us is removed, and what we know is added.
 //!
 //! Fields for one connection only are not forwarded (RFC 9110 §7.6.1). What a client claims about
-//! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw: nobody has been
-//! named yet whose claims may be believed.
+//! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw, unless there are
+//! proxies whose claims may be believed (`forwarded.rs`).
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use http::{Method, Request, Version, request, response};
 use hyper::body::Body;
 use lb_config::config::Trust;
 
-use crate::forwarded::{Caller, Seen, tell_backend};
+use crate::forwarded::{Caller, Seen, Told, is_claim, tell_backend};
 use crate::framing::{Refusal, is_host};
 use crate::whence::Secure;
 
@@ -32,10 +32,6 @@ pub(crate) struct Forward<'r> {
 }
 
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What has no business behind a body: it frames the message, leads it somewhere, says who asks, or
@@ -104,21 +100,14 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     }
     join_cookies(headers);
     let named = named_host(headers, &head.uri, host);
+    let scheme = scheme(forward.secure);
     match forward.trusted {
         None => {
-            if let Some(host) = named {
-                headers.insert(X_FORWARDED_HOST, host);
-            }
-            if let Some(client) = forward.client {
-                headers.insert(X_REAL_IP, client.clone());
-                headers.insert(X_FORWARDED_FOR, client.clone());
-            }
-            let proto = HeaderValue::from_static(scheme(forward.secure).as_str());
-            headers.insert(X_FORWARDED_PROTO, proto);
+            let (client, chain) = (forward.client.cloned(), forward.client.cloned());
+            Told { host: named, client, chain, scheme }.write(headers);
         }
         Some((trust, caller, peer)) => {
-            let seen = Seen { peer, scheme: scheme(forward.secure), host };
-            tell_backend(headers, trust, caller, &seen);
+            tell_backend(headers, trust, caller, &Seen { peer, scheme, host });
         }
     }
     if let Some(certificate) = forward.secure.and_then(|secure| secure.certificate.as_ref()) {
@@ -326,11 +315,6 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "transfer-encoding"
             | "upgrade"
     )
-}
-
-/// What a client claims about where it came from, under all of the names that are believed.
-fn is_claim(name: &str) -> bool {
-    matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
 }
 
 /// RFC 9110 §7.6.3.

@@ -42,6 +42,8 @@ mod discovery;
 pub mod state;
 mod admin;
 mod observe;
+#[cfg(test)]
+mod dice;
 pub mod platform;
 pub mod shutdown;
 pub mod tls;

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use lb_core::Ask;
@@ -14,46 +13,52 @@ use lb_core::Ask;
 use crate::asking::Asking;
 use crate::attempt::{Answer, Sending};
 use crate::body::Replay;
+use crate::client::Client;
 use crate::download::Download;
 use crate::held::Held;
 use crate::observe::{Journal, RequestFacts};
 use crate::proxy::{exchange, repeat};
-use crate::request_id::RequestId;
 use crate::view::View;
+use crate::worker::Worker;
 
 /// Copies that are on their way at once, of one worker. More are left out.
 const MIRRORS_MAX: usize = 64;
 
-thread_local! {
-    static RUNNING: Cell<usize> = const { Cell::new(0) };
-}
-
-/// A copy that is on its way.
-struct Running;
+/// A copy that is on its way, counted until it has ended.
+struct Running(Rc<Worker>);
 
 impl Running {
-    fn begin() -> Option<Self> {
-        let before = RUNNING.get();
-        (before < MIRRORS_MAX).then(|| RUNNING.set(before + 1))?;
-        Some(Self)
+    fn begin(worker: &Rc<Worker>) -> Option<Self> {
+        let before = worker.mirrors.get();
+        (before < MIRRORS_MAX).then(|| worker.mirrors.set(before + 1))?;
+        Some(Self(Rc::clone(worker)))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        RUNNING.set(RUNNING.get() - 1);
+        self.0.mirrors.set(self.0.mirrors.get() - 1);
     }
 }
 
-/// Sends the request with this head, and what was kept of its body, to the service at `index`, as an
-/// exchange of its own called `id`. `copied` is the request that it is a copy of.
-pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'_>) {
+/// The request that a copy is of.
+pub(crate) struct Copied<'r> {
+    pub(crate) view: &'r Rc<View>,
+    pub(crate) client: &'r Client,
+    pub(crate) asking: &'r Asking<'r>,
+    pub(crate) replay: &'r Replay,
+}
+
+/// Sends the head of the request, and what was kept of its body, to the service at `index`, as an
+/// exchange of its own. Backends that are told of clients before the first byte are told of its client.
+pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
+    let Copied { view, client, asking, replay } = *copied;
     let counts = &view.sites[usize::from(index)].counts.service;
-    let (Some(replay), Some(running)) = (copied.replay.copy(), Running::begin()) else {
+    let (Some(replay), Some(running)) = (replay.copy(), Running::begin(worker)) else {
         return counts.mirrors_left_out.add(1);
     };
     counts.mirrored.add(1);
-    let Copied { asking, peer, .. } = *copied;
+    let (id, peer, ends) = (worker.next_request_id(), client.peer, client.ends());
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = asking.head.method.clone();
     head.uri = asking.head.uri.clone();
@@ -81,7 +86,7 @@ pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'
             head: &head,
             replay: &replay,
             keeps_host: false,
-            ends: None,
+            ends,
             trace: None,
             tried: Cell::new(0),
         };
@@ -104,11 +109,4 @@ pub(crate) fn send(view: &Rc<View>, index: u16, id: RequestId, copied: &Copied<'
             }
         }
     });
-}
-
-/// The request that a copy is of.
-pub(crate) struct Copied<'r> {
-    pub(crate) asking: &'r Asking<'r>,
-    pub(crate) replay: &'r Replay,
-    pub(crate) peer: Option<SocketAddr>,
 }

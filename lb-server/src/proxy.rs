@@ -143,7 +143,7 @@ fn answer_by_route(
 
 /// Where a request comes in, and what its client would rather speak.
 struct Case<'c> {
-    worker: &'c Worker,
+    worker: &'c Rc<Worker>,
     view: &'c Rc<View>,
     client: &'c Client,
     wanted: Option<Wanted>,
@@ -191,8 +191,7 @@ async fn pass(
         && wanted.is_none()
         && mirror.takes(view.gateway.platform.seed(), id.exchange())
     {
-        let copied = Copied { asking, replay: &replay, peer: client.peer };
-        mirror::send(view, mirror.service, worker.next_request_id(), &copied);
+        mirror::send(worker, mirror.service, &Copied { view, client, asking, replay: &replay });
     }
     let (answer, delivery) = made?;
 

@@ -205,7 +205,6 @@ fn write(wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -226,11 +225,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig {
-            failure_persistence: None,
-            rng_seed: RngSeed::Fixed(7),
-            ..ProptestConfig::default()
-        })]
+        #![proptest_config(crate::dice::replayed())]
 
         #[test]
         fn what_is_said_is_heard_byte_for_byte_however_it_is_cut(

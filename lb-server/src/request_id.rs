@@ -69,14 +69,9 @@ impl fmt::Display for RequestId {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     proptest! {
-        #![proptest_config(ProptestConfig {
-            failure_persistence: None,
-            rng_seed: RngSeed::Fixed(7),
-            ..ProptestConfig::default()
-        })]
+        #![proptest_config(crate::dice::replayed())]
 
         #[test]
         fn what_is_written_reads_back(seed in any::<u64>(), exchange in any::<u64>()) {

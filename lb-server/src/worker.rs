@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     exchanges: Cell<u64>,
     open: Cell<usize>,
+    /// Copies of requests that are on their way.
+    pub(crate) mirrors: Cell<usize>,
     closed: Notify,
 }
 
@@ -183,6 +185,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             exchanges: Cell::new(0),
             open: Cell::new(0),
+            mirrors: Cell::new(0),
             closed: Notify::new(),
         }
     }

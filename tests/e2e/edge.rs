@@ -43,37 +43,43 @@ fn a_trusted_proxys_header_says_who_the_client_is() {
     });
 }
 
+/// A backend that writes down the header that each connection begins with, and answers.
+async fn hears_headers() -> (Backend, Rc<RefCell<Vec<Vec<u8>>>>) {
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&told);
+    let backend = Backend::raw(move |mut stream| {
+        let heard = Rc::clone(&heard);
+        Box::pin(async move {
+            let mut header = Vec::new();
+            // Version 1 is a line; version 2 of TCP over IPv4 is 28 bytes.
+            while header.len() < 28 && !header.ends_with(b"0\r\n") {
+                let Ok(byte) = stream.read_u8().await else { return };
+                header.push(byte);
+                if header.starts_with(b"PROXY") && header.ends_with(b"\r\n") {
+                    break;
+                }
+            }
+            while header.starts_with(b"PROXY") && !header.ends_with(b"\r\n") {
+                header.push(stream.read_u8().await.unwrap());
+            }
+            heard.borrow_mut().push(header);
+            while read_request(&mut stream).await.is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                if stream.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        })
+    })
+    .await;
+    (backend, told)
+}
+
 #[test]
 fn backends_are_told_who_each_connection_is_for() {
     run(async {
         for version in ["v1", "v2"] {
-            let told = Rc::new(RefCell::new(Vec::new()));
-            let heard = Rc::clone(&told);
-            let backend = Backend::raw(move |mut stream| {
-                let heard = Rc::clone(&heard);
-                Box::pin(async move {
-                    let mut header = Vec::new();
-                    // Version 1 is a line; version 2 of TCP over IPv4 is 28 bytes.
-                    while header.len() < 28 && !header.ends_with(b"0\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        header.push(byte);
-                        if header.starts_with(b"PROXY") && header.ends_with(b"\r\n") {
-                            break;
-                        }
-                    }
-                    while header.starts_with(b"PROXY") && !header.ends_with(b"\r\n") {
-                        header.push(stream.read_u8().await.unwrap());
-                    }
-                    heard.borrow_mut().push(header);
-                    while read_request(&mut stream).await.is_some() {
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                        if stream.write_all(answer).await.is_err() {
-                            return;
-                        }
-                    }
-                })
-            })
-            .await;
+            let (backend, told) = hears_headers().await;
             let service = format!("proxy_protocol = \"{version}\"");
             let proxy = Proxy::start_with(&config("", "", &service, &backend.url())).await;
             let mut stream = BufReader::new(TcpStream::connect(proxy.addr).await.unwrap());
@@ -94,6 +100,31 @@ fn backends_are_told_who_each_connection_is_for() {
                 assert_eq!(header[24..26], local.port().to_be_bytes());
             }
         }
+    });
+}
+
+#[test]
+fn who_gets_a_copy_is_told_whose_request_it_is_of() {
+    run(async {
+        let web = Backend::start(|_, _| Script::ok("web")).await;
+        let (shadow, told) = hears_headers().await;
+        let mirror = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      mirror = { service = \"shadow\", percent = 100 }\n";
+        let service = |name: &str, more: &str, url: &str| {
+            format!(
+                "[[service]]\nname = \"{name}\"\n{more}\npool = [{{ backends = [{{ url = \"{url}\" }}] }}]\n"
+            )
+        };
+        let shadow = service("shadow", "proxy_protocol = \"v1\"", &shadow.url());
+        let listener = "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n";
+        let text = format!("{listener}{mirror}{}{shadow}", service("web", "", &web.url()));
+        let proxy = Proxy::start_with(&text).await;
+        let mut client = TcpStream::connect(proxy.addr).await.unwrap();
+        let (from, to) = (client.local_addr().unwrap().port(), proxy.addr.port());
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        until(|| !told.borrow().is_empty()).await;
+        let line = String::from_utf8(told.borrow()[0].clone()).unwrap();
+        assert_eq!(line, format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {to}\r\n"));
     });
 }
 

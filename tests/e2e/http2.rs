@@ -192,30 +192,7 @@ fn a_call_takes_no_longer_than_its_client_waits() {
 #[test]
 fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
     run(async {
-        // A backend that refuses every stream, byte by byte.
-        let refusing = Backend::raw(|mut stream| {
-            Box::pin(async move {
-                use tokio::io::AsyncReadExt;
-                let mut seen = vec![0; 24];
-                stream.read_exact(&mut seen).await.unwrap();
-                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-                loop {
-                    let mut head = [0; 9];
-                    if stream.read_exact(&mut head).await.is_err() {
-                        return;
-                    }
-                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                    let mut payload = vec![0; length as usize];
-                    stream.read_exact(&mut payload).await.unwrap();
-                    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    if head[3] == 1 {
-                        let refused = frame(3, 0, id, &7_u32.to_be_bytes());
-                        stream.write_all(&refused).await.unwrap();
-                    }
-                }
-            })
-        })
-        .await;
+        let refusing = answers_heads(|id| frame(3, 0, id, &7_u32.to_be_bytes())).await;
         let good = hello().await;
         let proxy = Proxy::start(&[refusing.url(), good.url()], H2).await;
         let mut client = connect(proxy.addr).await;
@@ -230,10 +207,62 @@ fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
     });
 }
 
+#[test]
+fn an_answer_has_as_many_lines_as_over_http1() {
+    run(async {
+        let backend = Backend2::start(100, |nth, _| async move {
+            let mut answer = Response::new(whole("ok"));
+            // hyper adds the date and the length.
+            for n in 0..8 + nth {
+                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+                answer.headers_mut().insert(name, http::HeaderValue::from_static("1"));
+            }
+            answer
+        })
+        .await;
+        let lines = format!("{H2}\nretry = {{ attempts_max = 1 }}\n[server]\nheaders_max = 10");
+        let proxy = Proxy::start(&[backend.url()], &lines).await;
+        let mut client = connect(proxy.addr).await;
+        for status in [200, 502] {
+            assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, status);
+        }
+        until(|| proxy.log().len() == 2).await;
+        assert_eq!(proxy.log()[1]["attempts"][0]["outcome"], "malformed");
+    });
+}
+
 /// A frame (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+/// A backend that says nothing of its own, byte by byte, but these frames to the head of each stream.
+async fn answers_heads(answer: impl Fn(u32) -> Vec<u8> + 'static) -> Backend {
+    let answer = Rc::new(answer);
+    Backend::raw(move |mut stream| {
+        let answer = Rc::clone(&answer);
+        Box::pin(async move {
+            use tokio::io::AsyncReadExt;
+            let mut seen = vec![0; 24];
+            stream.read_exact(&mut seen).await.unwrap();
+            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; length as usize];
+                stream.read_exact(&mut payload).await.unwrap();
+                let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                if head[3] == 1 {
+                    stream.write_all(&answer(id)).await.unwrap();
+                }
+            }
+        })
+    })
+    .await
 }
 
 #[test]
@@ -242,30 +271,10 @@ fn a_backend_that_goes_away_loses_no_request() {
         let backend = Backend2::start(100, |_, _| async { Response::new(whole("ok")) }).await;
         let goaways = Rc::new(Cell::new(0));
         let told = Rc::clone(&goaways);
-        // Answers one request on each connection, and says that it looks at no other.
-        let leaving = Backend::raw(move |mut stream| {
-            let told = Rc::clone(&told);
-            Box::pin(async move {
-                use tokio::io::AsyncReadExt;
-                let mut seen = vec![0; 24];
-                stream.read_exact(&mut seen).await.unwrap();
-                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-                loop {
-                    let mut head = [0; 9];
-                    if stream.read_exact(&mut head).await.is_err() {
-                        return;
-                    }
-                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                    let mut payload = vec![0; length as usize];
-                    stream.read_exact(&mut payload).await.unwrap();
-                    if head[3] == 1 {
-                        // Nothing was looked at.
-                        told.set(told.get() + 1);
-                        let gone = frame(7, 0, 0, &[0; 8]);
-                        stream.write_all(&gone).await.unwrap();
-                    }
-                }
-            })
+        // Says on each connection that it looks at nothing.
+        let leaving = answers_heads(move |_| {
+            told.set(told.get() + 1);
+            frame(7, 0, 0, &[0; 8])
         })
         .await;
         let proxy = Proxy::start(&[leaving.url(), backend.url()], H2).await;

@@ -5,35 +5,14 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use lb_core::config::{BackendConfig, Policy, PoolConfig, ServiceConfig};
 use lb_core::{
-    Ask, Attempt, Body, Exchange, ExchangeId, Facts, Failure, How, Observe, Outcome, Repeat,
-    Service, Time, Unobserved,
+    Ask, Attempt, Body, Exchange, ExchangeId, Failure, How, Observe, Outcome, Repeat, Service,
+    Time, Unobserved,
 };
 use proptest::prelude::*;
 
 use crate::support::{Log, attempt, cases, config, secs, service};
 
 const CONSISTENT: [Policy; 3] = [Policy::Ring, Policy::Maglev, Policy::Rendezvous];
-
-/// A client of whom only the address is known.
-struct From(IpAddr);
-
-impl Facts for From {
-    fn client(&self) -> Option<IpAddr> {
-        Some(self.0)
-    }
-
-    fn header(&self, _name: &str) -> Option<&[u8]> {
-        None
-    }
-
-    fn path(&self) -> &'static str {
-        "/"
-    }
-
-    fn query(&self) -> Option<&str> {
-        None
-    }
-}
 
 fn ip(client: u32) -> IpAddr {
     Ipv4Addr::from_bits(client.wrapping_mul(2_654_435_761)).into()
@@ -45,8 +24,7 @@ fn ask_from<'s>(
     id: u64,
     observe: &'s dyn Observe,
 ) -> Attempt<'s> {
-    let facts = From(client);
-    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once, facts: &facts, bodiless: true };
+    let ask = Ask { id: ExchangeId(id), repeat: Repeat::Once, facts: &client, bodiless: true };
     attempt(Exchange::start(service, observe, ask, secs(1)))
 }
 

@@ -2,7 +2,6 @@
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -245,10 +244,10 @@ fn of_a_trusted_proxy_backends_learn_what_it_says_and_who_it_is() {
         accept: */*
         x-forwarded-port: 443
         x-forwarded-host: a.example
-        cf-connecting-ip: 192.0.2.9
         x-real-ip: 192.0.2.9
         x-forwarded-for: 192.0.2.9, 10.0.0.1
         x-forwarded-proto: https
+        cf-connecting-ip: 192.0.2.9
     "#]],
     );
     check(
@@ -266,11 +265,7 @@ fn of_a_trusted_proxy_backends_learn_what_it_says_and_who_it_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(crate::dice::replayed())]
 
     #[test]
     fn what_a_client_writes_does_not_change_who_it_is(claim in "[ -~]{0,40}", lines in any::<bool>()) {

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::*;
@@ -320,11 +319,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(crate::dice::replayed())]
 
     #[test]
     fn what_is_written_reads_back_however_it_is_cut(

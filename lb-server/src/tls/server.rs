@@ -34,8 +34,6 @@ pub struct Accepted {
     pub io: Box<dyn Io>,
     /// What is spoken on it.
     pub alpn: Alpn,
-    /// The name that the client asked for, in lower case.
-    pub server_name: Option<String>,
     /// Who the client has proved to be (RFC 4514, printable ASCII); empty where its certificate
     /// names no subject, `None` where it showed none.
     pub client_subject: Option<String>,
@@ -104,7 +102,6 @@ impl ServerTls {
         let (_, connection) = stream.get_ref();
         Ok(Accepted {
             alpn: agreed(connection.alpn_protocol()),
-            server_name: connection.server_name().map(str::to_ascii_lowercase),
             client_subject: client_subject(connection, &config)?,
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             io: Box::new(stream),
