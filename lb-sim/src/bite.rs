@@ -144,12 +144,12 @@ impl Witness<'_> {
 
     fn shows_in_head(&self, outcome: Outcome, took: Duration) -> bool {
         use FaultKind::{
-            Blackhole, CloseIdle, Crash, Flap, Goaway, HalfOpen, Partition, Refuse, RefusedStream,
-            Reset, Slow, Status, Trickle, Truncate,
+            Blackhole, Brownout, CloseIdle, Crash, Flap, Goaway, HalfOpen, Partition, Refuse,
+            RefusedStream, Reset, Slow, Status, Trickle, Truncate,
         };
         // Longer than any answer of a sound origin takes: two round trips and a few ticks.
         let latency = self.scenario.origins[self.fault.origin].latency;
-        let sound = latency.max + 4 * self.scenario.network.max;
+        let sound = latency.ample() + 4 * self.scenario.network.max;
         match (self.fault.kind, outcome) {
             (Slow { by }, Outcome::Answered(_)) => took >= by,
             (Reset { .. }, outcome) => outcome == Outcome::Failed(Failure::Reset),
@@ -157,7 +157,7 @@ impl Witness<'_> {
             (Status { .. } | Truncate | Trickle { .. } | CloseIdle { .. } | Goaway { .. }, _) => {
                 false
             }
-            (Blackhole | HalfOpen | Partition | Crash, Outcome::Answered(_)) => {
+            (Blackhole | Brownout { .. } | HalfOpen | Partition | Crash, Outcome::Answered(_)) => {
                 took > sound + 10 * TICK
             }
             (Refuse | Flap { .. }, Outcome::Answered(_)) => false,

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
@@ -17,53 +16,11 @@ use lb_server::{Here, RequestId};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::dice::Dice;
+use crate::arrivals::{Arrival, Arriving};
 use crate::filling::Filling;
 use crate::log::{End, Log, What};
-use crate::scenario::{Arrivals, Protocol, Scenario, Workload};
+use crate::scenario::{Protocol, Scenario, Workload};
 use crate::world::World;
-
-/// When a request arrives, and what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Arrival {
-    /// Since the world began.
-    at: Duration,
-    /// Whether it is a POST.
-    post: bool,
-    /// Who sends it, if the workload has users.
-    user: Option<u32>,
-    /// Whether it reads nothing of the answer's body for a while.
-    reads_late: bool,
-}
-
-/// All arrivals of a run. They are made before it begins, so that nothing in it can shift them.
-fn arrivals(scenario: &Scenario, seed: u64) -> Vec<Arrival> {
-    let workload = &scenario.workload;
-    let (mut gaps, mut methods) = (Dice::new(seed, "gaps", 0), Dice::new(seed, "methods", 0));
-    let mut users = Dice::new(seed, "users", 0);
-    let mut readers = Dice::new(seed, "readers", 0);
-    let mean = Duration::from_secs_f64(1.0 / workload.rate);
-    let mut at = START;
-    let mut arrivals = Vec::new();
-    loop {
-        at += match workload.arrivals {
-            Arrivals::Poisson => gaps.gap(mean),
-            Arrivals::Even => mean,
-        };
-        if at >= scenario.duration {
-            return arrivals;
-        }
-        let post = methods.unit() < workload.post;
-        let heavy = workload.heavy > 0.0 && users.unit() < workload.heavy;
-        let any = |users: &mut Dice| if heavy { 0 } else { users.below(workload.users) };
-        let user = (workload.users > 0).then(|| any(&mut users));
-        let reads_late = readers.unit() < workload.slow_readers;
-        arrivals.push(Arrival { at, post, user, reads_late });
-    }
-}
-
-/// When the first request may arrive: everybody listens by then.
-pub(crate) const START: Duration = Duration::from_millis(100);
 
 /// All clients of a run. They share one host, and each keeps its connection for the next.
 pub(crate) struct Clients {
@@ -85,7 +42,8 @@ pub(crate) struct Clients {
 impl Clients {
     /// The clients of `scenario`, who reach the proxy at `proxy`.
     pub(crate) fn new(scenario: &Scenario, seed: u64, proxy: (&str, u16), log: Log) -> Rc<Self> {
-        let arrivals = arrivals(scenario, seed);
+        // They are made before it begins, so that nothing in it can shift them.
+        let arrivals: Vec<_> = Arriving::new(scenario, seed).collect();
         Rc::new(Self {
             workload: scenario.workload.clone(),
             seed,

@@ -250,6 +250,8 @@ impl Stage<'_> {
             (FaultKind::Crash, false) => self.sim.bounce(host),
             (FaultKind::Refuse | FaultKind::Flap { .. }, begins) => origin.refuse(begins),
             (FaultKind::Status { code, rate }, begins) => origin.answer(code, rate, begins),
+            (FaultKind::Brownout { speed }, true) => origin.work_at(speed),
+            (FaultKind::Brownout { .. }, false) => origin.work_at(1.0),
             (FaultKind::Slow { by }, true) => origin.slow_down(by),
             (FaultKind::Slow { .. }, false) => origin.slow_down(Duration::ZERO),
             (FaultKind::Truncate, begins) => origin.truncate(begins),

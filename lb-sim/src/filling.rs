@@ -31,7 +31,7 @@ pub(crate) struct Filling {
 }
 
 /// Pieces of a body that takes its time.
-const PIECES: u32 = 8;
+pub(crate) const PIECES: u32 = 8;
 
 /// How long a body that breaks off stands still before.
 const BREAKS_AFTER: Duration = Duration::from_millis(5);

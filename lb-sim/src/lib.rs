@@ -22,10 +22,12 @@
 pub mod scenario;
 pub mod roster;
 pub mod engine;
+pub mod model;
 mod life;
 mod world;
 mod origin;
 mod filling;
+mod arrivals;
 mod client;
 mod tunnels;
 mod attackers;

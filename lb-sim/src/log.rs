@@ -113,6 +113,18 @@ pub enum What {
     Drained,
 }
 
+/// Whoever is told what happens, in order.
+pub trait Sink {
+    /// `what` happened at `at`.
+    fn enter(&mut self, at: Duration, what: What);
+}
+
+impl Sink for Vec<Entry> {
+    fn enter(&mut self, at: Duration, what: What) {
+        self.push(Entry { at, what });
+    }
+}
+
 /// How a client's request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

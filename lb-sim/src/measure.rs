@@ -213,8 +213,13 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 /// Which origin a backend is, by its place in the scenario.
 pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
-    let said = scenario.roster.address(backend);
-    let is = |origin: &crate::scenario::Origin| (&*origin.host, origin.port) == said;
+    let (host, port) = scenario.roster.address(backend);
+    origin_at(scenario, host, port)
+}
+
+/// Which origin is at `host:port`, by its place in the scenario.
+pub(crate) fn origin_at(scenario: &Scenario, host: &str, port: u16) -> usize {
+    let is = |origin: &crate::scenario::Origin| origin.host == host && origin.port == port;
     scenario.origins.iter().position(is).expect("a scenario has an origin for every backend")
 }
 

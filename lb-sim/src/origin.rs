@@ -14,11 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::platform::{Accepted, Io, Listen, Place, Platform};
 use lb_server::{Here, RequestId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::dice::Dice;
+use crate::dice::{Chance, Dice};
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::scenario::{self, Protocol};
@@ -34,6 +34,11 @@ pub(crate) struct Origin {
     /// Statuses that some requests are answered with, and their share.
     statuses: RefCell<Vec<(u16, f64)>>,
     slower_by: Cell<Duration>,
+    /// The share of its speed at which it works.
+    speed: Cell<f64>,
+    /// Places for requests that are worked on, if they are bounded, and those who wait for one.
+    places: Option<Semaphore>,
+    waiting: Cell<usize>,
     truncates: Cell<bool>,
     /// How long a body takes.
     trickles_over: Cell<Duration>,
@@ -98,11 +103,13 @@ impl Origin {
     pub(crate) fn new(place: usize, script: scenario::Origin, seed: u64, log: Log) -> Rc<Self> {
         Rc::new(Self {
             place,
-            script,
             seed,
             log,
             statuses: RefCell::default(),
             slower_by: Cell::default(),
+            speed: Cell::new(1.0),
+            places: script.concurrency.map(Semaphore::new),
+            waiting: Cell::default(),
             truncates: Cell::default(),
             trickles_over: Cell::default(),
             resets: Cell::default(),
@@ -111,7 +118,13 @@ impl Origin {
             leaves_after: Cell::default(),
             refuses_streams: Cell::default(),
             changed: Notify::new(),
+            script,
         })
+    }
+
+    /// From now on it works at this share of its speed.
+    pub(crate) fn work_at(&self, speed: f64) {
+        self.speed.set(speed);
     }
 
     /// From now on some requests are answered with `code`, or no longer.
@@ -303,7 +316,7 @@ impl Origin {
         let number = exchange.map_or(0, |exchange| exchange.0);
         // The dice of this request at this origin: the same whatever else happens.
         let mut dice = Dice::new(self.seed, &self.script.host, number);
-        let latency = dice.within(self.script.latency) + self.slower_by.get();
+        let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
         let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
         let status = status.unwrap_or(200);
@@ -321,7 +334,7 @@ impl Origin {
         let switches = status == 200 && request.headers().get(header::UPGRADE) == Some(&ECHO);
         // A request that breaks off is not answered: its connection is gone.
         let _broken = request.into_body().collect().await;
-        sleep(latency).await;
+        let is_full = !self.work(takes).await;
         if resets {
             // hyper hangs up on a request whose service fails.
             return Err(BrokeOff::Somehow);
@@ -335,7 +348,28 @@ impl Origin {
         filling.framing = self.script.framing;
         filling.answering = Some(answering);
         let mut response = Response::new(filling);
+        let status = if is_full { 503 } else { status };
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
         Ok(response)
+    }
+
+    /// Works on an answer that takes so long, after those that came before. Whether there was room to
+    /// wait.
+    async fn work(&self, takes: Duration) -> bool {
+        let _place = match &self.places {
+            None => None,
+            Some(places) => {
+                let is_free = places.available_permits() > 0;
+                if !is_free && self.waiting.get() >= self.script.queue {
+                    return false;
+                }
+                self.waiting.set(self.waiting.get() + 1);
+                let place = places.acquire().await;
+                self.waiting.set(self.waiting.get() - 1);
+                place.ok()
+            }
+        };
+        sleep(takes.div_f64(self.speed.get()) + self.slower_by.get()).await;
+        true
     }
 }

@@ -100,7 +100,8 @@ impl Roster {
         event
     }
 
-    fn number(&self, said: &Service) -> u16 {
+    /// The number of a service, for good.
+    pub(crate) fn number(&self, said: &Service) -> u16 {
         let at = self.services.iter().position(|team| team.name == said.core.name);
         short(at.expect("the roster has every service"))
     }

@@ -17,7 +17,8 @@ use lb_server::platform::{Io, Platform, Tcp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::{START, request_id};
+use crate::arrivals::START;
+use crate::client::request_id;
 use crate::log::{Log, TunnelEnd, What};
 use crate::scenario::{self, Scenario};
 use crate::world::World;

@@ -6,6 +6,7 @@
 
 mod action;
 mod expectation;
+mod latency;
 mod read;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::roster::Roster;
 
 pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use expectation::{Expectation, Mark, Metric, Phase};
+pub use latency::Latency;
 pub use read::load;
 
 /// A whole scenario.
@@ -65,14 +67,18 @@ pub struct Span {
 }
 
 /// A scripted server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
     /// The host name by which the configuration's urls know it.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How long it takes to answer.
-    pub latency: Span,
+    /// How long it works on an answer.
+    pub latency: Latency,
+    /// How many answers it works on at a time, if that is bounded.
+    pub concurrency: Option<usize>,
+    /// How many requests wait there for their turn; more are answered 503.
+    pub queue: usize,
     /// Bytes of its answers.
     pub body: usize,
     /// How it tells where they end.
@@ -174,6 +180,11 @@ pub enum FaultKind {
         /// The share.
         rate: f64,
     },
+    /// It works at this share of its speed.
+    Brownout {
+        /// The share.
+        speed: f64,
+    },
     /// Answers take this much longer.
     Slow {
         /// How much.
@@ -223,6 +234,7 @@ impl FaultKind {
             Self::Refuse => "refuse",
             Self::Crash => "crash",
             Self::Status { .. } => "status",
+            Self::Brownout { .. } => "brownout",
             Self::Slow { .. } => "slow",
             Self::Truncate => "truncate",
             Self::Trickle { .. } => "trickle",

@@ -11,9 +11,10 @@ use lb_config::{Config, Diagnostic, Source, load_table};
 use crate::roster::Roster;
 
 use super::action::{Attack, action, attack, tunnels};
+use super::latency::latency;
 use super::{
-    Action, ActionKind, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Mark, Metric,
-    Origin, Protocol, Scenario, Span, Workload,
+    Action, ActionKind, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Latency, Mark,
+    Metric, Origin, Protocol, Scenario, Span, Workload,
 };
 
 /// The longest run.
@@ -37,6 +38,10 @@ const READS_AFTER: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: usize = 1_000;
 /// Requests after which a connection says GOAWAY.
 const REQUESTS_MAX: u32 = 1_000_000;
+/// Answers that an origin works on, or that wait there.
+const QUEUE_MAX: usize = 1_000_000;
+/// The share of its speed that is left to an origin: a thousandth is as good as nothing.
+const SPEED: RangeInclusive<f64> = 0.001..=1.0;
 /// The shortest period in whose halves a connection can come about.
 const FLAP_MIN: Duration = Duration::from_millis(100);
 
@@ -165,13 +170,16 @@ fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
 }
 
 /// `"5ms"`, or `{ min = "4ms", max = "8ms" }`.
-fn span(value: &Value<'_>) -> Option<Span> {
-    let range = Duration::ZERO..=DURATION_MAX;
+pub(super) fn span(value: &Value<'_>) -> Option<Span> {
     if value.is_text() {
-        let fixed = value.duration(range)?;
+        let fixed = value.duration(Duration::ZERO..=DURATION_MAX)?;
         return Some(Span { min: fixed, max: fixed });
     }
-    let mut table = value.table()?;
+    between(value.table()?)
+}
+
+pub(super) fn between(mut table: Table<'_>) -> Option<Span> {
+    let range = Duration::ZERO..=DURATION_MAX;
     let min = table.duration("min", range.clone()).required("min = \"4ms\"")?;
     let max = table.duration("max", range).required("max = \"8ms\"")?;
     if max.value < min.value {
@@ -186,13 +194,18 @@ const PROTOCOLS: [(&str, Protocol); 2] = [("http1", Protocol::Http1), ("h2", Pro
 fn origin(mut table: Table<'_>) -> Option<Origin> {
     let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
     let fast = Span { min: 5 * TICK, max: 5 * TICK };
-    let latency = table.field("latency", |value| span(&value)).or(fast);
+    let latency = table.field("latency", |value| latency(&value)).or(Latency::Within(fast));
+    let concurrency = table.integer("concurrency", 1..=QUEUE_MAX).given().map(|it| it.value);
+    let queue = table.integer("queue", 0..=QUEUE_MAX).or(QUEUE_MAX);
+    if concurrency.is_none() {
+        table.warn_without_effect(&["queue"], "without concurrency");
+    }
     let body = table.size("body", 0..=BODY_MAX).or(1024);
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, body, framing, protocol })
+    Some(Origin { host, port, latency, concurrency, queue, body, framing, protocol })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
@@ -234,7 +247,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     Some(Workload { rate: rate?.value, ..workload })
 }
 
-const KINDS: [(&str, FaultKind); 14] = [
+const KINDS: [(&str, FaultKind); 15] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -242,6 +255,7 @@ const KINDS: [(&str, FaultKind); 14] = [
     ("crash", FaultKind::Crash),
     ("status", FaultKind::Status { code: 0, rate: 1.0 }),
     ("slow", FaultKind::Slow { by: Duration::ZERO }),
+    ("brownout", FaultKind::Brownout { speed: 1.0 }),
     ("truncate", FaultKind::Truncate),
     ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
     ("reset", FaultKind::Reset { rate: 1.0 }),
@@ -258,7 +272,7 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = ["code", "rate", "by", "over", "period", "after", "requests"]
+        let _unused = ["code", "rate", "by", "speed", "over", "period", "after", "requests"]
             .map(|key| table.field(key, |_| Some(())));
         return None;
     };
@@ -271,6 +285,10 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
         FaultKind::Slow { .. } => {
             let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");
             FaultKind::Slow { by: by?.value }
+        }
+        FaultKind::Brownout { .. } => {
+            let speed = table.number("speed", SPEED).required("speed = 0.2");
+            FaultKind::Brownout { speed: speed?.value }
         }
         FaultKind::Trickle { .. } => {
             let over = table.duration("over", TRICKLE_MIN..=DURATION_MAX);
@@ -335,7 +353,7 @@ fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
             }
         }
     };
-    let latency = latency(table.table("latency"));
+    let latency = latencies(table.table("latency"));
     Expect {
         always: table.list("always", unphased).or(Vec::new()),
         sometimes: table.list("sometimes", |value| value.parsed(Mark::parse)).or(Vec::new()),
@@ -345,7 +363,7 @@ fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
 }
 
 /// `p99 = "120ms"` is short for `at_end = ["p99 <= 120ms"]`.
-fn latency(mut table: Table<'_>) -> Vec<Expectation> {
+fn latencies(mut table: Table<'_>) -> Vec<Expectation> {
     let mut at_most = |key: &'static str| {
         let read = |text: &str| Expectation::parse(&format!("{key} <= {text}"));
         table.parsed(key, read).given().map(|given| given.value)

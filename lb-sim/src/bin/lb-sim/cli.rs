@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// The seed; by default the scenario's own
         #[arg(long)]
         seed: Option<u64>,
+        /// What runs it
+        #[arg(long, value_enum, default_value_t)]
+        engine: Engine,
         /// Write down here everything that happened, a line each
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
@@ -49,10 +52,23 @@ pub(crate) enum Command {
         /// From the first to the last
         #[arg(long, value_name = "A..B", value_parser = seeds)]
         seeds: RangeInclusive<u64>,
+        /// What runs them
+        #[arg(long, value_enum, default_value_t)]
+        engine: Engine,
         /// Runs at the same time; by default one per core
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
         jobs: Option<u16>,
     },
+}
+
+/// What a scenario runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// The real proxy, with HTTP and all, in a simulated network
+    #[default]
+    Net,
+    /// The proxy's decisions alone: a hundred times as fast
+    Model,
 }
 
 /// Seeds of one sweep.

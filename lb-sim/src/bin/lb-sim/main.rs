@@ -10,17 +10,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use lb_sim::{Scenario, Verdict, engine, report, scenario, trace};
+use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Engine};
 
 /// What is wrong with the question rather than with the answer.
 const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { file, seed, trace, explain } => run(&file, seed, trace.as_deref(), explain),
-        Command::Sweep { path, seeds, jobs } => sweep::sweep(&path, seeds, jobs),
+        Command::Run { file, seed, engine, trace, explain } => {
+            run(&file, seed, engine, trace.as_deref(), explain)
+        }
+        Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);
@@ -40,15 +42,25 @@ fn print(text: &str) {
 fn run(
     file: &Path,
     seed: Option<u64>,
+    engine: Engine,
     trace_to: Option<&Path>,
     explain: Option<u64>,
 ) -> Result<ExitCode, String> {
     let scenario = read(file)?;
     let seed = seed.unwrap_or(scenario.seed);
+    if engine == Engine::Model {
+        let refusals = model::refusals(&scenario);
+        if !refusals.is_empty() {
+            let what = refusals.join(", ");
+            return Err(format!("the model engine knows nothing of {what}: use --engine net"));
+        }
+    }
     let watch = Watch::start();
-    let run = match explain {
-        Some(_) => engine::run_explained(&scenario, seed),
-        None => engine::run(&scenario, seed),
+    let run = match (engine, explain) {
+        (Engine::Net, Some(_)) => engine::run_explained(&scenario, seed),
+        (Engine::Net, None) => engine::run(&scenario, seed),
+        (Engine::Model, Some(_)) => model::run_explained(&scenario, seed),
+        (Engine::Model, None) => model::run(&scenario, seed),
     };
     let took = watch.took();
     let verdict = Verdict::of(&scenario, seed, &run);

@@ -10,8 +10,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use lb_sim::scenario::Mark;
-use lb_sim::{Class, Scenario, Verdict, engine, report};
+use lb_sim::{Class, Scenario, Verdict, engine, model, report};
 
+use crate::cli::Engine;
 use crate::{Watch, files, print, read, say, speed};
 
 /// What became of one run.
@@ -26,10 +27,14 @@ const DONE_MAX: usize = 64;
 pub(crate) fn sweep(
     path: &Path,
     seeds: RangeInclusive<u64>,
+    engine: Engine,
     jobs: Option<u16>,
 ) -> Result<ExitCode, String> {
     let scenarios: Vec<Scenario> =
         files(path)?.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+    // What the model has no notion of is left to the other.
+    let can = |it: &Scenario| engine == Engine::Net || model::refusals(it).is_empty();
+    let scenarios: Vec<Scenario> = scenarios.into_iter().filter(can).collect();
     if scenarios.is_empty() {
         return Err(format!("{}: there is no scenario (*.toml) here", path.display()));
     }
@@ -46,7 +51,7 @@ pub(crate) fn sweep(
         for _ in 0..jobs {
             let done = done.clone();
             let (next, runs, scenarios) = (&next, &runs, &scenarios);
-            scope.spawn(move || work(next, runs, scenarios, &done));
+            scope.spawn(move || work(next, runs, scenarios, engine, &done));
         }
         drop(done);
         for done in waiting {
@@ -61,10 +66,14 @@ fn work(
     next: &AtomicUsize,
     runs: &[(usize, u64)],
     scenarios: &[Scenario],
+    engine: Engine,
     done: &SyncSender<Done>,
 ) {
     while let Some((scenario, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
-        let run = engine::run(&scenarios[scenario], seed);
+        let run = match engine {
+            Engine::Net => engine::run(&scenarios[scenario], seed),
+            Engine::Model => model::run(&scenarios[scenario], seed),
+        };
         let verdict = Verdict::of(&scenarios[scenario], seed, &run);
         if done.send(Done { scenario, verdict }).is_err() {
             return; // nobody counts any more

@@ -1,0 +1,115 @@
+//! Health checks, carried out as the core says: each on a connection of its own, beside the requests.
+
+use std::collections::BTreeMap;
+
+use lb_core::config::{ProbeConfig, ProbeKind};
+use lb_core::{Checked, Found, Outcome, Rng, Then, Time};
+
+use crate::log::Sink;
+
+use super::Engine;
+use super::agenda::Due;
+use super::fate::{Deadlines, Place};
+
+/// The checks of one backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    service: usize,
+    backend: u16,
+    /// How many there were, and when this one was due.
+    round: u64,
+    began: Time,
+    /// What it found, and when that was asked.
+    found: Option<(Found, Time)>,
+}
+
+impl<S: Sink> Engine<'_, S> {
+    /// Checks are due as the configuration says that is served from now on. Whoever was checked before
+    /// keeps its turn.
+    pub(super) fn schedule_checks(&mut self, before: Option<usize>) {
+        let known: BTreeMap<(String, String), (Time, u64)> = before
+            .into_iter()
+            .flat_map(|era| self.checks.iter().map(move |check| (era, check)))
+            .map(|(era, check)| {
+                let service = &self.stage.eras[era].made().services[check.service];
+                let backend = service.backend(check.backend).name().to_owned();
+                ((service.name().to_owned(), backend), (check.began, check.round))
+            })
+            .collect();
+        self.agenda.clear_checks();
+        self.checks.clear();
+        let made = self.stage.eras[self.era].made();
+        for (index, service) in made.services.iter().enumerate() {
+            for member in service.backends() {
+                let backend = member.id().backend;
+                let Some(first) = service.first_check(backend) else { continue };
+                let names = (service.name().to_owned(), member.name().to_owned());
+                let (began, round) = known.get(&names).copied().unwrap_or((first, 0));
+                let began = began.max(self.now);
+                let number = u32::try_from(self.checks.len()).expect("backends have 16 bits");
+                self.agenda.put(began, Due::Check(number));
+                self.checks.push(Check { service: index, backend, round, began, found: None });
+            }
+        }
+    }
+
+    /// A check begins, or has found something.
+    pub(super) fn check(&mut self, number: u32) {
+        let check = self.checks[number as usize];
+        let era = &self.stage.eras[self.era];
+        let made = era.made();
+        let service = &made.services[check.service];
+        let config = service.probe().expect("a check was due");
+        let deadline = check.began + config.timeout;
+        let origin = made.origins[check.service][usize::from(check.backend)];
+        let Some((found, asked)) = check.found else {
+            let dice = Rng::stream(self.seed ^ CHECKS, (u64::from(number) << 40) ^ check.round);
+            return self.ask(number, origin, config, deadline, dice);
+        };
+        let Check { round, began, backend, .. } = check;
+        let checked = Checked { round, began, took: self.now - asked, found };
+        match service.checked(backend, checked, self.now, &era.told) {
+            // Whatever is asked for, an origin answers all the same.
+            Then::Ask(_) => {
+                let dice = Rng::stream(self.seed ^ CHECKS, (u64::from(number) << 40) ^ round);
+                self.ask(number, origin, config, deadline, dice);
+            }
+            Then::Wait(until) => {
+                let next = Check { round: round + 1, began: until, found: None, ..check };
+                self.checks[number as usize] = next;
+                self.agenda.put(until, Due::Check(number));
+            }
+        }
+    }
+
+    fn ask(&mut self, number: u32, origin: usize, config: &ProbeConfig, deadline: Time, dice: Rng) {
+        let (at, found) = look(&mut self.places[origin], config, self.now, deadline, dice);
+        self.checks[number as usize].found = Some((found, self.now));
+        self.agenda.put(at, Due::Check(number));
+    }
+}
+
+/// Tells the dice of checks from those of requests.
+const CHECKS: u64 = 0x6368_6563_6b73;
+
+/// What a check finds that is made at `now`, and when.
+fn look(
+    place: &mut Place<'_>,
+    config: &ProbeConfig,
+    now: Time,
+    by: Time,
+    dice: Rng,
+) -> (Time, Found) {
+    // It leaves the kept connections alone.
+    let kept = std::mem::take(&mut place.server.idle);
+    let fate = place.send(now, Deadlines { connect: by, head: by }, dice);
+    place.server.idle = kept;
+    let found = match (&config.kind, fate.outcome) {
+        (ProbeKind::Tcp, _) if fate.reached.is_some() => Found::Connected,
+        (ProbeKind::Http { .. }, Outcome::Answered(status)) => {
+            Found::Answered { status, body: true }
+        }
+        _ => Found::Nothing,
+    };
+    (fate.at.min(by).max(now), found)
+}

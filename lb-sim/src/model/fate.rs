@@ -1,0 +1,167 @@
+//! What becomes of a request that is sent to an origin: when, and with what.
+
+use std::time::Duration;
+
+use lb_core::{Errand, Failure, Outcome, Rng, Time};
+
+use crate::dice::Chance;
+use crate::scenario::{Origin, Span};
+
+use super::server::Server;
+use super::weather::Weather;
+
+/// What an attempt will come to, unless it is given up before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fate {
+    /// When the head of an answer comes, or is known not to.
+    pub(super) at: Time,
+    pub(super) outcome: Outcome,
+    /// How long the body takes after the head, and whether all of it comes.
+    pub(super) body: Duration,
+    pub(super) is_whole: bool,
+    /// What the origin meant to answer, if the request reached it.
+    pub(super) reached: Option<u16>,
+}
+
+impl Fate {
+    fn fails(at: Time, failure: Failure, reached: Option<u16>) -> Self {
+        let outcome = Outcome::Failed(failure);
+        Self { at, outcome, body: Duration::ZERO, is_whole: true, reached }
+    }
+}
+
+/// An origin and everything around it.
+#[derive(Debug)]
+pub(super) struct Place<'s> {
+    pub(super) origin: &'s Origin,
+    pub(super) weather: Weather<'s>,
+    pub(super) server: Server,
+    pub(super) network: Span,
+}
+
+/// Until when a connection must have come about, and until when an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) connect: Time,
+    pub(super) head: Time,
+}
+
+impl From<Errand> for Deadlines {
+    fn from(errand: Errand) -> Self {
+        Self { connect: errand.connect_deadline(), head: errand.deadline() }
+    }
+}
+
+impl Place<'_> {
+    /// Sends a request at `now`. All chance of it comes from `dice`.
+    pub(super) fn send(&mut self, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {
+        let there = dice.within(self.network);
+        let back = dice.within(self.network);
+        let takes = self.origin.latency.draw(&mut dice);
+        let (status, resets) = (dice.unit(), dice.unit());
+        let kept = self.kept(now);
+        match self.connects(now, there + back, deadlines.connect, kept) {
+            Err(fate) => fate,
+            Ok(set_out) => {
+                let fate =
+                    self.serve(set_out + there, back, takes, &mut |weather: &Weather<'_>, at| {
+                        (weather.status(at, status), weather.resets(at, resets))
+                    });
+                self.in_time(fate, now, deadlines.head)
+            }
+        }
+    }
+
+    /// Whether there is a kept connection, which is taken.
+    fn kept(&mut self, now: Time) -> bool {
+        let server = &mut self.server;
+        // Those that broke meanwhile are gone.
+        if !self.weather.is_fair() && self.weather.breaks(server.used, now).is_some() {
+            server.idle = 0;
+        }
+        server.used = now;
+        let kept = server.idle > 0;
+        server.idle -= u32::from(kept);
+        kept
+    }
+
+    /// When a request sets out that has a connection, kept or new.
+    fn connects(&self, now: Time, trip: Duration, by: Time, kept: bool) -> Result<Time, Fate> {
+        let weather = &self.weather;
+        if weather.is_fair() {
+            return Ok(if kept { now } else { now + trip / 2 });
+        }
+        let failure = if weather.refuses(now) {
+            Some((now + trip, Failure::ConnectRefused))
+        } else if weather.is_down(now) {
+            Some((by, Failure::ConnectTimeout))
+        } else if weather.is_partitioned(now) && !kept {
+            Some((now, Failure::ConnectRefused))
+        } else {
+            None
+        };
+        if let Some((at, failure)) = failure {
+            return Err(Fate::fails(at.min(by), failure, None));
+        }
+        let set_out = weather.sets_out(now);
+        let set_out = if kept { set_out } else { set_out + trip / 2 };
+        match kept || set_out <= by {
+            true => Ok(set_out),
+            false => Err(Fate::fails(by, Failure::ConnectTimeout, None)),
+        }
+    }
+
+    /// What a request comes to that arrives at `at`, whatever the proxy's patience.
+    fn serve(
+        &mut self,
+        at: Time,
+        back: Duration,
+        takes: Duration,
+        chance: &mut dyn FnMut(&Weather<'_>, Time) -> (u16, bool),
+    ) -> Fate {
+        let (status, resets) = chance(&self.weather, at);
+        let Some(begins) = self.server.begins(at) else {
+            let outcome = Outcome::Answered(FULL);
+            let at = self.weather.sets_out(at) + back;
+            return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached: Some(FULL) };
+        };
+        let speed = self.weather.speed(begins);
+        let takes = if speed < 1.0 { takes.div_f64(speed) } else { takes };
+        let takes = takes + self.weather.delay(begins);
+        self.server.works(begins, takes);
+        let done = begins + takes;
+        let reached = Some(status);
+        if let Some(broke) = self.weather.breaks(at, done) {
+            return Fate::fails(broke + back, Failure::Reset, reached);
+        }
+        if resets {
+            return Fate::fails(done + back, Failure::Reset, reached);
+        }
+        if self.weather.swallows(done) {
+            return Fate::fails(Time::MAX, Failure::FirstByteTimeout, reached);
+        }
+        let body = self.weather.body(done);
+        let is_whole = !self.weather.truncates(done);
+        let at = self.weather.sets_out(done) + back;
+        Fate { at, outcome: Outcome::Answered(status), body, is_whole, reached }
+    }
+
+    /// The same, if the proxy waits until `by`.
+    fn in_time(&mut self, fate: Fate, now: Time, by: Time) -> Fate {
+        if fate.at > by {
+            return Fate::fails(by.max(now), Failure::FirstByteTimeout, fate.reached);
+        }
+        fate
+    }
+
+    /// A connection is idle again.
+    pub(super) fn keep(&mut self, fate: &Fate, now: Time) {
+        if matches!(fate.outcome, Outcome::Answered(_)) && fate.is_whole {
+            self.server.idle += 1;
+            self.server.used = now;
+        }
+    }
+}
+
+/// What an origin says whose queue is full.
+const FULL: u16 = 503;

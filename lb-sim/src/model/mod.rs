@@ -1,0 +1,288 @@
+//! The model engine: an event heap around the core alone.
+//!
+//! The proxy's decisions are those of `lb_core`, with the user's own configuration. What surrounds them is
+//! arithmetic: an origin is a queue, the network a delay, a fault changes what becomes of a message. So
+//! there are no bytes and no tasks, a microsecond is as good as an hour, and a run takes a hundredth of
+//! the time that the net engine takes for it. What it cannot say anything about (HTTP itself, bodies that
+//! are slow to send, tunnels, a drain) it refuses: [`refusals`].
+//!
+//! A request is one value in one slot, and has one thing to wait for: its turn. What it waits for is
+//! known when it begins to wait, since faults are known in advance ([`weather`]) and servers work off
+//! their queue in order ([`server`]).
+
+mod agenda;
+mod asked;
+mod checks;
+mod fate;
+mod server;
+mod stage;
+mod turn;
+mod weather;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Duration;
+
+use lb_core::config::Action as Leads;
+use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
+
+use crate::arrivals::{Arrival, Arriving};
+use crate::dice::Chance;
+use crate::engine::Run;
+use crate::log::{End, Entry, Sink, What};
+use crate::panics;
+use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
+
+use agenda::{Agenda, Due};
+use asked::Asked;
+use checks::Check;
+use fate::Place;
+use server::Server;
+use stage::{Era, Stage};
+use turn::{Open, Slot, State};
+use weather::Weather;
+
+/// Runs `scenario` under `seed`.
+pub fn run(scenario: &Scenario, seed: u64) -> Run {
+    logged(scenario, seed, false)
+}
+
+/// The same, and the log also says what every choice was made from.
+pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
+    logged(scenario, seed, true)
+}
+
+fn logged(scenario: &Scenario, seed: u64, explains: bool) -> Run {
+    panics::forget();
+    let log = RefCell::new(Vec::<Entry>::new());
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| {
+        let arriving = Arriving::new(scenario, seed);
+        drive(scenario, seed, arriving, &log, explains)
+    }));
+    let (simulated, error) = match ran {
+        Ok(Ok(simulated)) => (simulated, None),
+        Ok(Err(error)) => (Duration::ZERO, Some(error)),
+        Err(_) => (Duration::ZERO, Some("the simulation panicked".to_owned())),
+    };
+    Run { log: log.into_inner(), simulated, panic: panics::first().or(error) }
+}
+
+/// What of a scenario this engine has no notion of. Nothing: it can run it.
+pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
+    let workload = &scenario.workload;
+    let mut refusals = Vec::new();
+    let mut refuse = |is_there: bool, what| {
+        if is_there {
+            refusals.push(what);
+        }
+    };
+    refuse(scenario.tunnels.is_some(), "tunnels");
+    refuse(!scenario.attacks.is_empty(), "attacks");
+    refuse(workload.slow_readers > 0.0, "slow readers");
+    refuse(workload.upload > Duration::ZERO, "uploads that take time");
+    refuse(scenario.actions.iter().any(|it| it.kind == ActionKind::Drain), "a drain");
+    let http2 = |protocol| protocol == Protocol::Http2;
+    refuse(scenario.origins.iter().any(|it| http2(it.protocol)), "HTTP/2");
+    refuse(http2(workload.protocol), "HTTP/2");
+    let of_bytes = |kind| matches!(kind, FaultKind::CloseIdle { .. });
+    refuse(scenario.faults.iter().any(|it| of_bytes(it.kind)), "the fault close_idle");
+    refusals
+}
+
+/// Lets `arriving` come, and everything that follows from it. Returns how long it took in the run's time.
+pub(crate) fn drive<S: Sink>(
+    scenario: &Scenario,
+    seed: u64,
+    arriving: impl Iterator<Item = Arrival>,
+    sink: &RefCell<S>,
+    explains: bool,
+) -> Result<Duration, String> {
+    let stage = Stage::new(scenario, sink, explains);
+    stage.begin(0, seed, Time::ZERO)?;
+    let mut engine = Engine::new(scenario, seed, &stage);
+    engine.run(arriving)?;
+    Ok(weather::since_start(engine.now))
+}
+
+/// A run under way.
+struct Engine<'c, S> {
+    scenario: &'c Scenario,
+    seed: u64,
+    stage: &'c Stage<'c, S>,
+    /// Which configuration is served, and whether a request has found it so.
+    era: usize,
+    is_found: bool,
+    now: Time,
+    agenda: Agenda,
+    places: Vec<Place<'c>>,
+    checks: Vec<Check>,
+    slots: Vec<Slot<'c>>,
+    vacant: Vec<u32>,
+    /// Those who wait in line, by the number of their service.
+    lines: Vec<BTreeMap<Rank, u32>>,
+    /// What each user was told to send back.
+    jars: BTreeMap<u32, Box<[u8]>>,
+    requests: u32,
+}
+
+impl<'c, S: Sink> Engine<'c, S> {
+    fn new(scenario: &'c Scenario, seed: u64, stage: &'c Stage<'c, S>) -> Self {
+        let place = |(nth, origin): (usize, &'c crate::scenario::Origin)| Place {
+            origin,
+            weather: Weather::of(scenario, nth),
+            server: Server::new(origin.concurrency, origin.queue),
+            network: scenario.network,
+        };
+        let mut engine = Self {
+            scenario,
+            seed,
+            stage,
+            era: 0,
+            is_found: true,
+            now: Time::ZERO,
+            agenda: Agenda::default(),
+            places: scenario.origins.iter().enumerate().map(place).collect(),
+            checks: Vec::new(),
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            lines: vec![BTreeMap::new(); scenario.roster.services()],
+            jars: BTreeMap::new(),
+            requests: 0,
+        };
+        for (number, fault) in (0..).zip(&scenario.faults) {
+            engine.agenda.put(Time::ZERO + fault.at, Due::FaultBegins(number));
+            engine.agenda.put(Time::ZERO + fault.end(), Due::FaultEnds(number));
+        }
+        for (number, action) in (0..).zip(&scenario.actions) {
+            engine.agenda.put(Time::ZERO + action.at, Due::Action(number));
+        }
+        engine.schedule_checks(None);
+        engine
+    }
+
+    fn run(&mut self, arriving: impl Iterator<Item = Arrival>) -> Result<(), String> {
+        let mut arriving = arriving.peekable();
+        let ends = Time::ZERO + self.scenario.duration;
+        loop {
+            let arrives = arriving.peek().map(|arrival| Time::ZERO + arrival.at);
+            let due = self.agenda.next();
+            // What ends when somebody comes makes room before.
+            if let Some(at) = arrives.filter(|at| due.is_none_or(|due| *at < due)) {
+                self.now = at;
+                let arrival = arriving.next().expect("it was looked at");
+                self.arrive(arrival);
+                continue;
+            }
+            let is_over = arrives.is_none() && self.vacant.len() == self.slots.len();
+            let Some((at, due)) = self.agenda.take().filter(|(at, _)| !is_over || *at <= ends)
+            else {
+                break;
+            };
+            self.now = at;
+            match due {
+                Due::Turn(slot, turn) => self.turn(slot, turn),
+                Due::Check(number) => self.check(number),
+                Due::FaultBegins(fault) => self.say(What::FaultBegan(fault as usize)),
+                Due::FaultEnds(fault) => self.say(What::FaultEnded(fault as usize)),
+                Due::Action(number) => self.act(number as usize)?,
+            }
+        }
+        self.now = self.now.max(ends);
+        let held = self.stage.eras.iter().flat_map(Era::held).collect();
+        self.say(What::Quiet(held));
+        self.say(What::Drained);
+        Ok(())
+    }
+
+    fn say(&self, what: What) {
+        self.stage.eras[self.era].told.write(self.now, what);
+    }
+
+    fn act(&mut self, number: usize) -> Result<(), String> {
+        if let ActionKind::Reload(_) = &self.scenario.actions[number].kind {
+            let before = self.era;
+            self.say(What::Reloaded(before + 1));
+            self.stage.begin(before + 1, self.seed, self.now)?;
+            self.era += 1;
+            self.is_found = false;
+            self.schedule_checks(Some(before));
+        }
+        Ok(())
+    }
+
+    /// Another request comes.
+    fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { post, user, .. } = arrival;
+        let request = self.requests;
+        self.requests += 1;
+        self.say(What::Sent { request, post });
+        if !self.is_found {
+            self.is_found = true;
+            self.say(What::Serves(self.era));
+        }
+        let era = &self.stage.eras[self.era];
+        let made = era.made();
+        let mut digits = [0; 10];
+        let user_said = user.map(|user| written(user, &mut digits));
+        let cookie = user.and_then(|user| self.jars.get(&user)).map(|cookie| &**cookie);
+        let host = &*self.scenario.workload.host;
+        let asked = Asked { host, post, user: user_said, cookie };
+        let mut dice = Rng::stream(self.seed ^ CLIENTS, request.into());
+        let (up, down) = (dice.within(self.scenario.network), dice.within(self.scenario.network));
+        let trip = up + down;
+        let found = made.router.find(&asked);
+        let end = |status| What::Ended {
+            request,
+            end: End::Answered(status),
+            exchange: None,
+            took: trip,
+        };
+        let index = match found.as_ref().map(|found| &found.route().action) {
+            Some(Leads::Service(index)) => usize::from(*index),
+            Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. }) => {
+                return self.say(end(*status));
+            }
+            None => return self.say(end(NO_SERVICE)),
+        };
+        let service = &made.services[index];
+        let exchange = ExchangeId(u64::from(request) + 1);
+        let repeat = if post { Repeat::Once } else { Repeat::Safe };
+        let ask = Ask { id: exchange, repeat, facts: &asked, bodiless: !post };
+        let step = Exchange::start(service, &era.told, ask, self.now);
+        let patience = self.scenario.workload.timeout.saturating_sub(trip);
+        let slot = self.seat(Open {
+            request,
+            exchange,
+            post,
+            user,
+            sent: self.now,
+            gives_up: self.now + patience,
+            trip,
+            era: self.era,
+            service,
+            line: made.numbers[index],
+            state: State::Starts,
+        });
+        self.go_on(slot, step, None);
+    }
+}
+
+/// The status of a request that is for nobody.
+const NO_SERVICE: u16 = 404;
+
+/// Tells the dice of clients from those of attempts.
+const CLIENTS: u64 = 0x636c_6965_6e74;
+
+/// The digits of a number.
+fn written(number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let (mut left, mut at) = (number, digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(left % 10).expect("a digit");
+        left /= 10;
+        if left == 0 {
+            return &digits[at..];
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the proxy serves by, one configuration after the other, and who is told what it does.
+
+use std::cell::{OnceCell, RefCell};
+
+use lb_config::Config;
+use lb_core::{Event, Explanation, Observe, Router, Service, Time};
+
+use crate::log::{Sink, What};
+use crate::measure::origin_at;
+use crate::scenario::Scenario;
+
+use super::weather::since_start;
+
+/// All configurations of a run, of which the first is served from the beginning.
+pub(super) struct Stage<'c, S> {
+    pub(super) eras: Vec<Era<'c, S>>,
+}
+
+/// The time of one configuration.
+pub(super) struct Era<'c, S> {
+    pub(super) told: Told<'c, S>,
+    made: OnceCell<Made>,
+}
+
+/// What a configuration describes.
+pub(super) struct Made {
+    pub(super) services: Box<[Service]>,
+    pub(super) router: Router,
+    /// The origin of each backend of each service, by its place in the scenario.
+    pub(super) origins: Box<[Box<[usize]>]>,
+    /// The number that each service keeps over all configurations.
+    pub(super) numbers: Box<[usize]>,
+}
+
+/// Writes down what the core says.
+pub(super) struct Told<'c, S> {
+    pub(super) scenario: &'c Scenario,
+    pub(super) config: &'c Config,
+    sink: &'c RefCell<S>,
+    /// Whether everybody has the number that the core says.
+    is_plain: bool,
+    explains: bool,
+}
+
+impl<'c, S: Sink> Stage<'c, S> {
+    pub(super) fn new(scenario: &'c Scenario, sink: &'c RefCell<S>, explains: bool) -> Self {
+        let is_plain = scenario.configs().count() == 1;
+        let eras = scenario.configs().map(|config| Era {
+            told: Told { scenario, config, sink, is_plain, explains },
+            made: OnceCell::new(),
+        });
+        Self { eras: eras.collect() }
+    }
+
+    /// Begins to serve by the configuration of this number.
+    ///
+    /// # Errors
+    /// What the core says to a configuration that means nothing.
+    pub(super) fn begin(&self, number: usize, seed: u64, now: Time) -> Result<(), String> {
+        let era = &self.eras[number];
+        let Told { scenario, config, .. } = era.told;
+        let before = number.checked_sub(1).and_then(|before| self.eras[before].made.get());
+        let service = |(index, said): (u16, &lb_config::config::Service)| {
+            let named = |known: &&Service| known.name() == said.core.name;
+            let known = before.and_then(|made| made.services.iter().find(named));
+            let service = match known {
+                Some(known) => known.succeed(&said.core, index, seed, now),
+                None => Service::new(&said.core, index, seed),
+            };
+            service.map_err(|why| format!("service {:?}: {why}", said.core.name))
+        };
+        let services = (0..).zip(&config.services).map(service).collect::<Result<_, _>>()?;
+        let origins = config.services.iter().map(|said| {
+            said.origins.iter().map(|it| origin_at(scenario, &it.host, it.port)).collect()
+        });
+        let numbers = config.services.iter().map(|said| scenario.roster.number(said).into());
+        let router = Router::new(&config.routing);
+        let made =
+            Made { services, router, origins: origins.collect(), numbers: numbers.collect() };
+        assert!(era.made.set(made).is_ok(), "each configuration begins once");
+        Ok(())
+    }
+}
+
+impl<S> Era<'_, S> {
+    pub(super) fn made(&self) -> &Made {
+        self.made.get().expect("nobody asks before it begins")
+    }
+
+    /// Leases held on each backend of each service, if it ever began.
+    pub(super) fn held(&self) -> impl Iterator<Item = u32> {
+        let services = self.made.get().into_iter().flat_map(|made| &*made.services);
+        services.flat_map(Service::backends).map(|backend| backend.in_flight())
+    }
+}
+
+impl<S: Sink> Told<'_, S> {
+    pub(super) fn write(&self, now: Time, what: What) {
+        self.sink.borrow_mut().enter(since_start(now), what);
+    }
+}
+
+impl<S: Sink> Observe for Told<'_, S> {
+    fn on(&self, now: Time, event: &Event) {
+        let event = match self.is_plain {
+            true => *event,
+            false => self.scenario.roster.renumbered(self.config, *event),
+        };
+        self.write(now, What::Core(event));
+    }
+
+    fn explains(&self) -> bool {
+        self.explains
+    }
+
+    fn explained(&self, explanation: &Explanation<'_>) {
+        let (exchange, text) = (explanation.exchange, explanation.to_string());
+        self.write(explanation.at, What::Explained { exchange, text });
+    }
+}

@@ -1,0 +1,336 @@
+//! One request after it has begun: what the core says is done, until it is over.
+
+use std::time::Duration;
+
+use lb_core::{
+    Attempt, BackendId, BodyEnd, Delivery, Errand, Event, ExchangeId, Hedge, Observe, Outcome,
+    Queue, Rejection, Rng, Service, Step, Time, Wait,
+};
+
+use crate::filling::PIECES;
+use crate::log::{End, Sink, What};
+
+use super::Engine;
+use super::agenda::Due;
+use super::fate::{Deadlines, Fate};
+
+/// A place for a request. Its turns are counted through, so that nobody takes one for another's.
+#[derive(Default)]
+pub(super) struct Slot<'c> {
+    turn: u32,
+    open: Option<Open<'c>>,
+}
+
+/// A request on its way.
+pub(super) struct Open<'c> {
+    pub(super) request: u32,
+    pub(super) exchange: ExchangeId,
+    pub(super) post: bool,
+    pub(super) user: Option<u32>,
+    /// When the proxy got it, and when its client hangs up.
+    pub(super) sent: Time,
+    pub(super) gives_up: Time,
+    /// How long it and its answer are on their way between client and proxy.
+    pub(super) trip: Duration,
+    pub(super) era: usize,
+    pub(super) service: &'c Service,
+    pub(super) line: usize,
+    pub(super) state: State<'c>,
+}
+
+/// What a request waits for.
+pub(super) enum State<'c> {
+    Starts,
+    Trying(Attempt<'c>, Fate, Beside),
+    Waiting(Wait<'c>, Option<Fate>),
+    InLine(Queue<'c>),
+    Delivering(Delivery, Fate, Body),
+}
+
+/// The body of an answer: its status, and when it ends how.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    status: u16,
+    until: Time,
+    end: BodyEnd,
+}
+
+/// A second attempt beside the first.
+pub(super) enum Beside {
+    None,
+    From(Time),
+    Runs(Hedge, Fate),
+}
+
+impl State<'_> {
+    /// When it goes on, if the client does not hang up before.
+    fn until(&self) -> Time {
+        match self {
+            Self::Starts => Time::ZERO,
+            Self::Trying(_, fate, Beside::None) => fate.at,
+            Self::Trying(_, fate, Beside::From(at)) => fate.at.min(*at),
+            Self::Trying(_, fate, Beside::Runs(_, hedge)) => fate.at.min(hedge.at),
+            Self::Waiting(wait, _) => wait.until(),
+            Self::InLine(queue) => queue.until(),
+            Self::Delivering(.., body) => body.until,
+        }
+    }
+}
+
+impl<'c, S: Sink> Engine<'c, S> {
+    /// Gives a request a slot.
+    pub(super) fn seat(&mut self, open: Open<'c>) -> u32 {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2³² requests at a time")
+        });
+        self.slots[slot as usize].open = Some(open);
+        slot
+    }
+
+    fn open(&mut self, slot: u32) -> &mut Open<'c> {
+        self.slots[slot as usize].open.as_mut().expect("whoever asks knows that it is open")
+    }
+
+    /// A request waits from now on.
+    fn wait(&mut self, slot: u32, state: State<'c>) {
+        let place = &mut self.slots[slot as usize];
+        place.turn = place.turn.wrapping_add(1);
+        let turn = place.turn;
+        let open = self.open(slot);
+        let until = state.until().min(open.gives_up);
+        open.state = state;
+        self.agenda.put(until.max(self.now), Due::Turn(slot, turn));
+    }
+
+    /// A request goes on, if it still waits for this turn.
+    pub(super) fn turn(&mut self, slot: u32, turn: u32) {
+        let place = &mut self.slots[slot as usize];
+        if place.turn != turn {
+            return;
+        }
+        let Some(open) = &mut place.open else { return };
+        let state = std::mem::replace(&mut open.state, State::Starts);
+        if self.now < state.until() {
+            return self.hang_up(slot, state);
+        }
+        match state {
+            State::Starts => unreachable!("a request that has begun waits for something"),
+            State::Trying(attempt, fate, beside) => self.try_on(slot, attempt, fate, beside),
+            State::Waiting(wait, kept) => {
+                let step = wait.wake(self.now);
+                self.go_on(slot, step, kept);
+            }
+            State::InLine(queue) => {
+                let line = self.open(slot).line;
+                self.lines[line].remove(&queue.rank());
+                let step = queue.wake(self.now);
+                self.go_on(slot, step, None);
+                self.call(line);
+            }
+            State::Delivering(delivery, fate, body) => self.delivered(slot, delivery, fate, body),
+        }
+    }
+
+    /// Does what the core says. `last` is what the last attempt came to.
+    pub(super) fn go_on(&mut self, slot: u32, step: Step<'c>, last: Option<Fate>) {
+        match step {
+            Step::Attempt(attempt) => {
+                let fate = self.send(slot, attempt.errand(), attempt.number());
+                let beside = attempt.hedge_at().map_or(Beside::None, Beside::From);
+                self.wait(slot, State::Trying(attempt, fate, beside));
+            }
+            Step::Wait(wait) => self.wait(slot, State::Waiting(wait, last)),
+            Step::Queue(queue) => {
+                let line = self.open(slot).line;
+                let rank = queue.rank();
+                let is_first =
+                    self.lines[line].first_key_value().is_none_or(|(first, _)| rank < *first);
+                self.lines[line].insert(rank, slot);
+                self.wait(slot, State::InLine(queue));
+                if is_first {
+                    self.call(line);
+                }
+            }
+            Step::Deliver(delivery) => {
+                let fate = last.expect("what is delivered was answered");
+                self.deliver(slot, delivery, fate);
+            }
+            Step::Reject(rejection) => self.reject(slot, rejection),
+        }
+    }
+
+    /// Sends a request to a backend.
+    fn send(&mut self, slot: u32, errand: Errand, number: u8) -> Fate {
+        let open = self.open(slot);
+        let (exchange, post, user, era) = (open.exchange, open.post, open.user, open.era);
+        let origin = self.origin(era, errand.backend());
+        // Whoever is asked: so two configurations are compared by the same luck.
+        let dice = Rng::stream(self.seed, (exchange.0 << 8) | u64::from(number));
+        let fate = self.places[origin].send(self.now, Deadlines::from(errand), dice);
+        if let Some(status) = fate.reached {
+            self.say(What::Reached { origin, exchange, post, status, user });
+        }
+        fate
+    }
+
+    /// Which origin an attempt goes to.
+    fn origin(&self, era: usize, backend: BackendId) -> usize {
+        let made = self.stage.eras[era].made();
+        made.origins[usize::from(backend.service)][usize::from(backend.backend)]
+    }
+
+    /// An attempt has come to something, or another one beside it is due, or has come to something.
+    fn try_on(&mut self, slot: u32, mut attempt: Attempt<'c>, fate: Fate, beside: Beside) {
+        let now = self.now;
+        match beside {
+            Beside::None => self.conclude(slot, attempt, fate),
+            Beside::From(_) if fate.at <= now => self.conclude(slot, attempt, fate),
+            Beside::From(_) => {
+                let beside = match attempt.hedge(now) {
+                    None => Beside::None,
+                    Some(hedge) => {
+                        let number = attempt.number() + 1;
+                        let fate = self.send(slot, hedge.errand(), number);
+                        Beside::Runs(hedge, fate)
+                    }
+                };
+                self.wait(slot, State::Trying(attempt, fate, beside));
+            }
+            Beside::Runs(hedge, _) if fate.at <= now && attempt.settles(fate.outcome) => {
+                attempt.outrun(hedge, now);
+                self.conclude(slot, attempt, fate);
+            }
+            Beside::Runs(hedge, second) if fate.at <= now => {
+                let attempt = attempt.give_way(hedge, Some(fate.outcome), now);
+                self.wait(slot, State::Trying(attempt, second, Beside::None));
+            }
+            Beside::Runs(hedge, second) if attempt.settles(second.outcome) => {
+                let attempt = attempt.give_way(hedge, None, now);
+                self.conclude(slot, attempt, second);
+            }
+            Beside::Runs(hedge, second) => {
+                attempt.hedge_failed(hedge, second.outcome, now);
+                self.wait(slot, State::Trying(attempt, fate, Beside::None));
+            }
+        }
+    }
+
+    fn conclude(&mut self, slot: u32, attempt: Attempt<'c>, fate: Fate) {
+        let Open { line, post, .. } = *self.open(slot);
+        let keeps_all = !post || self.scenario.workload.body <= self.replay_buffer(slot);
+        let body = if keeps_all { lb_core::Body::Intact } else { lb_core::Body::Spent };
+        let step = attempt.finish(fate.outcome, body, self.now);
+        self.go_on(slot, step, Some(fate));
+        self.call(line);
+    }
+
+    fn replay_buffer(&mut self, slot: u32) -> usize {
+        let open = self.open(slot);
+        let (era, service) = (open.era, open.service.index());
+        self.stage.eras[era].told.config.services[usize::from(service)].replay_buffer
+    }
+
+    fn deliver(&mut self, slot: u32, delivery: Delivery, fate: Fate) {
+        let Outcome::Answered(status) = fate.outcome else {
+            unreachable!("what is delivered was answered")
+        };
+        let Open { user, service, .. } = *self.open(slot);
+        if let Some(user) = user
+            && let Some(cookie) = delivery.set_cookie(service)
+            && self.scenario.workload.cookies
+        {
+            let pair = cookie.split(';').next().unwrap_or_default().as_bytes().into();
+            self.jars.insert(user, pair);
+        }
+        let idle = service.timeouts().body_idle;
+        let (mut takes, mut end) = match fate.is_whole {
+            true => (fate.body, BodyEnd::Complete),
+            false => (fate.body / 2, BodyEnd::BackendBroke),
+        };
+        if fate.body / PIECES > idle {
+            (takes, end) = (idle, BodyEnd::BackendIdle);
+        }
+        let mut until = self.now + takes;
+        if until > delivery.deadline() {
+            (until, end) = (delivery.deadline(), BodyEnd::Deadline);
+        }
+        let body = Body { status, until, end };
+        match until <= self.now {
+            true => self.delivered(slot, delivery, fate, body),
+            false => self.wait(slot, State::Delivering(delivery, fate, body)),
+        }
+    }
+
+    /// The last byte of an answer has gone out, or does not come.
+    fn delivered(&mut self, slot: u32, delivery: Delivery, fate: Fate, body: Body) {
+        let now = self.now;
+        let Body { status, end, .. } = body;
+        let Open { era, service, line, .. } = *self.open(slot);
+        if end == BodyEnd::Complete {
+            let origin = self.origin(era, delivery.backend());
+            self.places[origin].keep(&fate, now);
+        }
+        delivery.end(end, service, now, &self.stage.eras[era].told);
+        let seen = match end {
+            BodyEnd::Complete => End::Answered(status),
+            _ => End::Broken(status),
+        };
+        self.end(slot, seen, true);
+        self.call(line);
+    }
+
+    fn reject(&mut self, slot: u32, rejection: Rejection) {
+        self.end(slot, End::Answered(rejection.status()), true);
+    }
+
+    /// Its client has waited for too long.
+    fn hang_up(&mut self, slot: u32, state: State<'c>) {
+        let now = self.now;
+        let Open { era, service, line, exchange, .. } = *self.open(slot);
+        let told = &self.stage.eras[era].told;
+        match state {
+            State::Delivering(delivery, ..) => {
+                delivery.end(BodyEnd::ClientLeft, service, now, told);
+            }
+            State::InLine(queue) => {
+                self.lines[line].remove(&queue.rank());
+                drop(queue);
+                told.on(now, &Event::Left { exchange });
+            }
+            state => {
+                drop(state);
+                told.on(now, &Event::Left { exchange });
+            }
+        }
+        self.end(slot, End::TimedOut, false);
+        self.call(line);
+    }
+
+    /// It is over.
+    fn end(&mut self, slot: u32, end: End, is_told: bool) {
+        let open = self.slots[slot as usize].open.take().expect("it ends once");
+        self.vacant.push(slot);
+        let Open { request, exchange, sent, trip, .. } = open;
+        let took = (self.now - sent) + trip;
+        let exchange = is_told.then_some(exchange);
+        self.say(What::Ended { request, end, exchange, took });
+    }
+
+    /// Something of a service has ended: whoever is first in line looks for a place, and so on as long as
+    /// there are places.
+    fn call(&mut self, line: usize) {
+        while let Some((rank, slot)) = self.lines[line].pop_first() {
+            let state = std::mem::replace(&mut self.open(slot).state, State::Starts);
+            let State::InLine(queue) = state else { unreachable!("whoever is in line waits") };
+            match queue.wake(self.now) {
+                Step::Queue(queue) => {
+                    self.lines[line].insert(rank, slot);
+                    self.open(slot).state = State::InLine(queue);
+                    return;
+                }
+                step => self.go_on(slot, step, None),
+            }
+        }
+    }
+}

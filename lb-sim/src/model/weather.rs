@@ -1,0 +1,171 @@
+//! What is wrong with an origin, and when: the faults of a scenario, asked for points in time.
+//!
+//! Faults are known before a run begins, so what becomes of a message is known when it is sent: nobody
+//! has to be told when a fault begins or ends.
+
+use std::time::Duration;
+
+use lb_core::Time;
+
+use crate::scenario::{Fault, FaultKind, Scenario};
+
+/// The faults of one origin.
+#[derive(Debug)]
+pub(super) struct Weather<'s> {
+    faults: Vec<&'s Fault>,
+}
+
+impl<'s> Weather<'s> {
+    pub(super) fn of(scenario: &'s Scenario, origin: usize) -> Self {
+        let faults = scenario.faults.iter().filter(|fault| fault.origin == origin).collect();
+        Self { faults }
+    }
+
+    /// Whether nothing is ever wrong.
+    pub(super) fn is_fair(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn on(&self, at: Time) -> impl Iterator<Item = &Fault> {
+        let at = since_start(at);
+        self.faults.iter().copied().filter(move |fault| fault.is_on(at))
+    }
+
+    fn has(&self, at: Time, kind: impl Fn(FaultKind) -> bool) -> bool {
+        self.on(at).any(|fault| kind(fault.kind))
+    }
+
+    /// Whether connections are refused because nobody listens.
+    pub(super) fn refuses(&self, at: Time) -> bool {
+        self.has(at, |kind| matches!(kind, FaultKind::Refuse | FaultKind::Flap { .. }))
+    }
+
+    pub(super) fn is_partitioned(&self, at: Time) -> bool {
+        self.has(at, |kind| kind == FaultKind::Partition)
+    }
+
+    /// Whether the machine is without power.
+    pub(super) fn is_down(&self, at: Time) -> bool {
+        self.has(at, |kind| kind == FaultKind::Crash)
+    }
+
+    /// Whether what the origin says is lost.
+    pub(super) fn swallows(&self, at: Time) -> bool {
+        self.has(at, |kind| matches!(kind, FaultKind::HalfOpen | FaultKind::Partition))
+    }
+
+    /// When something that is sent at `at` really sets out: black holes keep it and let it go.
+    pub(super) fn sets_out(&self, at: Time) -> Time {
+        let mut at = at;
+        while let Some(hole) = self.on(at).find(|fault| fault.kind == FaultKind::Blackhole) {
+            at = Time::ZERO + hole.end();
+        }
+        at
+    }
+
+    /// When every connection to it breaks, from after `from` to `to`, for the first time.
+    pub(super) fn breaks(&self, from: Time, to: Time) -> Option<Time> {
+        let within = |at: &Time| from < *at && *at <= to;
+        let begins = self.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::Refuse | FaultKind::Crash => {
+                Some(Time::ZERO + fault.at).filter(|at| within(at))
+            }
+            FaultKind::Flap { period } => flaps(fault, period).find(within),
+            _ => None,
+        });
+        begins.min()
+    }
+
+    /// What the origin answers, by a number in `0.0..1.0`.
+    pub(super) fn status(&self, at: Time, chance: f64) -> u16 {
+        let said = self.on(at).find_map(|fault| match fault.kind {
+            FaultKind::Status { code, rate } => (chance < rate).then_some(code),
+            _ => None,
+        });
+        said.unwrap_or(200)
+    }
+
+    /// Whether the connection ends without an answer, by a number in `0.0..1.0`.
+    pub(super) fn resets(&self, at: Time, chance: f64) -> bool {
+        self.has(at, |kind| matches!(kind, FaultKind::Reset { rate } if chance < rate))
+    }
+
+    /// How much longer an answer takes.
+    pub(super) fn delay(&self, at: Time) -> Duration {
+        let delays = self.on(at).map(|fault| match fault.kind {
+            FaultKind::Slow { by } => by,
+            _ => Duration::ZERO,
+        });
+        delays.sum()
+    }
+
+    /// The share of its speed that is left to an origin.
+    pub(super) fn speed(&self, at: Time) -> f64 {
+        let speeds = self.on(at).map(|fault| match fault.kind {
+            FaultKind::Brownout { speed } => speed,
+            _ => 1.0,
+        });
+        speeds.product()
+    }
+
+    /// How long a body takes.
+    pub(super) fn body(&self, at: Time) -> Duration {
+        let over = self.on(at).map(|fault| match fault.kind {
+            FaultKind::Trickle { over } => over,
+            _ => Duration::ZERO,
+        });
+        over.max().unwrap_or_default()
+    }
+
+    /// Whether bodies break off.
+    pub(super) fn truncates(&self, at: Time) -> bool {
+        self.has(at, |kind| kind == FaultKind::Truncate)
+    }
+}
+
+/// Every time at which an origin that flaps goes away.
+fn flaps(fault: &Fault, period: Duration) -> impl Iterator<Item = Time> + use<> {
+    let (begin, end) = (fault.at, fault.end());
+    let periods = (0..).map(move |count| begin + period * count);
+    periods.take_while(move |at| *at < end).map(|at| Time::ZERO + at)
+}
+
+/// A point in time as scenarios have it.
+pub(super) fn since_start(at: Time) -> Duration {
+    Duration::from_micros(at.as_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(kind: FaultKind, at: u64, lasts: u64) -> Fault {
+        let ms = Duration::from_millis;
+        Fault { at: ms(at), lasts: ms(lasts), origin: 0, kind }
+    }
+
+    #[test]
+    fn a_black_hole_keeps_what_is_sent_until_the_last_one_is_over() {
+        let faults = [fault(FaultKind::Blackhole, 10, 10), fault(FaultKind::Blackhole, 15, 10)];
+        let weather = Weather { faults: faults.iter().collect() };
+        let at = Time::from_millis;
+        assert_eq!([5, 10, 19, 25].map(|ms| weather.sets_out(at(ms))), [5, 25, 25, 25].map(at));
+    }
+
+    #[test]
+    fn connections_break_when_a_process_stops_and_each_time_that_it_flaps() {
+        let flap = FaultKind::Flap { period: Duration::from_millis(4) };
+        let faults = [fault(FaultKind::Refuse, 10, 5), fault(flap, 20, 10)];
+        let weather = Weather { faults: faults.iter().collect() };
+        let breaks = |from, to| {
+            let at = weather.breaks(Time::from_millis(from), Time::from_millis(to))?;
+            Some(at.as_millis_ceil())
+        };
+        assert_eq!(breaks(0, 9), None);
+        assert_eq!(breaks(0, 10), Some(10));
+        assert_eq!(breaks(10, 19), None);
+        assert_eq!(breaks(10, 30), Some(20));
+        assert_eq!(breaks(20, 30), Some(24));
+        assert_eq!(breaks(28, 99), None);
+    }
+}
