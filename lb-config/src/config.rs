@@ -37,7 +37,7 @@ pub struct Config {
     /// Which requests go where: the routes of the file, and those that services' hosts are. Services
     /// are meant by their place.
     pub routing: RoutingConfig,
-    /// Who is asked where discovered backends are.
+    /// Who is asked about names: of backends, and of lists of them.
     pub dns: Dns,
     /// Where what was learned about backends outlives the process, if it does.
     pub state: Option<State>,

@@ -197,7 +197,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             https: None,
             routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
         },
-        dns: Dns { servers: Vec::new(), timeout: secs(2) },
+        dns: Dns { servers: Vec::new(), timeout: secs(2), stale_max: secs(3_600) },
         state: None,
     };
     assert_eq!(sound(SMALLEST), expected);

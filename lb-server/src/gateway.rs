@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::crowd::Crowd;
 use crate::discovery::known::Sources;
 use crate::doors::Key;
+use crate::names::Names;
 use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
@@ -30,6 +31,7 @@ pub struct Gateway {
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) process: Process,
     pub(crate) sources: Sources,
+    pub(crate) names: Names,
     notices: Option<Arc<dyn Notices>>,
     /// Where spans go, and who takes them to a collector.
     pub(crate) exporter: Exporter,
@@ -97,6 +99,7 @@ impl Gateway {
             crowd: Arc::default(),
             process: Process::default(),
             sources,
+            names: Names::default(),
             notices: listeners.notices,
             exporter,
             export: Mutex::new(Some(export)),

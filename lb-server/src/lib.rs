@@ -16,6 +16,7 @@ mod asking;
 mod attempt;
 mod pool;
 mod dial;
+mod names;
 mod exec;
 mod body;
 mod client;

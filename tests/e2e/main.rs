@@ -21,6 +21,7 @@ mod health;
 mod http2;
 mod life;
 mod limits;
+mod names;
 mod reload;
 mod retries;
 mod routes;
