@@ -15,6 +15,7 @@ mod framing;
 mod asking;
 mod attempt;
 mod pool;
+mod slots;
 mod dial;
 mod names;
 mod exec;

@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod bounds;
 mod connections;
+mod crowded;
 mod discovery;
 mod heads;
 mod hedges;
