@@ -37,7 +37,7 @@ pub struct Config {
     /// Which requests go where: the routes of the file, and those that services' hosts are. Services
     /// are meant by their place.
     pub routing: RoutingConfig,
-    /// Who is asked where discovered backends are.
+    /// Who is asked about names: of backends, and of lists of them.
     pub dns: Dns,
     /// Where what was learned about backends outlives the process, if it does.
     pub state: Option<State>,
@@ -246,7 +246,7 @@ pub struct Service {
     pub body_bytes_max: u64,
     /// Bytes of a request body kept so that it can be sent again.
     pub replay_buffer: usize,
-    /// Kept connections to backends.
+    /// Connections to backends, and how they are kept.
     pub keep_alive: KeepAlive,
     /// What is spoken with backends.
     pub protocol: Protocol,
@@ -320,9 +320,11 @@ pub enum HostPolicy {
     Backend,
 }
 
-/// Kept connections to backends.
+/// Connections to backends, and how they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
+    /// Connections to one backend that are open at once, over all workers, idle ones included.
+    pub connections_max: usize,
     /// Idle connections kept per backend and worker. 0 closes each after one exchange.
     pub idle_max: usize,
     /// How long one may be idle.

@@ -186,7 +186,12 @@ fn the_smallest_file_gets_the_documented_defaults() {
             host: HostPolicy::Client,
             body_bytes_max: 1 << 30,
             replay_buffer: 65_536,
-            keep_alive: KeepAlive { idle_max: 32, idle_timeout: secs(15), age_max: secs(3_600) },
+            keep_alive: KeepAlive {
+                connections_max: 10_000,
+                idle_max: 32,
+                idle_timeout: secs(15),
+                age_max: secs(3_600),
+            },
             protocol: Protocol::Auto,
             tcp: documented_socket().tcp,
             tls: documented_tls(),
@@ -197,7 +202,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             https: None,
             routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
         },
-        dns: Dns { servers: Vec::new(), timeout: secs(2) },
+        dns: Dns { servers: Vec::new(), timeout: secs(2), stale_max: secs(3_600) },
         state: None,
     };
     assert_eq!(sound(SMALLEST), expected);

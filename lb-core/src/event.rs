@@ -207,7 +207,7 @@ impl Rejection {
             | Self::DeadlinePassed => 504,
             Self::Replaced(_) | Self::Overloaded | Self::QueueTimeout => 503,
             Self::RateLimited(_) | Self::ClientBusy => 429,
-            Self::AttemptFailed(crate::Failure::Exhausted) => 503,
+            Self::AttemptFailed(crate::Failure::Exhausted | crate::Failure::Crowded) => 503,
             Self::AttemptFailed(_) => 502,
         }
     }

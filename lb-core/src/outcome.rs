@@ -44,6 +44,8 @@ pub enum Failure {
     Malformed,
     /// The proxy has run out of something that a connection needs: descriptors, or ports of its own.
     Exhausted,
+    /// The backend has as many connections as it may have, and none came free in time.
+    Crowded,
 }
 
 /// Whether the backend may have acted on the request.
@@ -71,6 +73,7 @@ impl Outcome {
                 | Failure::TlsFailed
                 | Failure::Unsent
                 | Failure::Exhausted
+                | Failure::Crowded
                 | Failure::RefusedStream,
             ) => Reach::Never,
             Self::Answered(_)
@@ -82,14 +85,16 @@ impl Outcome {
 
     /// What it says about the backend: the answers in `failures` and silence count against it. A
     /// kept connection that closed before anything was written does not: backends close idle
-    /// connections by right. Nor does what we have run out of ourselves.
+    /// connections by right. Nor does what we have run out of ourselves, or have enough of.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
             Self::Answered(600..) => Verdict::Failure,
             Self::Answered(status) if failures.contains(status) => Verdict::Failure,
             Self::Answered(_) => Verdict::Success,
-            Self::Failed(Failure::Unsent | Failure::Exhausted) => Verdict::Abandoned,
+            Self::Failed(Failure::Unsent | Failure::Exhausted | Failure::Crowded) => {
+                Verdict::Abandoned
+            }
             Self::Failed(_) => Verdict::Failure,
         }
     }
@@ -129,7 +134,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -141,6 +146,7 @@ impl Failure {
         Self::FirstByteTimeout,
         Self::Malformed,
         Self::Exhausted,
+        Self::Crowded,
     ];
 
     /// As written in metrics, logs and error bodies.
@@ -157,6 +163,7 @@ impl Failure {
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::Malformed => "malformed",
             Self::Exhausted => "exhausted",
+            Self::Crowded => "crowded",
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::doors::is_exhausted;
 use crate::gateway::Gateway;
+use crate::names;
 use crate::platform::{Address, Io};
 use crate::proxy_protocol::{Ends, announce};
 use crate::snapshot::Endpoint;
@@ -47,7 +48,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// A new connection to `endpoint` on which `protocol` is spoken. It may wait for ever: the caller has
 /// the deadline.
 pub(crate) async fn dial(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     endpoint: &Endpoint,
     protocol: Protocol,
     announced: Option<Announced>,
@@ -75,28 +76,25 @@ pub(crate) async fn dial(
 
 /// A socket, on which nothing was said.
 pub(crate) async fn connect(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     endpoint: &Endpoint,
 ) -> Result<Box<dyn Io>, Failure> {
     let (platform, tcp) = (&gateway.platform, endpoint.tcp);
     let dial = async |addr| platform.dial(addr, tcp).await.map_err(|error| failure_of(&error));
-    let addresses = match &endpoint.literal {
-        Some(addr) => return dial(addr.clone()).await,
-        None => {
-            let origin = &endpoint.origin;
-            platform.lookup(&origin.host, origin.port).await.map_err(|_| Failure::NoAddress)?
-        }
-    };
-    match addresses[..] {
+    if let Some(addr) = &endpoint.literal {
+        return dial(addr.clone()).await;
+    }
+    let at = |ip| SocketAddr::new(ip, endpoint.origin.port);
+    match names::addresses(gateway, &endpoint.origin).await[..] {
         [] => Err(Failure::NoAddress),
-        [only] => dial(Address::Ip(only)).await,
-        _ => race(gateway, addresses, tcp).await,
+        [only] => dial(Address::Ip(at(only))).await,
+        ref several => race(gateway, several.iter().copied().map(at).collect(), tcp).await,
     }
 }
 
 /// Tries all of them, one a moment after the other. Those that are too late are closed.
 async fn race(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     addresses: Vec<SocketAddr>,
     tcp: Tcp,
 ) -> Result<Box<dyn Io>, Failure> {

@@ -12,10 +12,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::crowd::Crowd;
 use crate::discovery::known::Sources;
 use crate::doors::Key;
+use crate::names::Names;
 use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
 use crate::platform::{Clock, Platform};
 use crate::shutdown::Phase;
-use crate::snapshot::{Snapshot, StartError};
+use crate::slots::resize;
+use crate::snapshot::{Site, Snapshot, StartError};
 use crate::state::Waiting;
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
@@ -30,6 +32,7 @@ pub struct Gateway {
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) process: Process,
     pub(crate) sources: Sources,
+    pub(crate) names: Names,
     notices: Option<Arc<dyn Notices>>,
     /// Where spans go, and who takes them to a collector.
     pub(crate) exporter: Exporter,
@@ -43,6 +46,7 @@ pub struct Gateway {
     /// Why the configuration that was offered last is not the one that is served.
     refused: Mutex<Option<String>>,
     connections: AtomicUsize,
+    calls_for_room: watch::Sender<()>,
     phase: AtomicU64,
     succeeded: AtomicBool,
 }
@@ -97,6 +101,7 @@ impl Gateway {
             crowd: Arc::default(),
             process: Process::default(),
             sources,
+            names: Names::default(),
             notices: listeners.notices,
             exporter,
             export: Mutex::new(Some(export)),
@@ -106,6 +111,7 @@ impl Gateway {
             reloads: listeners.reloads,
             refused: Mutex::new(None),
             connections: AtomicUsize::new(0),
+            calls_for_room: watch::Sender::new(()),
             phase: AtomicU64::new(0),
             succeeded: AtomicBool::new(false),
         }))
@@ -129,7 +135,8 @@ impl Gateway {
         let before = self.snapshot();
         let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
         let late = needs_restart(&before.config, &snapshot.config);
-        self.allow_connections(places(&before.config), places(&snapshot.config));
+        resize(&self.places, places(&before.config), places(&snapshot.config));
+        snapshot.sites.iter().for_each(Site::allow_connections);
         self.recall_in(&snapshot);
         self.current.send_replace(Arc::new(snapshot));
         Ok(late)
@@ -231,6 +238,16 @@ impl Gateway {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Somebody waits for room at a backend: each worker looks what it can spare.
+    pub(crate) fn call_for_room(&self) {
+        self.calls_for_room.send_replace(());
+    }
+
+    /// Hears when somebody does.
+    pub(crate) fn calls_for_room(&self) -> watch::Receiver<()> {
+        self.calls_for_room.subscribe()
+    }
+
     /// Whether new requests are still welcome.
     pub fn is_draining(&self) -> bool {
         self.phase.load(Ordering::Relaxed) != 0
@@ -259,24 +276,6 @@ impl Gateway {
 
     pub(crate) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Connections that are open beyond a lower limit stay; new ones wait until there is room.
-    fn allow_connections(&self, before: usize, now: usize) {
-        if now >= before {
-            return self.places.add_permits(now - before);
-        }
-        let surplus = before - now;
-        let missing = surplus - self.places.forget_permits(surplus);
-        if missing > 0 {
-            let (places, missing) = (Arc::clone(&self.places), u32::try_from(missing));
-            tokio::task::spawn(async move {
-                let missing = missing.unwrap_or(u32::MAX);
-                if let Ok(permits) = places.acquire_many_owned(missing).await {
-                    permits.forget();
-                }
-            });
-        }
     }
 }
 

@@ -7,30 +7,36 @@
 //!
 //! HTTP/2: per backend a few connections, each with as many streams as its backend allows. While one
 //! is being made that all can share, whoever comes waits for it. Another is made when all are full.
+//!
+//! Where a backend has as many connections as it may have, whoever comes waits for [`room`].
+
+mod room;
+mod speak;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use lb_config::config::{KeepAlive, Protocol, Server};
+use hyper_util::rt::TokioIo;
+use lb_config::config::{KeepAlive, Protocol};
 use lb_core::{BackendId, Failure, Time};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 
 use crate::body::Upload;
-use crate::dial::{Announced, Speaks, Wire, dial};
+use crate::dial::{Announced, Speaks, dial};
 use crate::exec::Here;
 use crate::platform::Io;
-use crate::snapshot::Snapshot;
+use crate::slots::{Slot, Slots};
 use crate::view::View;
+use room::{Queue, Room};
+use speak::speak;
 
 /// A connection to a backend, or a place on one, ready for a request.
 pub(crate) struct Connection {
@@ -58,6 +64,8 @@ pub(crate) struct Stack {
     dialing: Cell<bool>,
     shares: Cell<bool>,
     dialed: Notify,
+    /// Who waits where there may be no more of them.
+    queue: Queue,
 }
 
 struct Idle {
@@ -72,6 +80,7 @@ struct Idle {
 pub(crate) struct Remains {
     pub(crate) io: Box<dyn Io>,
     pub(crate) begun: Bytes,
+    pub(crate) slot: Slot,
 }
 
 type Heir = Rc<RefCell<Option<oneshot::Sender<Remains>>>>;
@@ -92,29 +101,17 @@ type Http2 = http2::Connection<TokioIo<Box<dyn Io>>, Upload, Here>;
 struct Stream(Rc<Shared>);
 
 /// Nothing is kept.
-const NOTHING: KeepAlive =
-    KeepAlive { idle_max: 0, idle_timeout: Duration::ZERO, age_max: Duration::ZERO };
+const NOTHING: KeepAlive = KeepAlive {
+    connections_max: 0,
+    idle_max: 0,
+    idle_timeout: Duration::ZERO,
+    age_max: Duration::ZERO,
+};
 
 /// Streams of one connection, where its backend allows more.
 const STREAMS_MAX: usize = 256;
 /// HTTP/2 connections to one backend. When all are full, streams wait on the least busy.
 const SHARED_MAX: usize = 16;
-/// Bytes that a backend may send ahead of what is read: per stream, and per connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-
-impl Default for Stack {
-    fn default() -> Self {
-        Self {
-            idle: RefCell::default(),
-            shared: RefCell::default(),
-            keep_alive: Cell::new(NOTHING),
-            dialing: Cell::new(false),
-            shares: Cell::new(false),
-            dialed: Notify::new(),
-        }
-    }
-}
 
 /// The most that is read of a body at once. hyper has one bound for this and for heads, whose own is
 /// kept by [`is_answer`](crate::headers::is_answer): with 32 KiB, a body of 100 KiB takes three times as
@@ -129,14 +126,24 @@ pub(crate) async fn connection(
 ) -> Result<Connection, Failure> {
     let stack = view.stack(backend);
     loop {
-        if let Some(speaker) = stack.take(view.gateway.now()) {
-            return Ok(Connection { speaker, stack: Rc::clone(stack), reused: true, kept: true });
-        }
-        if !(stack.shares.get() && stack.dialing.get()) {
-            let protocol = view.endpoint(backend).protocol;
-            return fresh(view, backend, protocol, None, deadline).await;
+        let kept =
+            |speaker| Connection { speaker, stack: Rc::clone(stack), reused: true, kept: true };
+        if !stack.queue.has_waiting()
+            && let Some(speaker) = stack.take(view.gateway.now())
+        {
+            return Ok(kept(speaker));
         }
         let until = view.gateway.clock.instant(deadline);
+        if !(stack.shares.get() && stack.dialing.get()) {
+            let room = timeout_at(until, stack.room(&view.gateway)).await;
+            return match room.map_err(|_| Failure::Crowded)? {
+                Room::Kept(idle) => Ok(kept(Speaker::Http1(idle))),
+                Room::Slot(slot) => {
+                    let protocol = view.endpoint(backend).protocol;
+                    open(view, backend, protocol, None, (slot, deadline)).await
+                }
+            };
+        }
         let waited = timeout_at(until, stack.dialed.notified()).await;
         waited.map_err(|_| Failure::ConnectTimeout)?;
     }
@@ -151,6 +158,20 @@ pub(crate) async fn fresh(
     announced: Option<Announced>,
     deadline: Time,
 ) -> Result<Connection, Failure> {
+    let until = view.gateway.clock.instant(deadline);
+    let slot = timeout_at(until, view.stack(backend).slot(&view.gateway)).await;
+    let slot = slot.map_err(|_| Failure::Crowded)?;
+    open(view, backend, protocol, announced, (slot, deadline)).await
+}
+
+/// A new connection in this slot.
+async fn open(
+    view: &View,
+    backend: BackendId,
+    protocol: Protocol,
+    announced: Option<Announced>,
+    (slot, deadline): (Slot, Time),
+) -> Result<Connection, Failure> {
     let endpoint = view.endpoint(backend);
     let gateway = &view.gateway;
     let stack = Rc::clone(view.stack(backend));
@@ -164,7 +185,7 @@ pub(crate) async fn fresh(
         if protocol == endpoint.protocol {
             stack.shares.set(wire.speaks == Speaks::Http2);
         }
-        speak(wire, &view.config.server, &stack, gateway.now()).await
+        speak((wire, slot), &view.config.server, &stack, gateway.now()).await
     });
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
     drop(dialing);
@@ -185,62 +206,6 @@ impl Drop for Dialing<'_> {
     fn drop(&mut self) {
         self.0.dialing.set(false);
         self.0.dialed.notify_waiters();
-    }
-}
-
-/// Begins to speak HTTP on a wire.
-async fn speak(wire: Wire, server: &Server, stack: &Stack, now: Time) -> Result<Speaker, Failure> {
-    let io = TokioIo::new(wire.io);
-    // What goes wrong on a connection is told to the exchange that uses it; between exchanges the
-    // sender knows that it is closed.
-    match wire.speaks {
-        Speaks::Http1 => {
-            let (sender, mut connection) = http1::Builder::new()
-                .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX))
-                .max_headers(server.headers_max)
-                .handshake(io)
-                .await
-                .map_err(|_| Failure::ConnectFailed)?;
-            let heir = Heir::default();
-            let inherits = Rc::clone(&heir);
-            tokio::task::spawn_local(async move {
-                let _told_elsewhere = (&mut connection).await;
-                if let Some(heir) = inherits.take() {
-                    let parts = connection.into_parts();
-                    let io = parts.io.into_inner();
-                    let _nobody_waits = heir.send(Remains { io, begun: parts.read_buf });
-                }
-            });
-            Ok(Speaker::Http1(Idle { sender, heir, born: now, since: now }))
-        }
-        Speaks::Http2 => {
-            let (sender, connection) = http2::Builder::new(Here)
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
-                .handshake(io)
-                .await
-                .map_err(|_| Failure::ConnectFailed)?;
-            let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
-            let polled = Rc::clone(&connection);
-            tokio::task::spawn_local(poll_fn(move |cx| {
-                let mut polled = polled.borrow_mut();
-                let Some(connection) = polled.as_mut() else { return Poll::Ready(()) };
-                let ended = connection.as_mut().poll(cx).map(|_told_elsewhere| ());
-                if ended.is_ready() {
-                    // Whoever has a request in its queue learns that it is not taken.
-                    *polled = None;
-                }
-                ended
-            }));
-            let (streams, since) = (Cell::new(0), Cell::new(now));
-            let shared = Rc::new(Shared { sender, connection, streams, born: now, since });
-            if stack.keep_alive.get().idle_max > 0 {
-                stack.shared.borrow_mut().push(Rc::clone(&shared));
-            }
-            Ok(Speaker::Http2(Stream::begin(&shared)))
-        }
     }
 }
 
@@ -306,6 +271,19 @@ impl Shared {
 }
 
 impl Stack {
+    /// Of connections that each take one of these.
+    pub(crate) fn new(slots: Arc<Slots>) -> Self {
+        Self {
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            keep_alive: Cell::new(NOTHING),
+            dialing: Cell::new(false),
+            shares: Cell::new(false),
+            dialed: Notify::new(),
+            queue: Queue::new(slots),
+        }
+    }
+
     /// What may be kept from now on.
     pub(crate) fn allow(&self, keep_alive: KeepAlive) {
         self.keep_alive.set(keep_alive);
@@ -346,7 +324,7 @@ impl Stack {
         shared.retain(|it| !it.sender.is_closed() && now < it.born + age_max);
         let found = shared.iter().find(|it| it.has_room()).or_else(|| {
             let busy = || shared.iter().min_by_key(|it| it.streams.get());
-            (shared.len() >= SHARED_MAX).then(busy).flatten()
+            (shared.len() >= SHARED_MAX || self.queue.slots.is_full()).then(busy).flatten()
         });
         found.map(Stream::begin)
     }
@@ -361,6 +339,10 @@ impl Stack {
             stack.remove(0);
         }
         stack.push(idle);
+        drop(stack);
+        if self.queue.slots.waiting() > 0 {
+            self.hand_on();
+        }
     }
 
     /// Closes what has been idle for too long, or was closed by its backend.
@@ -383,13 +365,3 @@ impl Idle {
         now <= self.since + limits.idle_timeout && now < self.born + limits.age_max
     }
 }
-
-/// How often [`Stack::reap`] is worth calling.
-pub(crate) fn reap_every(snapshot: &Snapshot) -> Duration {
-    let shortest = snapshot.sites.iter().map(|site| site.keep_alive.idle_timeout).min();
-    (shortest.unwrap_or(REAP_MAX) / 2).clamp(REAP_MIN, REAP_MAX)
-}
-
-/// Bounds on how often idle connections are looked through.
-const REAP_MIN: Duration = Duration::from_millis(100);
-const REAP_MAX: Duration = Duration::from_secs(5);

@@ -142,7 +142,7 @@ async fn check_all(
 
 /// Carries out one check, and says when the next is due.
 async fn check(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     snapshot: &Snapshot,
     index: usize,
     place: u16,
@@ -168,7 +168,7 @@ async fn check(
 
 /// Asks once. `None`: there was no answer.
 async fn ask(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     snapshot: &Snapshot,
     site: &Site,
     place: usize,

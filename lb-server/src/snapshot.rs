@@ -4,6 +4,7 @@
 //! lives on under its name, and so do its counters. Exchanges end with the snapshot that they began
 //! with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,12 +16,13 @@ use lb_config::config::{
     self, Address, Config, HostPolicy, KeepAlive, Origin, Protocol, ProxyProtocol, Tcp,
 };
 use lb_core::config::EditConfig;
-use lb_core::{Meaningless, Router, Service, Time};
+use lb_core::{Meaningless, Member, Router, Service, Time};
 
 use crate::line::Line;
 use crate::observe::Counts;
 use crate::platform::Platform;
 use crate::secured::Secured;
+use crate::slots::Slots;
 use crate::tls::ClientTls;
 
 /// One configuration as it is served.
@@ -38,6 +40,8 @@ pub(crate) struct Site {
     /// Who waits for a place at it.
     pub(crate) line: Arc<Line>,
     pub(crate) endpoints: Box<[Endpoint]>,
+    /// Room for connections to each, which stays with its name.
+    pub(crate) slots: Box<[Arc<Slots>]>,
     pub(crate) host: HostPolicy,
     pub(crate) body_bytes_max: u64,
     pub(crate) replay_buffer: usize,
@@ -164,7 +168,16 @@ impl Site {
         let service =
             service.map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
         let known = before.map(|(known, _)| known);
+        let slots = {
+            let names = known.into_iter().flat_map(|known| known.service.backends());
+            let kept: BTreeMap<&str, &Arc<Slots>> =
+                names.zip(known.into_iter().flat_map(|known| &known.slots)).map(named).collect();
+            let new = || Slots::new(said.keep_alive.connections_max);
+            let slots = |name| kept.get(name).map_or_else(new, |slots| Arc::clone(slots));
+            service.backends().map(|backend| slots(backend.name())).collect()
+        };
         Ok(Self {
+            slots,
             counts: Counts::new(&service, known.map(|known| (&known.service, &known.counts))),
             line: known.map(|known| Arc::clone(&known.line)).unwrap_or_default(),
             service,
@@ -181,6 +194,16 @@ impl Site {
             proxy_protocol: said.proxy_protocol,
         })
     }
+
+    /// Backends may have as many connections from now on as is said here.
+    pub(crate) fn allow_connections(&self) {
+        self.slots.iter().for_each(|slots| slots.allow(self.keep_alive.connections_max));
+    }
+}
+
+/// As it is called.
+fn named<'s>((backend, slots): (Member<'s>, &'s Arc<Slots>)) -> (&'s str, &'s Arc<Slots>) {
+    (backend.name(), slots)
 }
 
 impl Endpoint {

@@ -41,7 +41,7 @@ impl Tunnel {
     /// other may be silent for `body_idle`.
     pub(crate) async fn run(self, client: Box<dyn Io>, begun: Vec<u8>) {
         let Self { mut held, remains } = self;
-        let Ok(Remains { io, begun: answered }) = remains.await else {
+        let Ok(Remains { io, begun: answered, slot: _held }) = remains.await else {
             held.end(BodyEnd::BackendBroke);
             return;
         };

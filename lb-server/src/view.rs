@@ -52,7 +52,8 @@ impl View {
                     let same = before.leads_where(endpoint);
                     same.then(|| Rc::clone(&stacks.expect("they come together")[at]))
                 });
-                let stack = kept.unwrap_or_default();
+                let stack =
+                    kept.unwrap_or_else(|| Rc::new(Stack::new(Arc::clone(&site.slots[place]))));
                 stack.allow(site.keep_alive);
                 stack
             };

@@ -20,10 +20,10 @@ use crate::discovery;
 use crate::doors::{Doors, Kind};
 use crate::gateway::Gateway;
 use crate::platform::Address;
-use crate::pool;
 use crate::probe;
 use crate::request_id::RequestId;
 use crate::shutdown::{Phase, Shutdown};
+use crate::snapshot::Snapshot;
 use crate::view::View;
 
 /// How long clients wait at the start for the first answers about where backends are.
@@ -195,7 +195,7 @@ impl Worker {
         Rc::clone(&self.view.borrow())
     }
 
-    fn follow(&self, snapshot: Arc<crate::snapshot::Snapshot>) {
+    fn follow(&self, snapshot: Arc<Snapshot>) {
         let before = self.view();
         if !before.is_of(&snapshot) {
             *self.view.borrow_mut() = Rc::new(before.next(snapshot));
@@ -217,13 +217,35 @@ impl Worker {
     }
 }
 
+/// Closes idle connections to backends: those that are too old, and at once those whose room is wanted.
 async fn reap(worker: Rc<Worker>) {
+    let mut called = worker.gateway.calls_for_room();
+    let mut due = std::pin::pin!(sleep(reap_every(&worker.view())));
     loop {
-        sleep(pool::reap_every(&worker.view())).await;
-        let (view, now) = (worker.view(), worker.gateway.clock.now());
-        view.stacks().for_each(|stack| stack.reap(now));
+        tokio::select! {
+            biased;
+            called = called.changed() => {
+                called.expect("the gateway is held here");
+                worker.view().stacks().for_each(|stack| stack.make_room());
+            }
+            () = &mut due => {
+                let (view, now) = (worker.view(), worker.gateway.clock.now());
+                view.stacks().for_each(|stack| stack.reap(now));
+                due.set(sleep(reap_every(&view)));
+            }
+        }
     }
 }
+
+/// How often idle connections are worth looking through.
+fn reap_every(snapshot: &Snapshot) -> Duration {
+    let shortest = snapshot.sites.iter().map(|site| site.keep_alive.idle_timeout).min();
+    (shortest.unwrap_or(REAP_MAX) / 2).clamp(REAP_MIN, REAP_MAX)
+}
+
+/// Bounds on how often idle connections are looked through.
+const REAP_MIN: Duration = Duration::from_millis(100);
+const REAP_MAX: Duration = Duration::from_secs(5);
 
 /// A connection, counted while it is open.
 pub(crate) struct Open(Rc<Worker>);

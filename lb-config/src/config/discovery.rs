@@ -89,13 +89,15 @@ pub struct Found {
     pub origin: Origin,
 }
 
-/// Who is asked where discovered backends are.
+/// Who is asked about names: of backends, and of lists of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// Name servers. Empty leaves it to the system (`/etc/resolv.conf`, and the hosts file).
     pub servers: Vec<SocketAddr>,
     /// How long one answer may take.
     pub timeout: Duration,
+    /// How long the addresses of a backend's name serve after they ran out, if there is no new answer.
+    pub stale_max: Duration,
 }
 
 /// Where what was learned about backends outlives the process.

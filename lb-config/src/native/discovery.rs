@@ -8,7 +8,9 @@ use std::time::Duration;
 use lb_core::config::BACKENDS_MAX;
 
 use crate::address::{self, BackendUrl};
-use crate::config::{Discovery, DiscoverySource, Dns, Family, Format, Found, Priority, Service};
+use crate::config::{
+    Discovery, DiscoverySource, Dns, Family, Format, Found, Origin, Priority, Service,
+};
 use crate::native::Taken;
 use crate::native::pool::{listed, lower};
 use crate::read::{Mistake, Table};
@@ -19,6 +21,9 @@ const REFRESH: RangeInclusive<Duration> =
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 const REFRESH_MAX: Duration = Duration::from_secs(60);
 const FILE_EVERY: Duration = Duration::from_secs(1);
+/// Long enough to mend name servers in; addresses that are older may be somebody else's.
+const STALE: Duration = Duration::from_secs(3_600);
+const STALE_MAX: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 24 * 3_600);
 const ANSWER: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 /// A resolver asks one after the other; nobody waits for more.
 const SERVERS_MAX: usize = 8;
@@ -102,20 +107,22 @@ pub(crate) fn found(mut table: Table<'_>) -> Option<Vec<Found>> {
     (report.errors() == errors_before).then_some(all)
 }
 
-/// `[dns]`, of which nothing has an effect where no pool asks anybody.
+/// `[dns]`, of which nothing has an effect where nobody has a name.
 pub(super) fn dns(mut table: Table<'_>, services: &[Service]) -> Dns {
     let servers = table.list("servers", |item| item.parsed(server)).or_given(Vec::new());
     let timeout = table.duration("timeout", ANSWER).or(Duration::from_secs(2));
+    let stale_max = table.duration("stale_max", STALE_MAX).or(STALE);
     if servers.value.len() > SERVERS_MAX {
         let what = format!("there are {} servers", servers.value.len());
         table.report().error(servers.at, what, format!("use at most {SERVERS_MAX}"));
     }
-    let asks = |discovery: &Discovery| !matches!(discovery.source, DiscoverySource::File { .. });
-    if !services.iter().flat_map(|service| &service.discovery).any(asks) {
-        let why = "without a pool with discover = { dns = .. } or { srv = .. }";
-        table.warn_without_effect(&["servers", "timeout"], why);
+    let is_name = |it: &Origin| it.socket.is_none() && it.host.parse::<IpAddr>().is_err();
+    let asks = |it: &Service| !it.discovery.is_empty() || it.origins.iter().any(is_name);
+    if !services.iter().any(asks) {
+        let why = "without a backend that is known by its name, or a pool that discovers some";
+        table.warn_without_effect(&["servers", "timeout", "stale_max"], why);
     }
-    Dns { servers: servers.value, timeout }
+    Dns { servers: servers.value, timeout, stale_max }
 }
 
 /// A name and a port, as a url or without its scheme.

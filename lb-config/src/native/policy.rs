@@ -17,6 +17,8 @@ use crate::read::{Given, Table};
 
 /// Per backend and worker.
 const IDLE_MAX: usize = 10_000;
+/// Per backend. One address of ours has fewer than 65,536 ports.
+const CONNECTIONS_MAX: usize = 1_000_000;
 
 pub(super) fn breaker(mut table: Table<'_>) -> Option<BreakerConfig> {
     let default = BreakerConfig::default();
@@ -93,6 +95,7 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
 }
 
 pub(super) fn keep_alive(mut table: Table<'_>) -> KeepAlive {
+    let connections_max = table.integer("connections_max", 1..=CONNECTIONS_MAX).or(10_000);
     let idle_max = table.integer("idle_max", 0..=IDLE_MAX).or(32);
     let idle_timeout = table.duration("idle_timeout", DURATIONS).or(Duration::from_secs(15));
     let age_max = table.duration("age_max", DURATIONS).or(Duration::from_secs(3_600));
@@ -100,7 +103,7 @@ pub(super) fn keep_alive(mut table: Table<'_>) -> KeepAlive {
         let why = "with idle_max = 0: no connection is kept";
         table.warn_without_effect(&["idle_timeout", "age_max"], why);
     }
-    KeepAlive { idle_max, idle_timeout, age_max }
+    KeepAlive { connections_max, idle_max, idle_timeout, age_max }
 }
 
 /// A duration and the key that it is under.

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use lb_config::config::Format;
 use lb_config::{Source, load_backends};
 
-use crate::{check_pools, check_top};
+use crate::{check, check_pools, check_top};
 
 /// One pool that discovers by these, at line 8.
 fn check_discover(said: &str, expected: Expect) {
@@ -121,11 +121,34 @@ fn what_another_source_would_go_by_has_no_effect() {
 }
 
 #[test]
+fn addresses_of_names_grow_stale_within_bounds_and_where_there_are_names() {
+    check_top(
+        "dns.stale_max = '8d'",
+        expect![[r#"
+            lb.toml:1:5: warning: stale_max has no effect without a backend that is known by its name, or a pool that discovers some; remove it
+            lb.toml:1:17: stale_max "8d" is out of range; use 0s..=7d
+        "#]],
+    );
+    check_top(
+        "dns = { stale_max = '0s', timeout = '1s' }",
+        expect![[r#"
+        lb.toml:1:9: warning: stale_max has no effect without a backend that is known by its name, or a pool that discovers some; remove it
+        lb.toml:1:27: warning: timeout has no effect without a backend that is known by its name, or a pool that discovers some; remove it
+    "#]],
+    );
+    check(
+        "[dns]\nservers = ['10.0.0.2']\nstale_max = '0s'\n[[listener]]\nbind = '0.0.0.0:80'\n\
+         [[service]]\nname = 'web'\nhosts = ['*']\npool = [{ backends = [{ url = 'http://a' }] }]",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn name_servers_and_state_are_where_they_can_be() {
     check_top(
         "dns.servers = ['10.0.0.2', '::1', 'ns.internal', '[::1]:53']",
         expect![[r#"
-        lb.toml:1:5: warning: servers has no effect without a pool with discover = { dns = .. } or { srv = .. }; remove it
+        lb.toml:1:5: warning: servers has no effect without a backend that is known by its name, or a pool that discovers some; remove it
         lb.toml:1:35: servers "ns.internal" is not the address of a name server; write one such as "10.0.0.2", "10.0.0.2:53" or "[::1]:53"
     "#]],
     );

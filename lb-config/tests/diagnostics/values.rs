@@ -94,7 +94,7 @@ fn numbers_out_of_range_are_reported_with_the_range() {
     );
     check_service(
         "breaker = { consecutive_failures = 1001, half_open_trials = 0, half_open_successes = 101 }\n\
-         keep_alive = { idle_max = 10001 }\n\
+         keep_alive = { idle_max = 10001, connections_max = 0 }\n\
          [service.retry]\nattempts_max = 0\nreplay_buffer = \"17MiB\"\nstatuses = [200, 600, 503]\n\
          budget = { percent = 1001, min_per_second = 100001, burst = 100001 }",
         expect![[r#"
@@ -102,6 +102,7 @@ fn numbers_out_of_range_are_reported_with_the_range() {
             lb.toml:7:61: half_open_trials 0 is out of range; use 1..=100
             lb.toml:7:86: half_open_successes 101 is out of range; use 1..=100
             lb.toml:8:27: idle_max 10001 is out of range; use 0..=10000
+            lb.toml:8:52: connections_max 0 is out of range; use 1..=1000000
             lb.toml:10:16: attempts_max 0 is out of range; use 1..=8
             lb.toml:11:17: replay_buffer "17MiB" is out of range; use 0B..=16MiB
             lb.toml:12:13: statuses 200 is out of range; use 400..=599

@@ -145,6 +145,7 @@ impl FailureSet {
         Failure::TlsFailed,
         Failure::Unsent,
         Failure::Exhausted,
+        Failure::Crowded,
     ]);
     /// The backend refused an HTTP/2 stream unprocessed.
     pub const REFUSED_STREAM: Self = Self::NONE.with(&[Failure::RefusedStream]);

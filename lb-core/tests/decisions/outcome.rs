@@ -35,6 +35,7 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             FirstByteTimeout first_byte_timeout Maybe Failure
             Malformed        malformed          Maybe Failure
             Exhausted        exhausted          Never Abandoned
+            Crowded          crowded            Never Abandoned
         "#]],
     );
 }
@@ -126,6 +127,7 @@ fn every_rejection_has_a_status_and_a_code() {
             504 first_byte_timeout
             502 malformed
             503 exhausted
+            503 crowded
             503 no_fit_backend
             504 deadline_passed
         "#]],

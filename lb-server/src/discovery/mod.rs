@@ -23,7 +23,7 @@
 //! - [`follow`]: who looks when.
 //! - [`report`]: what the admin listener says about it.
 //!
-//! Not here: names in the `url` of a backend. Those are looked up with each connection, by `dial.rs`.
+//! Not here: names in the `url` of a backend. Those are the business of `names.rs`.
 
 pub(crate) mod look;
 mod merge;

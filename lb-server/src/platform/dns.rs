@@ -108,7 +108,7 @@ impl Resolve for Stub {
                 _ => None,
             })?;
             if self.is_the_systems {
-                // The system finds them when it dials, all of their addresses, and anew each time.
+                // Whoever dials finds them, all of their addresses, for as long as those hold.
                 found.records.iter_mut().for_each(|target| target.at = None);
                 return Ok(found);
             }

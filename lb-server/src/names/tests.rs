@@ -1,0 +1,276 @@
+//! Names in a world that says what it is told to, on a paused clock.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use tokio::task::LocalSet;
+use tokio::time::{Instant, advance, sleep};
+
+use super::*;
+use crate::gateway::Listeners;
+use crate::platform::resolve::{Answer, Resolve, Target};
+use crate::platform::{Address, Io, Listen, Local, Place, Platform, Tcp};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is said about any name, and how often it was asked.
+#[derive(Default)]
+struct Said {
+    addresses: Mutex<Option<(&'static str, u64)>>,
+    takes: Mutex<Duration>,
+    asked: Mutex<usize>,
+    system_asked: Mutex<usize>,
+}
+
+struct World(Arc<Said>);
+
+struct Resolver(Arc<Said>);
+
+fn nobody<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl Platform for World {
+    fn listen(&self, _: Place) -> Local<'_, io::Result<Box<dyn Listen>>> {
+        Box::pin(async { nobody() })
+    }
+
+    fn dial(&self, _: Address, _: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
+        Box::pin(async { nobody() })
+    }
+
+    fn lookup<'p>(&'p self, _: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
+        *self.0.system_asked.lock().unwrap() += 1;
+        Box::pin(async move { Ok(vec![SocketAddr::new([192, 0, 2, 99].into(), port)]) })
+    }
+
+    fn resolver(&self, _: &Dns) -> io::Result<Option<Box<dyn Resolve>>> {
+        Ok(Some(Box::new(Resolver(Arc::clone(&self.0)))))
+    }
+
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        nobody()
+    }
+
+    fn unix_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn seed(&self) -> u64 {
+        7
+    }
+}
+
+impl Resolve for Resolver {
+    fn addresses<'r>(&'r self, _: &'r str, _: Family) -> Local<'r, io::Result<Answer<IpAddr>>> {
+        *self.0.asked.lock().unwrap() += 1;
+        let takes = *self.0.takes.lock().unwrap();
+        Box::pin(async move {
+            sleep(takes).await;
+            let said = *self.0.addresses.lock().unwrap();
+            let (addresses, ttl) = said.ok_or(io::ErrorKind::TimedOut)?;
+            let records = addresses.split_whitespace().map(|ip| ip.parse().unwrap()).collect();
+            Ok(Answer { records, ttl: Duration::from_secs(ttl) })
+        })
+    }
+
+    fn targets<'r>(&'r self, _: &'r str) -> Local<'r, io::Result<Answer<Target>>> {
+        Box::pin(async { nobody() })
+    }
+}
+
+/// A gateway that asks `dns`, and what it is told.
+struct Bench {
+    gateway: Arc<Gateway>,
+    said: Arc<Said>,
+}
+
+impl Bench {
+    fn new(dns: &str) -> Self {
+        let text = format!(
+            "[dns]\n{dns}\n[[listener]]\nbind = '127.0.0.1:0'\n\
+             [[service]]\nname = 'web'\nhosts = ['*']\n\
+             pool = [{{ backends = [{{ url = 'http://app.internal' }}] }}]\n"
+        );
+        let (config, said) = lb_config::load(&lb_config::Source { name: "lb.toml", text: &text });
+        let config = config.unwrap_or_else(|| panic!("{said:?}"));
+        let said = Arc::<Said>::default();
+        let world = Arc::new(World(Arc::clone(&said)));
+        Self { gateway: Gateway::new(world, config, Listeners::default()).unwrap(), said }
+    }
+
+    fn say(&self, addresses: &'static str, ttl: u64) {
+        *self.said.addresses.lock().unwrap() = Some((addresses, ttl));
+    }
+
+    fn fail(&self) {
+        *self.said.addresses.lock().unwrap() = None;
+    }
+
+    fn asked(&self) -> usize {
+        *self.said.asked.lock().unwrap()
+    }
+
+    fn origin(&self) -> Origin {
+        self.gateway.snapshot().config.services[0].origins[0].clone()
+    }
+
+    /// What somebody gets who asks now.
+    async fn get(&self) -> String {
+        let got = addresses(&self.gateway, &self.origin()).await;
+        got.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Runs on a paused clock.
+fn run(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(test));
+}
+
+const SERVERS: &str = "servers = ['127.0.0.1']";
+
+#[test]
+fn an_answer_is_asked_for_once_by_all_who_want_it_and_again_when_it_has_run_out() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        bench.say("192.0.2.1", 30);
+        *bench.said.takes.lock().unwrap() = SECOND / 20;
+        let (a, b, c) = tokio::join!(bench.get(), bench.get(), bench.get());
+        assert_eq!([a, b, c], ["192.0.2.1"; 3]);
+        bench.say("192.0.2.2", 30);
+        advance(29 * SECOND).await;
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.1", 1));
+        advance(SECOND).await;
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.2", 2));
+    });
+}
+
+#[test]
+fn a_ttl_of_nothing_holds_for_a_second_and_one_of_a_day_for_an_hour() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        bench.say("192.0.2.1", 0);
+        for _ in 0..100 {
+            bench.get().await;
+        }
+        assert_eq!(bench.asked(), 1);
+        advance(SECOND).await;
+        bench.say("192.0.2.1", 86_400);
+        bench.get().await;
+        advance(3_600 * SECOND).await;
+        bench.get().await;
+        assert_eq!(bench.asked(), 3);
+    });
+}
+
+#[test]
+fn the_last_good_answer_serves_for_so_long_while_there_is_no_better_one() {
+    run(async {
+        let bench = Bench::new("servers = ['127.0.0.1']\nstale_max = '1m'");
+        bench.say("192.0.2.1", 30);
+        bench.get().await;
+        for why in [Bench::fail as fn(&Bench), |bench: &Bench| bench.say("", 30)] {
+            why(&bench);
+            advance(31 * SECOND).await;
+            for _ in 0..10 {
+                assert_eq!(bench.get().await, "192.0.2.1");
+            }
+            let asked = bench.asked();
+            advance(SECOND).await;
+            assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.1", asked + 1));
+            bench.say("192.0.2.1", 30);
+            advance(SECOND).await;
+            assert_eq!(bench.get().await, "192.0.2.1");
+        }
+        bench.fail();
+        advance(89 * SECOND).await;
+        assert_eq!(bench.get().await, "192.0.2.1");
+        advance(SECOND).await;
+        assert_eq!(bench.get().await, "", "now it is too old");
+        bench.say("192.0.2.3", 30);
+        advance(SECOND).await;
+        assert_eq!(bench.get().await, "192.0.2.3");
+    });
+}
+
+#[test]
+fn who_has_an_old_answer_waits_a_moment_for_the_new_one_and_who_has_none_waits() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        *bench.said.takes.lock().unwrap() = 10 * SECOND;
+        bench.say("192.0.2.1", 30);
+        let begun = Instant::now();
+        assert_eq!((bench.get().await.as_str(), begun.elapsed()), ("192.0.2.1", 10 * SECOND));
+        bench.say("192.0.2.2", 30);
+        advance(30 * SECOND).await;
+        let begun = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(bench.get().await, "192.0.2.1");
+        }
+        assert_eq!(begun.elapsed(), PATIENCE, "once for all of them");
+        sleep(10 * SECOND).await;
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.2", 2));
+    });
+}
+
+#[test]
+fn a_lookup_that_ended_with_its_worker_is_begun_anew_by_whoever_comes_next() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        bench.say("192.0.2.1", 30);
+        let Advice::Ask(asked) = bench.gateway.names.advise("app.internal", bench.gateway.now())
+        else {
+            panic!("nobody asked before")
+        };
+        let (got, ()) = tokio::join!(bench.get(), async {
+            sleep(SECOND).await;
+            drop(asked);
+        });
+        assert_eq!((got.as_str(), bench.asked()), ("192.0.2.1", 1));
+    });
+}
+
+#[test]
+fn the_system_has_the_last_word_unless_servers_are_named() {
+    run(async {
+        for (dns, got) in [("", "192.0.2.99"), (SERVERS, "")] {
+            let bench = Bench::new(dns);
+            assert_eq!(bench.get().await, got);
+            assert_eq!(bench.asked(), 1);
+            assert_eq!(*bench.said.system_asked.lock().unwrap(), usize::from(dns.is_empty()));
+        }
+    });
+}
+
+#[test]
+fn names_make_room_for_others() {
+    let names = Names::default();
+    let asked = |at: usize, now| match names.advise(&format!("{at}.internal"), now) {
+        Advice::Ask(_) => true,
+        Advice::Use(_) | Advice::Wait(..) => false,
+    };
+    for at in 0..NAMES_MAX {
+        let now = Time::from_micros(at as u64);
+        assert!(asked(at, now));
+        let found = Ok((vec![IpAddr::from([192, 0, 2, 1])], SECOND * 3_600));
+        assert_eq!(names.learn(&format!("{at}.internal"), found, SECOND, now), None);
+    }
+    let now = Time::from_millis(1_000);
+    assert!(asked(NAMES_MAX, now) && names.known().len() == NAMES_MAX);
+    assert!(!asked(1, now) && asked(0, now), "the one that serves the shortest went");
+}
+
+#[test]
+fn addresses_of_both_kinds_are_tried_by_turns_and_not_without_end() {
+    let ips = |all: &str| all.split(' ').map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+    let mixed = ips("192.0.2.1 192.0.2.2 192.0.2.3 2001:db8::1 2001:db8::2");
+    let turns = ips("192.0.2.1 2001:db8::1 192.0.2.2 2001:db8::2 192.0.2.3");
+    assert_eq!(in_turn(&mixed), turns);
+    assert_eq!(in_turn(&ips("2001:db8::1")), ips("2001:db8::1"));
+    let many: Vec<IpAddr> = (0..100).map(|last| [192, 0, 2, last].into()).collect();
+    assert_eq!(in_turn(&many), many[..ADDRESSES_MAX]);
+}

@@ -1,0 +1,84 @@
+//! The beginning of HTTP on a connection to a backend, and the task that drives it.
+//!
+//! That task holds the connection's slot: it ends when the socket is closed, or hands both on.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_config::config::Server;
+use lb_core::{Failure, Time};
+
+use super::{Heir, Idle, PIECE_BYTES_MAX, Remains, Shared, Speaker, Stack, Stream};
+use crate::dial::{Speaks, Wire};
+use crate::exec::Here;
+use crate::slots::Slot;
+
+/// Bytes that a backend may send ahead of what is read: per stream, and per connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Begins to speak HTTP on a wire.
+pub(super) async fn speak(
+    (wire, slot): (Wire, Slot),
+    server: &Server,
+    stack: &Stack,
+    now: Time,
+) -> Result<Speaker, Failure> {
+    let io = TokioIo::new(wire.io);
+    // What goes wrong on a connection is told to the exchange that uses it; between exchanges the
+    // sender knows that it is closed.
+    match wire.speaks {
+        Speaks::Http1 => {
+            let (sender, mut connection) = http1::Builder::new()
+                .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX))
+                .max_headers(server.headers_max)
+                .handshake(io)
+                .await
+                .map_err(|_| Failure::ConnectFailed)?;
+            let heir = Heir::default();
+            let inherits = Rc::clone(&heir);
+            tokio::task::spawn_local(async move {
+                let _told_elsewhere = (&mut connection).await;
+                if let Some(heir) = inherits.take() {
+                    let parts = connection.into_parts();
+                    let io = parts.io.into_inner();
+                    let _nobody_waits = heir.send(Remains { io, begun: parts.read_buf, slot });
+                }
+            });
+            Ok(Speaker::Http1(Idle { sender, heir, born: now, since: now }))
+        }
+        Speaks::Http2 => {
+            let (sender, connection) = http2::Builder::new(Here)
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
+                .handshake(io)
+                .await
+                .map_err(|_| Failure::ConnectFailed)?;
+            let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+            let polled = Rc::clone(&connection);
+            tokio::task::spawn_local(poll_fn(move |cx| {
+                let mut polled = polled.borrow_mut();
+                let Some(connection) = polled.as_mut() else { return Poll::Ready(()) };
+                let _held_until_it_ends = &slot;
+                let ended = connection.as_mut().poll(cx).map(|_told_elsewhere| ());
+                if ended.is_ready() {
+                    // Whoever has a request in its queue learns that it is not taken.
+                    *polled = None;
+                }
+                ended
+            }));
+            let (streams, since) = (Cell::new(0), Cell::new(now));
+            let shared = Rc::new(Shared { sender, connection, streams, born: now, since });
+            if stack.keep_alive.get().idle_max > 0 {
+                stack.shared.borrow_mut().push(Rc::clone(&shared));
+            }
+            Ok(Speaker::Http2(Stream::begin(&shared)))
+        }
+    }
+}
