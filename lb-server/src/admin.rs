@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
+use lb_core::Time;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ use crate::discovery;
 use crate::download::{Outgoing, Whose};
 use crate::gateway::{Gateway, ReloadCall};
 use crate::headers;
-use crate::observe::exposition;
+use crate::observe::{SHARES, Spread, exposition};
 use crate::snapshot::{Site, Snapshot};
 use crate::worker::Worker;
 
@@ -64,7 +65,9 @@ pub(crate) async fn respond(
             "/discovery" => {
                 (StatusCode::OK, JSON, format!("{:#}\n", discovery::report::report(gateway)))
             }
-            "/metrics.json" => (StatusCode::OK, JSON, format!("{:#}\n", learned(&view))),
+            "/metrics.json" => {
+                (StatusCode::OK, JSON, format!("{:#}\n", learned(&view, gateway.now())))
+            }
             _ => (StatusCode::NOT_FOUND, TEXT, format!("no such page\n\n{INDEX}")),
         }
     };
@@ -158,21 +161,23 @@ fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, S
 
 /// What was learned about each backend: by service, then by url.
 #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
-fn learned(snapshot: &Snapshot) -> Value {
+fn learned(snapshot: &Snapshot, now: Time) -> Value {
     let service = |site: &Site| {
         let backends: Map<String, Value> = site
             .service
             .backends()
             .zip(&site.counts.backends)
             .map(|(backend, counts)| {
-                let (requests, errors) = (counts.attempts(), counts.errors());
+                let figures = counts.figures();
+                let (requests, errors) = (figures.attempts, figures.errors);
                 let rate = if requests == 0 { 0.0 } else { errors as f64 / requests as f64 };
                 let breaker = backend.breaker();
                 let learned = json!({
                     "requests": requests,
                     "errors": errors,
                     "errorRate": rate,
-                    "avgResponseTime": counts.mean_ms(),
+                    "avgResponseTime": figures.mean_ms(),
+                    "recentMs": recent_ms(&counts.spread(now)),
                     "isHealthy": backend.is_fit(),
                     "consecutiveFailures": backend.consecutive_failures(),
                     "breaker": breaker.state().as_str(),
@@ -184,6 +189,16 @@ fn learned(snapshot: &Snapshot) -> Value {
         (site.service.name().to_owned(), Value::Object(backends))
     };
     Value::Object(snapshot.sites.iter().map(service).collect())
+}
+
+/// How long attempts of the last minutes took, in milliseconds.
+fn recent_ms(spread: &Spread) -> Value {
+    const NAMES: [&str; SHARES.len()] = ["p50", "p90", "p99", "p999", "max"];
+    let quantiles = spread.quantiles(SHARES);
+    let ms = |place: usize| quantiles.map(|secs| secs[place] * 1_000.0);
+    let said = NAMES.iter().enumerate().map(|(place, name)| ((*name).to_owned(), json!(ms(place))));
+    let count = ("count".to_owned(), json!(spread.count()));
+    Value::Object(said.chain([count]).collect())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub mod tls;
 
 pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
-pub use observe::{AccessSink, Notices, Tap};
+pub use observe::{AccessSink, Latencies, Notices, Tap};
 pub use platform::Platform;
 pub use request_id::RequestId;
 pub use shutdown::Shutdown;

@@ -44,7 +44,7 @@ struct Told<'g> {
 impl Observe for Told<'_> {
     fn on(&self, now: Time, event: &Event) {
         if let Event::HealthMoved { .. } = event {
-            self.site.counts.on(event);
+            self.site.counts.on(now, event);
         }
         if let Some(tap) = &self.gateway.tap {
             tap.on(now, self.snapshot, event);

@@ -107,10 +107,12 @@ fn each_backend_is_told_of_in_eight_figures() {
         let figures = &mut learned["web"][backend.url().as_str()];
         assert!(figures["avgResponseTime"].as_f64().is_some_and(|ms| ms > 0.0), "{figures}");
         figures["avgResponseTime"] = Value::Null;
+        let recent = figures["recentMs"].take();
+        assert!(recent["p50"].as_f64() <= recent["max"].as_f64() && recent["p50"] != Value::Null);
         assert_eq!(
             learned,
             json!({ "web": { backend.url(): {
-                "requests": 4, "errors": 1, "errorRate": 0.25, "avgResponseTime": null,
+                "requests": 4, "errors": 1, "errorRate": 0.25, "avgResponseTime": null, "recentMs": null,
                 "isHealthy": true, "consecutiveFailures": 1, "breaker": "closed", "inFlight": 1,
             } } })
         );
@@ -171,6 +173,10 @@ fn every_count_agrees_with_the_log() {
             let delivered = format!("lb_delivered_total{{service=\"web\",status=\"{class}xx\"}}");
             let of_class = |it: &Value| it["status"].as_u64().unwrap() / 100 == class;
             assert_eq!(said[&delivered], count(&of_class), "{delivered}");
+            let times =
+                format!("lb_exchange_seconds_count{{service=\"web\",outcome=\"{class}xx\"}}");
+            let closed = said.get(&times).copied().unwrap_or(0.0);
+            assert_eq!(closed, count(&of_class), "{times}");
         }
         for url in [busy.url(), well.url()] {
             let labels = format!("service=\"web\",backend=\"{url}\"");
@@ -182,8 +188,16 @@ fn every_count_agrees_with_the_log() {
                 let series = format!("lb_backend_attempts_total{{{labels},outcome=\"{class}xx\"}}");
                 let of_class = made.iter().filter(|it| **it == class).count();
                 assert_eq!(said[&series], of_class as f64, "{series}");
+                // What never came about has neither a histogram nor quantiles.
+                let times = format!("lb_attempt_seconds_count{{{labels},outcome=\"{class}xx\"}}");
+                let of_class = (of_class > 0).then_some(of_class as f64);
+                assert_eq!(said.get(&times).copied(), of_class, "{times}");
+                let longest = format!(
+                    "lb_attempt_recent_seconds{{{labels},outcome=\"{class}xx\",quantile=\"1\"}}"
+                );
+                let said = said.get(&longest).copied();
+                assert_eq!(said.map(|secs| secs > 0.0), of_class.map(|_| true), "{longest}");
             }
-            assert_eq!(said[&format!("lb_attempt_seconds_count{{{labels}}}")], made.len() as f64);
             assert_eq!(said[&format!("lb_backend_in_flight{{{labels}}}")], 0.0);
         }
     });

@@ -1,5 +1,6 @@
 //! `/metrics`: the counters, and what the backends' state is at this moment, for Prometheus.
 
+mod latency;
 mod tls;
 mod tracing;
 
@@ -13,7 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{Count, SECONDS, STATUS_CLASS_NAMES, outcome_names, rejection_names};
+use super::metrics::{Count, STATUS_CLASS_NAMES, outcome_names, rejection_names};
 use crate::discovery::Key;
 use crate::discovery::known::Became;
 use crate::gateway::Gateway;
@@ -70,8 +71,8 @@ impl Collector for Reading {
         self.encode_discovery(&mut to)?;
         counters(&mut to, "lb_backend_attempts", "Attempts by what became of them", |out| {
             each_backend(snapshot, |labels, counts, _| {
-                for (name, count) in outcome_names().zip(&counts.outcomes) {
-                    out.counter(&with(labels, "outcome", name), count)?;
+                for (name, series) in outcome_names().zip(&counts.latencies) {
+                    out.counted(&with(labels, "outcome", name), series.count())?;
                 }
                 out.counter(&with(labels, "outcome", "abandoned"), &counts.abandoned)
             })
@@ -306,21 +307,6 @@ impl Reading {
                 }
             }
             Ok(())
-        })
-    }
-
-    fn encode_latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Seconds from an attempt's start to its answer or failure";
-        let mut out =
-            to.encode_descriptor("lb_attempt_seconds", help, None, MetricType::Histogram)?;
-        each_backend(&self.1, |labels, counts, _| {
-            let bounds = SECONDS.into_iter().chain([f64::INFINITY]);
-            let buckets: Vec<_> = bounds.zip(counts.buckets.iter().map(Count::get)).collect();
-            let seconds = counts.mean_ms() / 1_000.0;
-            #[expect(clippy::cast_precision_loss, reason = "a sum of seconds is a float")]
-            let sum = seconds * counts.attempts() as f64;
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            out.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         })
     }
 }

@@ -21,6 +21,7 @@ use crate::error::Problem;
 use crate::forwarded::Caller;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::made::Made;
+use crate::observe::metrics::Close;
 use crate::observe::trace::Trace;
 use crate::observe::why::{Why, millis};
 use crate::request_id::RequestId;
@@ -292,11 +293,12 @@ impl Observe for Journal {
     fn on(&self, now: Time, event: &Event) {
         let gateway = &self.view.gateway;
         if let Some(site) = self.site() {
-            site.counts.on(event);
+            site.counts.on(now, event);
         }
         if let Some(tap) = &gateway.tap {
             tap.on(now, &self.view, event);
         }
+        let mut close = None;
         let mut record = self.record.borrow_mut();
         match *event {
             Event::Attempted { backend, choice, .. } => {
@@ -307,18 +309,24 @@ impl Observe for Journal {
                 attempt.expect("what concludes was attempted").concluded = Some((outcome, took));
             }
             Event::Withheld { why, .. } => record.withheld = Some(why),
-            Event::Ended { end, .. } => record.end = Some(end),
+            Event::Ended { end, .. } => {
+                record.end = Some(end);
+                close = record.status.map(|status| Close::of(status.as_u16(), end));
+            }
+            Event::Rejected { .. } => close = Some(Close::Rejected),
+            Event::Left { .. } => close = Some(Close::Left),
             Event::Queued { .. } => record.queued = true,
             Event::Started { .. }
             | Event::Overtaken { .. }
             | Event::Delayed { .. }
             | Event::Delivered { .. }
-            | Event::Rejected { .. }
-            | Event::Left { .. }
             | Event::Ejected { .. }
             | Event::Pardoned { .. }
             | Event::HealthMoved { .. }
             | Event::BreakerMoved { .. } => {}
+        }
+        if let (Some(close), Some(site)) = (close, self.site()) {
+            site.counts.closed(now, close, now - self.began);
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Counters of a process, kept by every worker without a lock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lb_core::{BackendId, BreakerState, Event, Failure, Member, Outcome, Rejection, Service};
+use lb_core::{
+    BackendId, BodyEnd, BreakerState, Event, Failure, Member, Outcome, Rejection, Service, Time,
+};
+
+use super::latencies::{Latencies, Spread};
 
 /// A count that only goes up.
 #[derive(Debug, Default)]
@@ -81,13 +85,15 @@ pub(crate) struct ServiceCounts {
     pub(crate) rejected: [Count; REJECTIONS.len() + Failure::ALL.len()],
     pub(crate) withheld: [Count; lb_core::Withheld::ALL.len()],
     pub(crate) ended: [Count; lb_core::BodyEnd::ALL.len()],
+    /// How long exchanges took, by [`Close`].
+    pub(crate) latencies: [Series; CLOSE_NAMES.len()],
 }
 
 /// What was counted of one backend.
 #[derive(Debug, Default)]
 pub(crate) struct BackendCounts {
-    /// By [`outcome_slot`].
-    pub(crate) outcomes: [Count; STATUS_CLASSES + Failure::ALL.len()],
+    /// How long attempts took, by [`outcome_slot`]. Nothing else counts them.
+    pub(crate) latencies: [Series; STATUS_CLASSES + Failure::ALL.len()],
     /// Attempts that nobody waited for any longer: their clients left.
     pub(crate) abandoned: Count,
     /// How often health checks took it out.
@@ -95,18 +101,70 @@ pub(crate) struct BackendCounts {
     pub(crate) opened: Count,
     /// How often it was ejected as an outlier.
     pub(crate) ejected: Count,
-    pub(crate) micros: Count,
-    /// Attempts that took up to [`SECONDS`] of the same place, and longer in the last.
-    pub(crate) buckets: [Count; SECONDS.len() + 1],
+}
+
+/// How long things of one kind took, in memory that is taken when there is the first of them: most
+/// backends fail in few of the ways that there are.
+#[derive(Debug, Default)]
+pub(crate) struct Series(OnceLock<Box<Latencies>>);
+
+impl Series {
+    fn record(&self, now: Time, took: Duration) {
+        self.0.get_or_init(Box::default).record(now, took);
+    }
+
+    /// What was recorded, if anything ever was.
+    pub(crate) fn get(&self) -> Option<&Latencies> {
+        self.0.get().map(|latencies| &**latencies)
+    }
+
+    /// How often it was.
+    pub(crate) fn count(&self) -> u64 {
+        self.get().map_or(0, |latencies| latencies.tally().count())
+    }
+}
+
+/// How an exchange closed, for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// A backend's answer went out with this status, to its last byte.
+    Answered(u16),
+    /// We answered ourselves.
+    Rejected,
+    /// An answer broke off.
+    Broken,
+    /// The client left before the last byte.
+    Left,
+}
+
+/// The labels of [`Close`].
+pub(crate) const CLOSE_NAMES: [&str; STATUS_CLASSES + 3] =
+    ["1xx", "2xx", "3xx", "4xx", "5xx", "rejected", "broken", "left"];
+
+impl Close {
+    /// How an exchange closed whose answer had this status and `end`ed like that.
+    pub(crate) const fn of(status: u16, end: BodyEnd) -> Self {
+        match end {
+            BodyEnd::Complete => Self::Answered(status),
+            BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline => Self::Broken,
+            BodyEnd::ClientLeft => Self::Left,
+        }
+    }
+
+    fn slot(self) -> usize {
+        match self {
+            Self::Answered(status) => status_slot(status),
+            Self::Rejected => STATUS_CLASSES,
+            Self::Broken => STATUS_CLASSES + 1,
+            Self::Left => STATUS_CLASSES + 2,
+        }
+    }
 }
 
 /// 1xx to 5xx.
 pub(crate) const STATUS_CLASSES: usize = 5;
 /// As written in labels.
 pub(crate) const STATUS_CLASS_NAMES: [&str; STATUS_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// Upper bounds of the latency histogram: 1-2-5 steps, as an alert on a ratio wants them.
-pub(crate) const SECONDS: [f64; 13] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 impl Counts {
     /// The counts of `service`, which go on where those of the service `before` it stand.
@@ -127,7 +185,7 @@ impl Counts {
     }
 
     /// Counts an event of an exchange of the service.
-    pub(crate) fn on(&self, event: &Event) {
+    pub(crate) fn on(&self, now: Time, event: &Event) {
         let counts = &self.service;
         match event {
             Event::Started { .. } => counts.exchanges.add(1),
@@ -137,7 +195,7 @@ impl Counts {
             }
             Event::Overtaken { .. } => {}
             Event::Concluded { backend, outcome, took, .. } => {
-                self.backend(*backend).concluded(*outcome, *took);
+                self.backend(*backend).concluded(now, *outcome, *took);
             }
             Event::Queued { .. } => counts.queued.add(1),
             Event::Delayed { .. } => {}
@@ -157,37 +215,63 @@ impl Counts {
         }
     }
 
+    /// An exchange of the service closed `now`, and had taken `took` since its request came.
+    pub(crate) fn closed(&self, now: Time, close: Close, took: Duration) {
+        self.service.latencies[close.slot()].record(now, took);
+    }
+
     pub(crate) fn backend(&self, id: BackendId) -> &BackendCounts {
         &self.backends[usize::from(id.backend)]
     }
 }
 
 impl BackendCounts {
-    fn concluded(&self, outcome: Outcome, took: Duration) {
-        self.outcomes[outcome_slot(outcome)].add(1);
-        self.micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        let seconds = took.as_secs_f64();
-        self.buckets[SECONDS.partition_point(|bound| *bound < seconds)].add(1);
+    fn concluded(&self, now: Time, outcome: Outcome, took: Duration) {
+        self.latencies[outcome_slot(outcome)].record(now, took);
     }
 
+    /// What is to be said of all attempts that came to an end.
+    pub(crate) fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for (slot, latencies) in self.latencies.iter().enumerate() {
+            let Some(tally) = latencies.get().map(Latencies::tally) else { continue };
+            let count = tally.count();
+            figures.attempts += count;
+            figures.took += tally.sum;
+            // A connection that closed before anything was written on it is nobody's error.
+            let is_error = slot >= STATUS_CLASSES - 1
+                && slot != outcome_slot(Outcome::Failed(Failure::Unsent));
+            figures.errors += count * u64::from(is_error);
+        }
+        figures
+    }
+
+    /// How long attempts of the last minutes took, whatever became of them.
+    pub(crate) fn spread(&self, now: Time) -> Spread {
+        let mut spread = Spread::default();
+        self.latencies.iter().filter_map(Series::get).for_each(|it| it.add_to(&mut spread, now));
+        spread
+    }
+}
+
+/// What a backend did, in figures.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
     /// Attempts that came to an end.
-    pub(crate) fn attempts(&self) -> u64 {
-        self.outcomes.iter().map(Count::get).sum()
-    }
+    pub(crate) attempts: u64,
+    /// Those that failed, or were answered 5xx.
+    pub(crate) errors: u64,
+    /// How long all of them took together.
+    took: Duration,
+}
 
-    /// Those that failed, or were answered 5xx. A connection that closed before anything was
-    /// written on it is nobody's error.
-    pub(crate) fn errors(&self) -> u64 {
-        let failed: u64 = self.outcomes[STATUS_CLASSES - 1..].iter().map(Count::get).sum();
-        failed - self.outcomes[outcome_slot(Outcome::Failed(Failure::Unsent))].get()
-    }
-
+impl Figures {
     /// How long an attempt took on average, in milliseconds.
     #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
     pub(crate) fn mean_ms(&self) -> f64 {
-        match self.attempts() {
+        match self.attempts {
             0 => 0.0,
-            attempts => self.micros.get() as f64 / attempts as f64 / 1_000.0,
+            attempts => self.took.as_secs_f64() * 1_000.0 / attempts as f64,
         }
     }
 }
@@ -266,12 +350,32 @@ mod tests {
     }
 
     #[test]
+    fn every_close_has_a_name_of_its_own() {
+        let name = |close: Close| CLOSE_NAMES[close.slot()];
+        for end in BodyEnd::ALL {
+            let closed = [204, 503].map(|status| name(Close::of(status, end)));
+            let expected = match end {
+                BodyEnd::Complete => ["2xx", "5xx"],
+                BodyEnd::ClientLeft => ["left"; 2],
+                BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline => ["broken"; 2],
+            };
+            assert_eq!(closed, expected, "{end:?}");
+        }
+        assert_eq!(name(Close::Rejected), "rejected");
+    }
+
+    #[test]
     fn an_unsent_request_is_no_error() {
         let counts = BackendCounts::default();
-        counts.concluded(Outcome::Failed(Failure::Unsent), Duration::from_millis(1));
-        counts.concluded(Outcome::Failed(Failure::Reset), Duration::from_millis(2));
-        counts.concluded(Outcome::Answered(500), Duration::from_millis(3));
-        counts.concluded(Outcome::Answered(404), Duration::from_millis(6));
-        assert_eq!((counts.attempts(), counts.errors(), counts.mean_ms()), (4, 2, 3.0));
+        let concluded = |outcome, ms| {
+            counts.concluded(Time::ZERO, outcome, Duration::from_millis(ms));
+        };
+        concluded(Outcome::Failed(Failure::Unsent), 1);
+        concluded(Outcome::Failed(Failure::Reset), 2);
+        concluded(Outcome::Answered(500), 3);
+        concluded(Outcome::Answered(404), 6);
+        let figures = counts.figures();
+        assert_eq!((figures.attempts, figures.errors, figures.mean_ms()), (4, 2, 3.0));
+        assert_eq!(counts.spread(Time::ZERO).count(), 4);
     }
 }

@@ -2,6 +2,7 @@
 
 mod journal;
 mod made;
+mod latencies;
 mod metrics;
 mod why;
 mod exposition;
@@ -11,6 +12,8 @@ use lb_core::{Event, Explanation, Time};
 
 pub(crate) use exposition::exposition;
 pub(crate) use journal::{Journal, RequestFacts};
+pub use latencies::Latencies;
+pub(crate) use latencies::{SHARES, Spread};
 pub(crate) use metrics::{Counts, Process};
 pub(crate) use trace::Trace;
 pub(crate) use trace::export::{Export, Exporter, queue};

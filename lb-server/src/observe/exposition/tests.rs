@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gateway::Listeners;
+use crate::observe::metrics::Close;
 use crate::platform::os::Os;
 use expect_test::expect;
 use lb_config::{Source, load};
@@ -21,7 +22,10 @@ const CONFIG: &str = r#"
     discover = { file = "more.json" }
 "#;
 
-/// What a gateway tells that has seen an attempt refused and another take 3 ms.
+/// The buckets around what took 3 ms, and the outermost.
+const BOUNDS: [&str; 5] = ["le=\"0.0002\"", "0.002", "0.005", "100.0", "+Inf"];
+
+/// What a gateway tells that has seen an attempt refused and another take 3 ms, in an exchange of 4 ms.
 fn text() -> String {
     let (config, _) = load(&Source { name: "test.toml", text: CONFIG });
     let config = config.expect("the test's configuration has no mistakes");
@@ -32,8 +36,10 @@ fn text() -> String {
         let took = Duration::from_millis(3) * u32::from(attempt == 2);
         let exchange = ExchangeId(1);
         let event = Event::Concluded { exchange, attempt, backend, outcome, took };
-        gateway.snapshot().sites[0].counts.on(&event);
+        gateway.snapshot().sites[0].counts.on(gateway.now(), &event);
     }
+    let took = Duration::from_millis(4);
+    gateway.snapshot().sites[0].counts.closed(gateway.now(), Close::Answered(200), took);
     exposition(&gateway)
 }
 
@@ -91,36 +97,75 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_backend_in_flight gauge
         lb_breaker_state gauge
         lb_attempt_seconds histogram
+        lb_attempt_recent_seconds gauge
+        lb_exchange_seconds histogram
+        lb_exchange_recent_seconds gauge
     "#]]
     .assert_eq(&(types.join("\n") + "\n"));
+}
+
+#[test]
+fn every_metric_stands_in_the_documents_with_its_type_and_nothing_else_does() {
+    let document = include_str!("../../../../docs/metrics.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `lb_"));
+    let mut listed: Vec<String> = rows
+        .map(|row| {
+            let (name, row) = row.split_once("` | ").expect("a name, and then a type");
+            let (kind, _) = row.split_once(" | ").expect("a type, and then labels");
+            format!("lb_{name} {kind}")
+        })
+        .collect();
+    let text = text();
+    let mut types: Vec<_> = text.lines().filter_map(|it| it.strip_prefix("# TYPE ")).collect();
+    types.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, types, "docs/metrics.md lists what is told");
 }
 
 #[test]
 fn attempts_are_told_by_outcome_and_by_how_long_they_took() {
     let told: String = text()
         .lines()
-        .filter(|line| line.starts_with("lb_attempt_seconds") || line.ends_with("} 1"))
+        .filter(|line| line.starts_with("lb_attempt") || line.starts_with("lb_exchange_"))
+        .filter(|line| !line.contains("_bucket{") || BOUNDS.iter().any(|le| line.contains(le)))
         .map(|line| format!("{line}\n"))
         .collect();
     expect![[r#"
-        lb_backend_attempts_total{service="web",backend="http://a:80",outcome="2xx"} 1
-        lb_backend_attempts_total{service="web",backend="http://a:80",outcome="connect_refused"} 1
-        lb_attempt_seconds_sum{service="web",backend="http://a:80"} 0.003
-        lb_attempt_seconds_count{service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.001",service="web",backend="http://a:80"} 1
-        lb_attempt_seconds_bucket{le="0.002",service="web",backend="http://a:80"} 1
-        lb_attempt_seconds_bucket{le="0.005",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.01",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.02",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.05",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.1",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.2",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="0.5",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="1.0",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="2.0",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="5.0",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="10.0",service="web",backend="http://a:80"} 2
-        lb_attempt_seconds_bucket{le="+Inf",service="web",backend="http://a:80"} 2
-    "#]]
-    .assert_eq(&told);
+        lb_attempt_seconds_sum{service="web",backend="http://a:80",outcome="2xx"} 0.003
+        lb_attempt_seconds_count{service="web",backend="http://a:80",outcome="2xx"} 1
+        lb_attempt_seconds_bucket{le="0.0002",service="web",backend="http://a:80",outcome="2xx"} 0
+        lb_attempt_seconds_bucket{le="0.002",service="web",backend="http://a:80",outcome="2xx"} 0
+        lb_attempt_seconds_bucket{le="0.005",service="web",backend="http://a:80",outcome="2xx"} 1
+        lb_attempt_seconds_bucket{le="100.0",service="web",backend="http://a:80",outcome="2xx"} 1
+        lb_attempt_seconds_bucket{le="+Inf",service="web",backend="http://a:80",outcome="2xx"} 1
+        lb_attempt_seconds_sum{service="web",backend="http://a:80",outcome="connect_refused"} 0.0
+        lb_attempt_seconds_count{service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_seconds_bucket{le="0.0002",service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_seconds_bucket{le="0.002",service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_seconds_bucket{le="0.005",service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_seconds_bucket{le="100.0",service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_seconds_bucket{le="+Inf",service="web",backend="http://a:80",outcome="connect_refused"} 1
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="2xx",quantile="0.5"} 0.0029755
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="2xx",quantile="0.9"} 0.0029755
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="2xx",quantile="0.99"} 0.0029755
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="2xx",quantile="0.999"} 0.0029755
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="2xx",quantile="1"} 0.0029755
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="connect_refused",quantile="0.5"} 0.000001
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="connect_refused",quantile="0.9"} 0.000001
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="connect_refused",quantile="0.99"} 0.000001
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="connect_refused",quantile="0.999"} 0.000001
+        lb_attempt_recent_seconds{service="web",backend="http://a:80",outcome="connect_refused",quantile="1"} 0.000001
+        lb_exchange_seconds_sum{service="web",outcome="2xx"} 0.004
+        lb_exchange_seconds_count{service="web",outcome="2xx"} 1
+        lb_exchange_seconds_bucket{le="0.0002",service="web",outcome="2xx"} 0
+        lb_exchange_seconds_bucket{le="0.002",service="web",outcome="2xx"} 0
+        lb_exchange_seconds_bucket{le="0.005",service="web",outcome="2xx"} 1
+        lb_exchange_seconds_bucket{le="100.0",service="web",outcome="2xx"} 1
+        lb_exchange_seconds_bucket{le="+Inf",service="web",outcome="2xx"} 1
+        lb_exchange_recent_seconds{service="web",outcome="2xx",quantile="0.5"} 0.0039755
+        lb_exchange_recent_seconds{service="web",outcome="2xx",quantile="0.9"} 0.0039755
+        lb_exchange_recent_seconds{service="web",outcome="2xx",quantile="0.99"} 0.0039755
+        lb_exchange_recent_seconds{service="web",outcome="2xx",quantile="0.999"} 0.0039755
+        lb_exchange_recent_seconds{service="web",outcome="2xx",quantile="1"} 0.0039755
+    "#]].assert_eq(&told);
 }
