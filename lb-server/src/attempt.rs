@@ -63,7 +63,7 @@ pub(crate) async fn make<'c>(
         return (attempt, made);
     }
     let Some(hedge) = attempt.hedge(clock.now()) else { return (attempt, first.await) };
-    let mut second = std::pin::pin!(send(sending, hedge.errand()));
+    let mut second = Box::pin(send(sending, hedge.errand()));
     tokio::select! {
         biased;
         made = first.as_mut() => {
@@ -106,10 +106,15 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     // Another protocol takes the whole connection, and is spoken after HTTP/1.1.
     let switches = upgrade::is_asked(head);
     let announced = site.proxy_protocol.map(|version| Announced { version, ends });
+    // What waits for a connection is in a box: mostly there is one, and a request needs no room for it.
     let mut connection = if switches || announced.is_some() {
-        pool::fresh(view, backend, Protocol::Http1, announced, connect_deadline).await?
+        let fresh = pool::fresh(view, backend, Protocol::Http1, announced, connect_deadline);
+        Box::pin(fresh).await?
     } else {
-        pool::connection(view, backend, connect_deadline).await?
+        match pool::kept(view, backend) {
+            Some(kept) => kept,
+            None => Box::pin(pool::connection(view, backend, connect_deadline)).await?,
+        }
     };
     let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
@@ -151,7 +156,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
         // nothing of the request was looked at: a new connection carries the same attempt.
-        connection = pool::fresh(view, backend, endpoint.protocol, None, connect_deadline).await?;
+        let fresh = pool::fresh(view, backend, endpoint.protocol, None, connect_deadline);
+        connection = Box::pin(fresh).await?;
     }
 }
 

@@ -118,6 +118,15 @@ const SHARED_MAX: usize = 16;
 /// many system calls.
 pub(crate) const PIECE_BYTES_MAX: usize = 256 * 1024;
 
+/// A kept connection that still works, if nobody waits for one.
+pub(crate) fn kept(view: &View, backend: BackendId) -> Option<Connection> {
+    let stack = view.stack(backend);
+    if stack.queue.has_waiting() {
+        return None;
+    }
+    Some(stack.reused(stack.take(view.gateway.now())?))
+}
+
 /// A kept connection that still works, or a new one by `deadline`.
 pub(crate) async fn connection(
     view: &View,
@@ -126,18 +135,14 @@ pub(crate) async fn connection(
 ) -> Result<Connection, Failure> {
     let stack = view.stack(backend);
     loop {
-        let kept =
-            |speaker| Connection { speaker, stack: Rc::clone(stack), reused: true, kept: true };
-        if !stack.queue.has_waiting()
-            && let Some(speaker) = stack.take(view.gateway.now())
-        {
-            return Ok(kept(speaker));
+        if let Some(kept) = kept(view, backend) {
+            return Ok(kept);
         }
         let until = view.gateway.clock.instant(deadline);
         if !(stack.shares.get() && stack.dialing.get()) {
             let room = timeout_at(until, stack.room(&view.gateway)).await;
             return match room.map_err(|_| Failure::Crowded)? {
-                Room::Kept(idle) => Ok(kept(Speaker::Http1(idle))),
+                Room::Kept(idle) => Ok(stack.reused(Speaker::Http1(idle))),
                 Room::Slot(slot) => {
                     let protocol = view.endpoint(backend).protocol;
                     open(view, backend, protocol, None, (slot, deadline)).await
@@ -271,6 +276,10 @@ impl Shared {
 }
 
 impl Stack {
+    fn reused(self: &Rc<Self>, speaker: Speaker) -> Connection {
+        Connection { speaker, stack: Rc::clone(self), reused: true, kept: true }
+    }
+
     /// Of connections that each take one of these.
     pub(crate) fn new(slots: Arc<Slots>) -> Self {
         Self {

@@ -264,7 +264,7 @@ pub(crate) async fn exchange(
                 site.line.call_next(&site.service);
                 step
             }
-            Step::Queue(queue) => site.line.wait(queue, clock).await,
+            Step::Queue(queue) => Box::pin(site.line.wait(queue, clock)).await,
             // An answer is kept: should nobody be there to take a retry, it goes out after all.
             Step::Wait(wait) => {
                 sleep_until(clock.instant(wait.until())).await;

@@ -34,8 +34,10 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let client = Client::of_http2(seat.whence.clone(), server.http2.resets_per_second_max);
     client.allow(server.requests_per_connection_max);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
-    let service =
-        service_fn(|request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request));
+    // In a box: on its way into a task of its own, hyper moves it a dozen times.
+    let service = service_fn(|request| {
+        Box::pin(Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request))
+    });
     let mut builder = http2::Builder::new(Here);
     builder
         .timer(TokioTimer::new())
