@@ -41,6 +41,9 @@ mod snapshot;
 mod view;
 mod gateway;
 mod discovery;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod state;
 mod admin;
 mod observe;

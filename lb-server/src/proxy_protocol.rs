@@ -107,7 +107,7 @@ pub(crate) async fn admit(
 
 /// Takes the header off `io`. `None`: the proxy speaks for itself (LOCAL), or does not know or cannot
 /// say in addresses for whom it speaks; then the peer is who it seems to be (§2.1, §2.2).
-async fn accept(mut io: Box<dyn Io>) -> Result<(Option<Ends>, Box<dyn Io>), Flaw> {
+pub(crate) async fn accept(mut io: Box<dyn Io>) -> Result<(Option<Ends>, Box<dyn Io>), Flaw> {
     let mut begun = Vec::new();
     loop {
         if let Some((ends, bytes)) = parse(&begun)? {
@@ -138,7 +138,7 @@ pub(crate) async fn announce(
 }
 
 /// A header for the connection between `ends`; `None` for what we do on our own, such as checks.
-fn header(version: ProxyProtocol, ends: Option<Ends>) -> Vec<u8> {
+pub(crate) fn header(version: ProxyProtocol, ends: Option<Ends>) -> Vec<u8> {
     let ends = ends.map(|Ends { source, destination }| {
         let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
         (from, to, source.port(), destination.port())
@@ -180,7 +180,7 @@ const fn v6(address: IpAddr) -> Ipv6Addr {
 
 /// What the header at the beginning of `bytes` says, and how long it is; `None` if there is more to
 /// come. The answer to more bytes is never another one, so it does not matter how they are cut.
-fn parse(bytes: &[u8]) -> Result<Option<(Option<Ends>, usize)>, Flaw> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Option<Ends>, usize)>, Flaw> {
     let begins = |begin: &[u8]| {
         let here = begin.len().min(bytes.len());
         bytes[..here] == begin[..here]

@@ -12,6 +12,7 @@ mod affinity;
 mod blame;
 mod bodies;
 mod bounds;
+mod bytes;
 mod connections;
 mod crowded;
 mod discovery;

@@ -65,7 +65,9 @@ fn collect(dir: &Path, prefix: &str, found: &mut Vec<File>) {
         let entry = entry.expect("a directory of the repository can be read");
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_ours = !name.starts_with('.') || [".ci", ".cargo", ".gitignore"].contains(&&*name);
-        let is_built = prefix.is_empty() && name.starts_with("target");
+        let is_built = (prefix.is_empty() && name.starts_with("target"))
+            || (prefix == "fuzz/"
+                && ["artifacts", "corpus", "coverage", "target"].contains(&&*name));
         if !is_ours || is_built {
             continue;
         }

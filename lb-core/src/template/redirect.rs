@@ -1,7 +1,10 @@
 //! Where a redirect may lead: to a path here, or to a host that was written down or is the request's
 //! own. What a client puts into a path never gets a say in it.
 
+use alloc::string::String;
+
 use super::{BadTemplate, Part, Variable};
+use crate::request::plain_host;
 
 /// Whether what it gives begins with a slash, whatever is filled in.
 pub(super) fn starts_with_slash(parts: &[Part]) -> bool {
@@ -28,9 +31,30 @@ pub(super) fn check(parts: &[Part]) -> Result<(), BadTemplate> {
     }
     let Some(Part::Text(first)) = parts.first() else { return Err(BadTemplate::Start) };
     let authority = first.strip_prefix("https://").or_else(|| first.strip_prefix("http://"));
-    let mut text = authority.ok_or(BadTemplate::Start)?;
+    let text = authority.ok_or(BadTemplate::Start)?;
+    says_its_host(text, &parts[1..])?;
+    // `https://{host}::80/` says one, and no browser finds it.
+    plain_host(&authority_of(text, &parts[1..])).map(|_| ()).ok_or(BadTemplate::Start)
+}
+
+/// What stands between the scheme and the path, with a name for the request's host.
+fn authority_of(begin: &str, parts: &[Part]) -> String {
+    let mut out = String::from(begin);
+    for part in parts {
+        match part {
+            Part::Text(more) => out.push_str(more),
+            Part::Variable(Variable::Host) => out.push_str("host"),
+            Part::Variable(_) => break,
+        }
+    }
+    out.truncate(out.find(['/', '?', '#']).unwrap_or(out.len()));
+    out
+}
+
+/// Why it would be a client who says which host it leads to.
+fn says_its_host<'p>(mut text: &'p str, parts: &'p [Part]) -> Result<(), BadTemplate> {
     let mut is_empty = true;
-    for part in &parts[1..] {
+    for part in parts {
         if let Some(ended) = authority_ends(text, &mut is_empty) {
             return ended;
         }

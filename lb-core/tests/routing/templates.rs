@@ -47,6 +47,11 @@ fn a_redirect_leads_where_it_was_written_and_nowhere_else() {
     {
         assert_eq!(bad(text, Slot::Redirect), BadTemplate::Start, "{text}");
     }
+    for text in
+        ["https://{host}::80/", "https://x.example:a/", "https://[::1/", "https://:80{path}"]
+    {
+        assert_eq!(bad(text, Slot::Redirect), BadTemplate::Start, "{text}");
+    }
     for text in ["https://{id}.example.com/", "https://x.example{id}", "https://{method}/"] {
         assert_eq!(bad(text, Slot::Redirect), BadTemplate::Authority, "{text}");
     }

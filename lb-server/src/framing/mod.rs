@@ -11,7 +11,7 @@
 //! waits here until it is complete.
 
 mod chunks;
-mod head;
+pub(crate) mod head;
 mod target;
 mod watch;
 

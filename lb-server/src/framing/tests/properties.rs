@@ -1,17 +1,10 @@
 //! What holds for any connection: nothing is lost, and hyper has nothing to complain about.
 
-use std::cell::RefCell;
-
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
+use crate::fuzzing::served;
 
 /// Pieces of which connections are made, good and bad.
 const VOCABULARY: [&str; 23] = [
@@ -57,30 +50,6 @@ fn connections() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(goods, rest)| goods.into_iter().chain(rest).flat_map(str::bytes).collect())
 }
 
-/// Serves a connection by hyper through a guard. Returns for each request that hyper saw whether it
-/// is to be refused, and whether hyper had a complaint of its own about a head.
-fn serve(bytes: &[u8]) -> (Vec<Option<Refusal>>, bool) {
-    let (guard, watch) = Guard::new(Pieces { pieces: vec![bytes], next: 0 }, LIMITS);
-    let verdicts = RefCell::new(Vec::new());
-    let service = service_fn(async |request: Request<Incoming>| {
-        let next = verdicts.borrow().len() as u64;
-        verdicts.borrow_mut().push(watch.refusal(next));
-        if watch.is_held(next) {
-            watch.let_go();
-        }
-        // Nothing follows on a connection whose body was broken off.
-        request.into_body().collect().await.map(|_| Response::new(Empty::<Bytes>::new()))
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    // Its bytes end at once, and it is answered nevertheless.
-    builder.half_close(true).max_headers(LIMITS.lines_max).max_buf_size(8192);
-    let io = TokioIo::new(tokio::io::join(guard, tokio::io::sink()));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let served = runtime.block_on(builder.serve_connection(io, service));
-    let complained = served.is_err_and(|error| error.is_parse());
-    (verdicts.take(), complained)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
@@ -91,7 +60,7 @@ proptest! {
     #[test]
     fn hyper_sees_every_good_head_and_one_refused_and_has_no_complaints(bytes in connections()) {
         let seen = read(&bytes, &[], 4096);
-        let (verdicts, complained) = serve(&bytes);
+        let (verdicts, complained) = served(&bytes, LIMITS);
         prop_assert!(!complained);
         prop_assert!(verdicts.iter().rev().skip(1).all(Option::is_none));
         if !seen.failed {
