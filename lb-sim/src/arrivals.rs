@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dice::{Chance, Dice};
-use crate::scenario::{Arrivals, Scenario, Workload};
+use crate::scenario::{Arrivals, Scenario, Surge, Workload};
 
 /// When a request arrives, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct Arrival {
     pub(crate) user: Option<u32>,
     /// Whether it reads nothing of the answer's body for a while.
     pub(crate) reads_late: bool,
+    /// How often its client has asked in vain before.
+    pub(crate) tries: u8,
 }
 
 /// When the first request may arrive: everybody listens by then.
@@ -55,9 +57,12 @@ impl Iterator for Arriving<'_> {
 
     fn next(&mut self) -> Option<Arrival> {
         let workload = self.workload;
+        let is_on = |surge: &&Surge| (surge.at..surge.at + surge.lasts).contains(&self.at);
+        let times: f64 = workload.surges.iter().filter(is_on).map(|surge| surge.times).product();
+        let mean = self.mean.div_f64(times);
         self.at += match workload.arrivals {
-            Arrivals::Poisson => self.gaps.gap(self.mean),
-            Arrivals::Even => self.mean,
+            Arrivals::Poisson => self.gaps.gap(mean),
+            Arrivals::Even => mean,
         };
         if self.at >= self.ends {
             return None;
@@ -67,6 +72,6 @@ impl Iterator for Arriving<'_> {
         let any = |users: &mut Dice| if heavy { 0 } else { users.below(workload.users) };
         let user = (workload.users > 0).then(|| any(&mut self.users));
         let reads_late = self.readers.unit() < workload.slow_readers;
-        Some(Arrival { at: self.at, post, user, reads_late })
+        Some(Arrival { at: self.at, post, user, reads_late, tries: 0 })
     }
 }

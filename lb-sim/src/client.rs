@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
@@ -36,6 +37,9 @@ pub(crate) struct Clients {
     /// What each user was told to send back, last.
     jars: RefCell<BTreeMap<u32, HeaderValue>>,
     arrivals: Vec<Arrival>,
+    /// When no more of them arrive.
+    ends: Duration,
+    sent: Cell<u32>,
     open: Cell<usize>,
 }
 
@@ -53,6 +57,8 @@ impl Clients {
             idle: RefCell::default(),
             shared: (0..scenario.workload.connections).map(|_| Mutex::default()).collect(),
             jars: RefCell::default(),
+            ends: scenario.duration,
+            sent: Cell::default(),
             open: Cell::new(arrivals.len()),
             arrivals,
         })
@@ -67,14 +73,31 @@ impl Clients {
     /// would add up the waiting of each.
     pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         let start = Instant::now();
-        for (number, arrival) in (0..).zip(&self.arrivals) {
+        for arrival in &self.arrivals {
             sleep_until(start + arrival.at).await;
-            tokio::task::spawn_local(Rc::clone(&self).request(number, *arrival));
+            tokio::task::spawn_local(Rc::clone(&self).request(start, *arrival));
         }
         std::future::pending().await
     }
 
-    async fn request(self: Rc<Self>, request: u32, arrival: Arrival) {
+    /// Asks, and where the answer is no good asks again, as other requests.
+    async fn request(self: Rc<Self>, start: Instant, mut arrival: Arrival) {
+        let again = self.workload.again;
+        loop {
+            let is_good = self.ask_and_tell(arrival).await;
+            let is_late = start.elapsed() + again.after >= self.ends;
+            if is_good || arrival.tries >= again.tries || is_late {
+                break;
+            }
+            sleep(again.after).await;
+            arrival.tries += 1;
+        }
+        self.open.set(self.open.get() - 1);
+    }
+
+    /// Whether the answer was good.
+    async fn ask_and_tell(&self, arrival: Arrival) -> bool {
+        let request = self.sent.replace(self.sent.get() + 1);
         let began = Instant::now();
         self.log.write(What::Sent { request, post: arrival.post });
         let told = Cell::new(None);
@@ -82,7 +105,7 @@ impl Clients {
         let end = asked.unwrap_or(Some(End::TimedOut)).unwrap_or(End::Failed);
         let exchange = told.get().map(|id: RequestId| id.exchange());
         self.log.write(What::Ended { request, end, exchange, took: began.elapsed() });
-        self.open.set(self.open.get() - 1);
+        end.is_good()
     }
 
     /// Asks once, on a kept connection or a new one. `None`: there was no answer.

@@ -249,7 +249,9 @@ impl Stage<'_> {
             (FaultKind::Crash, true) => self.sim.crash(host),
             (FaultKind::Crash, false) => self.sim.bounce(host),
             (FaultKind::Refuse | FaultKind::Flap { .. }, begins) => origin.refuse(begins),
-            (FaultKind::Status { code, rate }, begins) => origin.answer(code, rate, begins),
+            (FaultKind::Status { code, rate, whom }, begins) => {
+                origin.answer((code, rate, whom), begins);
+            }
             (FaultKind::Brownout { speed }, true) => origin.work_at(speed),
             (FaultKind::Brownout { .. }, false) => origin.work_at(1.0),
             (FaultKind::Slow { by }, true) => origin.slow_down(by),

@@ -23,6 +23,7 @@ pub mod scenario;
 pub mod roster;
 pub mod engine;
 pub mod model;
+pub mod rehearsal;
 mod life;
 mod world;
 mod origin;

@@ -184,7 +184,7 @@ impl Measure {
                 let wander = self.homes.values().filter(|homes| homes.len() > 1).count();
                 ratio(wander as u64, self.homes.len() as u64)
             }
-            Metric::Latency(percent) => self.latency_ms(f64::from(*percent) / 100.0),
+            Metric::Latency(thousandths) => self.latency_ms(f64::from(*thousandths) / 1_000.0),
             Metric::LatencyMax => self.latency_ms(1.0),
         }
     }

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::dice::{Chance, Dice};
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
-use crate::scenario::{self, Protocol};
+use crate::scenario::{self, Protocol, Whom};
 use crate::tunnels::{ECHO, echo};
 use crate::world::World;
 
@@ -32,7 +32,7 @@ pub(crate) struct Origin {
     seed: u64,
     log: Log,
     /// Statuses that some requests are answered with, and their share.
-    statuses: RefCell<Vec<(u16, f64)>>,
+    statuses: RefCell<Vec<(u16, f64, Whom)>>,
     slower_by: Cell<Duration>,
     /// The share of its speed at which it works.
     speed: Cell<f64>,
@@ -128,12 +128,12 @@ impl Origin {
     }
 
     /// From now on some requests are answered with `code`, or no longer.
-    pub(crate) fn answer(&self, code: u16, rate: f64, begins: bool) {
+    pub(crate) fn answer(&self, said: (u16, f64, Whom), begins: bool) {
         let mut statuses = self.statuses.borrow_mut();
         if begins {
-            statuses.push((code, rate));
+            statuses.push(said);
         } else {
-            statuses.retain(|said| *said != (code, rate));
+            statuses.retain(|known| *known != said);
         }
     }
 
@@ -318,8 +318,10 @@ impl Origin {
         let mut dice = Dice::new(self.seed, &self.script.host, number);
         let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
-        let status = self.statuses.borrow().iter().find(|(_, rate)| chance < *rate).map(|it| it.0);
-        let status = status.unwrap_or(200);
+        // Nobody gave a check a name.
+        let is_check = exchange.is_none();
+        let meets = |said: &&(u16, f64, Whom)| chance < said.1 && said.2.has(is_check);
+        let status = self.statuses.borrow().iter().find(meets).map_or(200, |said| said.0);
         let resets = dice.unit() < self.resets.get();
         let refuses = dice.unit() < self.refuses_streams.get();
         if refuses || answering.0.leaves.get() {

@@ -88,7 +88,7 @@ fn breaker(scenario: &Scenario, run: &Run, place: usize, at: Duration) -> Breake
 fn described(scenario: &Scenario, fault: &Fault) -> String {
     let origin = &scenario.origins[fault.origin];
     let how = match fault.kind {
-        FaultKind::Status { code, rate } => format!(" {code} for {:.0}%", rate * 100.0),
+        FaultKind::Status { code, rate, .. } => format!(" {code} for {:.0}%", rate * 100.0),
         FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),

@@ -188,7 +188,7 @@ fn edit_line(edit: &str, value: &toml::Value) -> Option<String> {
         });
     }
     let name = |key: &&str| what.strip_prefix(*key).and_then(|rest| rest.strip_prefix('.'));
-    let (key, name) = NAMED.iter().find_map(|key| Some((*key, name(&key)?)))?;
+    let (key, name) = NAMED.iter().find_map(|key| Some((*key, name(key)?)))?;
     Some(format!("{side}.{key}.{} = {value}", toml::Value::String(name.into())))
 }
 

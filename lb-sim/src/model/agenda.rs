@@ -18,6 +18,8 @@ pub(super) enum Due {
     Turn(u32, u32),
     /// A check begins, or has found something.
     Check(u32),
+    /// A client asks again: its place among those who will.
+    Again(u32),
 }
 
 /// Everything that is to happen. What is due at the same time comes in the order in which it was put down,

@@ -44,11 +44,13 @@ pub(super) struct Place<'s> {
 pub(super) struct Deadlines {
     pub(super) connect: Time,
     pub(super) head: Time,
+    /// Whether it is a health check that has to be in time.
+    pub(super) is_check: bool,
 }
 
 impl From<Errand> for Deadlines {
     fn from(errand: Errand) -> Self {
-        Self { connect: errand.connect_deadline(), head: errand.deadline() }
+        Self { connect: errand.connect_deadline(), head: errand.deadline(), is_check: false }
     }
 }
 
@@ -65,7 +67,7 @@ impl Place<'_> {
             Ok(set_out) => {
                 let fate =
                     self.serve(set_out + there, back, takes, &mut |weather: &Weather<'_>, at| {
-                        (weather.status(at, status), weather.resets(at, resets))
+                        (weather.status(at, status, deadlines.is_check), weather.resets(at, resets))
                     });
                 self.in_time(fate, now, deadlines.head)
             }
@@ -126,7 +128,7 @@ impl Place<'_> {
             return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached: Some(FULL) };
         };
         let speed = self.weather.speed(begins);
-        let takes = if speed < 1.0 { takes.div_f64(speed) } else { takes };
+        let takes = takes.div_f64(speed);
         let takes = takes + self.weather.delay(begins);
         self.server.works(begins, takes);
         let done = begins + takes;

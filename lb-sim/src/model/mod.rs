@@ -124,6 +124,8 @@ struct Engine<'c, S> {
     /// What each user was told to send back.
     jars: BTreeMap<u32, Box<[u8]>>,
     requests: u32,
+    /// Who asks again, once each.
+    again: Vec<Arrival>,
 }
 
 impl<'c, S: Sink> Engine<'c, S> {
@@ -149,6 +151,7 @@ impl<'c, S: Sink> Engine<'c, S> {
             lines: vec![BTreeMap::new(); scenario.roster.services()],
             jars: BTreeMap::new(),
             requests: 0,
+            again: Vec::new(),
         };
         for (number, fault) in (0..).zip(&scenario.faults) {
             engine.agenda.put(Time::ZERO + fault.at, Due::FaultBegins(number));
@@ -186,6 +189,7 @@ impl<'c, S: Sink> Engine<'c, S> {
                 Due::FaultBegins(fault) => self.say(What::FaultBegan(fault as usize)),
                 Due::FaultEnds(fault) => self.say(What::FaultEnded(fault as usize)),
                 Due::Action(number) => self.act(number as usize)?,
+                Due::Again(number) => self.arrive(self.again[number as usize]),
             }
         }
         self.now = self.now.max(ends);
@@ -213,7 +217,7 @@ impl<'c, S: Sink> Engine<'c, S> {
 
     /// Another request comes.
     fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { post, user, .. } = arrival;
+        let Arrival { post, user, tries, .. } = arrival;
         let request = self.requests;
         self.requests += 1;
         self.say(What::Sent { request, post });
@@ -238,12 +242,14 @@ impl<'c, S: Sink> Engine<'c, S> {
             exchange: None,
             took: trip,
         };
-        let index = match found.as_ref().map(|found| &found.route().action) {
-            Some(Leads::Service(index)) => usize::from(*index),
-            Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. }) => {
+        let leads = found.as_ref().map(|found| &found.route().action);
+        let index = match (self.scenario.workload.service, leads) {
+            (Some(index), _) => usize::from(index),
+            (None, Some(Leads::Service(index))) => usize::from(*index),
+            (None, Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. })) => {
                 return self.say(end(*status));
             }
-            None => return self.say(end(NO_SERVICE)),
+            (None, None) => return self.say(end(NO_SERVICE)),
         };
         let service = &made.services[index];
         let exchange = ExchangeId(u64::from(request) + 1);
@@ -256,6 +262,7 @@ impl<'c, S: Sink> Engine<'c, S> {
             exchange,
             post,
             user,
+            tries,
             sent: self.now,
             gives_up: self.now + patience,
             trip,

@@ -10,6 +10,8 @@ use lb_core::{
 use crate::filling::PIECES;
 use crate::log::{End, Sink, What};
 
+use crate::arrivals::Arrival;
+
 use super::Engine;
 use super::agenda::Due;
 use super::fate::{Deadlines, Fate};
@@ -27,6 +29,7 @@ pub(super) struct Open<'c> {
     pub(super) exchange: ExchangeId,
     pub(super) post: bool,
     pub(super) user: Option<u32>,
+    pub(super) tries: u8,
     /// When the proxy got it, and when its client hangs up.
     pub(super) sent: Time,
     pub(super) gives_up: Time,
@@ -311,10 +314,24 @@ impl<'c, S: Sink> Engine<'c, S> {
     fn end(&mut self, slot: u32, end: End, is_told: bool) {
         let open = self.slots[slot as usize].open.take().expect("it ends once");
         self.vacant.push(slot);
-        let Open { request, exchange, sent, trip, .. } = open;
+        let Open { request, exchange, sent, trip, post, user, tries, .. } = open;
         let took = (self.now - sent) + trip;
         let exchange = is_told.then_some(exchange);
         self.say(What::Ended { request, end, exchange, took });
+        let again = self.scenario.workload.again;
+        let at = self.now + again.after;
+        let ends = Time::ZERO + self.scenario.duration;
+        if !end.is_good() && tries < again.tries && at < ends {
+            let number = u32::try_from(self.again.len()).expect("fewer than 2³² requests");
+            self.agenda.put(at, Due::Again(number));
+            self.again.push(Arrival {
+                at: Duration::ZERO,
+                post,
+                user,
+                reads_late: false,
+                tries: tries + 1,
+            });
+        }
     }
 
     /// Something of a service has ended: whoever is first in line looks for a place, and so on as long as

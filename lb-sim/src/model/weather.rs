@@ -76,10 +76,12 @@ impl<'s> Weather<'s> {
         begins.min()
     }
 
-    /// What the origin answers, by a number in `0.0..1.0`.
-    pub(super) fn status(&self, at: Time, chance: f64) -> u16 {
+    /// What the origin answers to a request or a check, by a number in `0.0..1.0`.
+    pub(super) fn status(&self, at: Time, chance: f64, is_check: bool) -> u16 {
         let said = self.on(at).find_map(|fault| match fault.kind {
-            FaultKind::Status { code, rate } => (chance < rate).then_some(code),
+            FaultKind::Status { code, rate, whom } => {
+                (chance < rate && whom.has(is_check)).then_some(code)
+            }
             _ => None,
         });
         said.unwrap_or(200)

@@ -3,9 +3,10 @@
 //! ```text
 //! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
 //! metric      = errors | error_ratio | turned_away | attempts | retries | retry_ratio | attempts_max
-//!             | opened | share | wanderers | p50 | p90 | p99 | max
+//!             | opened | share | wanderers | p50 | p90 | p99 | p99.9 | max
 //! phase       = calm | faults | healed
-//! op          = "<=" | ">=" | "=="
+//! op          = "<=" | ">=" | "==" | "<" | ">"
+//! number      = a ratio, a percentage (`0.1%`), a count, or a duration
 //! mark        = retry | again | panic | trial | recovered | open | fell | rose | outcome name | withheld name
 //! ```
 
@@ -31,6 +32,8 @@ enum Op {
     AtMost,
     AtLeast,
     Equal,
+    Below,
+    Above,
 }
 
 /// Something that can be measured of a run or a part of it.
@@ -58,8 +61,8 @@ pub enum Metric {
     Wanderers,
     /// The share of the requests that were answered with this status.
     Answered(u16),
-    /// The latency, in milliseconds, below which this share of the good answers stayed.
-    Latency(u8),
+    /// The latency, in milliseconds, below which this share of the good answers stayed, in thousandths.
+    Latency(u16),
     /// The longest latency of a good answer, in milliseconds.
     LatencyMax,
 }
@@ -106,7 +109,7 @@ const MARKS: [&str; 23] = [
     "no_fit_backend",
 ];
 
-const METRICS: [&str; 15] = [
+const METRICS: [&str; 16] = [
     "errors",
     "error_ratio",
     "turned_away",
@@ -121,6 +124,7 @@ const METRICS: [&str; 15] = [
     "p50",
     "p90",
     "p99",
+    "p99.9",
     "max",
 ];
 
@@ -130,7 +134,13 @@ impl Expectation {
     /// # Errors
     /// What is wrong with it, and what can be written instead.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
-        let ops = [("<=", Op::AtMost), (">=", Op::AtLeast), ("==", Op::Equal)];
+        let ops = [
+            ("<=", Op::AtMost),
+            (">=", Op::AtLeast),
+            ("==", Op::Equal),
+            ("<", Op::Below),
+            (">", Op::Above),
+        ];
         let found = ops.iter().find_map(|(sign, op)| Some((text.split_once(sign)?, *op)));
         let ((left, right), op) = found.ok_or_else(|| {
             Mistake::new("compares nothing", "write <=, >= or ==, as in \"error_ratio <= 0.01\"")
@@ -154,6 +164,8 @@ impl Expectation {
         match self.op {
             Op::AtMost => measured <= self.bound,
             Op::AtLeast => measured >= self.bound,
+            Op::Below => measured < self.bound,
+            Op::Above => measured > self.bound,
             Op::Equal => (measured - self.bound).abs() < f64::EPSILON,
         }
     }
@@ -187,9 +199,10 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
         "attempts_max" => Ok(Metric::AttemptsMax),
         "opened" => Ok(Metric::Opened),
         "wanderers" => Ok(Metric::Wanderers),
-        "p50" => Ok(Metric::Latency(50)),
-        "p90" => Ok(Metric::Latency(90)),
-        "p99" => Ok(Metric::Latency(99)),
+        "p50" => Ok(Metric::Latency(500)),
+        "p90" => Ok(Metric::Latency(900)),
+        "p99" => Ok(Metric::Latency(990)),
+        "p99.9" => Ok(Metric::Latency(999)),
         "max" => Ok(Metric::LatencyMax),
         "answered" => Err(Mistake::new("names no status", "write answered(429)")),
         "share" => Err(Mistake::new("names no origin", "write share(b1:80)")),
@@ -208,7 +221,12 @@ fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
         }
         return quantity::duration(text).map(|bound| bound.as_secs_f64() * 1_000.0);
     }
+    let (text, unit) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 0.01),
+        None => (text, 1.0),
+    };
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let number = number.map(|number| number * unit);
     number.ok_or_else(|| Mistake::new("compares with no number", "write one, as in <= 0.01"))
 }
 

@@ -61,6 +61,18 @@ impl Latency {
         }
     }
 
+    /// What it is on average.
+    pub fn mean(&self) -> Duration {
+        match *self {
+            Self::Within(Span { min, max }) => (min + max) / 2,
+            Self::Exponential { mean } => mean,
+            Self::Lognormal { median, sigma } => median.mul_f64(libm::exp(sigma * sigma / 2.0)),
+            Self::Bimodal { often, rarely, share } => {
+                often.mul_f64(1.0 - share) + rarely.mul_f64(share)
+            }
+        }
+    }
+
     /// The share of the draws that take no longer than `ample` is more than 99 of 100.
     pub(crate) fn ample(&self) -> Duration {
         match *self {

@@ -134,8 +134,34 @@ pub struct Workload {
     pub heavy: f64,
     /// The host they ask for.
     pub host: String,
+    /// The service that they ask, by its place, whatever routes say; only in the model.
+    pub service: Option<u16>,
     /// How long a client waits before it hangs up.
     pub timeout: Duration,
+    /// When more requests arrive than otherwise.
+    pub surges: Vec<Surge>,
+    /// What clients do that got no good answer.
+    pub again: Again,
+}
+
+/// A time in which requests arrive more often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Surge {
+    /// When it begins.
+    pub at: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// How many times as often.
+    pub times: f64,
+}
+
+/// What a client does that got no good answer: it asks again, as another request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// How often, at most.
+    pub tries: u8,
+    /// How long it waits before, each time.
+    pub after: Duration,
 }
 
 /// How requests follow each other.
@@ -179,6 +205,8 @@ pub enum FaultKind {
         code: u16,
         /// The share.
         rate: f64,
+        /// Which of them.
+        whom: Whom,
     },
     /// It works at this share of its speed.
     Brownout {
@@ -222,6 +250,25 @@ pub enum FaultKind {
         /// The share.
         rate: f64,
     },
+}
+
+/// Who meets a fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whom {
+    /// Everybody.
+    #[default]
+    All,
+    /// Requests of clients, and no health check: it goes unnoticed there.
+    Requests,
+    /// Health checks, and no request of a client: a false alarm.
+    Checks,
+}
+
+impl Whom {
+    /// Whether a request meets it that is a check, or is not.
+    pub(crate) fn has(self, is_check: bool) -> bool {
+        self == Self::All || (self == Self::Checks) == is_check
+    }
 }
 
 impl FaultKind {

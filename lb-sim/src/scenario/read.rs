@@ -13,8 +13,8 @@ use crate::roster::Roster;
 use super::action::{Attack, action, attack, tunnels};
 use super::latency::latency;
 use super::{
-    Action, ActionKind, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Latency, Mark,
-    Metric, Origin, Protocol, Scenario, Span, Workload,
+    Action, ActionKind, Again, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Latency,
+    Mark, Metric, Origin, Protocol, Scenario, Span, Surge, Whom, Workload,
 };
 
 /// The longest run.
@@ -42,6 +42,10 @@ const REQUESTS_MAX: u32 = 1_000_000;
 const QUEUE_MAX: usize = 1_000_000;
 /// The share of its speed that is left to an origin: a thousandth is as good as nothing.
 const SPEED: RangeInclusive<f64> = 0.001..=1.0;
+/// How much more often requests may arrive.
+const TIMES_MAX: f64 = 100.0;
+/// How often a client asks again.
+const TRIES_MAX: u8 = 10;
 /// The shortest period in whose halves a connection can come about.
 const FLAP_MIN: Duration = Duration::from_millis(100);
 
@@ -233,7 +237,10 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         cookies: table.boolean("cookies").or(false),
         heavy: table.number("heavy", 0.0..=1.0).or(0.0),
         host: table.text("host").or("web".to_owned()),
+        service: None,
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
+        surges: surges(&mut table),
+        again: again(table.table("again")),
     };
     if workload.protocol == Protocol::Http1 {
         table.warn_without_effect(&["connections"], "without protocol = \"h2\"");
@@ -247,13 +254,29 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
     Some(Workload { rate: rate?.value, ..workload })
 }
 
+fn surges(workload: &mut Table<'_>) -> Vec<Surge> {
+    let read = |mut table: Table<'_>| {
+        let at = table.duration("at", Duration::ZERO..=DURATION_MAX).required("at = \"5s\"");
+        let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
+        let times = table.number("times", 0.1..=TIMES_MAX).required("times = 10");
+        Some(Surge { at: at?.value, lasts: lasts?.value, times: times?.value })
+    };
+    workload.tables("surge").or(Vec::new()).into_iter().filter_map(read).collect()
+}
+
+fn again(mut table: Table<'_>) -> Again {
+    let tries = table.integer("tries", 0..=TRIES_MAX).or(0);
+    let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::from_secs(1));
+    Again { tries, after }
+}
+
 const KINDS: [(&str, FaultKind); 15] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
     ("refuse", FaultKind::Refuse),
     ("crash", FaultKind::Crash),
-    ("status", FaultKind::Status { code: 0, rate: 1.0 }),
+    ("status", FaultKind::Status { code: 0, rate: 1.0, whom: Whom::All }),
     ("slow", FaultKind::Slow { by: Duration::ZERO }),
     ("brownout", FaultKind::Brownout { speed: 1.0 }),
     ("truncate", FaultKind::Truncate),
@@ -272,15 +295,18 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
     let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = ["code", "rate", "by", "speed", "over", "period", "after", "requests"]
-            .map(|key| table.field(key, |_| Some(())));
+        let _unused =
+            ["code", "rate", "whom", "by", "speed", "over", "period", "after", "requests"]
+                .map(|key| table.field(key, |_| Some(())));
         return None;
     };
     let kind = match kind.value {
         FaultKind::Status { .. } => {
             let code = table.integer("code", 400..=599_u16).required("code = 523");
             let rate = table.number("rate", 0.0..=1.0).or(1.0);
-            FaultKind::Status { code: code?.value, rate }
+            let all = [("all", Whom::All), ("requests", Whom::Requests), ("checks", Whom::Checks)];
+            let whom = table.choice("whom", &all).or(Whom::All);
+            FaultKind::Status { code: code?.value, rate, whom }
         }
         FaultKind::Slow { .. } => {
             let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");

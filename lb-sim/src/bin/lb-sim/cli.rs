@@ -2,6 +2,11 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use lb_config::quantity;
+use lb_config::read::Mistake;
+use lb_sim::scenario::Expectation;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -11,10 +16,11 @@ Examples:
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
   lb-sim run scenarios/partition.toml --seed 7 --explain 1476
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
+  lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
 
 Exit codes: 0 all is well; 1 the scenario or the command is wrong; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
-by nobody, or a sweep never reached one of its marks.";
+by nobody, or a sweep never reached one of its marks; 131 a service level was missed.";
 
 /// Rehearses the real proxy in a simulated world, and holds it to what it promises.
 #[derive(Debug, Parser)]
@@ -59,6 +65,56 @@ pub(crate) enum Command {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
         jobs: Option<u16>,
     },
+    /// Put a configuration through what happens sooner or later: one backend dies, turns slow, flaps, a
+    /// zone goes, a deploy, a retry storm; print a table and what to change
+    #[command(after_help = CHECK)]
+    Check {
+        /// The configuration of lb-server
+        file: PathBuf,
+        /// Only this service
+        #[arg(long)]
+        service: Option<String>,
+        /// Requests per second, 1 to 10,000
+        #[arg(long, default_value_t = 200.0, value_parser = rate)]
+        rate: f64,
+        /// How long backends take to answer: the median of a lognormal distribution
+        #[arg(long, default_value = "20ms", value_parser = latency)]
+        latency: Duration,
+        /// The share of the backends' capacity that is used while all is well, in percent
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
+        load: u8,
+        /// Seeds that each case is run under
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        seeds: u64,
+        /// What must hold in every case, as in scenarios; repeatable
+        #[arg(long, value_name = "EXPECTATION", value_parser = level)]
+        slo: Vec<Expectation>,
+    },
+}
+
+const CHECK: &str = "\
+Examples:
+  lb-sim check lb.toml
+  lb-sim check lb.toml --service api --rate 1000 --latency 8ms --load 70
+  lb-sim check lb.toml --slo 'error_ratio < 0.1%' --slo 'p99 <= 250ms'     exit code 131 if one is missed";
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (1.0..=10_000.0).contains(rate));
+    rate.ok_or_else(|| "write a number from 1 to 10,000".to_owned())
+}
+
+fn latency(text: &str) -> Result<Duration, String> {
+    let span = quantity::duration(text).map_err(in_words)?;
+    let range = Duration::from_micros(10)..=Duration::from_secs(10);
+    range.contains(&span).then_some(span).ok_or_else(|| "write 10us to 10s".to_owned())
+}
+
+fn in_words(Mistake { what, remedy }: Mistake) -> String {
+    format!("it {what}; {remedy}")
+}
+
+fn level(text: &str) -> Result<Expectation, String> {
+    Expectation::parse(text).map_err(in_words)
 }
 
 /// What a scenario runs in.

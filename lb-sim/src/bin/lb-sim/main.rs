@@ -1,5 +1,6 @@
 //! The binary: rehearse one scenario, or sweep many seeds.
 
+mod check;
 mod cli;
 mod sweep;
 
@@ -10,9 +11,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lb_sim::rehearsal::Setting;
+use lb_sim::scenario::Latency;
 use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
 
+use check::Asked;
 use cli::{Cli, Command, Engine};
+
+/// How far servers' latencies spread: one answer in a hundred takes four times the median.
+const SIGMA: f64 = 0.6;
 
 /// What is wrong with the question rather than with the answer.
 const USAGE: u8 = 1;
@@ -22,6 +29,17 @@ fn main() -> ExitCode {
         Command::Run { file, seed, engine, trace, explain } => {
             run(&file, seed, engine, trace.as_deref(), explain)
         }
+        Command::Check { file, service, rate, latency, load, seeds, slo } => check::check(&Asked {
+            file: &file,
+            service: service.as_deref(),
+            setting: Setting {
+                rate,
+                latency: Latency::Lognormal { median: latency, sigma: SIGMA },
+                load: f64::from(load) / 100.0,
+            },
+            seeds,
+            levels: &slo,
+        }),
         Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
     done.unwrap_or_else(|complaint| {

@@ -1,0 +1,232 @@
+//! A configuration against everything that happens sooner or later: a table, findings, and an exit code.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use lb_config::Config;
+use lb_sim::measure::Facts;
+use lb_sim::model;
+use lb_sim::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice, battery};
+use lb_sim::scenario::Expectation;
+
+use crate::{Watch, print};
+
+/// What a service level that is missed says to a shell.
+pub(crate) const MISSED: u8 = 131;
+/// What a broken invariant says.
+const BROKEN: u8 = 129;
+
+/// What is asked of a configuration.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) service: Option<&'a str>,
+    pub(crate) setting: Setting,
+    pub(crate) seeds: u64,
+    pub(crate) levels: &'a [Expectation],
+}
+
+/// A level that was missed: in which case, under which seed, and what there was instead.
+struct Missed {
+    case: &'static str,
+    level: String,
+    found: f64,
+    is_latency: bool,
+}
+
+/// What became of a case under all seeds.
+struct Done {
+    outlook: Outlook,
+    missed: Vec<Missed>,
+}
+
+pub(crate) fn check(asked: &Asked<'_>) -> Result<ExitCode, String> {
+    let config = read(asked.file)?;
+    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
+    if let Some(name) = asked.service.filter(|name| !names.contains(name)) {
+        return Err(format!("there is no service {name:?}; there are {}", names.join(", ")));
+    }
+    let (mut broken, mut missed) = (false, false);
+    for (index, name) in names.iter().enumerate() {
+        if asked.service.is_some_and(|only| only != *name) {
+            continue;
+        }
+        let stage = Stage::new(&config, asked.file, index, &asked.setting);
+        let battery = battery(&stage);
+        let done = rehearse(&stage, &battery.cases, asked);
+        broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
+        missed |= done.iter().any(|done| !done.missed.is_empty());
+        print(&told(&stage, battery, done, asked));
+    }
+    Ok(match (broken, missed) {
+        (true, _) => ExitCode::from(BROKEN),
+        (false, true) => ExitCode::from(MISSED),
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+pub(crate) fn read(file: &Path) -> Result<Config, String> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let (config, diagnostics) = lb_config::load(&lb_config::Source { name: &name, text: &text });
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    config.ok_or_else(|| lines.join("\n"))
+}
+
+/// Runs all cases, on all cores.
+fn rehearse(stage: &Stage, cases: &[Case], asked: &Asked<'_>) -> Vec<Done> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let (send, receive) = sync_channel(cases.len().max(1));
+    let watch = Watch::start();
+    let mut all = BTreeMap::new();
+    #[expect(clippy::disallowed_methods, reason = "each run keeps to one thread")]
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let (send, next) = (send.clone(), &next);
+            scope.spawn(move || {
+                while let Some((at, case)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    cases.get(at).map(|case| (at, case))
+                } {
+                    let _nobody_waits = send.send((at, one(stage, case, asked)));
+                }
+            });
+        }
+        drop(send);
+        for (at, done) in receive {
+            all.insert(at, done);
+            progress(all.len(), cases.len(), watch.took());
+        }
+    });
+    all.into_values().collect()
+}
+
+fn one(stage: &Stage, case: &Case, asked: &Asked<'_>) -> Done {
+    let (mut outlook, mut missed) = (Outlook::none(), Vec::<Missed>::new());
+    for seed in 1..=asked.seeds {
+        let run = model::run(&case.scenario, seed);
+        outlook.add(stage, case, seed, &run);
+        if asked.levels.is_empty() {
+            continue;
+        }
+        let facts = Facts::of(&case.scenario, &run.log);
+        for level in asked.levels {
+            let span = case.span(level.phase);
+            let measure = facts.measure(&case.scenario, &span);
+            let found = measure.of(&level.metric, &case.scenario);
+            let known = missed.iter().any(|it| it.level == level.text);
+            if let Some(found) = found.filter(|found| !level.holds(*found) && !known) {
+                let is_latency = level.is_latency();
+                missed.push(Missed {
+                    case: case.name,
+                    level: level.text.clone(),
+                    found,
+                    is_latency,
+                });
+            }
+        }
+    }
+    Done { outlook, missed }
+}
+
+/// A line that is written over, for somebody who watches.
+fn progress(done: usize, all: usize, took: Duration) {
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        let left = took.mul_f64((all - done) as f64 / done as f64).as_secs();
+        let _closed = write!(out, "\r{done} of {all} cases, {left} s left   \r");
+    }
+}
+
+fn told(stage: &Stage, battery: Battery, done: Vec<Done>, asked: &Asked<'_>) -> String {
+    let mut out = String::new();
+    let Setting { rate, load, .. } = asked.setting;
+    let _infallible = writeln!(
+        out,
+        "service {}: {} backends, {rate} requests/s, {:.0} ms to answer, {:.0} % busy, {} seeds\n",
+        stage.name(),
+        stage.origins.len(),
+        asked.setting.latency.mean().as_secs_f64() * 1_000.0,
+        load * 100.0,
+        asked.seeds,
+    );
+    for note in &stage.notes {
+        let _infallible = writeln!(out, "  {note}");
+    }
+    out += HEAD;
+    let mut cases = Vec::new();
+    for (case, done) in battery.cases.into_iter().zip(done) {
+        out += &line(&case, &done);
+        cases.push((case, done));
+    }
+    out += LEGEND;
+    for (case, done) in &cases {
+        for broken in &done.outlook.broken {
+            let _infallible = writeln!(out, "  BROKEN  {}: {broken}", case.name);
+        }
+        for Missed { case, level, found, is_latency } in &done.missed {
+            let unit = if *is_latency { " ms" } else { "" };
+            let _infallible = writeln!(out, "  MISSED  {case}: {level}: it is {found:.4}{unit}");
+        }
+    }
+    let service = &stage.scenario.config.services[stage.service].core;
+    let cases: Vec<(Case, Outlook)> =
+        cases.into_iter().map(|(case, done)| (case, done.outlook)).collect();
+    let findings = advice(service, &cases);
+    if findings.is_empty() {
+        out += "  nothing to change was found\n";
+    }
+    for Finding { case, what, remedy } in findings {
+        let _infallible = writeln!(out, "  {case}: {what};\n    {remedy}");
+    }
+    for skipped in battery.skipped {
+        let _infallible = writeln!(out, "  not rehearsed: {}: {}", skipped.name, skipped.why);
+    }
+    out + "\n"
+}
+
+const HEAD: &str = "  \
+     case                     errors      p50       p99     p99.9   asked   left    back   hottest  least\n";
+const LEGEND: &str = "  \
+     From the trouble's beginning on: errors and latencies of clients. Meanwhile: requests to backends for \
+     each of a client;\n  how long until a faulty backend was left alone, and after the trouble until all was \
+     as before, at worst;\n  the share of a sound backend meanwhile, and of the least asked in the end, \
+     against what it has in calm times.\n\n";
+
+fn line(case: &Case, done: &Done) -> String {
+    let it = &done.outlook;
+    let ms = |ms: f64| {
+        if ms < 10_000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1_000.0) }
+    };
+    let span = |span: Option<Duration>| match span {
+        _ if case.faulty.is_empty() => "-".to_owned(),
+        Some(span) => format!("{:.1} s", span.as_secs_f64()),
+        None => "never".to_owned(),
+    };
+    let factor = |factor: f64, is_known: bool| match is_known && factor.is_finite() {
+        true => format!("{factor:.2}"),
+        false => "-".to_owned(),
+    };
+    let mark = if done.missed.is_empty() && it.broken.is_empty() { ' ' } else { '✗' };
+    format!(
+        "{mark} {:<20} {:>8.3} %  {:>8}  {:>8}  {:>8}  {:>5.2}  {:>6}  {:>6}  {:>6}  {:>6}\n",
+        case.name,
+        it.error_ratio * 100.0,
+        ms(it.p50),
+        ms(it.p99),
+        ms(it.p999),
+        it.amplification,
+        span(it.detect),
+        span(it.recover),
+        factor(it.hottest, it.hottest > 0.0),
+        factor(it.starved, true),
+    )
+}

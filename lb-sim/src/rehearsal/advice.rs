@@ -1,0 +1,169 @@
+//! What a person should change, and why: read off the numbers and the configuration together.
+
+use std::time::Duration;
+
+use lb_core::config::ServiceConfig;
+
+use super::{Case, Outlook};
+
+/// Something to do about a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// In which case it showed.
+    pub case: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// What to write, and where.
+    pub remedy: String,
+}
+
+/// Errors that a client notices.
+const ERRORS: f64 = 0.001;
+/// Requests to backends for each of a client, beyond which retries are a load of their own.
+const AMPLIFICATION: f64 = 1.3;
+/// Longer than anybody wants to wait for the trouble to be over, or noticed.
+const LONG: Duration = Duration::from_secs(10);
+const SLOW: Duration = Duration::from_secs(3);
+
+/// What follows from the outlook on each case for the configuration of the service. What shows several
+/// times is said once.
+pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (case, outlook) in cases {
+        let seen = Seen { service, case, outlook };
+        let said = [
+            seen.is_alone(),
+            seen.does_not_retry(),
+            seen.retries_without_bound(),
+            seen.notices_nobody(),
+            seen.waits_long(),
+            seen.comes_back_late(),
+            seen.takes_too_much(),
+            seen.believes_checks(),
+        ];
+        for (what, remedy) in said.into_iter().flatten() {
+            if !findings.iter().any(|known| known.remedy == remedy) {
+                findings.push(Finding { case: case.name, what, remedy: remedy.to_owned() });
+            }
+        }
+    }
+    findings
+}
+
+/// What was seen, and what to write.
+type Said = (String, &'static str);
+
+/// A case, and what came of it.
+struct Seen<'a> {
+    service: &'a ServiceConfig,
+    case: &'a Case,
+    outlook: &'a Outlook,
+}
+
+impl Seen<'_> {
+    fn fails(&self) -> bool {
+        self.outlook.error_ratio > ERRORS && !self.case.faulty.is_empty()
+    }
+
+    fn percent(&self) -> f64 {
+        self.outlook.error_ratio * 100.0
+    }
+
+    fn backends(&self) -> usize {
+        self.service.pools.iter().map(|pool| pool.backends.len()).sum()
+    }
+
+    /// Whether somebody could answer in place of those that something is wrong with.
+    fn has_sound(&self) -> bool {
+        self.case.faulty.len() < self.backends()
+    }
+
+    fn lacks_limits(&self) -> bool {
+        let limits = &self.service.limits;
+        limits.per_service.is_none() && limits.per_backend.is_none() && limits.adaptive.is_none()
+    }
+
+    fn is_alone(&self) -> Option<Said> {
+        let what =
+            || format!("{:.1} % of the requests fail: nobody else can answer them", self.percent());
+        let alone = self.backends() == 1 && self.fails();
+        alone.then(|| (what(), "add a second backend to the pool"))
+    }
+
+    fn does_not_retry(&self) -> Option<Said> {
+        let fails = self.fails() && self.has_sound() && self.service.retry.attempts_max < 2;
+        let what = || {
+            format!("{:.1} % of the requests fail, though others could answer them", self.percent())
+        };
+        fails.then(|| (what(), "let [service.retry] have attempts_max = 3"))
+    }
+
+    fn retries_without_bound(&self) -> Option<Said> {
+        let asked = self.outlook.amplification;
+        let too_often = asked > AMPLIFICATION && self.service.retry.budget.percent > BUDGET_MAX;
+        let what = || format!("backends are asked {asked:.1} times for each request of a client");
+        let remedy = "let [service.retry] have budget = { percent = 20 }, which is the default";
+        too_often.then(|| (what(), remedy))
+    }
+
+    fn notices_nobody(&self) -> Option<Said> {
+        let blind = self.service.breaker.is_none() && self.service.probe.is_none();
+        let late = self.outlook.detect.is_none_or(|detect| detect > SLOW);
+        let goes_on = blind && late && self.has_sound() && !self.case.faulty.is_empty();
+        let what = || "a backend that fails goes on to get its share".to_owned();
+        goes_on.then(|| (what(), "let [service.breaker] or [service.health] be enabled"))
+    }
+
+    fn waits_long(&self) -> Option<Said> {
+        let slowest = self.outlook.p999 / 1_000.0;
+        let waits = self.case.name == "one vanishes"
+            && self.service.timeouts.first_byte > LONG
+            && slowest > SLOW.as_secs_f64();
+        let what = || format!("clients wait {slowest:.0} s for a backend that will not answer");
+        let remedy =
+            "let [service.timeouts] have a first_byte of a few times the slowest good answer";
+        waits.then(|| (what(), remedy))
+    }
+
+    fn comes_back_late(&self) -> Option<Said> {
+        let late = self.outlook.recover.is_none_or(|recover| recover > LONG);
+        if !late || self.case.faulty.is_empty() {
+            return None;
+        }
+        let what = match self.outlook.recover {
+            Some(recover) => {
+                format!("it takes {:.0} s until all is as before", recover.as_secs_f64())
+            }
+            None => "it is not as before when the run ends".to_owned(),
+        };
+        let overload = self.case.name == "all are slow" || self.case.name == "impatient clients";
+        let breaker = self.service.breaker.is_some_and(|breaker| breaker.open_for_max > LONG);
+        match (overload, breaker) {
+            (true, _) => self.lacks_limits().then_some((what, BOUND)),
+            (false, true) => {
+                Some((what, "let [service.breaker] have an open_for_max of a few seconds"))
+            }
+            (false, false) => None,
+        }
+    }
+
+    fn takes_too_much(&self) -> Option<Said> {
+        let late = self.outlook.p99 > 2_000.0;
+        let too_much = self.case.name == "ten times the load" && late && self.lacks_limits();
+        let seconds = self.outlook.p99 / 1_000.0;
+        let what = || format!("beyond what backends can carry, answers take {seconds:.0} s");
+        too_much.then(|| (what(), BOUND))
+    }
+
+    fn believes_checks(&self) -> Option<Said> {
+        let blind = self.case.name == "checks are blind" && self.service.breaker.is_none();
+        let what = || "health checks do not see that requests fail".to_owned();
+        let remedy = "let [service.breaker] be enabled beside [service.health]";
+        (blind && self.fails()).then(|| (what(), remedy))
+    }
+}
+
+const BOUND: &str =
+    "bound what runs at once: let [service.limits] have per_service, per_backend or adaptive";
+/// Percent of the requests that may be repeated before it is a storm.
+const BUDGET_MAX: u32 = 50;

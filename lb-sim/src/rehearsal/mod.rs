@@ -1,0 +1,192 @@
+//! A user's own configuration, put through what happens to every system sooner or later.
+//!
+//! [`Stage`] builds a world around a service of a configuration: its backends, each as quick as is said and
+//! with room for the load that is said, and clients that ask it. [`battery`] is what happens there: a
+//! backend dies, turns slow, lies to its health checks, a zone goes, everybody restarts. Each case is an
+//! ordinary [`Scenario`] that the model engine runs under several seeds; [`Outlook`] says what came of it,
+//! and [`advice`] what follows for the configuration.
+
+mod advice;
+mod battery;
+mod outlook;
+
+use std::path::Path;
+use std::time::Duration;
+
+use lb_config::Config;
+use lb_config::config::Origin as Target;
+use lb_core::config::BackendConfig;
+
+use crate::roster::Roster;
+use crate::scenario::{
+    Again, Arrivals, Expect, Framing, Latency, Origin, Protocol, Scenario, Span, Workload,
+};
+
+pub use advice::{Finding, advice};
+pub use battery::{Battery, Case, Skipped, battery};
+pub use outlook::Outlook;
+
+/// What a service is rehearsed with.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Requests per second.
+    pub rate: f64,
+    /// How long backends work on an answer.
+    pub latency: Latency,
+    /// The share of their capacity that the requests take while all is well.
+    pub load: f64,
+}
+
+/// Backends that stand in for those that a pool would discover.
+const STAND_INS: usize = 3;
+/// When requests no longer arrive.
+pub const DURATION: Duration = Duration::from_secs(60);
+/// Within this time after the last fault everything ought to be as before.
+const RECOVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A service in a world where all is well.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The world.
+    pub scenario: Scenario,
+    /// The service, by its place in the configuration.
+    pub service: usize,
+    /// By backend of the service: its origin, by its place in the scenario.
+    pub origins: Vec<usize>,
+    /// By pool of the service: its backends, by their places in the service.
+    pub pools: Vec<Vec<usize>>,
+    /// What was made up.
+    pub notes: Vec<String>,
+}
+
+impl Stage {
+    /// Around the service of this number in `config`, which was read from `file`.
+    pub fn new(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
+        let (mut config, mut notes) = (config.clone(), Vec::new());
+        for said in &mut config.services {
+            // A Unix socket is as good as any other address here.
+            for target in said.origins.iter_mut().filter(|it| it.socket.is_some()) {
+                let path = target.socket.take().unwrap_or_default();
+                (target.host, target.port) = (path.display().to_string(), 1);
+            }
+            stand_in(said, &mut notes);
+        }
+        let mut scenario = calm(config, file, service, setting);
+        let said = &scenario.config.services[service];
+        let place = |target: &Target| {
+            scenario.place(&format!("{}:{}", target.host, target.port)).expect("it was added")
+        };
+        let origins: Vec<usize> = said.origins.iter().map(place).collect();
+        let mut next = 0;
+        let pools = said.core.pools.iter().map(|pool| {
+            let first = next;
+            next += pool.backends.len();
+            (first..next).collect::<Vec<_>>()
+        });
+        let pools: Vec<Vec<usize>> = pools.collect();
+        // Whoever may have to carry everything has room for it.
+        for backends in &pools {
+            let weights = said.core.pools.iter().flat_map(|pool| &pool.backends);
+            let weights: Vec<f64> = weights.map(|backend| f64::from(backend.weight)).collect();
+            let total: f64 = backends.iter().map(|at| weights[*at]).sum();
+            for at in backends {
+                let busy = setting.rate * setting.latency.mean().as_secs_f64();
+                let room = busy * weights[*at] / total / setting.load;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "at least 1, and far below 2⁵²"
+                )]
+                let room = room.ceil().max(1.0) as usize;
+                let origin = &mut scenario.origins[origins[*at]];
+                origin.concurrency = Some(origin.concurrency.unwrap_or(0).max(room));
+            }
+        }
+        Self { scenario, service, origins, pools, notes }
+    }
+
+    /// The name of the service.
+    pub fn name(&self) -> &str {
+        &self.scenario.config.services[self.service].core.name
+    }
+}
+
+/// Gives backends to pools that would have to look for theirs.
+fn stand_in(said: &mut lb_config::config::Service, notes: &mut Vec<String>) {
+    let mut at = 0;
+    for pool in &mut said.core.pools {
+        if pool.backends.is_empty() {
+            notes.push(format!(
+                "service {}, pool {}: it discovers its backends; {STAND_INS} stand in for them",
+                said.core.name, pool.name
+            ));
+            for number in 1..=STAND_INS {
+                let host = format!("{}-{number}", pool.name);
+                pool.backends.push(BackendConfig::new(&format!("http://{host}")));
+                let target = Target { host, port: 80, tls: false, socket: None, at: None };
+                said.origins.insert(at + number - 1, target);
+            }
+        }
+        at += pool.backends.len();
+    }
+}
+
+/// A world where all is well.
+fn calm(config: Config, file: &Path, service: usize, setting: &Setting) -> Scenario {
+    let mut scenario = Scenario {
+        claim: String::new(),
+        file: file.display().to_string(),
+        seed: 1,
+        duration: DURATION,
+        recover_within: RECOVER_WITHIN,
+        roster: Roster::default(),
+        config,
+        actions: Vec::new(),
+        origins: Vec::new(),
+        workload: Workload {
+            rate: setting.rate,
+            arrivals: Arrivals::Poisson,
+            protocol: Protocol::Http1,
+            connections: 1,
+            slow_readers: 0.0,
+            reads_after: Duration::ZERO,
+            post: 0.1,
+            body: 1024,
+            upload: Duration::ZERO,
+            users: 1_000,
+            cookies: true,
+            heavy: 0.0,
+            host: String::new(),
+            service: u16::try_from(service).ok(),
+            timeout: Duration::from_secs(30),
+            surges: Vec::new(),
+            again: Again::default(),
+        },
+        tunnels: None,
+        attacks: Vec::new(),
+        network: Span { min: Duration::from_micros(200), max: Duration::from_micros(400) },
+        socket: 4_096,
+        faults: Vec::new(),
+        expect: Expect::default(),
+    };
+    for target in scenario.config.services.iter().flat_map(|said| &said.origins) {
+        let is_known = |it: &Origin| it.host == target.host && it.port == target.port;
+        if !scenario.origins.iter().any(is_known) {
+            scenario.origins.push(Origin {
+                host: target.host.clone(),
+                port: target.port,
+                latency: setting.latency,
+                concurrency: None,
+                queue: QUEUE,
+                body: 1024,
+                framing: Framing::Length,
+                protocol: Protocol::Http1,
+            });
+        }
+    }
+    scenario.roster = Roster::of(scenario.configs());
+    scenario
+}
+
+/// Requests that wait at a backend, as in a listener's backlog.
+const QUEUE: usize = 1_024;

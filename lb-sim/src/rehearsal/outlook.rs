@@ -1,0 +1,130 @@
+//! What came of a case: the numbers of a table's line.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::engine::Run;
+use crate::invariant::Kind;
+use crate::measure::{Facts, Measure};
+use crate::verdict::Verdict;
+
+use super::{Case, Stage};
+
+/// What a service does in a case, over all its seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Outlook {
+    /// Requests that were not answered below 500, per request, from the trouble's beginning on.
+    pub error_ratio: f64,
+    /// The median of the latencies of good answers, in milliseconds, from the trouble's beginning on.
+    pub p50: f64,
+    /// What one in a hundred takes longer than.
+    pub p99: f64,
+    /// What one in a thousand takes longer than.
+    pub p999: f64,
+    /// Requests to backends for each of a client, while there is trouble.
+    pub amplification: f64,
+    /// How long the faulty got more than a quarter of their share, at worst; `None`: to the end.
+    pub detect: Option<Duration>,
+    /// How long after the trouble's end it was until all was as before, at worst; `None`: never was.
+    pub recover: Option<Duration>,
+    /// The largest share of a sound backend against what it has in calm times.
+    pub hottest: f64,
+    /// The smallest share of a backend against what is its own, in the end.
+    pub starved: f64,
+    /// Promises of the proxy that were broken, in words: a defect of lb, whatever the configuration.
+    pub broken: Vec<String>,
+    seeds: u32,
+}
+
+/// The finest that is looked at.
+const WINDOW: Duration = Duration::from_millis(500);
+/// Below this part of its share a backend counts as left alone, or above the other as taken back.
+const LEFT_ALONE: f64 = 0.25;
+const TAKEN_BACK: f64 = 0.5;
+
+impl Outlook {
+    /// Nothing yet.
+    pub fn none() -> Self {
+        let zero = Some(Duration::ZERO);
+        Self { detect: zero, recover: zero, starved: f64::INFINITY, ..Self::default() }
+    }
+
+    /// Takes another run of `case` into account.
+    pub fn add(&mut self, stage: &Stage, case: &Case, seed: u64, run: &Run) {
+        let scenario = &case.scenario;
+        let facts = Facts::of(scenario, &run.log);
+        let (begins, ends) = case.trouble.unwrap_or_default();
+        let measure = |span: Range<Duration>| facts.measure(scenario, &span);
+        let after = measure(begins..scenario.duration);
+        let calm =
+            measure(Duration::ZERO..if begins.is_zero() { scenario.duration } else { begins });
+        let during = measure(begins..ends.max(begins));
+        let tail_from = scenario.duration - Duration::from_secs(10);
+        let tail = measure(tail_from..scenario.duration);
+
+        self.seeds += 1;
+        let mean = |so_far: &mut f64, now: f64| *so_far += (now - *so_far) / f64::from(self.seeds);
+        let requests = after.requests.max(1) as f64;
+        mean(&mut self.error_ratio, after.errors as f64 / requests);
+        let asked = if during.requests > 0 { &during } else { &after };
+        let attempts = asked.attempts.iter().sum::<u64>() as f64;
+        mean(&mut self.amplification, attempts / asked.requests.max(1) as f64);
+        let latency = |quantile| after.latency_ms(quantile).unwrap_or_default();
+        mean(&mut self.p50, latency(0.5));
+        mean(&mut self.p99, latency(0.99));
+        mean(&mut self.p999, latency(0.999));
+
+        let share = |of: &Measure, origin: usize| of.share(Some(origin)).unwrap_or_default();
+        let sound = stage.origins.iter().filter(|origin| !case.faulty.contains(origin));
+        for origin in sound {
+            let usual = share(&calm, *origin);
+            if case.trouble.is_some() && usual > 0.0 {
+                self.hottest = self.hottest.max(share(&during, *origin) / usual);
+            }
+        }
+        if scenario.actions.is_empty() {
+            let used = stage.origins.iter().filter(|origin| share(&calm, **origin) > 0.0);
+            let least = used.map(|origin| share(&tail, *origin) / share(&calm, *origin));
+            self.starved = least.fold(self.starved, f64::min);
+        }
+        if !case.faulty.is_empty() {
+            let faulty = |of: &Measure| case.faulty.iter().map(|it| share(of, *it)).sum::<f64>();
+            let usual = faulty(&calm);
+            let is_all = stage.origins.iter().all(|origin| case.faulty.contains(origin));
+            let left = windows(begins..ends)
+                .find(|span| faulty(&measure(span.clone())) <= LEFT_ALONE * usual);
+            let left = left.map(|span| span.end - begins);
+            let none = is_all || usual == 0.0;
+            self.detect = if none { self.detect } else { later(self.detect, left) };
+            let well = |span: &Range<Duration>| {
+                let seen = measure(span.clone());
+                seen.errors == 0 && faulty(&seen) >= TAKEN_BACK * usual
+            };
+            let wide = |from: Duration| from..(from + 2 * WINDOW).min(scenario.duration);
+            let unwell =
+                windows(ends..scenario.duration).filter(|it| !well(&wide(it.start))).last();
+            let well_from = unwell.map_or(ends, |last| last.end);
+            let back = (well_from + 2 * WINDOW <= scenario.duration).then(|| well_from - ends);
+            self.recover = later(self.recover, back);
+        }
+        let verdict = Verdict::of(scenario, seed, run);
+        // How long it takes to be as before is told above, and is the user's to judge.
+        let safety = verdict.findings.iter().filter(|finding| finding.kind == Kind::Safety);
+        let broken = safety.filter(|finding| !finding.violations.is_empty());
+        self.broken.extend(broken.map(|finding| {
+            let Some(first) = finding.violations.first() else { return String::new() };
+            format!("seed {seed}: {}: {}", finding.name, first.what)
+        }));
+        self.broken.extend(run.panic.iter().map(|panic| format!("seed {seed}: {panic}")));
+    }
+}
+
+/// The later of two, where `None` is never.
+fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    Some(one?.max(other?))
+}
+
+fn windows(span: Range<Duration>) -> impl Iterator<Item = Range<Duration>> {
+    let starts = (0..).map(move |nth| span.start + WINDOW * nth);
+    starts.map(|start| start..start + WINDOW).take_while(move |it| it.end <= span.end)
+}

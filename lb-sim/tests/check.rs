@@ -1,0 +1,84 @@
+//! `lb-sim check`: what a user is told of a configuration.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const BACKENDS: &str = "[[service.pool]]\nbackends = [{ url = \"http://10.0.0.1\" }, \
+     { url = \"http://10.0.0.2\" }, { url = \"http://10.0.0.3\" }]\n";
+
+/// Checks a configuration of one service, with these lines about it.
+fn check(name: &str, about: &str, args: &[&str]) -> Output {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
+    let service =
+        "[[listener]]\nbind = \"127.0.0.1:8080\"\n[[service]]\nname = \"web\"\nhosts = [\"*\"]\n";
+    fs::write(&file, format!("{service}{about}\n{BACKENDS}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("check").arg(file).args(["--seeds", "1"]).args(args);
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> (String, String, Option<i32>) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
+}
+
+/// The columns of a case.
+fn row(table: &str, case: &str) -> Vec<String> {
+    let line = table.lines().find(|line| line.get(2..).is_some_and(|it| it.starts_with(case)));
+    let line = line.unwrap_or_else(|| panic!("no {case} in\n{table}"));
+    line[2 + case.len()..].split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_defaults_lose_no_request_to_one_backend_that_dies_and_break_no_promise() {
+    let (table, _, code) = said(&check("defaults", "", &["--slo", "error_ratio@calm <= 0.5%"]));
+    assert_eq!(code, Some(0), "{table}");
+    assert_eq!(row(&table, "one dies")[0], "0.000");
+    assert!(!table.contains("BROKEN") && !table.contains("MISSED"), "{table}");
+    let cases = table.lines().filter(|line| line.contains(" %  ")).count();
+    assert!(cases >= 19, "{table}");
+}
+
+#[test]
+fn a_careless_configuration_is_told_what_to_write() {
+    let careless = "[service.retry]\nattempts_max = 1\n[service.breaker]\nenabled = false\n";
+    let (table, _, code) = said(&check("careless", careless, &[]));
+    assert_eq!(code, Some(0), "{table}");
+    let errors: f64 = row(&table, "one dies")[0].parse().unwrap();
+    assert!(errors > 5.0, "a third of the requests of a third of the time: {table}");
+    for remedy in ["let [service.retry] have attempts_max = 3", "let [service.breaker] or"] {
+        assert!(table.contains(remedy), "{remedy} in {table}");
+    }
+}
+
+#[test]
+fn a_storm_of_retries_without_a_budget_is_found() {
+    let storm = "[service.retry]\nattempts_max = 6\nbudget = { percent = 1000, \
+                 min_per_second = 10000, burst = 10000 }\n[service.breaker]\nenabled = false\n";
+    let (table, _, _) = said(&check("storm", storm, &[]));
+    let asked: f64 = row(&table, "retry storm")[8].parse().unwrap();
+    assert!(asked > 1.3, "three in ten, over and over: {table}");
+    assert!(table.contains("budget = { percent = 20 }"), "{table}");
+}
+
+#[test]
+fn a_service_level_that_is_missed_has_an_exit_code_and_a_line() {
+    let (table, _, code) = said(&check("missed", "", &["--slo", "error_ratio < 0.1%"]));
+    assert_eq!(code, Some(131), "{table}");
+    assert!(table.contains("MISSED  all die: error_ratio < 0.1%: it is"), "{table}");
+    assert!(table.contains("✗ all die"), "{table}");
+}
+
+#[test]
+fn what_makes_no_sense_is_said_so() {
+    let (_, complaint, code) = said(&check("nobody", "", &["--service", "api"]));
+    assert_eq!((complaint.trim(), code), ("there is no service \"api\"; there are web", Some(1)));
+    let (_, complaint, _) = said(&check("bare", "", &["--slo", "p99 <= 250"]));
+    assert!(complaint.contains("bare number; write the unit, as in 250ms"), "{complaint}");
+    let (_, complaint, code) = said(&check("unknown", "polcy = 1", &[]));
+    assert_eq!(code, Some(1));
+    assert!(complaint.contains("unknown key polcy"), "{complaint}");
+}
