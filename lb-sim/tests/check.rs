@@ -1,22 +1,32 @@
-//! `lb-sim check`: what a user is told of a configuration.
+//! `lb-sim check` and `lb-sim diff`: what a user is told of a configuration, and of a change to it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const BACKENDS: &str = "[[service.pool]]\nbackends = [{ url = \"http://10.0.0.1\" }, \
      { url = \"http://10.0.0.2\" }, { url = \"http://10.0.0.3\" }]\n";
 
-/// Checks a configuration of one service, with these lines about it.
-fn check(name: &str, about: &str, args: &[&str]) -> Output {
+/// A configuration of one service, with these lines about it.
+fn written(name: &str, about: &str) -> PathBuf {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
-    let service =
-        "[[listener]]\nbind = \"127.0.0.1:8080\"\n[[service]]\nname = \"web\"\nhosts = [\"*\"]\n";
-    fs::write(&file, format!("{service}{about}\n{BACKENDS}")).unwrap();
+    let listener = "[[listener]]\nbind = \"127.0.0.1:8080\"";
+    let service = "[[service]]\nname = \"web\"\nhosts = [\"*\"]";
+    fs::write(&file, format!("{listener}\n{service}\n{about}\n{BACKENDS}")).unwrap();
+    file
+}
+
+fn check(name: &str, about: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
-    command.arg("check").arg(file).args(["--seeds", "1"]).args(args);
+    command.arg("check").arg(written(name, about)).args(["--seeds", "1"]).args(args);
+    command.output().unwrap()
+}
+
+fn diff(old: &Path, new: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("diff").arg(old).arg(new).args(["--seeds", "3"]).args(args);
     command.output().unwrap()
 }
 
@@ -81,4 +91,32 @@ fn what_makes_no_sense_is_said_so() {
     let (_, complaint, code) = said(&check("unknown", "polcy = 1", &[]));
     assert_eq!(code, Some(1));
     assert!(complaint.contains("unknown key polcy"), "{complaint}");
+}
+
+#[test]
+fn a_change_that_changes_nothing_differs_in_nothing() {
+    let (same, other) = (written("same", ""), written("other", "# another comment\n"));
+    let (table, _, code) = said(&diff(&same, &other, &[]));
+    assert_eq!(code, Some(0));
+    assert!(table.contains("nothing differs beyond chance"), "the dice are the same: {table}");
+}
+
+#[test]
+fn a_change_for_the_worse_is_told_in_numbers() {
+    let old = written("retries", "");
+    let new = written("no-retries", "[service.retry]\nattempts_max = 1\n");
+    let (table, _, code) = said(&diff(&old, &new, &["--slo", "error_ratio@faults <= 0.1%"]));
+    assert_eq!(code, Some(131), "{table}");
+    let dies = table.lines().find(|line| line.contains("one dies") && line.contains("errors"));
+    assert!(dies.is_some_and(|line| line.contains(" +")), "more errors, surely: {table}");
+    let (gone, _, _) = said(&diff(&written("web", ""), &renamed("web", "api"), &[]));
+    assert!(gone.contains("service api is new") && gone.contains("service web is gone"), "{gone}");
+}
+
+/// The same configuration with its service under another name.
+fn renamed(name: &str, other: &str) -> PathBuf {
+    let text = fs::read_to_string(written(name, "")).unwrap();
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{other}.toml"));
+    fs::write(&file, text.replace("\"web\"", &format!("\"{other}\""))).unwrap();
+    file
 }

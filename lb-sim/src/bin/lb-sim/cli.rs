@@ -17,6 +17,7 @@ Examples:
   lb-sim run scenarios/partition.toml --seed 7 --explain 1476
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
+  lb-sim diff lb.toml next.toml                          what a change would change
 
 Exit codes: 0 all is well; 1 the scenario or the command is wrong; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
@@ -90,7 +91,36 @@ pub(crate) enum Command {
         #[arg(long, value_name = "EXPECTATION", value_parser = level)]
         slo: Vec<Expectation>,
     },
+    /// Put two configurations through the same, with the same arrivals and the same luck; print what
+    /// surely differs
+    #[command(after_help = DIFF)]
+    Diff {
+        /// The one that is served
+        old: PathBuf,
+        /// The one that is to be
+        new: PathBuf,
+        /// Requests per second, 1 to 10,000
+        #[arg(long, default_value_t = 200.0, value_parser = rate)]
+        rate: f64,
+        /// How long backends take to answer: the median of a lognormal distribution
+        #[arg(long, default_value = "20ms", value_parser = latency)]
+        latency: Duration,
+        /// The share of the backends' capacity that is used while all is well, in percent
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
+        load: u8,
+        /// Seeds that each case is run under
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000))]
+        seeds: u64,
+        /// What must hold in every case after the change; repeatable
+        #[arg(long, value_name = "EXPECTATION", value_parser = level)]
+        slo: Vec<Expectation>,
+    },
 }
+
+const DIFF: &str = "\
+Examples:
+  lb-sim diff lb.toml next.toml
+  lb-sim diff lb.toml next.toml --seeds 50 --slo 'p99@calm <= 250ms'     exit code 131 if it is missed after";
 
 const CHECK: &str = "\
 Examples:

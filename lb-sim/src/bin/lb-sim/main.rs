@@ -2,6 +2,7 @@
 
 mod check;
 mod cli;
+mod diff;
 mod sweep;
 
 use std::fs;
@@ -32,11 +33,14 @@ fn main() -> ExitCode {
         Command::Check { file, service, rate, latency, load, seeds, slo } => check::check(&Asked {
             file: &file,
             service: service.as_deref(),
-            setting: Setting {
-                rate,
-                latency: Latency::Lognormal { median: latency, sigma: SIGMA },
-                load: f64::from(load) / 100.0,
-            },
+            setting: setting(rate, latency, load),
+            seeds,
+            levels: &slo,
+        }),
+        Command::Diff { old, new, rate, latency, load, seeds, slo } => diff::diff(&diff::Asked {
+            old: &old,
+            new: &new,
+            setting: setting(rate, latency, load),
             seeds,
             levels: &slo,
         }),
@@ -46,6 +50,11 @@ fn main() -> ExitCode {
         say(&complaint);
         ExitCode::from(USAGE)
     })
+}
+
+fn setting(rate: f64, median: Duration, load: u8) -> Setting {
+    let latency = Latency::Lognormal { median, sigma: SIGMA };
+    Setting { rate, latency, load: f64::from(load) / 100.0 }
 }
 
 /// Says something to the person who asked. Nobody is left to be told when the output is closed.
