@@ -105,10 +105,6 @@ pub(crate) async fn respond(
         let date = headers::date(view.gateway.platform.unix_time());
         problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
     });
-    // Whatever the client sent behind it is its next request, or another protocol.
-    if client.has_no_tunnel() {
-        client.let_go();
-    }
     response.map(|body| Outgoing::new(body, busy))
 }
 
