@@ -15,7 +15,7 @@ use hyper::body::Body;
 use lb_config::config::Trust;
 
 use crate::forwarded::{Caller, Seen, Told, is_claim, tell_backend};
-use crate::framing::{Refusal, is_host};
+use crate::framing::{Refusal, has_port, is_host};
 use crate::whence::Secure;
 
 /// What a backend is told about the client.
@@ -80,7 +80,11 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let are_hosts = authority.into_iter().chain(host).all(is_host);
-    let is_target = head.uri.path() != "*" || head.method == Method::OPTIONS;
+    let is_target = match head.method {
+        Method::CONNECT => authority.is_some_and(has_port),
+        Method::OPTIONS => true,
+        _ => head.uri.path() != "*",
+    };
     if !are_hosts || !is_target {
         return Some(Refusal::Host);
     }
