@@ -97,7 +97,14 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     let takes_trailers = takes_trailers(headers);
     // We answer `Expect` ourselves, when the first byte of the body is wanted.
     let claims = forward.trusted.is_none();
-    remove(headers, |name| is_hop_by_hop(name) || (claims && is_claim(name)) || name == "expect");
+    let connects = head.method == Method::CONNECT;
+    remove(headers, |name| match name {
+        "expect" => true,
+        // Whoever opens the tunnel asks for it, and we do not (RFC 9110 §11.7.2).
+        "proxy-authorization" => !connects,
+        "content-length" => connects,
+        _ => is_hop_by_hop(name) || (claims && is_claim(name)),
+    });
     headers.reserve(ADDED);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -119,8 +126,9 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     }
     headers.insert(X_REQUEST_ID, forward.id.clone());
     add_via(headers);
-    if head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri);
+    if let Some(authority) = head.uri.authority() {
+        // RFC 9112 §3.2.3: a tunnel is asked for by host and port alone.
+        head.uri = if connects { authority.clone().into() } else { origin_form(&head.uri) };
     }
 }
 
