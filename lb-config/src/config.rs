@@ -258,6 +258,8 @@ pub struct Service {
     pub edits: EditConfig,
     /// In which version backends are told of the client before the first byte, if at all.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether its backends are asked for tunnels by CONNECT.
+    pub allow_connect: bool,
 }
 
 /// A version of HAProxy's PROXY protocol.

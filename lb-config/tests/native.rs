@@ -52,6 +52,17 @@ fn documented_retry() -> RetryConfig {
     }
 }
 
+fn documented_breaker() -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures: 5,
+        open_for: Duration::from_secs(10),
+        open_for_max: Duration::from_secs(300),
+        half_open_trials: 3,
+        half_open_successes: 2,
+        error_rate: None,
+    }
+}
+
 fn documented_server() -> Server {
     Server {
         workers: None,
@@ -147,14 +158,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         hash: HashConfig::default(),
         when_all_unfit: WhenAllUnfit::FailFast,
         panic_below: 0,
-        breaker: Some(BreakerConfig {
-            consecutive_failures: 5,
-            open_for: secs(10),
-            open_for_max: secs(300),
-            half_open_trials: 3,
-            half_open_successes: 2,
-            error_rate: None,
-        }),
+        breaker: Some(documented_breaker()),
         outliers: None,
         slow_start: None,
         retry: documented_retry(),
@@ -197,6 +201,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             tls: documented_tls(),
             edits: EditConfig::default(),
             proxy_protocol: None,
+            allow_connect: false,
         }],
         routing: RoutingConfig {
             https: None,

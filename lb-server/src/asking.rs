@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, Method, Uri};
 use lb_core::{Facts, Request, Scheme};
 
 /// The head of a request, and whose it is.
@@ -41,7 +41,7 @@ impl Facts for Asking<'_> {
     }
 
     fn path(&self) -> &str {
-        self.head.uri.path()
+        path(&self.head.method, &self.head.uri)
     }
 
     fn query(&self) -> Option<&str> {
@@ -51,6 +51,11 @@ impl Facts for Asking<'_> {
     fn patience(&self) -> Option<Duration> {
         self.head.headers.get(GRPC_TIMEOUT).and_then(|said| grpc_timeout(said.as_bytes()))
     }
+}
+
+/// The path that a request asks for. A CONNECT names none, and routes take it as one for the root.
+pub(crate) fn path<'r>(method: &Method, uri: &'r Uri) -> &'r str {
+    if *method == Method::CONNECT { "/" } else { uri.path() }
 }
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

@@ -103,7 +103,7 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let endpoint = view.endpoint(backend);
-    // Another protocol takes the whole connection, and is spoken after HTTP/1.1.
+    // Another protocol or a tunnel takes the whole connection, after HTTP/1.1.
     let switches = upgrade::is_asked(head);
     let announced = site.proxy_protocol.map(|version| Announced { version, ends });
     // What waits for a connection is in a box: mostly there is one, and a request needs no room for it.
@@ -136,14 +136,14 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         let remains = if switches { connection.remains() } else { None };
         let sending = connection.send(request);
         let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
-            Some(Ok(response))
-                if response.headers().len() <= server.headers_max
+            Some(Ok(mut response)) => {
+                upgrade::unframe(head, &mut response);
+                let fits = response.headers().len() <= server.headers_max
                     && headers::is_answer(response.headers(), server.header_bytes_max)
-                    && upgrade::fits(head, &response) =>
-            {
-                return Ok(Answer { response, connection, remains });
+                    && upgrade::fits(head, &response);
+                let answer = Answer { response, connection, remains };
+                return if fits { Ok(answer) } else { Err(Failure::Malformed) };
             }
-            Some(Ok(_)) => return Err(Failure::Malformed),
             Some(Err(error)) => error,
             None => return Err(Failure::FirstByteTimeout),
         };

@@ -21,7 +21,7 @@ pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) enum Problem {
     /// It could be read in two ways, or not at all.
     Refused(Refusal),
-    /// It asks for a tunnel.
+    /// It asks for a tunnel, and its service allows none.
     Connect,
     /// No service has its host.
     NoService,
@@ -76,7 +76,7 @@ impl Problem {
     const fn sentence(self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.sentence(),
-            Self::Connect => "this proxy opens no tunnels",
+            Self::Connect => "no tunnel may be opened here",
             Self::NoService => "no service is configured for this host",
             Self::NoHost => "the request names no host",
             Self::TargetTooLong => "the path and query are too long",

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use lb_config::config::ProxyProtocol;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -155,8 +155,12 @@ pub(crate) fn served(bytes: &[u8], limits: Limits) -> (Vec<Option<Refusal>>, boo
         if watch.is_held(next) {
             watch.let_go();
         }
+        let mut response = Response::new(Empty::<Bytes>::new());
+        if request.method() == Method::CONNECT {
+            *response.status_mut() = StatusCode::FORBIDDEN; // with a 2xx, HTTP would end here
+        }
         // Nothing follows on a connection whose body was broken off.
-        request.into_body().collect().await.map(|_| Response::new(Empty::<Bytes>::new()))
+        request.into_body().collect().await.map(|_| response)
     });
     let complained = by_hyper(guard, service).is_err_and(|error| error.is_parse());
     (verdicts.take(), complained)

@@ -15,7 +15,7 @@ use hyper::body::Body;
 use lb_config::config::Trust;
 
 use crate::forwarded::{Caller, Seen, Told, is_claim, tell_backend};
-use crate::framing::{Refusal, is_host};
+use crate::framing::{Refusal, has_port, is_host};
 use crate::whence::Secure;
 
 /// What a backend is told about the client.
@@ -80,7 +80,11 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let are_hosts = authority.into_iter().chain(host).all(is_host);
-    let is_target = head.uri.path() != "*" || head.method == Method::OPTIONS;
+    let is_target = match head.method {
+        Method::CONNECT => authority.is_some_and(has_port),
+        Method::OPTIONS => true,
+        _ => head.uri.path() != "*",
+    };
     if !are_hosts || !is_target {
         return Some(Refusal::Host);
     }
@@ -93,7 +97,14 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     let takes_trailers = takes_trailers(headers);
     // We answer `Expect` ourselves, when the first byte of the body is wanted.
     let claims = forward.trusted.is_none();
-    remove(headers, |name| is_hop_by_hop(name) || (claims && is_claim(name)) || name == "expect");
+    let connects = head.method == Method::CONNECT;
+    remove(headers, |name| match name {
+        "expect" => true,
+        // Whoever opens the tunnel asks for it, and we do not (RFC 9110 §11.7.2).
+        "proxy-authorization" => !connects,
+        "content-length" => connects,
+        _ => is_hop_by_hop(name) || (claims && is_claim(name)),
+    });
     headers.reserve(ADDED);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -115,8 +126,9 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     }
     headers.insert(X_REQUEST_ID, forward.id.clone());
     add_via(headers);
-    if head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri);
+    if let Some(authority) = head.uri.authority() {
+        // RFC 9112 §3.2.3: a tunnel is asked for by host and port alone.
+        head.uri = if connects { authority.clone().into() } else { origin_form(&head.uri) };
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
@@ -29,6 +29,7 @@ use crate::observe::{Journal, RequestFacts, Trace};
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
 use crate::routed::{self, Routed};
+use crate::snapshot::Site;
 use crate::tunnel::Tunnel;
 use crate::upgrade::{self, Wanted};
 use crate::view::View;
@@ -73,6 +74,7 @@ pub(crate) async fn respond(
 
     let checked = match refusal {
         Some(refusal) => Err(Problem::Refused(refusal)),
+        None if is_forbidden(&head, wanted.as_ref(), site) => Err(Problem::Connect),
         None => check(&view, &head, found),
     };
     let passed = match checked.map(|found| (found, site)) {
@@ -105,18 +107,17 @@ pub(crate) async fn respond(
         let date = headers::date(view.gateway.platform.unix_time());
         problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
     });
-    // Whatever the client sent behind it is its next request, or another protocol.
-    if client.has_no_tunnel() {
-        client.let_go();
-    }
     response.map(|body| Outgoing::new(body, busy))
+}
+
+/// Whether a request asks for a tunnel that it does not get here.
+fn is_forbidden(head: &Parts, wanted: Option<&Wanted>, site: Option<&Site>) -> bool {
+    let is_allowed = wanted.is_some() && site.is_some_and(|site| site.allow_connect);
+    head.method == Method::CONNECT && !is_allowed
 }
 
 /// Whether a request may pass, and the route that takes it.
 fn check<'v>(view: &View, head: &Parts, found: Option<Match<'v>>) -> Result<Match<'v>, Problem> {
-    if head.method == Method::CONNECT {
-        return Err(Problem::Connect);
-    }
     if let Some(refusal) = headers::refusal_of_http2(head, view.config.server.headers_max) {
         return Err(Problem::Refused(refusal));
     }
@@ -175,7 +176,8 @@ async fn pass(
         facts: asking,
         bodiless: replay.is_empty(),
     };
-    let keeps_host = routed.says_host();
+    // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
+    let keeps_host = routed.says_host() || head.method == Method::CONNECT;
     let sending = Sending {
         view,
         site,
@@ -199,19 +201,16 @@ async fn pass(
     let (mut parts, incoming) = response.into_parts();
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
+    let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
+    let challenges = upgrade::challenges(head, &parts.headers);
     headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
+    for challenge in challenges {
+        parts.headers.append(header::PROXY_AUTHENTICATE, challenge);
+    }
     routed.edit_answer(&mut parts, delivery.backend());
-    if let Some(cookie) = delivery.set_cookie(&site.service) {
-        let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
-        parts.headers.append(header::SET_COOKIE, cookie);
-    }
-    if let Some(Allowance { requests, whole_in_secs }) = delivery.allowance() {
-        parts.headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
-    }
+    tell_client(&mut parts.headers, &delivery, site);
     let held = Held::new(view, journal, delivery);
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS
-        && let (Some(wanted), Some(remains), Some(protocol)) = (wanted, remains, protocol)
-    {
+    if let (Some(wanted), Some(remains)) = (granted, remains) {
         wanted.grant(&mut parts, protocol);
         Tunnel { held, remains }.begin(client, wanted.stream);
         return Ok(Response::from_parts(parts, Whose::nobodys()));
@@ -225,6 +224,17 @@ async fn pass(
         handed: None,
     };
     Ok(Response::from_parts(parts, Whose::backends(download)))
+}
+
+/// Tells the client what the core has for it: with whom it stays, and what it may still ask.
+fn tell_client(headers: &mut HeaderMap, delivery: &Delivery, site: &Site) {
+    if let Some(cookie) = delivery.set_cookie(&site.service) {
+        let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    if let Some(Allowance { requests, whole_in_secs }) = delivery.allowance() {
+        headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
+    }
 }
 
 /// Does what the core says, step by step, until there is an answer to deliver.

@@ -15,7 +15,7 @@ use lb_core::config::{Action, HeaderEdits, RequestEdits, Values};
 use lb_core::edit::{self, Change};
 use lb_core::{BackendId, Facts, Match, Request, Scheme};
 
-use crate::asking::Asking;
+use crate::asking::{Asking, path};
 use crate::error::Problem;
 use crate::headers::{self, X_REQUEST_ID};
 use crate::request_id::RequestId;
@@ -75,13 +75,8 @@ impl<'v> Routed<'v> {
         let Some(original) = &self.original else { return Ok(()) };
         let values = self.values(original, "");
         let layers = self.requests();
-        if let Some(target) = edit::target(&layers, &values).map_err(|_| Problem::TargetTooLong)? {
-            let target = PathAndQuery::try_from(target).map_err(|_| Problem::TargetTooLong)?;
-            head.uri = Uri::from(target);
-        }
-        if let Some(host) = edit::host(&layers) {
-            let host = HeaderValue::from_str(host).expect("lb-config has looked at it");
-            head.headers.insert(header::HOST, host);
+        if head.method != Method::CONNECT {
+            edit_target(head, &layers, &values)?;
         }
         for layer in layers {
             change(&mut head.headers, &layer.headers, &values);
@@ -94,8 +89,11 @@ impl<'v> Routed<'v> {
         let Some(original) = &self.original else { return };
         let values = self.values(original, self.site.service.backend(backend.backend).name());
         for edits in [&self.site.edits.response, &self.found.route().edits.response] {
-            let status = edits.status(head.status.as_u16());
-            head.status = StatusCode::from_u16(status).expect("it is within 200..=599");
+            // Whether a tunnel stands is for the backend to say, and the status says it.
+            if original.method != Method::CONNECT {
+                let status = edits.status(head.status.as_u16());
+                head.status = StatusCode::from_u16(status).expect("it is within 200..=599");
+            }
             change(&mut head.headers, &edits.headers, &values);
         }
     }
@@ -150,6 +148,23 @@ pub(crate) fn answer(
     Some(Ok(response))
 }
 
+/// Changes path, query and `Host`. The target of a CONNECT has the first two not, and is the third.
+fn edit_target(
+    head: &mut Parts,
+    layers: &[&RequestEdits],
+    values: &Values<'_>,
+) -> Result<(), Problem> {
+    if let Some(target) = edit::target(layers, values).map_err(|_| Problem::TargetTooLong)? {
+        let target = PathAndQuery::try_from(target).map_err(|_| Problem::TargetTooLong)?;
+        head.uri = Uri::from(target);
+    }
+    if let Some(host) = edit::host(layers) {
+        let host = HeaderValue::from_str(host).expect("lb-config has looked at it");
+        head.headers.insert(header::HOST, host);
+    }
+    Ok(())
+}
+
 fn status_of(said: u16) -> StatusCode {
     StatusCode::from_u16(said).expect("lb-config has looked at it")
 }
@@ -192,7 +207,7 @@ impl Facts for Original {
     }
 
     fn path(&self) -> &str {
-        self.uri.path()
+        path(&self.method, &self.uri)
     }
 
     fn query(&self) -> Option<&str> {

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use lb_config::config::{Alpn, Server};
 use tokio::sync::OwnedSemaphorePermit;
@@ -153,8 +153,12 @@ impl Seat {
             Kind::Client => proxy::respond(worker, client, request).await,
             Kind::Admin => admin::respond(worker, client, request).await,
         };
-        if asked.says_goodbye() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if asked.has_no_tunnel() {
+            // Whatever the client sent behind it is its next request, and not another protocol.
+            asked.let_go();
+            if asked.says_goodbye() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         Ok(response)
     }

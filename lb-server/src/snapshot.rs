@@ -49,6 +49,8 @@ pub(crate) struct Site {
     pub(crate) edits: EditConfig,
     /// In which version backends are told of the client before the first byte.
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// Whether its backends are asked for tunnels by CONNECT.
+    pub(crate) allow_connect: bool,
 }
 
 /// Where a backend is.
@@ -192,6 +194,7 @@ impl Site {
             keep_alive: said.keep_alive,
             edits: said.edits.clone(),
             proxy_protocol: said.proxy_protocol,
+            allow_connect: said.allow_connect,
         })
     }
 

@@ -3,6 +3,10 @@
 //! Over HTTP/1.1 that is `Upgrade` (RFC 9110 §7.8), over HTTP/2 an extended CONNECT on one stream
 //! (RFC 8441), which becomes the former on its way to a backend. HTTP/2 itself is never switched to:
 //! whoever could make us carry its bytes unread would speak to the backend behind our back.
+//!
+//! A plain CONNECT (RFC 9110 §9.3.6) asks for bytes both ways without naming a protocol, and any 2xx
+//! grants it. It goes to a backend like any request, with the target that the client wrote: what that
+//! names is for the backend to reach or to refuse, and never for us.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,53 +28,94 @@ const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What a client asks for, and where its stream goes on over HTTP/2.
 pub(crate) struct Wanted {
-    protocols: HeaderValue,
+    what: What,
     pub(crate) stream: Option<OnUpgrade>,
 }
 
-/// What the client asks to speak, if it does. A request over HTTP/1.1 does if what follows it `is_held`
-/// back. One over HTTP/2 becomes what it would have been over HTTP/1.1.
+enum What {
+    /// To speak one of these.
+    Protocols(HeaderValue),
+    /// To be connected.
+    Tunnel,
+}
+
+/// What the client asks for in place of HTTP, if it does. A request over HTTP/1.1 does if what follows
+/// it `is_held` back. One for a protocol over HTTP/2 becomes what it would have been over HTTP/1.1.
 pub(crate) fn wanted(head: &mut Parts, is_held: bool, id: RequestId) -> Option<Wanted> {
+    let connects = head.method == Method::CONNECT;
     if is_held {
-        let names = protocols(&head.headers).collect::<Vec<_>>().join(", ");
-        return Some(Wanted { protocols: HeaderValue::try_from(names).ok()?, stream: None });
+        let what = if connects { What::Tunnel } else { What::Protocols(named(&head.headers)?) };
+        return Some(Wanted { what, stream: None });
     }
-    if head.method != Method::CONNECT {
+    if !connects {
         return None;
     }
-    let protocol = head.extensions.get::<Protocol>()?;
+    let Some(protocol) = head.extensions.get::<Protocol>() else {
+        let stream = Some(head.extensions.remove::<OnUpgrade>()?);
+        return Some(Wanted { what: What::Tunnel, stream });
+    };
     let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
     let stream = Some(head.extensions.remove::<OnUpgrade>()?);
     head.method = Method::GET;
     if protocols == WEBSOCKET {
         head.headers.insert(SEC_WEBSOCKET_KEY, key(id));
     }
-    Some(Wanted { protocols, stream })
+    Some(Wanted { what: What::Protocols(protocols), stream })
 }
 
 impl Wanted {
     /// Asks a backend for the same.
     pub(crate) fn ask(&self, head: &mut Parts) {
-        head.headers.insert(header::UPGRADE, self.protocols.clone());
+        if let What::Protocols(protocols) = &self.what {
+            head.headers.insert(header::UPGRADE, protocols.clone());
+        }
         head.headers.remove(header::TE);
     }
 
-    /// Says to the client that it was granted, in its own way.
-    pub(crate) fn grant(&self, head: &mut response::Parts, protocol: HeaderValue) {
+    /// Whether a backend grants it with this status, if its answer [`fits`].
+    pub(crate) fn is_granted(&self, status: StatusCode) -> bool {
+        match self.what {
+            What::Protocols(_) => status == StatusCode::SWITCHING_PROTOCOLS,
+            What::Tunnel => status.is_success(),
+        }
+    }
+
+    /// Says to the client that it was granted, in its own way; by `protocol`, where one was named.
+    pub(crate) fn grant(&self, head: &mut response::Parts, protocol: Option<HeaderValue>) {
         head.headers.remove(header::CONTENT_LENGTH);
-        if self.stream.is_some() {
-            head.status = StatusCode::OK;
-            head.headers.remove(SEC_WEBSOCKET_ACCEPT);
-        } else {
-            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(header::UPGRADE, protocol);
+        match (&self.what, &self.stream, protocol) {
+            (What::Protocols(_), Some(_), _) => {
+                head.status = StatusCode::OK;
+                head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+            }
+            (What::Protocols(_), None, Some(protocol)) => {
+                head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                head.headers.insert(header::UPGRADE, protocol);
+            }
+            _ => {}
         }
     }
 }
 
-/// Whether a request, as it goes out, asks for another protocol.
+/// Whether a request, as it goes out, asks for something else than HTTP.
 pub(crate) fn is_asked(head: &Parts) -> bool {
-    head.headers.contains_key(header::UPGRADE)
+    head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE)
+}
+
+/// Forgets how an answer says that it is framed, if it grants a tunnel and nothing is (RFC 9110 §9.3.6).
+pub(crate) fn unframe<B>(asked: &Parts, answer: &mut Response<B>) {
+    if asked.method == Method::CONNECT && answer.status().is_success() {
+        for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+            answer.headers_mut().remove(name);
+        }
+    }
+}
+
+/// What a backend asks a client for that wants a tunnel. We ask nobody, and so it is not for us.
+pub(crate) fn challenges(asked: &Parts, answer: &HeaderMap) -> Vec<HeaderValue> {
+    let is_asked = asked.method == Method::CONNECT;
+    let said = is_asked.then(|| answer.get_all(header::PROXY_AUTHENTICATE));
+    said.into_iter().flatten().cloned().collect()
 }
 
 /// Whether an answer speaks of protocols as the request, as it went out, allows.
@@ -85,6 +130,8 @@ pub(crate) fn fits<B>(asked: &Parts, answer: &Response<B>) -> bool {
             let is_asked = protocols(&asked.headers).any(|it| it.eq_ignore_ascii_case(granted));
             is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()))
         }
+        // hyper goes on with HTTP after it, whatever was asked.
+        StatusCode::NO_CONTENT if asked.method == Method::CONNECT => false,
         // Over HTTP/2 this would mean 101, and it means that the backend heard a GET.
         status => !(over_http2 && status.is_success() && is_asked(asked)),
     }
@@ -101,6 +148,11 @@ fn accepts(asked: &HeaderMap, answer: &HeaderMap) -> bool {
 fn key(id: RequestId) -> HeaderValue {
     let digest = Sha1::digest(id.to_string());
     HeaderValue::try_from(STANDARD.encode(&digest[..16])).expect("base64 is visible ASCII")
+}
+
+/// The protocols that a client names, in one line.
+fn named(headers: &HeaderMap) -> Option<HeaderValue> {
+    HeaderValue::try_from(protocols(headers).collect::<Vec<_>>().join(", ")).ok()
 }
 
 /// The protocols that `Upgrade` names and that may be switched to.

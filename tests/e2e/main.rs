@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod bounds;
 mod bytes;
+mod connect;
 mod connections;
 mod crowded;
 mod discovery;

@@ -148,6 +148,19 @@ fn what_is_sent_ahead_of_another_answer_is_the_next_request() {
 }
 
 #[test]
+fn the_admin_listener_speaks_nothing_else_and_goes_on() {
+    run(async {
+        let proxy = Proxy::start(&[switching().await.url()], "").await;
+        let mut client = Client::connect(proxy.admin).await;
+        let next = "GET /health HTTP/1.1\r\nhost: localhost\r\n";
+        let fields = "connection: upgrade\r\nupgrade: ping/1\r\n";
+        client.write(format!("{next}{fields}\r\n{next}\r\n")).await;
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        assert_eq!(client.answer().await.unwrap().status, 200);
+    });
+}
+
+#[test]
 fn a_request_before_one_that_asks_for_a_protocol_is_a_request() {
     run(async {
         let backend = Backend::start(|_, _| Script::ok("no")).await;

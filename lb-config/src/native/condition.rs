@@ -111,7 +111,6 @@ fn method(text: &str) -> Result<String, Mistake> {
         _ if !is_token(text) || text.len() > 64 => {
             Err(Mistake::new("is no method", "write one such as \"GET\""))
         }
-        "CONNECT" => Err(Mistake::new("is answered before any route", "remove it")),
         _ if text != upper && KNOWN.contains(&&*upper) => {
             Err(Mistake::new("is not how the method is written", format!("write {upper:?}")))
         }

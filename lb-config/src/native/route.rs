@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use lb_core::config::{
-    Action, BadPath, HttpsConfig, MirrorConfig, PathPattern, RESPOND_BYTES_MAX, ROUTE_HOSTS_MAX,
-    ROUTES_MAX, RouteConfig, RoutingConfig, Slot, Template,
+    Action, BadPath, Conditions, HttpsConfig, MirrorConfig, PathPattern, RESPOND_BYTES_MAX,
+    ROUTE_HOSTS_MAX, ROUTES_MAX, RouteConfig, RoutingConfig, Slot, Template,
 };
 use lb_core::edit::has_body;
 
@@ -43,8 +43,13 @@ pub(super) fn routing(
         let what = format!("there are {} routes", written.value.len());
         report.error(written.at, what, format!("use at most {ROUTES_MAX}"));
     }
-    let names = services.as_ref().map_or(&[][..], |services| &services.names);
-    let mut reader = Reader { services: names, names: Taken::default(), led_to: Vec::new() };
+    let known = services.as_ref();
+    let mut reader = Reader {
+        services: known.map_or(&[], |services| &services.names),
+        allow_connect: known.map_or(&[], |services| &services.allow_connect),
+        names: Taken::default(),
+        led_to: Vec::new(),
+    };
     let mut all: Vec<Said> =
         written.value.into_iter().filter_map(|table| reader.route(table)).collect();
     let led_to = reader.led_to;
@@ -71,6 +76,8 @@ impl From<&ServiceHosts> for Said {
 struct Reader<'s> {
     /// The names of services by their place; `None` for one that has none.
     services: &'s [Option<String>],
+    /// The places of those that a CONNECT may lead to.
+    allow_connect: &'s [u16],
     names: Taken,
     /// The names of services that routes lead to.
     led_to: Vec<String>,
@@ -108,12 +115,26 @@ impl Reader<'_> {
         }
         // Of half a route nobody could say who is hidden by it.
         let name = name.filter(|_| report.errors() == errors_before)?.value;
+        self.warn_of_connect(&table, &conditions, action.as_ref());
         let at = table.at();
         let title = format!("route {name:?}");
         let unreached = format!("{title} is never reached");
         let (hosts, places) = hosts.into_iter().map(|host| (host.value, host.at)).unzip();
         let route = RouteConfig { name, hosts, path, conditions, action: action?, edits, mirror };
         Some(Said { route, at, hosts: places, title, unreached })
+    }
+
+    /// A route may ask for CONNECT by name and yet lead to where it is refused.
+    fn warn_of_connect(&self, table: &Table<'_>, asks: &Conditions, action: Option<&Action>) {
+        let refuses = match action {
+            Some(Action::Service(place)) => !self.allow_connect.contains(place),
+            _ => true,
+        };
+        if refuses && asks.methods.iter().any(|method| method == "CONNECT") {
+            let what = "\"CONNECT\" in methods has no effect: it is refused where this route leads";
+            let remedy = "remove it, or lead it to a service with allow_connect = true";
+            table.report().warn(table.at(), what, remedy);
+        }
     }
 
     /// What becomes of a request: exactly one thing.

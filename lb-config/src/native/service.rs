@@ -34,6 +34,8 @@ pub(super) struct Services<'d> {
     pub(super) all: Vec<Service>,
     /// The names of all, in the order of the file; `None` for one that has none.
     pub(super) names: Vec<Option<String>>,
+    /// Those that a CONNECT may lead to, by their place among `names`.
+    pub(super) allow_connect: Vec<u16>,
     /// Those that answer for hosts.
     pub(super) hosts: Vec<ServiceHosts>,
     /// Those of which no hosts were said.
@@ -79,8 +81,13 @@ pub(super) fn services<'d>(table: &mut Table<'d>) -> Option<Services<'d>> {
         report.error(written.at, what, format!("use 1..={SERVICES_MAX}"));
     }
     let mut names = Names::default();
-    let mut services =
-        Services { all: Vec::new(), names: Vec::new(), hosts: Vec::new(), without: Vec::new() };
+    let mut services = Services {
+        all: Vec::new(),
+        names: Vec::new(),
+        allow_connect: Vec::new(),
+        hosts: Vec::new(),
+        without: Vec::new(),
+    };
     for table in written.value {
         let read = service(table, &mut names, &mut services);
         services.all.extend(read);
@@ -95,9 +102,9 @@ fn service<'d>(
 ) -> Option<Service> {
     let name = name(&mut table, &mut names.services);
     let hosts = hosts(&mut table, name.as_deref(), &mut names.hosts, services);
+    let allow_connect = allow_connect(&mut table, services);
     services.names.push(name.clone());
-    let hosts_shown = [("client", HostPolicy::Client), ("backend", HostPolicy::Backend)];
-    let host = table.choice("host", &hosts_shown).or(HostPolicy::Client);
+    let host = host_shown(&mut table);
     let protocol = protocol(&mut table);
     let proxy_protocol = trust::announced(&mut table, protocol);
 
@@ -128,9 +135,8 @@ fn service<'d>(
 
     let edits = edits(&mut table, Edited { path: None, has_backend: true });
 
-    let name = name?;
     let core = ServiceConfig {
-        name,
+        name: name?,
         steering,
         policy,
         choices,
@@ -165,7 +171,22 @@ fn service<'d>(
         proxy_protocol,
         tls,
         edits,
+        allow_connect,
     })
+}
+
+/// Whether a CONNECT may lead to the service, which is the next one to be named.
+fn allow_connect(table: &mut Table<'_>, services: &mut Services<'_>) -> bool {
+    let is_allowed = table.boolean("allow_connect").or(false);
+    if is_allowed {
+        services.allow_connect.extend(u16::try_from(services.names.len()));
+    }
+    is_allowed
+}
+
+fn host_shown(table: &mut Table<'_>) -> HostPolicy {
+    let shown = [("client", HostPolicy::Client), ("backend", HostPolicy::Backend)];
+    table.choice("host", &shown).or(HostPolicy::Client)
 }
 
 fn protocol(table: &mut Table<'_>) -> Protocol {

@@ -217,12 +217,12 @@ fn after_a_bad_pattern_nothing_is_said_of_its_captures() {
 #[test]
 fn conditions_ask_for_what_a_request_can_say() {
     check_conditions(
-        "path = '/x'\nmethods = ['get', 'G T', 'CONNECT']\nscheme = 'ws'\n\
+        "path = '/x'\nmethods = ['get', 'G T', 'connect']\nscheme = 'ws'\n\
          sources = ['10.0.0.1/8', '10.0.0.0/33', 'office', 7]",
         expect![[r#"
             lb.toml:15:12: methods "get" is not how the method is written; write "GET"
             lb.toml:15:19: methods "G T" is no method; write one such as "GET"
-            lb.toml:15:26: methods "CONNECT" is answered before any route; remove it
+            lb.toml:15:26: methods "connect" is not how the method is written; write "CONNECT"
             lb.toml:16:10: scheme "ws" is unknown; use one of "http", "https"
             lb.toml:17:12: sources "10.0.0.1/8" has an address with bits beyond its prefix; write the first address of the range, with zeros behind its bits
             lb.toml:17:26: sources "10.0.0.0/33" has a number of bits that its address does not have; use 0..=32 bits for IPv4 and 0..=128 for IPv6
@@ -245,6 +245,27 @@ fn conditions_ask_for_what_a_request_can_say() {
             lb.toml:16:104: equals 2 is a number; write a text in quotes
             lb.toml:17:15: a " " is nothing that a request could say; use at most 1024 visible characters
         "#]],
+    );
+}
+
+#[test]
+fn a_route_for_connect_leads_to_a_service_that_allows_it() {
+    let route = "[[route]]\nname = 'a'\nhosts = ['*']\nmethods = ['GET', 'CONNECT']\n";
+    let allowing = SOUND.replace("name = ", "allow_connect = true\nname = ");
+    let text = |sound: &str, lines: &str| format!("{sound}{route}{lines}");
+    check(&text(&allowing, "service = 'web'"), expect![[""]]);
+    check_each(
+        &[text(SOUND, "service = 'web'"), text(&allowing, "respond = { status = 404 }")],
+        expect![[r#"
+            lb.toml:10:1: warning: "CONNECT" in methods has no effect: it is refused where this route leads; remove it, or lead it to a service with allow_connect = true
+            lb.toml:11:1: warning: "CONNECT" in methods has no effect: it is refused where this route leads; remove it, or lead it to a service with allow_connect = true
+        "#]],
+    );
+    check(
+        &SOUND.replace("name = ", "allow_connect = 'db:5432'\nname = "),
+        expect![[r#"
+        lb.toml:5:17: allow_connect "db:5432" is a text; write true or false, without quotes
+    "#]],
     );
 }
 

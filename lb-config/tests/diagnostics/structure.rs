@@ -82,7 +82,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_service(
         "sticky = true\nretry.budget.percentage = 3",
         expect![[r#"
-            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, body_bytes_max, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, tcp_keepalive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
+            lb.toml:7:1: unknown key sticky in [[service]]; what can be set here is name, hosts, allow_connect, host, protocol, proxy_protocol, breaker, outliers, slow_start, body_bytes_max, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, tcp_keepalive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
             lb.toml:8:14: unknown key percentage in [service.retry.budget]; did you mean percent?
         "#]],
     );

@@ -203,7 +203,7 @@ fn long_values_are_not_repeated_whole() {
         &format!("host = {:?}\n{} = 1", "x".repeat(1_000), "y".repeat(1_000)),
         expect![[r#"
             lb.toml:7:8: host "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." is unknown; use one of "client", "backend"
-            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, host, protocol, proxy_protocol, breaker, outliers, slow_start, body_bytes_max, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, tcp_keepalive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
+            lb.toml:8:1: unknown key yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy... in [[service]]; what can be set here is name, hosts, allow_connect, host, protocol, proxy_protocol, breaker, outliers, slow_start, body_bytes_max, retry, failure_statuses, affinity, health, steering, balance, rate_limit, limits, timeouts, keep_alive, tcp_keepalive, pool, tls, when_all_unfit, panic_below, fallback_pool, request, response
         "#]],
     );
 }

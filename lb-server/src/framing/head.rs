@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     Length,
     /// A `Transfer-Encoding` other than `chunked`, once, in HTTP/1.1.
     TransferEncoding,
+    /// A CONNECT that says it has a body.
+    ConnectBody,
     /// No `Host`, more than one, or one that is not a host.
     Host,
     /// More bytes or lines than allowed.
@@ -42,7 +44,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// All of them, in order.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::RequestLine,
         Self::Version,
         Self::BareLineFeed,
@@ -53,6 +55,7 @@ impl Refusal {
         Self::TwoLengths,
         Self::Length,
         Self::TransferEncoding,
+        Self::ConnectBody,
         Self::Host,
         Self::TooLong,
         Self::TargetTooLong,
@@ -72,6 +75,7 @@ impl Refusal {
             Self::TwoLengths => "several_lengths",
             Self::Length => "bad_length",
             Self::TransferEncoding => "bad_transfer_encoding",
+            Self::ConnectBody => "connect_with_body",
             Self::Host => "bad_host",
             Self::TooLong => "head_too_long",
             Self::TargetTooLong => "target_too_long",
@@ -92,6 +96,7 @@ impl Refusal {
             Self::TwoLengths => "more than one Content-Length",
             Self::Length => "Content-Length is not a number",
             Self::TransferEncoding => "the only transfer coding accepted is chunked, in HTTP/1.1",
+            Self::ConnectBody => "a CONNECT has no body",
             Self::Host => "there must be one Host, and it must be a host name with or without port",
             Self::TooLong => "the request's head is too long",
             Self::TargetTooLong => "the request's path and query are too long",
@@ -120,7 +125,8 @@ pub(crate) enum Framing {
     None,
     Length(u64),
     Chunked,
-    /// None, and perhaps another protocol (RFC 9110 §7.8): nobody knows until there is an answer.
+    /// None, and perhaps another protocol (RFC 9110 §7.8, §9.3.6): nobody knows until there is an
+    /// answer.
     Upgrade,
 }
 
@@ -157,7 +163,7 @@ pub(crate) fn end(
 /// Whether a whole head can be read in one way only, and what follows it.
 pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> {
     let mut lines = Lines { rest: head.strip_prefix(BLANK).unwrap_or(head) };
-    let version = request_line(lines.next().unwrap_or_default())?;
+    let (version, connects) = request_line(lines.next().unwrap_or_default())?;
     let mut seen = Seen::default();
     for (line, count) in lines.zip(1..) {
         if line.is_empty() {
@@ -175,6 +181,9 @@ pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> 
     match (seen.length, seen.chunked) {
         (Some(_), true) => Err(Refusal::TwoFramings),
         (None, true) if version == Version::Http10 => Err(Refusal::TransferEncoding),
+        // It has no content to frame, and what follows is for whoever grants the tunnel.
+        (Some(0) | None, false) if connects => Ok(Framing::Upgrade),
+        _ if connects => Err(Refusal::ConnectBody),
         (None, true) => Ok(Framing::Chunked),
         (None, false) if seen.upgrade && seen.connection && version == Version::Http11 => {
             Ok(Framing::Upgrade)
@@ -206,8 +215,9 @@ enum Version {
     Http11,
 }
 
-/// RFC 9112 §3: one space between the parts, and none within.
-fn request_line(line: &[u8]) -> Result<Version, Refusal> {
+/// The version, and whether a tunnel is asked for. RFC 9112 §3: one space between the parts, and none
+/// within.
+fn request_line(line: &[u8]) -> Result<(Version, bool), Refusal> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
     let (Some(method), Some(target), Some(version), None) = (method, target, version, parts.next())
@@ -220,9 +230,10 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
     if method.is_empty() || !method.iter().copied().all(is_token) || !is_target(method, target) {
         return Err(Refusal::RequestLine);
     }
+    let connects = method == b"CONNECT";
     match version {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
+        b"HTTP/1.1" => Ok((Version::Http11, connects)),
+        b"HTTP/1.0" => Ok((Version::Http10, connects)),
         _ if version.starts_with(b"HTTP/") => Err(Refusal::Version),
         _ => Err(Refusal::RequestLine),
     }

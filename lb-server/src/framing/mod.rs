@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use chunks::Chunks;
 use head::Framing;
 pub(crate) use head::{Limits, Refusal};
-pub(crate) use target::is_host;
+pub(crate) use target::{has_port, is_host};
 use watch::Shared;
 pub(crate) use watch::Watch;
 
@@ -76,7 +76,7 @@ const THROWN_MAX: usize = 256 * 1024;
 /// Bytes that are read at first when a client begins to speak.
 const FIRST_READ: usize = 8 * 1024;
 
-/// Bytes that are held behind a request for another protocol. More wait in the socket.
+/// Bytes that are held behind a request for another protocol or a tunnel. More wait in the socket.
 const HELD_MAX: usize = 64 * 1024;
 
 impl<I> Guard<I> {

@@ -12,7 +12,7 @@ pub(crate) const TARGET_BYTES_MAX: usize = 0xfffe;
 /// Whether `target` is one that `method` can have (RFC 9112 §3.2.1–4).
 pub(crate) fn is_target(method: &[u8], target: &[u8]) -> bool {
     match target {
-        _ if method == b"CONNECT" => is_authority(target),
+        _ if method == b"CONNECT" => is_authority(target) && has_port(target),
         [b'/', ..] => is_path_and_query(target),
         b"*" => method == b"OPTIONS",
         _ => after_scheme(target).is_some_and(|rest| {
@@ -44,6 +44,12 @@ fn is_path_and_query(bytes: &[u8]) -> bool {
 /// A host that can stand in a target. User names have no place in it (RFC 9110 §4.2.4).
 fn is_authority(bytes: &[u8]) -> bool {
     is_host(bytes) && !bytes.contains(&b'%')
+}
+
+/// Whether a host names a port: one that asks for a tunnel must (RFC 9110 §9.3.6).
+pub(crate) fn has_port(host: &[u8]) -> bool {
+    let colon = host.iter().rposition(|byte| *byte == b':');
+    colon.is_some_and(|colon| colon + 1 < host.len() && !host[colon..].contains(&b']'))
 }
 
 /// `host` or `host:port`, with the characters that RFC 3986 §3.2.2 allows.
@@ -95,6 +101,7 @@ mod tests {
             ("GET", "http://[::1]:80?b"),
             ("OPTIONS", "*"),
             ("CONNECT", "example.com:443"),
+            ("CONNECT", "[::1]:443"),
         ] {
             assert!(is_target(method.as_bytes(), target.as_bytes()), "{method} {target}");
         }
@@ -114,6 +121,9 @@ mod tests {
             ("GET", "http://example.com#a"),
             ("CONNECT", "http://example.com:443"),
             ("CONNECT", "/"),
+            ("CONNECT", "example.com"),
+            ("CONNECT", "example.com:"),
+            ("CONNECT", "[::1]"),
         ] {
             assert!(!is_target(method.as_bytes(), target.as_bytes()), "{method} {target}");
         }

@@ -190,6 +190,15 @@ fn two_ways_to_find_a_bodys_end_are_refused() {
 }
 
 #[test]
+fn a_connect_has_no_body_to_find_the_end_of() {
+    check("CONNECT a:80 HTTP/1.1\nhost: a\ncontent-length: 0\n\n", &expect!["1 good, passed"]);
+    for fields in ["content-length: 1", "transfer-encoding: chunked"] {
+        let text = format!("CONNECT a:80 HTTP/1.1\nhost: a\n{fields}\n\n");
+        check(&text, &expect!["0 good, connect_with_body"]);
+    }
+}
+
+#[test]
 fn lines_end_in_cr_lf_and_nothing_else() {
     for text in ["GET / HTTP/1.1\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\n\r\n"] {
         assert_eq!(read(text.as_bytes(), &[], 4096).refused, Some(Refusal::BareLineFeed));
@@ -303,20 +312,26 @@ fn a_client_is_stuck_from_the_first_byte_it_does_not_take_to_the_next_it_does() 
 #[test]
 fn what_follows_a_request_for_another_protocol_is_held_until_there_is_an_answer() {
     let ask = |fields: &str| format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
-    let held = ask("connection: a, Upgrade\r\nupgrade: h2c, x\r\n");
-    let bytes = [held.as_bytes(), b"more"].concat();
-    let (mut guard, watch) = Guard::new(Pieces { pieces: vec![&bytes], next: 0 }, LIMITS);
     let mut space = [0; 256];
     let mut read = |guard: &mut Guard<Pieces<'_>>| {
         let mut buf = ReadBuf::new(&mut space);
         let reading = Pin::new(guard).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf);
         reading.map(|read| read.map(|()| buf.filled().to_vec()).unwrap())
     };
-    assert_eq!(read(&mut guard), Poll::Ready(held.into_bytes()));
-    assert!(watch.is_held(0) && !watch.is_held(1));
-    assert_eq!(read(&mut guard), Poll::Ready(Vec::new()), "the client's end, and no byte");
-    let (_, begun) = guard.into_parts();
-    assert_eq!(begun, b"more");
+    let held = [
+        ask("connection: a, Upgrade\r\nupgrade: h2c, x\r\n"),
+        "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "CONNECT a:80 HTTP/1.0\r\ncontent-length: 0\r\n\r\n".to_owned(),
+    ];
+    for head in held {
+        let bytes = [head.as_bytes(), b"more"].concat();
+        let (mut guard, watch) = Guard::new(Pieces { pieces: vec![&bytes], next: 0 }, LIMITS);
+        assert_eq!(read(&mut guard), Poll::Ready(head.clone().into_bytes()));
+        assert!(watch.is_held(0) && !watch.is_held(1), "{head}");
+        assert_eq!(read(&mut guard), Poll::Ready(Vec::new()), "the client's end, and no byte");
+        let (_, begun) = guard.into_parts();
+        assert_eq!(begun, b"more");
+    }
 
     let not_held = [
         ask("connection: upgrade\r\n"),

@@ -43,6 +43,7 @@ fn connections() -> impl Strategy<Value = Vec<u8>> {
         ),
         Just("\r\nGET /2 HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
         Just("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
+        Just("CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n"),
     ];
     let any = prop::sample::select(&VOCABULARY[..]);
     let goods = prop::collection::vec(good, 0..4);
