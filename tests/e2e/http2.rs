@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::{Request, Response};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::support::h2::{Backend2, Sent, ask, connect, pieces, read, whole};
+use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, pieces, read, whole};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 const H2: &str = "protocol = \"h2\"";
@@ -231,40 +231,6 @@ fn an_answer_has_as_many_lines_as_over_http1() {
     });
 }
 
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
-}
-
-/// A backend that says nothing of its own, byte by byte, but these frames to the head of each stream.
-async fn answers_heads(answer: impl Fn(u32) -> Vec<u8> + 'static) -> Backend {
-    let answer = Rc::new(answer);
-    Backend::raw(move |mut stream| {
-        let answer = Rc::clone(&answer);
-        Box::pin(async move {
-            use tokio::io::AsyncReadExt;
-            let mut seen = vec![0; 24];
-            stream.read_exact(&mut seen).await.unwrap();
-            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-            loop {
-                let mut head = [0; 9];
-                if stream.read_exact(&mut head).await.is_err() {
-                    return;
-                }
-                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                let mut payload = vec![0; length as usize];
-                stream.read_exact(&mut payload).await.unwrap();
-                let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                if head[3] == 1 {
-                    stream.write_all(&answer(id)).await.unwrap();
-                }
-            }
-        })
-    })
-    .await
-}
-
 #[test]
 fn a_backend_that_goes_away_loses_no_request() {
     run(async {
@@ -363,7 +329,7 @@ fn a_client_that_lets_no_byte_through_loses_its_connection() {
         let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
         stream.write_all(&frame(1, 5, 1, &get)).await.unwrap();
         let mut said = Vec::new();
-        let _reset = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut said).await;
+        let _reset = stream.read_to_end(&mut said).await;
         assert_eq!(backend.requests().len(), 1);
         until(|| proxy.gateway.connections() == 0).await;
     });
@@ -413,7 +379,7 @@ fn http2_can_be_turned_off() {
         let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut said = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut said).await.unwrap();
+        stream.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     });
 }
@@ -431,7 +397,7 @@ fn the_preface_may_come_in_pieces() {
         }
         stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
         let mut head = [0; 9];
-        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.unwrap();
+        stream.read_exact(&mut head).await.unwrap();
         assert_eq!(head[3], 4, "SETTINGS");
     });
 }
