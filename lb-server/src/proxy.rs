@@ -161,6 +161,7 @@ async fn pass(
     let Case { worker, view, client, wanted } = case;
     let (site, head) = (routed.site, asking.head);
     let bounds = Bounds {
+        version: head.version,
         idle_for: site.service.timeouts().body_idle,
         keep_max: site.replay_buffer,
         size_max: site.body_bytes_max,
@@ -175,13 +176,12 @@ async fn pass(
         facts: asking,
         bodiless: replay.is_empty(),
     };
-    let keeps_host = routed.says_host();
     let sending = Sending {
         view,
         site,
         head,
         replay: &replay,
-        keeps_host,
+        keeps_host: routed.says_host(),
         ends: client.ends(),
         trace: journal.trace(),
         tried: Cell::new(0),
@@ -197,6 +197,7 @@ async fn pass(
 
     let Answer { response, connection, remains } = answer;
     let (mut parts, incoming) = response.into_parts();
+    let version = parts.version;
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
@@ -218,6 +219,7 @@ async fn pass(
     }
     let download = Download {
         incoming: Some(incoming),
+        version,
         held,
         connection: Some(connection),
         replay,

@@ -232,6 +232,81 @@ fn an_answer_has_as_many_lines_as_over_http1() {
 }
 
 #[test]
+fn an_answer_that_was_reset_is_not_taken_for_a_whole_one() {
+    run(async {
+        // NO_ERROR, INTERNAL_ERROR and CANCEL, instead of an end (RFC 9113 §8.1).
+        for reason in [0, 2, 8_u32] {
+            let backend = answers_heads(move |id| {
+                let reset = frame(3, 0, id, &reason.to_be_bytes());
+                [frame(1, 4, id, &[0x88]), frame(0, 0, id, b"half"), reset].concat()
+            })
+            .await;
+            let proxy = Proxy::start(&[backend.url()], H2).await;
+            let mut client = connect(proxy.addr).await;
+            let answer = ask(&mut client, get("/")).await;
+            assert!(answer.is_err(), "{reason}: {answer:?}");
+            until(|| proxy.log().len() == 1).await;
+            assert_eq!(proxy.log()[0]["end"], "backend_broke", "{reason}");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_was_reset_is_not_given_an_end() {
+    run(async {
+        for reason in [0, 2, 8] {
+            half_a_request(reason, "", Vec::new()).await;
+            half_a_request(reason, H2, Vec::new()).await;
+            // Its answer has begun: 200.
+            half_a_request(reason, H2, frame(1, 4, 1, &[0x88])).await;
+        }
+    });
+}
+
+/// Takes half a request back, when the backend has it and has said `answer`.
+async fn half_a_request(reason: u32, protocol: &'static str, answer: Vec<u8>) {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (all, begins) = (Rc::clone(&seen), !answer.is_empty());
+    let backend = Backend::raw(move |mut stream| {
+        let (all, answer) = (Rc::clone(&all), answer.clone());
+        Box::pin(async move {
+            if protocol == H2 {
+                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            }
+            while let Ok(byte) = stream.read_u8().await {
+                all.borrow_mut().push(byte);
+                if all.borrow().ends_with(b"half") {
+                    stream.write_all(&answer).await.unwrap();
+                }
+            }
+        })
+    })
+    .await;
+    let has = |bytes: &[u8]| seen.borrow().windows(bytes.len()).any(|it| it == bytes);
+    let proxy = Proxy::start(&[backend.url()], protocol).await;
+    let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // POST / of a, and the first half of what it brings.
+    let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
+    let begun = [frame(4, 0, 0, &[]), post, frame(0, 0, 1, b"half")].concat();
+    stream.write_all(&begun).await.unwrap();
+    until(|| has(b"half")).await;
+    let mut head = [0; 9];
+    while begins && head[3] != 1 {
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
+    stream.write_all(&frame(3, 0, 1, &reason.to_be_bytes())).await.unwrap();
+    // The connection ends, or the stream does: with RST_STREAM, whatever its reason.
+    let reset = &frame(3, 0, 1, &[0; 4])[..9];
+    let end = frame(0, 1, 1, b"");
+    until(|| backend.open() == 0 || has(reset) || has(&end)).await;
+    assert!(!has(b"half\r\n0\r\n\r\n") && !has(&end), "{reason} {protocol} {begins}");
+    until(|| proxy.in_flight() == 0).await;
+}
+
+#[test]
 fn a_backend_that_goes_away_loses_no_request() {
     run(async {
         let backend = Backend2::start(100, |_, _| async { Response::new(whole("ok")) }).await;
