@@ -16,6 +16,7 @@ mod bytes;
 mod connections;
 mod crowded;
 mod discovery;
+mod grpc;
 mod heads;
 mod hedges;
 mod edge;
