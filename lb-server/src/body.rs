@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -75,6 +75,8 @@ struct Source {
 /// What a request's body may be like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    /// What it is framed by.
+    pub(crate) version: Version,
     /// How long the client may pause between two pieces.
     pub(crate) idle_for: Duration,
     /// Bytes that are kept to be sent again.
@@ -255,16 +257,25 @@ impl Source {
                     Poll::Ready(Some(Ok(Frame::trailers(trailers))))
                 }
             },
-            Some(Err(_)) => {
-                state.broken = Some(Broken::Client);
-                Poll::Ready(Some(Err(Broken::Client)))
-            }
-            None => {
+            None if !is_cut(incoming, self.bounds.version) => {
                 state.done = true;
                 Poll::Ready(None)
             }
+            Some(Err(_)) | None => {
+                state.broken = Some(Broken::Client);
+                Poll::Ready(Some(Err(Broken::Client)))
+            }
         }
     }
+}
+
+/// Whether a body of which nothing more comes has no end.
+///
+/// Over HTTP/1.1 hyper calls that an error; over HTTP/2 too, but for a reset with NO_ERROR, after which
+/// it says that nothing more comes. Such a reset tells the *other* side that the rest of its message is
+/// not needed (RFC 9113 §8.1). What was sent itself has an end only with END_STREAM.
+pub(crate) fn is_cut(body: &Incoming, version: Version) -> bool {
+    version == Version::HTTP_2 && !body.is_end_stream()
 }
 
 impl State {

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Version;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::{Broken, Replay};
+use crate::body::{Broken, Replay, is_cut};
 use crate::held::Held;
 use crate::observe::Journal;
 use crate::pool::Connection;
@@ -36,6 +37,8 @@ pub(crate) enum Whose {
 pub(crate) struct Download {
     /// Until it is given up.
     pub(crate) incoming: Option<Incoming>,
+    /// What it is framed by.
+    pub(crate) version: Version,
     pub(crate) held: Held,
     pub(crate) connection: Option<Connection>,
     /// The request's own body may still be on its way.
@@ -92,7 +95,7 @@ impl Download {
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(Some(Err(Broken::Late)));
         };
-        let frame = match Pin::new(incoming).poll_frame(cx) {
+        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
@@ -116,15 +119,15 @@ impl Download {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(_)) => {
+            None if !is_cut(incoming, self.version) => {
+                self.end(BodyEnd::Complete);
+                Poll::Ready(None)
+            }
+            Some(Err(_)) | None => {
                 // A backend that answers while it still reads breaks off when its client does.
                 let fault = self.replay.broken().is_some();
                 self.end(if fault { BodyEnd::ClientLeft } else { BodyEnd::BackendBroke });
                 Poll::Ready(Some(Err(Broken::Backend)))
-            }
-            None => {
-                self.end(BodyEnd::Complete);
-                Poll::Ready(None)
             }
         }
     }

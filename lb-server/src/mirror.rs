@@ -95,6 +95,7 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
         journal.answered(response.status());
         // Read to its end, so that the connection can be used again.
         let mut download = Download {
+            version: response.version(),
             incoming: Some(response.into_body()),
             held: Held::new(&view, &journal, delivery),
             connection: Some(connection),

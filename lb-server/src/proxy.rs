@@ -162,6 +162,7 @@ async fn pass(
     let Case { worker, view, client, wanted } = case;
     let (site, head) = (routed.site, asking.head);
     let bounds = Bounds {
+        version: head.version,
         idle_for: site.service.timeouts().body_idle,
         keep_max: site.replay_buffer,
         size_max: site.body_bytes_max,
@@ -176,14 +177,13 @@ async fn pass(
         facts: asking,
         bodiless: replay.is_empty(),
     };
-    // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
-    let keeps_host = routed.says_host() || head.method == Method::CONNECT;
     let sending = Sending {
         view,
         site,
         head,
         replay: &replay,
-        keeps_host,
+        // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
+        keeps_host: routed.says_host() || head.method == Method::CONNECT,
         ends: client.ends(),
         trace: journal.trace(),
         tried: Cell::new(0),
@@ -199,6 +199,7 @@ async fn pass(
 
     let Answer { response, connection, remains } = answer;
     let (mut parts, incoming) = response.into_parts();
+    let version = parts.version;
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
@@ -217,6 +218,7 @@ async fn pass(
     }
     let download = Download {
         incoming: Some(incoming),
+        version,
         held,
         connection: Some(connection),
         replay,

@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::{Request, Response};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::support::h2::{Backend2, Sent, ask, connect, pieces, read, whole};
+use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, pieces, read, whole};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 const H2: &str = "protocol = \"h2\"";
@@ -231,38 +231,79 @@ fn an_answer_has_as_many_lines_as_over_http1() {
     });
 }
 
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+#[test]
+fn an_answer_that_was_reset_is_not_taken_for_a_whole_one() {
+    run(async {
+        // NO_ERROR, INTERNAL_ERROR and CANCEL, instead of an end (RFC 9113 §8.1).
+        for reason in [0, 2, 8_u32] {
+            let backend = answers_heads(move |id| {
+                let reset = frame(3, 0, id, &reason.to_be_bytes());
+                [frame(1, 4, id, &[0x88]), frame(0, 0, id, b"half"), reset].concat()
+            })
+            .await;
+            let proxy = Proxy::start(&[backend.url()], H2).await;
+            let mut client = connect(proxy.addr).await;
+            let answer = ask(&mut client, get("/")).await;
+            assert!(answer.is_err(), "{reason}: {answer:?}");
+            until(|| proxy.log().len() == 1).await;
+            assert_eq!(proxy.log()[0]["end"], "backend_broke", "{reason}");
+        }
+    });
 }
 
-/// A backend that says nothing of its own, byte by byte, but these frames to the head of each stream.
-async fn answers_heads(answer: impl Fn(u32) -> Vec<u8> + 'static) -> Backend {
-    let answer = Rc::new(answer);
-    Backend::raw(move |mut stream| {
-        let answer = Rc::clone(&answer);
+#[test]
+fn a_request_that_was_reset_is_not_given_an_end() {
+    run(async {
+        for reason in [0, 2, 8] {
+            half_a_request(reason, "", Vec::new()).await;
+            half_a_request(reason, H2, Vec::new()).await;
+            // Its answer has begun: 200.
+            half_a_request(reason, H2, frame(1, 4, 1, &[0x88])).await;
+        }
+    });
+}
+
+/// Takes half a request back, when the backend has it and has said `answer`.
+async fn half_a_request(reason: u32, protocol: &'static str, answer: Vec<u8>) {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (all, begins) = (Rc::clone(&seen), !answer.is_empty());
+    let backend = Backend::raw(move |mut stream| {
+        let (all, answer) = (Rc::clone(&all), answer.clone());
         Box::pin(async move {
-            use tokio::io::AsyncReadExt;
-            let mut seen = vec![0; 24];
-            stream.read_exact(&mut seen).await.unwrap();
-            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-            loop {
-                let mut head = [0; 9];
-                if stream.read_exact(&mut head).await.is_err() {
-                    return;
-                }
-                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                let mut payload = vec![0; length as usize];
-                stream.read_exact(&mut payload).await.unwrap();
-                let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                if head[3] == 1 {
-                    stream.write_all(&answer(id)).await.unwrap();
+            if protocol == H2 {
+                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            }
+            while let Ok(byte) = stream.read_u8().await {
+                all.borrow_mut().push(byte);
+                if all.borrow().ends_with(b"half") {
+                    stream.write_all(&answer).await.unwrap();
                 }
             }
         })
     })
-    .await
+    .await;
+    let has = |bytes: &[u8]| seen.borrow().windows(bytes.len()).any(|it| it == bytes);
+    let proxy = Proxy::start(&[backend.url()], protocol).await;
+    let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // POST / of a, and the first half of what it brings.
+    let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
+    let begun = [frame(4, 0, 0, &[]), post, frame(0, 0, 1, b"half")].concat();
+    stream.write_all(&begun).await.unwrap();
+    until(|| has(b"half")).await;
+    let mut head = [0; 9];
+    while begins && head[3] != 1 {
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
+    stream.write_all(&frame(3, 0, 1, &reason.to_be_bytes())).await.unwrap();
+    // The connection ends, or the stream does: with RST_STREAM, whatever its reason.
+    let reset = &frame(3, 0, 1, &[0; 4])[..9];
+    let end = frame(0, 1, 1, b"");
+    until(|| backend.open() == 0 || has(reset) || has(&end)).await;
+    assert!(!has(b"half\r\n0\r\n\r\n") && !has(&end), "{reason} {protocol} {begins}");
+    until(|| proxy.in_flight() == 0).await;
 }
 
 #[test]
@@ -363,7 +404,7 @@ fn a_client_that_lets_no_byte_through_loses_its_connection() {
         let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
         stream.write_all(&frame(1, 5, 1, &get)).await.unwrap();
         let mut said = Vec::new();
-        let _reset = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut said).await;
+        let _reset = stream.read_to_end(&mut said).await;
         assert_eq!(backend.requests().len(), 1);
         until(|| proxy.gateway.connections() == 0).await;
     });
@@ -413,7 +454,7 @@ fn http2_can_be_turned_off() {
         let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut said = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut said).await.unwrap();
+        stream.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     });
 }
@@ -431,7 +472,7 @@ fn the_preface_may_come_in_pieces() {
         }
         stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
         let mut head = [0; 9];
-        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.unwrap();
+        stream.read_exact(&mut head).await.unwrap();
         assert_eq!(head[3], 4, "SETTINGS");
     });
 }

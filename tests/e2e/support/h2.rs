@@ -15,7 +15,10 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::Backend;
 
 /// Runs tasks on this thread.
 #[derive(Clone)]
@@ -197,4 +200,37 @@ impl Drop for Leaves {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
+}
+
+/// A frame (RFC 9113 §4.1).
+pub(crate) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+/// A backend that says nothing of its own, byte by byte, but these frames to the head of each stream.
+pub(crate) async fn answers_heads(answer: impl Fn(u32) -> Vec<u8> + 'static) -> Backend {
+    let answer = Rc::new(answer);
+    Backend::raw(move |mut stream| {
+        let answer = Rc::clone(&answer);
+        Box::pin(async move {
+            let mut seen = vec![0; 24];
+            stream.read_exact(&mut seen).await.unwrap();
+            stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; length as usize];
+                stream.read_exact(&mut payload).await.unwrap();
+                let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                if head[3] == 1 {
+                    stream.write_all(&answer(id)).await.unwrap();
+                }
+            }
+        })
+    })
+    .await
 }
