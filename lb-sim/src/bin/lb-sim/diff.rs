@@ -191,10 +191,10 @@ fn interval(all: impl ExactSizeIterator<Item = f64>) -> Option<(f64, f64)> {
     Some((middle - half, middle + half))
 }
 
-/// 97.5 % of Student's distribution with so many degrees of freedom lie below it: to within a thousandth,
+/// 97.5 % of Student's distribution with so many degrees of freedom lie below it: to within a two-hundredth,
 /// by the expansion of Cornish and Fisher around the normal one.
 fn quantile_of_student(freedom: usize) -> f64 {
-    const EXACT: [f64; 4] = [12.706, 4.303, 3.182, 2.776];
+    const EXACT: [f64; 9] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
     const Z: f64 = 1.959_964;
     if let Some(exact) = EXACT.get(freedom - 1) {
         return *exact;
