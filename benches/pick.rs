@@ -26,9 +26,15 @@ const POLICIES: [(&str, Policy); 11] = [
     ("rendezvous", Policy::Rendezvous),
     ("prequal", Policy::Prequal),
     ("fastest", Policy::Fastest),
-    // These look at each backend.
-    ("least_request_exact", Policy::LeastRequestExact),
     ("performance", Policy::Performance),
+    // This one looks at each backend.
+    ("least_request_exact", Policy::LeastRequestExact),
+];
+/// Policies that go by what each backend has shown.
+const SCORED: [(&str, Policy); 3] = [
+    ("performance", Policy::Performance),
+    ("performance_naive", Policy::PerformanceNaive),
+    ("health_score", Policy::HealthScore),
 ];
 const COUNTS: [usize; 4] = [3, 100, 1_000, 10_000];
 
@@ -72,6 +78,18 @@ fn make_unfit(service: &Service, share: usize) {
     }
 }
 
+/// Lets every backend answer some requests, in a time of its own: up to five seconds.
+fn make_known(service: &Service) {
+    let ids = (1 << 33)..;
+    for id in ids.take(4 * service.backends().count()) {
+        if let Step::Attempt(attempt) = start(service, id) {
+            let number = u64::from(attempt.backend().id().backend);
+            let answered = Time::from_millis(1 + number.wrapping_mul(2_654_435_761) % 5_000);
+            drop(attempt.finish(Outcome::Answered(200), Body::Intact, answered));
+        }
+    }
+}
+
 fn pick(criterion: &mut Criterion) {
     for (unfit, share) in [("all_fit", 0), ("tenth_unfit", 10)] {
         for (name, policy) in POLICIES {
@@ -92,6 +110,24 @@ fn pick(criterion: &mut Criterion) {
     }
 }
 
+fn pick_scored(criterion: &mut Criterion) {
+    for (name, policy) in SCORED {
+        let mut group = criterion.benchmark_group(format!("{name}/all_known"));
+        for count in COUNTS {
+            let service = service(policy, count);
+            make_known(&service);
+            let mut id = 0;
+            group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+                bencher.iter(|| {
+                    id += 1;
+                    drop(black_box(start(&service, id)));
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 /// What a new configuration costs before it serves.
 fn build(criterion: &mut Criterion) {
     for (name, policy) in POLICIES {
@@ -109,6 +145,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(50);
-    targets = pick, build
+    targets = pick, pick_scored, build
 }
 criterion_main!(benches);

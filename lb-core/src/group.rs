@@ -240,6 +240,10 @@ impl Candidates for Fit<'_> {
         self.group.fitness.is_fit(place) && !self.leaves_out(place)
     }
 
+    fn is_fit(&self, place: usize) -> bool {
+        self.group.fitness.is_fit(place)
+    }
+
     fn first_from(&self, from: usize) -> Option<usize> {
         self.group.fitness.first_from(from, |place| !self.leaves_out(place))
     }
@@ -265,6 +269,10 @@ impl Candidates for Asked<'_> {
             && self.fit.group.backends[place].would_admit(self.now, &self.fit.group.rules)
     }
 
+    fn is_fit(&self, place: usize) -> bool {
+        self.fit.is_fit(place)
+    }
+
     fn first_from(&self, from: usize) -> Option<usize> {
         self.fit.group.fitness.first_from(from, |place| self.admits(place))
     }
@@ -288,6 +296,10 @@ impl Candidates for All<'_> {
     fn admits(&self, place: usize) -> bool {
         !self.left_out.contains(self.group.places[place])
             && !self.group.backends[place].is_full(&self.group.rules)
+    }
+
+    fn is_fit(&self, _place: usize) -> bool {
+        true
     }
 
     fn first_from(&self, from: usize) -> Option<usize> {

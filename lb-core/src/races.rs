@@ -9,6 +9,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use crate::adaptive::Adaptive;
+use crate::balance::ends::{Ends, Scale};
 use crate::config::{
     AdaptiveConfig, ErrorRateConfig, LatencyConfig, LimitConfig, OutlierConfig, RateConfig,
     StickConfig,
@@ -157,5 +158,33 @@ fn two_answers_are_both_in_the_record_and_the_limit() {
         assert_eq!((record.requests, record.errors, record.critical), (2, 1, 1));
         let once = Adaptive::default().after(Some(ms(10)), 4, &config);
         assert_eq!(adaptive.get(), once.after(Some(ms(10)), 4, &config));
+    });
+}
+
+#[test]
+fn two_that_go_beyond_the_ends_leave_one_order_of_them_and_the_last_look() {
+    loom::model(|| {
+        let (looked, scale) = Ends::of([(0, Some(5.0))].into_iter());
+        let looked = looked.totalling(100);
+        let beyond = |ends: Ends, scale: &Scale, thread: u64| {
+            let (place, score) = if thread == 0 { (1, 3.0) } else { (2, 9.0) };
+            ends.with(scale, place, Some(score)).expect("it goes beyond an end").0
+        };
+        let hint = Arc::new(Shared::new(looked));
+        let shared = Arc::clone(&hint);
+        let kept = twice(move |thread| {
+            let seen = shared.get();
+            // Who comes second may see the other's ends, with a scale that is its own.
+            let next = beyond(seen, &scale, thread);
+            shared.step(|it| (it == seen).then_some(next)).is_some()
+        });
+        let both = beyond(beyond(looked, &scale, 0), &scale, 1);
+        let expected = match kept {
+            [true, true] => both,
+            [true, false] => beyond(looked, &scale, 0),
+            [false, true] => beyond(looked, &scale, 1),
+            [false, false] => panic!("somebody always gets through"),
+        };
+        assert_eq!((hint.get(), hint.get().total()), (expected, 100));
     });
 }

@@ -41,7 +41,7 @@ impl Alias {
     }
 
     /// Draws a place, whoever it is.
-    fn draw(&self, rng: &mut Rng) -> usize {
+    pub(super) fn draw(&self, rng: &mut Rng) -> usize {
         let count = u32::try_from(self.weights.len()).expect("BACKENDS_MAX fits in 32 bits");
         if self.columns.is_empty() {
             return rng.below(count) as usize;

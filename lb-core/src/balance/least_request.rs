@@ -70,6 +70,10 @@ impl<C: Candidates> Candidates for AllBut<'_, C> {
         place != self.first && self.among.admits(place)
     }
 
+    fn is_fit(&self, place: usize) -> bool {
+        self.among.is_fit(place)
+    }
+
     fn first_from(&self, from: usize) -> Option<usize> {
         self.among.first_from(from).and_then(|place| match place == self.first {
             true => self.among.first_from(place + 1),

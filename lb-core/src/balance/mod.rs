@@ -6,7 +6,9 @@
 //! the candidates one by one.
 
 mod alias;
+pub(crate) mod ends;
 mod fastest;
+mod formula;
 mod keyed;
 mod least_request;
 mod maglev;
@@ -94,7 +96,8 @@ pub enum How {
     },
     /// A die by weight and score.
     Scored {
-        /// Its share of the die, in thousandths.
+        /// Its share of the die, in thousandths; in a group of more than 16 backends, of the die as
+        /// it was when all of them were last looked at.
         share: u32,
     },
     /// There was no other.
@@ -131,6 +134,8 @@ impl How {
 pub(crate) trait Candidates {
     /// Whether this place may be chosen.
     fn admits(&self, place: usize) -> bool;
+    /// Whether this place may be chosen, or could be if this exchange had not been there.
+    fn is_fit(&self, place: usize) -> bool;
     /// The first place in `from..` that may be chosen.
     fn first_from(&self, from: usize) -> Option<usize>;
     /// The backend there.
