@@ -256,6 +256,15 @@ impl Breaker {
         (!closed).then(|| Self { level: 0, phase, ..self.next_era() })
     }
 
+    /// Ends the wait of an open one: trials may begin at `now`. `None`: it does not wait.
+    ///
+    /// How often it opened in a row counts on: should trials fail, it waits for longer than before.
+    pub fn hasten(self, now: Time) -> Option<Self> {
+        let Phase::Open { until_ms } = self.phase else { return None };
+        let now_ms = now.as_micros() / 1_000;
+        (now_ms < until_ms).then_some(Self { phase: Phase::Open { until_ms: now_ms }, ..self })
+    }
+
     /// As it can outlive the process, as of `now`.
     pub(crate) fn learned(self, now: Time) -> LearnedBreaker {
         match self.phase {

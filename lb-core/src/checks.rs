@@ -40,10 +40,19 @@ impl Service {
         let pool = self.pool_of(place);
         let member = pool.at(place);
         // One driver carries out the checks: nobody steps in between.
-        let (next, ask) = member.backend.streak.get().answered(found, config);
+        let before = member.backend.streak.get();
+        let (next, ask) = before.answered(found, config);
         member.backend.streak.step(|_| Some(next));
         if let Some(path) = ask {
             return Then::Ask(path);
+        }
+        // Checks saw it fail, and see it well: there is nothing left to wait for. Trials still decide.
+        if before.fails() && !next.fails() {
+            let hastened = member.backend.breaker.step(|breaker| breaker.hasten(now));
+            if hastened.is_some() {
+                pool.look_again();
+                observe.on(now, &Event::Hastened { backend: member.id() });
+            }
         }
         if self.goes_by_checks() {
             let latency =

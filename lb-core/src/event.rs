@@ -157,6 +157,11 @@ pub enum Event {
         /// Which.
         backend: BackendId,
     },
+    /// Checks saw a backend fail and are good again: its open breaker waits no longer.
+    Hastened {
+        /// Which.
+        backend: BackendId,
+    },
     /// Checks took a backend out, or brought it back.
     HealthMoved {
         /// Which.

@@ -66,6 +66,11 @@ pub(crate) struct Streak {
 }
 
 impl Streak {
+    /// Whether the last check was a bad one.
+    pub(crate) const fn fails(self) -> bool {
+        self.bad > 0
+    }
+
     /// The path to begin a check with.
     pub(crate) fn path(self, config: &ProbeConfig) -> &str {
         match &config.kind {

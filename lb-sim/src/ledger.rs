@@ -100,6 +100,8 @@ pub struct Breaker {
     pub state: BreakerState,
     /// Since when.
     pub since: Duration,
+    /// Whether checks ended its wait.
+    pub hastened: bool,
 }
 
 impl<'s> Ledger<'s> {
@@ -280,6 +282,7 @@ impl<'s> Ledger<'s> {
             Event::HealthMoved { .. }
             | Event::Ejected { .. }
             | Event::Pardoned { .. }
+            | Event::Hastened { .. }
             | Event::BreakerMoved { .. } => self.enter_move(event, at),
             Event::Queued { .. } | Event::Delayed { .. } | Event::Withheld { .. } => {}
         }
@@ -301,8 +304,13 @@ impl<'s> Ledger<'s> {
             Event::Pardoned { backend } => {
                 self.ejected.remove(&backend);
             }
+            Event::Hastened { backend } => {
+                if let Some(breaker) = self.breakers.get_mut(&backend) {
+                    breaker.hastened = true;
+                }
+            }
             Event::BreakerMoved { backend, to, .. } => {
-                self.breakers.insert(backend, Breaker { state: to, since: at });
+                self.breakers.insert(backend, Breaker { state: to, since: at, hastened: false });
                 // A trial from before is a straggler: it takes nobody's place.
                 self.trials.remove(&backend);
             }

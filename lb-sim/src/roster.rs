@@ -86,6 +86,7 @@ impl Roster {
             | Event::Ended { backend, .. }
             | Event::Ejected { backend, .. }
             | Event::Pardoned { backend }
+            | Event::Hastened { backend }
             | Event::HealthMoved { backend, .. }
             | Event::BreakerMoved { backend, .. } => {
                 let said = &config.services[usize::from(backend.service)];

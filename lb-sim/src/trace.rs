@@ -152,6 +152,7 @@ fn core_line(out: &mut String, event: &Event) -> std::fmt::Result {
         Event::HealthMoved { .. }
         | Event::Ejected { .. }
         | Event::Pardoned { .. }
+        | Event::Hastened { .. }
         | Event::BreakerMoved { .. } => backend_line(out, event),
     }
 }
@@ -169,6 +170,9 @@ fn backend_line(out: &mut String, event: &Event) -> std::fmt::Result {
             backend.backend,
             until.as_micros(),
         ),
+        Event::Hastened { backend } => {
+            write!(out, "hastened backend={}.{}", backend.service, backend.backend)
+        }
         Event::Pardoned { backend } => {
             write!(out, "pardoned backend={}.{}", backend.service, backend.backend)
         }

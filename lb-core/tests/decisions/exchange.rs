@@ -92,6 +92,7 @@ fn line(event: &Event) -> String {
         Event::Overtaken { backend, .. } => format!("{} overtaken", name(backend)),
         Event::HealthMoved { backend, healthy } => format!("{} healthy: {healthy}", name(backend)),
         Event::Ejected { backend, .. } => format!("{} ejected", name(backend)),
+        Event::Hastened { backend } => format!("{} hastened", name(backend)),
         Event::Pardoned { backend } => format!("{} pardoned", name(backend)),
         Event::Attempted { backend, choice, .. } => {
             let again = if choice.again { " again" } else { "" };

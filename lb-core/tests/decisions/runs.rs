@@ -423,6 +423,7 @@ fn the_runs_reach_every_state_and_every_event() {
                 | Event::HealthMoved { .. }
                 | Event::Ejected { .. }
                 | Event::Pardoned { .. }
+                | Event::Hastened { .. }
                 | Event::Left { .. } => continue,
             };
             *seen.entry(name).or_default() += 1;

@@ -9,8 +9,8 @@ use lb_core::config::{
     SteeringPolicy, WhenAllUnfit,
 };
 use lb_core::{
-    Ask, Checked, Event, Exchange, ExchangeId, Facts, Found, Outcome, Rejection, Repeat, Role,
-    Service, Steered, Step, Time, Unobserved,
+    Ask, Body, Checked, Event, Exchange, ExchangeId, Facts, Failure, Found, Outcome, Rejection,
+    Repeat, Role, Service, Steered, Step, Time, Unobserved,
 };
 
 use crate::support::{Log, attempt, config, in_flight, place, secs, service, start};
@@ -389,4 +389,33 @@ fn reset_forgets_what_speaks_against_backends_and_asks_the_first() {
     // What an operator or a check says stands.
     (0..3).for_each(|place| service.drain(place, true));
     assert!(matches!(start(&service, 2 << 32, Time::ZERO), Step::Reject(_)));
+}
+
+/// Whether a request reaches the first of two backends whose breaker opens for an hour.
+fn asks_the_first(service: &Service, id: u64, now: Time) -> bool {
+    (0..20).any(|nth| place(&attempt(start(service, id + nth, now))) == 0)
+}
+
+#[test]
+fn checks_that_saw_a_backend_fail_and_see_it_well_end_the_wait_of_its_breaker() {
+    let two = || service(&checked_every_second(config(Policy::RoundRobin, &[&[1, 1]])));
+    let open = |service: &Service| {
+        let refused = Outcome::Failed(Failure::ConnectRefused);
+        let Step::Attempt(first) = start(service, 1, Time::ZERO) else { panic!("all are fit") };
+        assert_eq!(place(&first), 0);
+        let _other = first.finish(refused, Body::Intact, Time::ZERO);
+        assert!(!asks_the_first(service, 100, secs(9)), "it is open for an hour");
+    };
+    let seen = two();
+    open(&seen);
+    check(&seen, 1, &[None, Some(1)]);
+    assert!(!asks_the_first(&seen, 200, secs(1)));
+    check(&seen, 2, &[Some(1), Some(1)]);
+    assert!(asks_the_first(&seen, 300, secs(2)), "one that failed checks and is well is tried");
+
+    let blind = two();
+    open(&blind);
+    check(&blind, 1, &[Some(1), Some(1)]);
+    check(&blind, 2, &[Some(1), Some(1)]);
+    assert!(!asks_the_first(&blind, 200, secs(2)), "checks that saw nothing say nothing");
 }

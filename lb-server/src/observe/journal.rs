@@ -322,6 +322,7 @@ impl Observe for Journal {
             | Event::Delivered { .. }
             | Event::Ejected { .. }
             | Event::Pardoned { .. }
+            | Event::Hastened { .. }
             | Event::HealthMoved { .. }
             | Event::BreakerMoved { .. } => {}
         }

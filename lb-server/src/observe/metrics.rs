@@ -208,7 +208,7 @@ impl Counts {
                 self.backend(*backend).fell.add(u64::from(!healthy));
             }
             Event::Ejected { backend, .. } => self.backend(*backend).ejected.add(1),
-            Event::Pardoned { .. } => {}
+            Event::Pardoned { .. } | Event::Hastened { .. } => {}
             Event::BreakerMoved { backend, to, .. } => {
                 self.backend(*backend).opened.add(u64::from(*to == BreakerState::Open));
             }

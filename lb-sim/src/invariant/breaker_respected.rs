@@ -53,10 +53,17 @@ impl Invariant for BreakerRespected {
                     (from, ledger.breakers.get(&backend), config)
                 {
                     let open_for = entry.at.saturating_sub(was.since);
-                    judge.check(open_for + TICK >= config.open_for, || {
+                    let waited = was.hastened || open_for + TICK >= config.open_for;
+                    judge.check(waited, || {
                         format!("{} is asked after {open_for:?}", ledger.name(backend))
                     });
                 }
+            }
+            // Only what stood open can be let wait no longer.
+            What::Core(Event::Hastened { backend }) => {
+                judge.check(ledger.breaker(backend) == BreakerState::Open, || {
+                    format!("{} is hastened, and is not open", ledger.name(backend))
+                });
             }
             _ => {}
         }
