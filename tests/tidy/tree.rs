@@ -67,7 +67,9 @@ fn collect(dir: &Path, prefix: &str, found: &mut Vec<File>) {
         let is_ours = !name.starts_with('.') || [".ci", ".cargo", ".gitignore"].contains(&&*name);
         let is_built = (prefix.is_empty() && name.starts_with("target"))
             || (prefix == "fuzz/"
-                && ["artifacts", "corpus", "coverage", "target"].contains(&&*name));
+                && ["artifacts", "corpus", "coverage", "target"].contains(&&*name))
+            || (prefix == "benches/proxy/" && ["tools", "venv"].contains(&&*name))
+            || (prefix == "benches/proxy/pingora-lb/" && name == "target");
         if !is_ours || is_built {
             continue;
         }

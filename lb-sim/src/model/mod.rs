@@ -7,8 +7,8 @@
 //! are slow to send, tunnels, a drain) it refuses: [`refusals`].
 //!
 //! A request is one value in one slot, and has one thing to wait for: its turn. What it waits for is
-//! known when it begins to wait, since faults are known in advance ([`weather`]) and servers work off
-//! their queue in order ([`server`]).
+//! known when it begins to wait, since faults are known in advance (`weather`) and servers work off
+//! their queue in order (`server`).
 
 mod agenda;
 mod asked;
