@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use lb_config::config::{Dns, Family, Origin};
 use lb_core::Time;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 
 use crate::gateway::Gateway;
@@ -75,8 +75,18 @@ struct Known {
 /// A lookup that runs.
 struct Asking {
     since: Time,
-    /// Closed when it has ended, whichever way.
-    ended: watch::Receiver<()>,
+    /// Closed when it has ended, whichever way. Those who wait are woken in one order in every run, as by
+    /// tokio's channels they would not be.
+    ended: Arc<Semaphore>,
+}
+
+/// Whoever asks holds on to this.
+struct Asked(Arc<Semaphore>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// What somebody who wants addresses is to do.
@@ -84,9 +94,9 @@ enum Advice {
     /// These are the addresses. None: the name has none.
     Use(Arc<[IpAddr]>),
     /// Ask, and hold on to this meanwhile.
-    Ask(watch::Sender<()>),
+    Ask(Asked),
     /// Somebody asks: wait until that has ended, and where there is an old answer not longer than this.
-    Wait(watch::Receiver<()>, Option<Time>),
+    Wait(Arc<Semaphore>, Option<Time>),
 }
 
 impl Default for Names {
@@ -100,7 +110,7 @@ impl Default for Names {
 pub(crate) async fn addresses(gateway: &Arc<Gateway>, origin: &Origin) -> Arc<[IpAddr]> {
     loop {
         let advice = gateway.names.advise(&origin.host, gateway.now());
-        let (mut ended, until) = match advice {
+        let (ended, until) = match advice {
             Advice::Use(addresses) => return addresses,
             Advice::Ask(asked) => {
                 let (gateway, origin) = (Arc::clone(gateway), origin.clone());
@@ -110,16 +120,16 @@ pub(crate) async fn addresses(gateway: &Arc<Gateway>, origin: &Origin) -> Arc<[I
             }
             Advice::Wait(ended, until) => (ended, until),
         };
-        // Nothing is ever sent: it is closed, or it is too late.
+        // It has no places: it is closed, or it is too late.
         match until {
-            None => drop(ended.changed().await),
-            Some(until) => drop(timeout_at(gateway.clock.instant(until), ended.changed()).await),
+            None => drop(ended.acquire().await),
+            Some(until) => drop(timeout_at(gateway.clock.instant(until), ended.acquire()).await),
         }
     }
 }
 
 /// Looks a name up, and keeps what is found before `_asked` is dropped.
-async fn ask(gateway: &Gateway, origin: &Origin, _asked: watch::Sender<()>) {
+async fn ask(gateway: &Gateway, origin: &Origin, _asked: Asked) {
     let _place = gateway.names.places.acquire().await.expect("the semaphore is never closed");
     let dns = gateway.snapshot().config.dns.clone();
     let found = timeout(LOOKUP_MAX, look(gateway, &dns, origin)).await;
@@ -181,7 +191,7 @@ impl Names {
             return Advice::Use(Arc::clone(&known.addresses));
         }
         // One that is closed and left no answer ended with its worker.
-        let running = known.asking.as_ref().filter(|asking| asking.ended.has_changed().is_ok());
+        let running = known.asking.as_ref().filter(|asking| !asking.ended.is_closed());
         let Some(Asking { since, ended }) = running else {
             let (asking, asked) = Asking::begin(now);
             known.asking = Some(asking);
@@ -189,8 +199,8 @@ impl Names {
         };
         let patient_until = *since + PATIENCE;
         match (known.addresses.is_empty(), now < patient_until) {
-            (true, _) => Advice::Wait(ended.clone(), None),
-            (false, true) => Advice::Wait(ended.clone(), Some(patient_until)),
+            (true, _) => Advice::Wait(Arc::clone(ended), None),
+            (false, true) => Advice::Wait(Arc::clone(ended), Some(patient_until)),
             (false, false) => Advice::Use(Arc::clone(&known.addresses)),
         }
     }
@@ -231,7 +241,7 @@ impl Names {
 }
 
 impl Known {
-    fn asked_first(now: Time) -> (Self, watch::Sender<()>) {
+    fn asked_first(now: Time) -> (Self, Asked) {
         let (asking, asked) = Asking::begin(now);
         let (addresses, asking) = (Arc::default(), Some(asking));
         (Self { addresses, serves_until: now, ask_at: now, failing: false, asking }, asked)
@@ -239,9 +249,9 @@ impl Known {
 }
 
 impl Asking {
-    fn begin(now: Time) -> (Self, watch::Sender<()>) {
-        let (asked, ended) = watch::channel(());
-        (Self { since: now, ended }, asked)
+    fn begin(now: Time) -> (Self, Asked) {
+        let ended = Arc::new(Semaphore::new(0));
+        (Self { since: now, ended: Arc::clone(&ended) }, Asked(ended))
     }
 }
 
