@@ -133,6 +133,18 @@ impl<'s> Ledger<'s> {
             && !self.is_ejected(backend)
     }
 
+    /// Exchanges that hold a place at a backend. It looks at all of them.
+    pub fn in_flight(&self, backend: BackendId) -> usize {
+        let holds = |exchange: &&Exchange| {
+            let goes_on = exchange.answers == 0 || (exchange.delivered && exchange.ended == 0);
+            let runs = |it: &Attempt| it.backend == backend && it.is_running();
+            // An answer is held on to, and so is its place, until another one takes its turn.
+            let last = exchange.attempts.last().is_some_and(|it| it.backend == backend);
+            goes_on && (last || exchange.attempts.iter().any(runs))
+        };
+        self.exchanges.values().filter(holds).count()
+    }
+
     /// Whether a backend is ejected now.
     pub fn is_ejected(&self, backend: BackendId) -> bool {
         self.ejected.get(&backend).is_some_and(|until| Time::ZERO + self.now < *until)

@@ -120,3 +120,25 @@ fn renamed(name: &str, other: &str) -> PathBuf {
     fs::write(&file, text.replace("\"web\"", &format!("\"{other}\""))).unwrap();
     file
 }
+
+#[test]
+fn a_configuration_that_asks_for_it_is_not_said_to_break_a_promise() {
+    let about = "[service.retry]\nmethods = \"any\"\n[service.limits]\nper_backend = 8\n";
+    let (table, _, code) = said(&check("asked-for", about, &[]));
+    assert!(code == Some(0) && !table.contains("BROKEN"), "{table}");
+}
+
+#[test]
+fn every_remedy_for_a_breaker_can_be_written() {
+    let cure = "[service.breaker]\nopen_for = \"2s\"\nopen_for_max = \"5s\"\n";
+    let (table, complaint, code) = said(&check("cured", cure, &[]));
+    assert_eq!(code, Some(0), "{complaint}");
+    assert!(!table.contains("open_for_max"), "it is cured: {table}");
+}
+
+#[test]
+fn a_level_about_nobody_is_no_level() {
+    let (_, complaint, code) = said(&check("about-nobody", "", &["--slo", "share(b9:1) <= 0"]));
+    assert_eq!(code, Some(1));
+    assert!(complaint.contains("service web has no backend at b9:1"), "{complaint}");
+}

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use lb_core::ExchangeId;
+use lb_core::config::Methods;
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
@@ -23,8 +24,13 @@ impl Invariant for NoDuplicates {
         "nothing non-idempotent is sent twice"
     }
 
-    fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, judge: &mut Judge) {
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let What::Reached { exchange, post: true, status, origin, .. } = entry.what else { return };
+        // A service may say that it recognises what it has seen.
+        let service = ledger.exchanges.get(&exchange).map(|known| ledger.service(known.service));
+        if service.is_some_and(|service| service.core.retry.methods == Methods::Any) {
+            return;
+        }
         judge.check(!self.acted.contains(&exchange), || {
             format!("the POST of exchange {} reaches origin {origin} as well", exchange.0)
         });

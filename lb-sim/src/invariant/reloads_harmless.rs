@@ -1,7 +1,8 @@
 //! Another configuration costs nobody an answer: neither who waits for one when it comes, nor who asks
 //! soon after.
 //!
-//! A world in which something goes wrong besides has other things to blame; it is not looked at.
+//! A world in which something goes wrong besides has other things to blame; it is not looked at. One whose
+//! clients got bad answers before is such a world, whatever makes them bad: too much load, too little time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub(super) struct ReloadsHarmless {
     at: Option<Duration>,
     /// Requests under way at that time.
     open: BTreeSet<u32>,
+    /// Whether a request came to a bad end that no reload is to blame for.
+    is_bad: bool,
 }
 
 impl Invariant for ReloadsHarmless {
@@ -33,6 +36,7 @@ impl Invariant for ReloadsHarmless {
                     let recovered = fault.end() + ledger.scenario.recover_within;
                     (fault.at..recovered).contains(&entry.at)
                 });
+                let disturbed = disturbed || self.is_bad;
                 self.at = (!disturbed).then_some(entry.at);
                 if !disturbed {
                     let open = ledger.requests.iter().filter(|(_, it)| it.end.is_none());
@@ -47,6 +51,7 @@ impl Invariant for ReloadsHarmless {
             What::Ended { request, end, .. } if self.open.remove(&request) => {
                 judge.check(end.is_good(), || format!("request {request} ends as {end:?}"));
             }
+            What::Ended { end, .. } => self.is_bad |= !end.is_good(),
             _ => {}
         }
     }

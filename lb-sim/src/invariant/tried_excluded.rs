@@ -27,9 +27,16 @@ impl Invariant for TriedExcluded {
             format!("exchange {} is wrong about whether it tried {name} before", id.0)
         });
         let serving = ledger.serving(exchange).into_iter();
-        let fresh = serving.filter(|other| ledger.is_fit(*other)).find(|other| !tried(*other));
+        let mut fresh = serving.filter(|other| ledger.is_fit(*other) && !tried(*other));
         let same = choice.how == How::Same;
-        judge.check(!tried(backend) || same || fresh.is_none(), || {
+        if same || !tried(backend) {
+            return judge.check(true, String::new);
+        }
+        // Who is as busy as he may be cannot be asked.
+        let most = ledger.service(backend.service).core.limits.per_backend;
+        let has_room = |other| most.is_none_or(|most| ledger.in_flight(other) < most as usize);
+        let fresh = fresh.find(|other| has_room(*other));
+        judge.check(fresh.is_none(), || {
             let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));
             let fresh = fresh.unwrap_or_default();
             format!("exchange {} tries {name} again while {fresh} is fit", id.0)

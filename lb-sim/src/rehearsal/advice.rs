@@ -140,9 +140,10 @@ impl Seen<'_> {
         let breaker = self.service.breaker.is_some_and(|breaker| breaker.open_for_max > LONG);
         match (overload, breaker) {
             (true, _) => self.lacks_limits().then_some((what, BOUND)),
-            (false, true) => {
-                Some((what, "let [service.breaker] have an open_for_max of a few seconds"))
-            }
+            (false, true) => Some((
+                what,
+                "let [service.breaker] have open_for = \"2s\" and open_for_max = \"5s\"",
+            )),
             (false, false) => None,
         }
     }
@@ -163,7 +164,6 @@ impl Seen<'_> {
     }
 }
 
-const BOUND: &str =
-    "bound what runs at once: let [service.limits] have per_service, per_backend or adaptive";
+const BOUND: &str = "bound what runs at once: let [service.limits] have per_service, per_backend or adaptive = { enabled = true }";
 /// Percent of the requests that may be repeated before it is a storm.
 const BUDGET_MAX: u32 = 50;

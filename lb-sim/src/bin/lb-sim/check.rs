@@ -14,12 +14,12 @@ use lb_config::Config;
 use lb_sim::measure::Facts;
 use lb_sim::model;
 use lb_sim::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice, battery};
-use lb_sim::scenario::Expectation;
+use lb_sim::scenario::{Expectation, Metric};
 
 use crate::{Watch, print};
 
 /// What a service level that is missed says to a shell.
-pub(crate) const MISSED: u8 = 131;
+const MISSED: u8 = 131;
 /// What a broken invariant says.
 const BROKEN: u8 = 129;
 
@@ -59,17 +59,29 @@ pub(crate) fn check(asked: &Asked<'_>) -> Result<ExitCode, String> {
             continue;
         }
         let stage = Stage::new(&config, asked.file, index, &asked.setting);
+        for level in asked.levels {
+            if let Metric::Share(origin) = &level.metric
+                && stage.scenario.place(origin).is_none()
+            {
+                return Err(format!("{:?}: service {name} has no backend at {origin}", level.text));
+            }
+        }
         let battery = battery(&stage);
         let done = rehearse(&stage, &battery.cases, asked);
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
         print(&told(&stage, battery, done, asked));
     }
-    Ok(match (broken, missed) {
+    Ok(exit(broken, missed))
+}
+
+/// What a shell is told: that a promise of lb was broken, or that a level was missed.
+pub(crate) fn exit(broken: bool, missed: bool) -> ExitCode {
+    match (broken, missed) {
         (true, _) => ExitCode::from(BROKEN),
         (false, true) => ExitCode::from(MISSED),
         (false, false) => ExitCode::SUCCESS,
-    })
+    }
 }
 
 pub(crate) fn read(file: &Path) -> Result<Config, String> {

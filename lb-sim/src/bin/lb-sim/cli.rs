@@ -19,7 +19,7 @@ Examples:
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
 
-Exit codes: 0 all is well; 1 the scenario or the command is wrong; 127 something panicked;
+Exit codes: 0 all is well; 1 the scenario or configuration is wrong, 2 the command; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
 by nobody, or a sweep never reached one of its marks; 131 a service level was missed.";
 

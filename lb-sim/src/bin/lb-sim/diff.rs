@@ -10,8 +10,8 @@ use lb_sim::model;
 use lb_sim::rehearsal::{Case, Outlook, Setting, Stage, battery};
 use lb_sim::scenario::Expectation;
 
-use crate::check::{MISSED, read};
-use crate::{print, say};
+use crate::check::{exit, read};
+use crate::print;
 
 /// What is asked of two configurations.
 #[derive(Debug)]
@@ -49,12 +49,14 @@ type Pairs = Vec<(Outlook, Outlook)>;
 
 pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
     let (old, new) = (read(asked.old)?, read(asked.new)?);
-    let mut missed = false;
+    let (mut broken, mut missed) = (false, false);
     let mut out = String::new();
     for (at, said) in new.services.iter().enumerate() {
         let name = &said.core.name;
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
+            // What is not looked at cannot be said to hold.
+            missed |= !asked.levels.is_empty();
             continue;
         };
         let stages = [
@@ -74,6 +76,15 @@ pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
             asked.seeds,
         );
         out += &table(&both, &pairs);
+        for ((case, _), pairs) in both.iter().zip(&pairs) {
+            for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
+            {
+                for what in &it.broken {
+                    broken = true;
+                    let _infallible = writeln!(out, "  BROKEN  {}, {when}: {what}", case.name);
+                }
+            }
+        }
         for (case, level, found) in levels(&both, asked) {
             missed = true;
             let _infallible = writeln!(out, "  MISSED  {case}: {level}: it is {found:.4} after");
@@ -86,7 +97,7 @@ pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
         }
     }
     print(&out);
-    Ok(if missed { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
+    Ok(exit(broken, missed))
 }
 
 fn run(stages: &[Stage; 2], both: &[(&Case, &Case)], seeds: u64) -> Vec<Pairs> {
@@ -118,9 +129,6 @@ fn run(stages: &[Stage; 2], both: &[(&Case, &Case)], seeds: u64) -> Vec<Pairs> {
             all[at] = pairs;
         }
     });
-    for broken in all.iter().flatten().flat_map(|(_, after)| &after.broken) {
-        say(&format!("BROKEN  {broken}"));
-    }
     all
 }
 
