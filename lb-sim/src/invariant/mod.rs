@@ -27,6 +27,9 @@ use crate::ledger::Ledger;
 use crate::log::Entry;
 use crate::scenario::Scenario;
 
+/// The name of the one that holds in worlds where nobody gets a bad answer without a reload.
+pub const RELOADS_HARMLESS: &str = reloads_harmless::NAME;
+
 /// What kind of promise an invariant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

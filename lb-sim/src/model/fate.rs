@@ -54,22 +54,36 @@ impl From<Errand> for Deadlines {
     }
 }
 
+/// What chance has in store for a request that arrives.
+struct Luck {
+    back: Duration,
+    takes: Duration,
+    /// Numbers in `0.0..1.0` by which a share of the requests meets a fault.
+    status: f64,
+    resets: f64,
+}
+
 impl Place<'_> {
     /// Sends a request at `now`. All chance of it comes from `dice`.
     pub(super) fn send(&mut self, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {
         let there = dice.within(self.network);
         let back = dice.within(self.network);
-        let takes = self.origin.latency.draw(&mut dice);
-        let (status, resets) = (dice.unit(), dice.unit());
+        let luck = Luck {
+            back,
+            takes: self.origin.latency.draw(&mut dice),
+            status: dice.unit(),
+            resets: dice.unit(),
+        };
         let kept = self.kept(now);
         match self.connects(now, there + back, deadlines.connect, kept) {
             Err(fate) => fate,
             Ok(set_out) => {
-                let fate =
-                    self.serve(set_out + there, back, takes, &mut |weather: &Weather<'_>, at| {
-                        (weather.status(at, status, deadlines.is_check), weather.resets(at, resets))
-                    });
-                self.in_time(fate, now, deadlines.head)
+                let fate = self.serve(set_out + there, &luck, deadlines.is_check);
+                if fate.at <= deadlines.head {
+                    return fate;
+                }
+                let by = deadlines.head.max(now);
+                Fate::fails(by, Failure::FirstByteTimeout, fate.reached)
             }
         }
     }
@@ -114,22 +128,17 @@ impl Place<'_> {
     }
 
     /// What a request comes to that arrives at `at`, whatever the proxy's patience.
-    fn serve(
-        &mut self,
-        at: Time,
-        back: Duration,
-        takes: Duration,
-        chance: &mut dyn FnMut(&Weather<'_>, Time) -> (u16, bool),
-    ) -> Fate {
-        let (status, resets) = chance(&self.weather, at);
+    fn serve(&mut self, at: Time, luck: &Luck, is_check: bool) -> Fate {
+        let status = self.weather.status(at, luck.status, is_check);
+        let resets = self.weather.resets(at, luck.resets);
+        let back = luck.back;
         let Some(begins) = self.server.begins(at) else {
             let outcome = Outcome::Answered(FULL);
             let at = self.weather.sets_out(at) + back;
             return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached: Some(FULL) };
         };
         let speed = self.weather.speed(begins);
-        let takes = takes.div_f64(speed);
-        let takes = takes + self.weather.delay(begins);
+        let takes = luck.takes.div_f64(speed) + self.weather.delay(begins);
         self.server.works(begins, takes);
         let done = begins + takes;
         let reached = Some(status);
@@ -146,14 +155,6 @@ impl Place<'_> {
         let is_whole = !self.weather.truncates(done);
         let at = self.weather.sets_out(done) + back;
         Fate { at, outcome: Outcome::Answered(status), body, is_whole, reached }
-    }
-
-    /// The same, if the proxy waits until `by`.
-    fn in_time(&mut self, fate: Fate, now: Time, by: Time) -> Fate {
-        if fate.at > by {
-            return Fate::fails(by.max(now), Failure::FirstByteTimeout, fate.reached);
-        }
-        fate
     }
 
     /// A connection is idle again.

@@ -7,14 +7,16 @@ use lb_core::{
     Queue, Rejection, Rng, Service, Step, Time, Wait,
 };
 
+use crate::arrivals::Arrival;
 use crate::filling::PIECES;
 use crate::log::{End, Sink, What};
-
-use crate::arrivals::Arrival;
 
 use super::Engine;
 use super::agenda::Due;
 use super::fate::{Deadlines, Fate};
+
+/// Tells the dice of attempts from those of the core.
+const ATTEMPTS: u64 = 0x6174_7465_6d70;
 
 /// A place for a request. Its turns are counted through, so that nobody takes one for another's.
 #[derive(Default)]
@@ -169,7 +171,7 @@ impl<'c, S: Sink> Engine<'c, S> {
         let (exchange, post, user, era) = (open.exchange, open.post, open.user, open.era);
         let origin = self.origin(era, errand.backend());
         // Whoever is asked: so two configurations are compared by the same luck.
-        let dice = Rng::stream(self.seed, (exchange.0 << 8) | u64::from(number));
+        let dice = Rng::stream(self.seed ^ ATTEMPTS, (exchange.0 << 8) | u64::from(number));
         let fate = self.places[origin].send(self.now, Deadlines::from(errand), dice);
         if let Some(status) = fate.reached {
             self.say(What::Reached { origin, exchange, post, status, user });

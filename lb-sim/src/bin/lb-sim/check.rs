@@ -1,21 +1,22 @@
 //! A configuration against everything that happens sooner or later: a table, findings, and an exit code.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use lb_config::Config;
+use lb_sim::engine::Run;
 use lb_sim::measure::Facts;
 use lb_sim::model;
 use lb_sim::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric};
 
+use crate::cli::World;
+use crate::parallel;
 use crate::{Watch, print};
 
 /// What a service level that is missed says to a shell.
@@ -23,22 +24,21 @@ const MISSED: u8 = 131;
 /// What a broken invariant says.
 const BROKEN: u8 = 129;
 
-/// What is asked of a configuration.
-#[derive(Debug)]
-pub(crate) struct Asked<'a> {
-    pub(crate) file: &'a Path,
-    pub(crate) service: Option<&'a str>,
-    pub(crate) setting: Setting,
-    pub(crate) seeds: u64,
-    pub(crate) levels: &'a [Expectation],
-}
-
 /// A level that was missed: in which case, under which seed, and what there was instead.
-struct Missed {
+#[derive(Debug)]
+pub(crate) struct Missed {
     case: &'static str,
     level: String,
     found: f64,
     is_latency: bool,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, level, found, is_latency } = self;
+        let unit = if *is_latency { " ms" } else { "" };
+        write!(out, "  MISSED  {case}: {level}: it is {found:.4}{unit}")
+    }
 }
 
 /// What became of a case under all seeds.
@@ -47,30 +47,29 @@ struct Done {
     missed: Vec<Missed>,
 }
 
-pub(crate) fn check(asked: &Asked<'_>) -> Result<ExitCode, String> {
-    let config = read(asked.file)?;
+pub(crate) fn check(
+    file: &Path,
+    service: Option<&str>,
+    seeds: u64,
+    world: &World,
+) -> Result<ExitCode, String> {
+    let config = read(file)?;
     let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
-    if let Some(name) = asked.service.filter(|name| !names.contains(name)) {
+    if let Some(name) = service.filter(|name| !names.contains(name)) {
         return Err(format!("there is no service {name:?}; there are {}", names.join(", ")));
     }
     let (mut broken, mut missed) = (false, false);
     for (index, name) in names.iter().enumerate() {
-        if asked.service.is_some_and(|only| only != *name) {
+        if service.is_some_and(|only| only != *name) {
             continue;
         }
-        let stage = Stage::new(&config, asked.file, index, &asked.setting);
-        for level in asked.levels {
-            if let Metric::Share(origin) = &level.metric
-                && stage.scenario.place(origin).is_none()
-            {
-                return Err(format!("{:?}: service {name} has no backend at {origin}", level.text));
-            }
-        }
+        let stage = Stage::new(&config, file, index, &world.setting());
+        about_somebody(&stage, &world.slo)?;
         let battery = battery(&stage);
-        let done = rehearse(&stage, &battery.cases, asked);
+        let done = rehearse(&stage, &battery.cases, seeds, &world.slo);
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
-        print(&told(&stage, battery, done, asked));
+        print(&told(&stage, battery, done, (seeds, world)));
     }
     Ok(exit(broken, missed))
 }
@@ -92,61 +91,54 @@ pub(crate) fn read(file: &Path) -> Result<Config, String> {
     config.ok_or_else(|| lines.join("\n"))
 }
 
+/// Refuses a level about a backend that the service does not have: it would always hold.
+pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<(), String> {
+    for level in levels {
+        if let Metric::Share(origin) = &level.metric
+            && stage.scenario.place(origin).is_none()
+        {
+            let (text, name) = (&level.text, stage.name());
+            return Err(format!("{text:?}: service {name} has no backend at {origin}"));
+        }
+    }
+    Ok(())
+}
+
 /// Runs all cases, on all cores.
-fn rehearse(stage: &Stage, cases: &[Case], asked: &Asked<'_>) -> Vec<Done> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let (send, receive) = sync_channel(cases.len().max(1));
+fn rehearse(stage: &Stage, cases: &[Case], seeds: u64, levels: &[Expectation]) -> Vec<Done> {
     let watch = Watch::start();
     let mut all = BTreeMap::new();
-    #[expect(clippy::disallowed_methods, reason = "each run keeps to one thread")]
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            let (send, next) = (send.clone(), &next);
-            scope.spawn(move || {
-                while let Some((at, case)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    cases.get(at).map(|case| (at, case))
-                } {
-                    let _nobody_waits = send.send((at, one(stage, case, asked)));
-                }
-            });
+    let one = |at: usize| {
+        let (case, mut outlook, mut missed) = (&cases[at], Outlook::none(), Vec::new());
+        for seed in 1..=seeds {
+            let run = model::run(&case.scenario, seed);
+            outlook.add(stage, case, seed, &run);
+            miss(&mut missed, case, &run, levels);
         }
-        drop(send);
-        for (at, done) in receive {
-            all.insert(at, done);
-            progress(all.len(), cases.len(), watch.took());
-        }
+        Done { outlook, missed }
+    };
+    parallel::each(cases.len(), None, one, |at, done| {
+        all.insert(at, done);
+        progress(all.len(), cases.len(), watch.took());
     });
     all.into_values().collect()
 }
 
-fn one(stage: &Stage, case: &Case, asked: &Asked<'_>) -> Done {
-    let (mut outlook, mut missed) = (Outlook::none(), Vec::<Missed>::new());
-    for seed in 1..=asked.seeds {
-        let run = model::run(&case.scenario, seed);
-        outlook.add(stage, case, seed, &run);
-        if asked.levels.is_empty() {
-            continue;
-        }
-        let facts = Facts::of(&case.scenario, &run.log);
-        for level in asked.levels {
-            let span = case.span(level.phase);
-            let measure = facts.measure(&case.scenario, &span);
-            let found = measure.of(&level.metric, &case.scenario);
-            let known = missed.iter().any(|it| it.level == level.text);
-            if let Some(found) = found.filter(|found| !level.holds(*found) && !known) {
-                let is_latency = level.is_latency();
-                missed.push(Missed {
-                    case: case.name,
-                    level: level.text.clone(),
-                    found,
-                    is_latency,
-                });
-            }
+/// Adds the levels that a run misses, each as it is missed first.
+pub(crate) fn miss(missed: &mut Vec<Missed>, case: &Case, run: &Run, levels: &[Expectation]) {
+    if levels.is_empty() {
+        return;
+    }
+    let facts = Facts::of(&case.scenario, &run.log);
+    for level in levels {
+        let measure = facts.measure(&case.scenario, &case.span(level.phase));
+        let found = measure.of(&level.metric, &case.scenario);
+        let known = missed.iter().any(|it| it.level == level.text);
+        if let Some(found) = found.filter(|found| !level.holds(*found) && !known) {
+            let (level, is_latency) = (level.text.clone(), level.is_latency());
+            missed.push(Missed { case: case.name, level, found, is_latency });
         }
     }
-    Done { outlook, missed }
 }
 
 /// A line that is written over, for somebody who watches.
@@ -158,17 +150,17 @@ fn progress(done: usize, all: usize, took: Duration) {
     }
 }
 
-fn told(stage: &Stage, battery: Battery, done: Vec<Done>, asked: &Asked<'_>) -> String {
+fn told(stage: &Stage, battery: Battery, done: Vec<Done>, (seeds, world): (u64, &World)) -> String {
     let mut out = String::new();
-    let Setting { rate, load, .. } = asked.setting;
+    let Setting { rate, load, latency } = world.setting();
     let _infallible = writeln!(
         out,
         "service {}: {} backends, {rate} requests/s, {:.0} ms to answer, {:.0} % busy, {} seeds\n",
         stage.name(),
         stage.origins.len(),
-        asked.setting.latency.mean().as_secs_f64() * 1_000.0,
+        latency.mean().as_secs_f64() * 1_000.0,
         load * 100.0,
-        asked.seeds,
+        seeds,
     );
     for note in &stage.notes {
         let _infallible = writeln!(out, "  {note}");
@@ -184,9 +176,8 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, asked: &Asked<'_>) -> 
         for broken in &done.outlook.broken {
             let _infallible = writeln!(out, "  BROKEN  {}: {broken}", case.name);
         }
-        for Missed { case, level, found, is_latency } in &done.missed {
-            let unit = if *is_latency { " ms" } else { "" };
-            let _infallible = writeln!(out, "  MISSED  {case}: {level}: it is {found:.4}{unit}");
+        for missed in &done.missed {
+            let _infallible = writeln!(out, "{missed}");
         }
     }
     let service = &stage.scenario.config.services[stage.service].core;

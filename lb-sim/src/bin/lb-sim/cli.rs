@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use lb_config::quantity;
 use lb_config::read::Mistake;
-use lb_sim::scenario::Expectation;
+use lb_sim::rehearsal::Setting;
+use lb_sim::scenario::{Expectation, Latency};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,21 +76,11 @@ pub(crate) enum Command {
         /// Only this service
         #[arg(long)]
         service: Option<String>,
-        /// Requests per second, 1 to 10,000
-        #[arg(long, default_value_t = 200.0, value_parser = rate)]
-        rate: f64,
-        /// How long backends take to answer: the median of a lognormal distribution
-        #[arg(long, default_value = "20ms", value_parser = latency)]
-        latency: Duration,
-        /// The share of the backends' capacity that is used while all is well, in percent
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
-        load: u8,
         /// Seeds that each case is run under
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
         seeds: u64,
-        /// What must hold in every case, as in scenarios; repeatable
-        #[arg(long, value_name = "EXPECTATION", value_parser = level)]
-        slo: Vec<Expectation>,
+        #[command(flatten)]
+        world: World,
     },
     /// Put two configurations through the same, with the same arrivals and the same luck; print what
     /// surely differs
@@ -99,22 +90,39 @@ pub(crate) enum Command {
         old: PathBuf,
         /// The one that is to be
         new: PathBuf,
-        /// Requests per second, 1 to 10,000
-        #[arg(long, default_value_t = 200.0, value_parser = rate)]
-        rate: f64,
-        /// How long backends take to answer: the median of a lognormal distribution
-        #[arg(long, default_value = "20ms", value_parser = latency)]
-        latency: Duration,
-        /// The share of the backends' capacity that is used while all is well, in percent
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
-        load: u8,
         /// Seeds that each case is run under
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000))]
         seeds: u64,
-        /// What must hold in every case after the change; repeatable
-        #[arg(long, value_name = "EXPECTATION", value_parser = level)]
-        slo: Vec<Expectation>,
+        #[command(flatten)]
+        world: World,
     },
+}
+
+/// What a configuration is rehearsed with, and held to.
+#[derive(Debug, Args)]
+pub(crate) struct World {
+    /// Requests per second, 1 to 10,000
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
+    rate: f64,
+    /// How long backends take to answer: the median of a lognormal distribution
+    #[arg(long, default_value = "20ms", value_parser = latency)]
+    latency: Duration,
+    /// The share of the backends' capacity that is used while all is well, in percent
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
+    load: u8,
+    /// What must hold in every case, as in scenarios; of two configurations, under the new one; repeatable
+    #[arg(long, value_name = "EXPECTATION", value_parser = level)]
+    pub(crate) slo: Vec<Expectation>,
+}
+
+/// How far servers' latencies spread: one answer in a hundred takes four times the median.
+const SIGMA: f64 = 0.6;
+
+impl World {
+    pub(crate) fn setting(&self) -> Setting {
+        let latency = Latency::Lognormal { median: self.latency, sigma: SIGMA };
+        Setting { rate: self.rate, latency, load: f64::from(self.load) / 100.0 }
+    }
 }
 
 const DIFF: &str = "\

@@ -1,27 +1,18 @@
 //! Two configurations on the same arrivals with the same dice: what changes for clients, and how surely.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 
 use lb_sim::model;
-use lb_sim::rehearsal::{Case, Outlook, Setting, Stage, battery};
+use lb_sim::rehearsal::{Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 
-use crate::check::{exit, read};
+use crate::check::{Missed, about_somebody, exit, miss, read};
+use crate::cli::World;
+use crate::parallel;
 use crate::print;
-
-/// What is asked of two configurations.
-#[derive(Debug)]
-pub(crate) struct Asked<'a> {
-    pub(crate) old: &'a Path,
-    pub(crate) new: &'a Path,
-    pub(crate) setting: Setting,
-    pub(crate) seeds: u64,
-    pub(crate) levels: &'a [Expectation],
-}
 
 /// A number of an outlook that is compared.
 struct Number {
@@ -44,11 +35,20 @@ const NUMBERS: [Number; 5] = [
 /// A difference smaller than this part of what there was is nobody's business.
 const NEGLIGIBLE: f64 = 0.01;
 
-/// The same case under both, seed by seed.
-type Pairs = Vec<(Outlook, Outlook)>;
+/// The same case under both, seed by seed, and the levels that it misses under the new one.
+struct Compared {
+    case: &'static str,
+    pairs: Vec<(Outlook, Outlook)>,
+    missed: Vec<Missed>,
+}
 
-pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
-    let (old, new) = (read(asked.old)?, read(asked.new)?);
+pub(crate) fn diff(
+    old_file: &Path,
+    new_file: &Path,
+    seeds: u64,
+    world: &World,
+) -> Result<ExitCode, String> {
+    let (old, new) = (read(old_file)?, read(new_file)?);
     let (mut broken, mut missed) = (false, false);
     let mut out = String::new();
     for (at, said) in new.services.iter().enumerate() {
@@ -56,38 +56,39 @@ pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
             // What is not looked at cannot be said to hold.
-            missed |= !asked.levels.is_empty();
+            missed |= !world.slo.is_empty();
             continue;
         };
         let stages = [
-            Stage::new(&old, asked.old, before, &asked.setting),
-            Stage::new(&new, asked.new, at, &asked.setting),
+            Stage::new(&old, old_file, before, &world.setting()),
+            Stage::new(&new, new_file, at, &world.setting()),
         ];
+        about_somebody(&stages[1], &world.slo)?;
         let [befores, afters] = stages.each_ref().map(|stage| battery(stage).cases);
         let after_of = |name| afters.iter().find(|case: &&Case| case.name == name);
         let both: Vec<(&Case, &Case)> =
             befores.iter().filter_map(|case| Some((case, after_of(case.name)?))).collect();
-        let pairs = run(&stages, &both, asked.seeds);
+        let all = run(&stages, &both, seeds, &world.slo);
         let _infallible = writeln!(
             out,
             "service {name}: {} before, {} after; {} seeds, 95 % intervals of the paired difference\n",
-            asked.old.display(),
-            asked.new.display(),
-            asked.seeds,
+            old_file.display(),
+            new_file.display(),
+            seeds,
         );
-        out += &table(&both, &pairs);
-        for ((case, _), pairs) in both.iter().zip(&pairs) {
+        out += &table(&all);
+        for Compared { case, pairs, missed: misses } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
                 for what in &it.broken {
                     broken = true;
-                    let _infallible = writeln!(out, "  BROKEN  {}, {when}: {what}", case.name);
+                    let _infallible = writeln!(out, "  BROKEN  {case}, {when}: {what}");
                 }
             }
-        }
-        for (case, level, found) in levels(&both, asked) {
-            missed = true;
-            let _infallible = writeln!(out, "  MISSED  {case}: {level}: it is {found:.4} after");
+            for what in misses {
+                missed = true;
+                let _infallible = writeln!(out, "{what} after");
+            }
         }
         out += "\n";
     }
@@ -100,42 +101,34 @@ pub(crate) fn diff(asked: &Asked<'_>) -> Result<ExitCode, String> {
     Ok(exit(broken, missed))
 }
 
-fn run(stages: &[Stage; 2], both: &[(&Case, &Case)], seeds: u64) -> Vec<Pairs> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let (send, receive) = sync_channel(both.len().max(1));
-    let mut all: Vec<Pairs> = both.iter().map(|_| Pairs::new()).collect();
-    #[expect(clippy::disallowed_methods, reason = "each run keeps to one thread")]
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            let (send, next) = (send.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((before, after)) = both.get(at) else { return };
-                    let one = |stage, case: &Case, seed| {
-                        let mut outlook = Outlook::none();
-                        outlook.add(stage, case, seed, &model::run(&case.scenario, seed));
-                        outlook
-                    };
-                    let pairs = (1..=seeds)
-                        .map(|seed| (one(&stages[0], before, seed), one(&stages[1], after, seed)));
-                    let _nobody_waits = send.send((at, pairs.collect::<Pairs>()));
-                }
-            });
+fn run(
+    stages: &[Stage; 2],
+    both: &[(&Case, &Case)],
+    seeds: u64,
+    levels: &[Expectation],
+) -> Vec<Compared> {
+    let mut all = BTreeMap::new();
+    let one = |at: usize| {
+        let (before, after) = both[at];
+        let (mut pairs, mut missed) = (Vec::new(), Vec::new());
+        for seed in 1..=seeds {
+            let mut pair = (Outlook::none(), Outlook::none());
+            pair.0.add(&stages[0], before, seed, &model::run(&before.scenario, seed));
+            let run = model::run(&after.scenario, seed);
+            pair.1.add(&stages[1], after, seed, &run);
+            miss(&mut missed, after, &run, levels);
+            pairs.push(pair);
         }
-        drop(send);
-        for (at, pairs) in receive {
-            all[at] = pairs;
-        }
-    });
-    all
+        Compared { case: after.name, pairs, missed }
+    };
+    parallel::each(both.len(), None, one, |at, compared| drop(all.insert(at, compared)));
+    all.into_values().collect()
 }
 
 /// Only what differs, and surely.
-fn table(both: &[(&Case, &Case)], all: &[Pairs]) -> String {
+fn table(all: &[Compared]) -> String {
     let mut out = String::new();
-    for ((case, _), pairs) in both.iter().zip(all) {
+    for Compared { case, pairs, .. } in all {
         for Number { name, of, times, digits, unit } in NUMBERS {
             let (before, after) =
                 (mean(pairs.iter().map(|it| of(&it.0))), mean(pairs.iter().map(|it| of(&it.1))));
@@ -148,7 +141,7 @@ fn table(both: &[(&Case, &Case)], all: &[Pairs]) -> String {
                 let _infallible = writeln!(
                     out,
                     "  {:<20} {name:<7} {:>10} -> {:>10}   {:+.digits$} to {:+.digits$}{unit}",
-                    case.name,
+                    case,
                     format!("{:.digits$}{unit}", before * times),
                     format!("{:.digits$}{unit}", after * times),
                     low * times,
@@ -161,25 +154,6 @@ fn table(both: &[(&Case, &Case)], all: &[Pairs]) -> String {
         true => "  nothing differs beyond chance\n".to_owned(),
         false => out,
     }
-}
-
-/// Levels that the new configuration misses: the case, the level, and what there was.
-fn levels<'a>(both: &[(&Case, &Case)], asked: &Asked<'a>) -> Vec<(&'static str, &'a str, f64)> {
-    let mut missed = Vec::new();
-    for (_, case) in both.iter().filter(|_| !asked.levels.is_empty()) {
-        let run = model::run(&case.scenario, 1);
-        let facts = lb_sim::measure::Facts::of(&case.scenario, &run.log);
-        for level in asked.levels {
-            let measure = facts.measure(&case.scenario, &case.span(level.phase));
-            let found = measure.of(&level.metric, &case.scenario);
-            missed.extend(
-                found
-                    .filter(|found| !level.holds(*found))
-                    .map(|found| (case.name, level.text.as_str(), found)),
-            );
-        }
-    }
-    missed
 }
 
 fn mean(all: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod diff;
+mod parallel;
 mod sweep;
 
 use std::fs;
@@ -12,15 +13,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use lb_sim::rehearsal::Setting;
-use lb_sim::scenario::Latency;
 use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
 
-use check::Asked;
 use cli::{Cli, Command, Engine};
-
-/// How far servers' latencies spread: one answer in a hundred takes four times the median.
-const SIGMA: f64 = 0.6;
 
 /// What is wrong with the question rather than with the answer.
 const USAGE: u8 = 1;
@@ -30,31 +25,16 @@ fn main() -> ExitCode {
         Command::Run { file, seed, engine, trace, explain } => {
             run(&file, seed, engine, trace.as_deref(), explain)
         }
-        Command::Check { file, service, rate, latency, load, seeds, slo } => check::check(&Asked {
-            file: &file,
-            service: service.as_deref(),
-            setting: setting(rate, latency, load),
-            seeds,
-            levels: &slo,
-        }),
-        Command::Diff { old, new, rate, latency, load, seeds, slo } => diff::diff(&diff::Asked {
-            old: &old,
-            new: &new,
-            setting: setting(rate, latency, load),
-            seeds,
-            levels: &slo,
-        }),
+        Command::Check { file, service, seeds, world } => {
+            check::check(&file, service.as_deref(), seeds, &world)
+        }
+        Command::Diff { old, new, seeds, world } => diff::diff(&old, &new, seeds, &world),
         Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);
         ExitCode::from(USAGE)
     })
-}
-
-fn setting(rate: f64, median: Duration, load: u8) -> Setting {
-    let latency = Latency::Lognormal { median, sigma: SIGMA };
-    Setting { rate, latency, load: f64::from(load) / 100.0 }
 }
 
 /// Says something to the person who asked. Nobody is left to be told when the output is closed.

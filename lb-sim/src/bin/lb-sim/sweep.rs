@@ -5,14 +5,13 @@ use std::io::{IsTerminal, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use lb_sim::scenario::Mark;
 use lb_sim::{Class, Scenario, Verdict, engine, model, report};
 
 use crate::cli::Engine;
+use crate::parallel;
 use crate::{Watch, files, print, read, say, speed};
 
 /// What became of one run.
@@ -20,9 +19,6 @@ struct Done {
     scenario: usize,
     verdict: Verdict,
 }
-
-/// Verdicts that wait to be looked at.
-const DONE_MAX: usize = 64;
 
 pub(crate) fn sweep(
     path: &Path,
@@ -40,45 +36,21 @@ pub(crate) fn sweep(
     }
     let runs: Vec<(usize, u64)> =
         seeds.flat_map(|seed| (0..scenarios.len()).map(move |scenario| (scenario, seed))).collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = jobs.map_or(cores, usize::from).min(runs.len());
     let watch = Watch::start();
     let mut tally = Tally::new(&scenarios, runs.len());
-    let next = AtomicUsize::new(0);
-    let (done, waiting) = sync_channel(DONE_MAX);
-    #[expect(clippy::disallowed_methods, reason = "each run keeps to one thread")]
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let done = done.clone();
-            let (next, runs, scenarios) = (&next, &runs, &scenarios);
-            scope.spawn(move || work(next, runs, scenarios, engine, &done));
-        }
-        drop(done);
-        for done in waiting {
-            tally.add(&done);
-            tally.progress(watch.took());
-        }
-    });
-    Ok(tally.verdict(watch.took()))
-}
-
-fn work(
-    next: &AtomicUsize,
-    runs: &[(usize, u64)],
-    scenarios: &[Scenario],
-    engine: Engine,
-    done: &SyncSender<Done>,
-) {
-    while let Some((scenario, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+    let work = |at: usize| {
+        let (scenario, seed) = runs[at];
         let run = match engine {
             Engine::Net => engine::run(&scenarios[scenario], seed),
             Engine::Model => model::run(&scenarios[scenario], seed),
         };
-        let verdict = Verdict::of(&scenarios[scenario], seed, &run);
-        if done.send(Done { scenario, verdict }).is_err() {
-            return; // nobody counts any more
-        }
-    }
+        Done { scenario, verdict: Verdict::of(&scenarios[scenario], seed, &run) }
+    };
+    parallel::each(runs.len(), jobs, work, |_, done| {
+        tally.add(&done);
+        tally.progress(watch.took());
+    });
+    Ok(tally.verdict(watch.took()))
 }
 
 /// What the runs came to so far.
