@@ -227,8 +227,12 @@ impl<'d> Value<'d> {
 
     /// An array, each item read by `read`. Items with a mistake are left out; when that leaves
     /// nothing, the array has a mistake itself, so that an empty one was really written empty.
-    pub fn list<T>(&self, mut read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
+    pub fn list<T>(&self, read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
         self.note(|| Kind::List);
+        self.items(read)
+    }
+
+    fn items<T>(&self, mut read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
         let DeValue::Array(items) = self.value.get_ref() else {
             return self.wrong_kind(&format!("write an array, as in {} = [..]", self.key));
         };
@@ -266,7 +270,7 @@ impl<'d> Value<'d> {
                 self.wrong(&Mistake::new("is a single table", remedy));
                 self.item_table().map(|table| vec![table])
             }
-            DeValue::Array(_) => self.list(|item| item.item_table()),
+            DeValue::Array(_) => self.items(|item| item.item_table()),
             _ => self.wrong_kind(&format!("write tables, as in [[{}]]", self.path())),
         }
     }
