@@ -2,8 +2,10 @@
 
 mod check;
 mod cli;
+mod compare;
 mod diff;
 mod parallel;
+mod repeat;
 mod sweep;
 
 use std::fs;
@@ -13,7 +15,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
+use lb_sim::invariant::Violation;
+use lb_sim::{Scenario, Verdict, engine, model, real, report, scenario, trace};
 
 use cli::{Cli, Command, Engine};
 
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
         Command::Run { file, seed, engine, trace, explain } => {
             run(&file, seed, engine, trace.as_deref(), explain)
         }
+        Command::Repeat(repeat) => repeat.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Check { file, service, seeds, world } => {
             check::check(&file, service.as_deref(), seeds, &world)
         }
@@ -62,15 +67,24 @@ fn run(
             return Err(format!("the model engine knows nothing of {what}: use --engine net"));
         }
     }
+    let refusals = if engine == Engine::Real { real::refusals(&scenario) } else { Vec::new() };
+    if !refusals.is_empty() {
+        return Err(format!("{}: not on real sockets: {}", scenario.file, refusals.join("; ")));
+    }
     let watch = Watch::start();
     let run = match (engine, explain) {
         (Engine::Net, Some(_)) => engine::run_explained(&scenario, seed),
         (Engine::Net, None) => engine::run(&scenario, seed),
         (Engine::Model, Some(_)) => model::run_explained(&scenario, seed),
         (Engine::Model, None) => model::run(&scenario, seed),
+        (Engine::Real, Some(_)) => real::run_explained(&scenario, seed),
+        (Engine::Real, None) => real::run(&scenario, seed),
     };
     let took = watch.took();
-    let verdict = Verdict::of(&scenario, seed, &run);
+    let (verdict, late) = match engine {
+        Engine::Real => real::verdict(&scenario, seed, &run),
+        Engine::Net | Engine::Model => (Verdict::of(&scenario, seed, &run), Vec::new()),
+    };
     if let Some(path) = trace_to {
         let written = fs::write(path, trace::text(&run.log));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -85,6 +99,9 @@ fn run(
     print(&format!("{} under seed {seed}\n\n", scenario.file));
     print(&report::timeline(&scenario, &run));
     print(&report::verdict(&scenario, &verdict));
+    for Violation { at, what } in &late {
+        say(&format!("  not held against the proxy, whose machine is busy: {at:?}: {what}"));
+    }
     say(&format!("  {}", speed(run.simulated, took)));
     Ok(verdict.class().map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
 }
