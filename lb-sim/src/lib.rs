@@ -48,6 +48,7 @@ pub mod measure;
 mod bite;
 mod verdict;
 pub mod trace;
+pub mod story;
 pub mod report;
 
 pub use scenario::Scenario;

@@ -30,27 +30,6 @@ pub fn first_difference(left: &str, right: &str) -> Option<(usize, String, Strin
     })?
 }
 
-/// What happened to one exchange, and what its choices were made from, as far as the log says.
-pub fn story(log: &[Entry], exchange: u64) -> String {
-    let whole = text(log);
-    let mine = |line: &str| {
-        let words = || line.split(' ');
-        words()
-            .any(|word| word.strip_prefix("exchange=").is_some_and(|id| id.parse() == Ok(exchange)))
-    };
-    let mut told = false;
-    let mut story = String::new();
-    for line in whole.lines() {
-        // What follows a line and is indented belongs to it.
-        told = if line.starts_with(' ') { told } else { mine(line) };
-        if told {
-            story += line;
-            story.push('\n');
-        }
-    }
-    story
-}
-
 fn line(out: &mut String, what: &What) -> std::fmt::Result {
     match what {
         What::Core(event) => core_line(out, event),

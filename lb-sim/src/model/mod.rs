@@ -35,7 +35,7 @@ use crate::panics;
 use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
 
 use agenda::{Agenda, Due};
-use asked::Asked;
+use asked::{Asked, User};
 use checks::Check;
 use fate::Place;
 use server::Server;
@@ -227,11 +227,10 @@ impl<'c, S: Sink> Engine<'c, S> {
         }
         let era = &self.stage.eras[self.era];
         let made = era.made();
-        let mut digits = [0; 10];
-        let user_said = user.map(|user| written(user, &mut digits));
+        let said = user.map(User::new);
         let cookie = user.and_then(|user| self.jars.get(&user)).map(|cookie| &**cookie);
-        let host = &*self.scenario.workload.host;
-        let asked = Asked { host, post, user: user_said, cookie };
+        let (host, crowd) = (&*self.scenario.workload.host, self.scenario.workload.crowd.as_ref());
+        let asked = Asked { host, post, user: said.as_ref(), cookie, crowd };
         let mut dice = Rng::stream(self.seed ^ CLIENTS, request.into());
         let (up, down) = (dice.within(self.scenario.network), dice.within(self.scenario.network));
         let trip = up + down;
@@ -243,8 +242,8 @@ impl<'c, S: Sink> Engine<'c, S> {
             took: trip,
         };
         let leads = found.as_ref().map(|found| &found.route().action);
-        let index = match (self.scenario.workload.service, leads) {
-            (Some(index), _) => usize::from(index),
+        let index = match (crowd, leads) {
+            (Some(crowd), _) => usize::from(crowd.service),
             (None, Some(Leads::Service(index))) => usize::from(*index),
             (None, Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. })) => {
                 return self.say(end(*status));
@@ -280,16 +279,3 @@ const NO_SERVICE: u16 = 404;
 
 /// Tells the dice of clients from those of attempts.
 const CLIENTS: u64 = 0x636c_6965_6e74;
-
-/// The digits of a number.
-fn written(number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let (mut left, mut at) = (number, digits.len());
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(left % 10).expect("a digit");
-        left /= 10;
-        if left == 0 {
-            return &digits[at..];
-        }
-    }
-}
