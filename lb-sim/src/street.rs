@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use crate::dice::{Chance, Dice};
 use crate::harm::Net;
 use crate::scenario::{Scenario, Span};
-use crate::wire::{LOOK, Link, State, Wire};
+use crate::wire::{LATE, LOOK, Link, State, Wire};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -200,7 +200,8 @@ impl House {
             }
         }
         let mut dice = street.dice();
-        sleep(dice.within(street.network) + dice.within(street.network)).await;
+        let trip = dice.within(street.network) + dice.within(street.network);
+        sleep(trip.saturating_sub(LATE)).await;
         let io = self.os.dial(Address::Ip(at), tcp).await?;
         Ok(street.wire(io, link))
     }

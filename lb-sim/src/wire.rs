@@ -24,6 +24,8 @@ use crate::scenario::Span;
 
 /// How often somebody who is held looks whether he still is.
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
+/// By what a timer is late on average: the runtime sleeps in whole milliseconds, and so does epoll.
+pub(crate) const LATE: Duration = Duration::from_millis(1);
 /// Bytes that may be on their way in one direction; more wait in the kernel.
 const WINDOW: usize = 256 * 1024;
 /// Bytes that are read at once.
@@ -137,7 +139,8 @@ impl Wire {
             if let Coming::Bytes(bytes) = &coming {
                 self.bytes += bytes.len();
             }
-            let due = Instant::now() + self.dice.within(self.delays);
+            let delay = self.dice.within(self.delays);
+            let due = Instant::now() + delay.saturating_sub(LATE);
             let due = self.coming.back().map_or(due, |(before, _)| due.max(*before));
             self.coming.push_back((due, coming));
         }
@@ -213,5 +216,91 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_lost = self.lost[1] || !matches!(self.state(), Ok(State::Sound | State::Mute));
         if is_lost { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(3);
+
+    /// Two sides of a connection, of which the second is on the link; time is paused.
+    fn check(test: impl AsyncFnOnce(DuplexStream, Wire, Arc<Link>)) {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (far, near) = duplex(1_024);
+            let link = Arc::new(Link::default());
+            let span = Span { min: DELAY, max: DELAY };
+            let dice = Dice::new(7, "wires", 0);
+            let wire = Wire::new(Box::new(near), Some(Arc::clone(&link)), span, dice);
+            test(far, wire, link).await;
+        });
+    }
+
+    async fn hears(wire: &mut Wire) -> Option<io::Result<usize>> {
+        timeout(Duration::from_secs(1), wire.read(&mut [0; 16])).await.ok()
+    }
+
+    #[test]
+    fn what_is_sent_arrives_after_the_delay_of_the_network() {
+        check(async |mut far, mut wire, _| {
+            far.write_all(b"word").await.unwrap();
+            let before = Instant::now();
+            assert_eq!(hears(&mut wire).await.unwrap().unwrap(), 4);
+            assert!(before.elapsed() >= DELAY - LATE, "{:?}", before.elapsed());
+        });
+    }
+
+    #[test]
+    fn what_is_held_arrives_when_that_ends() {
+        check(async |mut far, mut wire, link| {
+            link.set(State::Held);
+            far.write_all(b"word").await.unwrap();
+            assert!(hears(&mut wire).await.is_none());
+            link.set(State::Sound);
+            assert_eq!(hears(&mut wire).await.unwrap().unwrap(), 4);
+        });
+    }
+
+    #[test]
+    fn what_is_lost_in_a_cut_does_not_arrive_later_either() {
+        check(async |mut far, mut wire, link| {
+            link.set(State::Cut);
+            wire.write_all(b"lost").await.unwrap();
+            far.write_all(b"lost").await.unwrap();
+            assert!(hears(&mut wire).await.is_none());
+            link.set(State::Sound);
+            wire.write_all(b"word").await.unwrap();
+            far.write_all(b"word").await.unwrap();
+            assert!(hears(&mut wire).await.is_none());
+            let heard = timeout(Duration::from_secs(1), far.read(&mut [0; 16])).await;
+            assert!(heard.is_err(), "{heard:?}");
+        });
+    }
+
+    #[test]
+    fn who_is_only_mute_still_hears() {
+        check(async |mut far, mut wire, link| {
+            link.set(State::Mute);
+            wire.write_all(b"word").await.unwrap();
+            assert_eq!(far.read(&mut [0; 16]).await.unwrap(), 4);
+            far.write_all(b"lost").await.unwrap();
+            assert!(hears(&mut wire).await.is_none());
+        });
+    }
+
+    #[test]
+    fn a_host_that_had_no_power_knows_no_connection() {
+        check(async |_far, mut wire, link| {
+            link.set(State::Off);
+            link.set(State::Sound);
+            let broken = hears(&mut wire).await.unwrap().unwrap_err();
+            assert_eq!(broken.kind(), io::ErrorKind::ConnectionReset);
+        });
     }
 }

@@ -55,8 +55,10 @@ impl Repeat {
             differ += count;
             print(&format!("{inputs:>6}  {decisions:>9}  {count:>6}  {}\n", scenario.file));
             if let Some(repeat::Difference { line, at, was, is }) = differs {
+                // Its first line says which run it is of.
+                let line = line + 1;
                 let at = show_duration(at);
-                print(&format!("  line {line} of the trace, {at}:\n    was {was}\n    is  {is}\n"));
+                print(&format!("  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"));
                 say(&format!("  lb-sim run {} --seed {seed} --trace FILE", scenario.file));
             }
         }
