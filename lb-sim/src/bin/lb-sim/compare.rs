@@ -1,5 +1,6 @@
 //! Compares engines: the same scenarios in each of them, and how far apart they are.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lb_sim::agreement::{Apart, Figures};
-use lb_sim::engine::Run;
 use lb_sim::{Class, Scenario, engine, model, real, report};
 
 use crate::cli::Engine;
@@ -60,13 +60,28 @@ impl Compare {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let scenarios =
             files(&self.path)?.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-        let mut compared: Vec<Option<Compared>> = scenarios.iter().map(|_| None).collect();
-        let work = |at: usize| self.compare(&scenarios[at]);
-        parallel::each(scenarios.len(), self.jobs, work, |at, done| {
-            say(&format!("  {}", done.file));
-            compared[at] = Some(done);
-        });
-        let compared: Vec<Compared> = compared.into_iter().flatten().collect();
+        let mut ran: Vec<BTreeMap<usize, Ran>> = vec![BTreeMap::new(); scenarios.len()];
+        // Real time waits for nobody who computes.
+        for is_real in [false, true] {
+            let mut runs = Vec::new();
+            for at in 0..scenarios.len() {
+                let engines = self.engines.iter().enumerate();
+                let these = engines.filter(|(_, engine)| (**engine == Engine::Real) == is_real);
+                runs.extend(these.map(|(nth, engine)| (at, nth, *engine)));
+            }
+            let work = |nth: usize| {
+                let (at, _, engine) = runs[nth];
+                let seed = self.seed.unwrap_or(scenarios[at].seed);
+                run(engine, &scenarios[at], seed)
+            };
+            parallel::each(runs.len(), self.jobs, work, |nth, done| {
+                let (at, nth, engine) = runs[nth];
+                say(&format!("  {} {}", engine.as_str(), scenarios[at].file));
+                ran[at].insert(nth, done);
+            });
+        }
+        let compared: Vec<Compared> =
+            scenarios.iter().zip(ran).map(|(it, ran)| self.compared(it, ran)).collect();
         for one in &compared {
             print(&table(one));
         }
@@ -79,17 +94,15 @@ impl Compare {
         Ok(if is_apart { ExitCode::from(code) } else { ExitCode::SUCCESS })
     }
 
-    fn compare(&self, scenario: &Scenario) -> Compared {
-        let seed = self.seed.unwrap_or(scenario.seed);
+    fn compared(&self, scenario: &Scenario, ran: BTreeMap<usize, Ran>) -> Compared {
         let mut seen: Vec<(Engine, Result<Seen, String>)> = Vec::new();
-        for engine in &self.engines {
-            let one = run(*engine, scenario, seed).map(|(run, class)| {
-                let figures = Figures::of(scenario, &run, None);
+        for (nth, one) in ran {
+            let one = one.map(|(figures, class)| {
                 let first = seen.iter().find_map(|(_, seen)| seen.as_ref().ok());
                 let apart = first.map(|it| figures.apart(&it.figures, scenario));
                 Seen { figures, apart: apart.unwrap_or_default(), class }
             });
-            seen.push((*engine, one));
+            seen.push((self.engines[nth], one));
         }
         Compared { file: scenario.file.clone(), seen }
     }
@@ -129,8 +142,10 @@ errors and retries 8 points, for the median 5 ms and a quarter, for the 99th per
 
 ";
 
-/// Runs a scenario. The error is why this engine does not.
-fn run(engine: Engine, scenario: &Scenario, seed: u64) -> Result<(Run, Option<Class>), String> {
+/// What an engine measured, and what was wrong; or why it refuses.
+type Ran = Result<(Figures, Option<Class>), String>;
+
+fn run(engine: Engine, scenario: &Scenario, seed: u64) -> Ran {
     let refusals = match engine {
         Engine::Net => Vec::new(),
         Engine::Model => model::refusals(scenario).into_iter().map(str::to_owned).collect(),
@@ -156,7 +171,7 @@ fn run(engine: Engine, scenario: &Scenario, seed: u64) -> Result<(Run, Option<Cl
             report::failures(&verdict)
         ));
     }
-    Ok((run, verdict.class()))
+    Ok((Figures::of(scenario, &run, None), verdict.class()))
 }
 
 impl Compared {
