@@ -30,9 +30,11 @@ use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
 use crate::arrivals::{Arrival, Arriving};
 use crate::dice::Chance;
 use crate::engine::Run;
+use crate::judging::{Judging, Scrutiny};
 use crate::log::{End, Entry, Sink, What};
 use crate::panics;
 use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
+use crate::verdict::Verdict;
 
 use agenda::{Agenda, Due};
 use asked::{Asked, User};
@@ -53,19 +55,46 @@ pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
     logged(scenario, seed, true)
 }
 
+/// Runs `scenario` under `seed` and judges it meanwhile: nothing is kept but what is open.
+pub fn judged(scenario: &Scenario, seed: u64, scrutiny: Scrutiny) -> Verdict {
+    let mut judging = Judging::new(scenario, scrutiny);
+    let Ran { simulated, panic } = run_into(scenario, seed, &mut judging);
+    judging.verdict(seed, simulated, panic)
+}
+
+/// What is left of a run that somebody listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How long it took in the world's time.
+    pub simulated: Duration,
+    /// What panicked, if anything did.
+    pub panic: Option<String>,
+}
+
+/// Runs `scenario` under `seed` and tells `sink` what happens.
+pub fn run_into(scenario: &Scenario, seed: u64, sink: &mut impl Sink) -> Ran {
+    told(scenario, seed, sink, false)
+}
+
 fn logged(scenario: &Scenario, seed: u64, explains: bool) -> Run {
+    let mut log = Vec::<Entry>::new();
+    let Ran { simulated, panic } = told(scenario, seed, &mut log, explains);
+    Run { log, simulated, panic }
+}
+
+fn told(scenario: &Scenario, seed: u64, sink: &mut impl Sink, explains: bool) -> Ran {
     panics::forget();
-    let log = RefCell::new(Vec::<Entry>::new());
+    let sink = RefCell::new(sink);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| {
         let arriving = Arriving::new(scenario, seed);
-        drive(scenario, seed, arriving, &log, explains)
+        drive(scenario, seed, arriving, &sink, explains)
     }));
     let (simulated, error) = match ran {
         Ok(Ok(simulated)) => (simulated, None),
         Ok(Err(error)) => (Duration::ZERO, Some(error)),
         Err(_) => (Duration::ZERO, Some("the simulation panicked".to_owned())),
     };
-    Run { log: log.into_inner(), simulated, panic: panics::first().or(error) }
+    Ran { simulated, panic: panics::first().or(error) }
 }
 
 /// What of a scenario this engine has no notion of. Nothing: it can run it.
@@ -239,6 +268,7 @@ impl<'c, S: Sink> Engine<'c, S> {
             request,
             end: End::Answered(status),
             exchange: None,
+            sent: weather::since_start(self.now),
             took: trip,
         };
         let leads = found.as_ref().map(|found| &found.route().action);

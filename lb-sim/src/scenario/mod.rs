@@ -369,7 +369,9 @@ impl Scenario {
 
     /// The place of the origin that is written as `host:port`.
     pub fn place(&self, written: &str) -> Option<usize> {
-        self.origins.iter().position(|it| format!("{}:{}", it.host, it.port) == written)
+        let (host, port) = written.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        self.origins.iter().position(|it| it.port == port && it.host == host)
     }
 }
 
