@@ -102,9 +102,10 @@ impl Figures {
         {
             all.push(share(format!("the share of {}:{}", origin.host, origin.port), *one, *other));
         }
-        for (what, one, other, (flat, part)) in
-            [("p50", self.p50, other.p50, P50_APART_MAX), ("p99", self.p99, other.p99, P99_APART_MAX)]
-        {
+        for (what, one, other, (flat, part)) in [
+            ("p50", self.p50, other.p50, P50_APART_MAX),
+            ("p99", self.p99, other.p99, P99_APART_MAX),
+        ] {
             if let (Some(one), Some(other)) = (one, other) {
                 let at_most = flat + part * one.max(other);
                 let by = (one - other).abs();

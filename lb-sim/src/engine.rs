@@ -108,7 +108,11 @@ impl Net for Sim<'_> {
     }
 
     fn power(&mut self, host: &str, is_on: bool) -> bool {
-        if is_on { self.bounce(host) } else { self.crash(host) }
+        if is_on {
+            self.bounce(host)
+        } else {
+            self.crash(host)
+        }
         true
     }
 }
@@ -147,9 +151,9 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
     let all = Rc::clone(&clients);
     sim.host(CLIENTS, move || Rc::clone(&all).run());
-    let tunnels = scenario.tunnels.map(|said| {
-        Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone())
-    });
+    let tunnels = scenario
+        .tunnels
+        .map(|said| Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone()));
     if let Some(tunnels) = tunnels.clone() {
         sim.host(TUNNELS, move || Rc::clone(&tunnels).run());
     }

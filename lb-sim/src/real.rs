@@ -131,9 +131,9 @@ async fn play(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, Str
     let world = street.seen_by(Who::Clients);
     let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
     spawn_local(Rc::clone(&clients).run());
-    let tunnels = scenario.tunnels.map(|said| {
-        Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone())
-    });
+    let tunnels = scenario
+        .tunnels
+        .map(|said| Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone()));
     if let Some(tunnels) = tunnels.clone() {
         spawn_local(tunnels.run());
     }

@@ -208,7 +208,8 @@ impl House {
 }
 
 fn nobody(addr: &Address) -> io::Error {
-    let said = format!("{addr}: nobody of the scenario is there; a rehearsal leaves loopback to no one");
+    let said =
+        format!("{addr}: nobody of the scenario is there; a rehearsal leaves loopback to no one");
     io::Error::new(io::ErrorKind::AddrNotAvailable, said)
 }
 

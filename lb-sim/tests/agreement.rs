@@ -26,9 +26,8 @@ fn scenarios() -> Vec<Scenario> {
         }
     }
     files.sort();
-    let read = |file: PathBuf| {
-        load(&file.display().to_string(), &fs::read_to_string(&file).unwrap())
-    };
+    let read =
+        |file: PathBuf| load(&file.display().to_string(), &fs::read_to_string(&file).unwrap());
     files.into_iter().map(read).collect()
 }
 
@@ -80,9 +79,8 @@ fn what_is_safe_in_the_simulation_is_safe_on_real_sockets() {
     let (verdict, _late) = real::verdict(&scenario, 7, &run);
     assert_eq!(verdict.panic, None);
     // How soon things happen is the machine's business, and this one may be busy.
-    let broken = verdict.findings.iter().any(|it| {
-        it.kind == Kind::Safety && !it.violations.is_empty()
-    });
+    let broken =
+        verdict.findings.iter().any(|it| it.kind == Kind::Safety && !it.violations.is_empty());
     assert!(!broken, "{}", report::failures(&verdict));
     let figures = Figures::of(&scenario, &run, None);
     assert!(figures.requests > 100, "{figures:?}");

@@ -178,9 +178,9 @@ impl Compared {
     /// Whether engines that depend on nothing but the seed are too far apart.
     fn is_apart(&self) -> bool {
         let judged = self.seen.iter().filter(|(engine, _)| *engine != Engine::Real);
-        judged.filter_map(|(_, seen)| seen.as_ref().ok()).any(|seen| {
-            seen.class.is_some() || !seen.apart.iter().all(Apart::is_tolerable)
-        })
+        judged
+            .filter_map(|(_, seen)| seen.as_ref().ok())
+            .any(|seen| seen.class.is_some() || !seen.apart.iter().all(Apart::is_tolerable))
     }
 }
 
@@ -203,7 +203,10 @@ impl Seen {
 
 fn table(compared: &Compared) -> String {
     let mut out = format!("{}\n", compared.file);
-    put(&mut out, format_args!("  engine  requests  errors  retries    p50 ms    p99 ms  shares\n"));
+    put(
+        &mut out,
+        format_args!("  engine  requests  errors  retries    p50 ms    p99 ms  shares\n"),
+    );
     for (engine, seen) in &compared.seen {
         put(&mut out, format_args!("  {:<6}", engine.as_str()));
         match seen {

@@ -58,7 +58,9 @@ impl Repeat {
                 // Its first line says which run it is of.
                 let line = line + 1;
                 let at = show_duration(at);
-                print(&format!("  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"));
+                print(&format!(
+                    "  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"
+                ));
                 say(&format!("  lb-sim run {} --seed {seed} --trace FILE", scenario.file));
             }
         }
