@@ -23,6 +23,8 @@ Examples:
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
   lb-sim explain a.txt 1475                              why one request went where it went
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
+  lb-sim repeat scenarios                                every decision once more, by the core alone
+  lb-sim compare scenarios/partition.toml                three engines side by side
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
   lb-sim map lb.toml                                     how much load it may have to survive trouble
@@ -63,6 +65,8 @@ pub(crate) enum Command {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
         jobs: Option<u16>,
     },
+    Repeat(crate::repeat::Repeat),
+    Compare(crate::compare::Compare),
     /// Put a configuration through what happens sooner or later: one backend dies, turns slow, flaps, a
     /// zone goes, a deploy, a retry storm; print a table and what to change
     #[command(after_help = CHECK)]
@@ -168,6 +172,18 @@ pub(crate) enum Engine {
     Net,
     /// The proxy's decisions alone: a hundred times as fast
     Model,
+    /// The real proxy on real sockets, in real time
+    Real,
+}
+
+impl Engine {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Model => "model",
+            Self::Real => "real",
+        }
+    }
 }
 
 /// Seeds of one sweep.

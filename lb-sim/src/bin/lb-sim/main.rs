@@ -2,10 +2,12 @@
 
 mod check;
 mod cli;
+mod compare;
 mod diff;
 mod explain;
 mod map;
 mod parallel;
+mod repeat;
 mod run;
 mod sweep;
 
@@ -25,6 +27,8 @@ const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Repeat(repeat) => repeat.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Run(args) => run::run(&args),
         Command::Map(args) => map::map(&args),
         Command::Explain(args) => explain::explain(&args),
