@@ -178,6 +178,7 @@ fn calm(config: Config, file: &Path, service: usize, setting: &Setting) -> Scena
                 latency: setting.latency,
                 concurrency: None,
                 queue: QUEUE,
+                retry_after: None,
                 body: 1024,
                 framing: Framing::Length,
                 protocol: Protocol::Http1,
