@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lb_core::config::{BreakerConfig, StatusSet, WhenAllUnfit};
-use lb_core::{
-    BackendId, BodyEnd, BreakerState, Choice, Event, ExchangeId, Failure, How, Outcome, Role,
-};
+use lb_core::{BackendId, BodyEnd, BreakerState, Event, ExchangeId, Failure, Outcome, Role};
 
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
@@ -47,8 +45,6 @@ struct Watched {
     lasts: Duration,
     opened: Duration,
     closed: Duration,
-    /// Choices of others since it was open for longer than may be.
-    passed: u32,
 }
 
 /// An attempt whose verdict is still to come.
@@ -95,11 +91,6 @@ fn lasts(nth: u32, config: &BreakerConfig) -> Duration {
     }
     span
 }
-
-/// How long the core may go by what it knew.
-const SETTLES: Duration = Duration::from_millis(1_100);
-/// Choices of others, for each backend of a pool, after which it was surely drawn as well.
-const PASSED_MAX: u32 = 40;
 
 impl Watched {
     fn state(&self) -> BreakerState {
@@ -183,52 +174,6 @@ impl BreakerMoves {
         self.open.insert((id, attempt), shown);
     }
 
-    /// Who is open for longer than may be is asked by the next who draws it, and one in so many does.
-    fn pass_over(
-        &mut self,
-        chosen: BackendId,
-        (id, choice): (ExchangeId, Choice),
-        ledger: &Ledger<'_>,
-        judge: &mut Judge,
-    ) {
-        let is_open = |(_, it): (&BackendId, &Watched)| it.state() == BreakerState::Open;
-        let draws =
-            matches!(choice.how, How::Turn | How::Weight | How::LessLoaded { .. } | How::Only);
-        if choice.role != Role::Normal
-            || choice.again
-            || !draws
-            || !self.watched.iter().any(is_open)
-        {
-            return;
-        }
-        let Some(exchange) = ledger.exchanges.get(&id) else { return };
-        let Some(lineup) = self.lineups.at(exchange.reloads, chosen.service) else { return };
-        let core = &lineup.core;
-        let (Some(pool), Some(config)) = (lineup.pool_of(chosen), core.breaker) else { return };
-        if core.limits.per_backend.is_some() || core.slow_start.is_some() {
-            return;
-        }
-        for seat in
-            lineup.pools[pool].iter().filter(|seat| seat.backend != chosen && !seat.draining)
-        {
-            let Some(watched) = self.watched.get_mut(&seat.backend) else { continue };
-            let out = ledger.unhealthy.contains(&seat.backend) || ledger.is_ejected(seat.backend);
-            let due = watched.opened + config.open_for_max + SETTLES;
-            if watched.state() != BreakerState::Open || out || self.now < due {
-                continue;
-            }
-            watched.passed += 1;
-            let passed = watched.passed;
-            let most = PASSED_MAX * u32::try_from(lineup.pools[pool].len()).unwrap_or(u32::MAX);
-            judge.check(passed <= most, || {
-                format!(
-                    "{} is open for too long, and {passed} went to others",
-                    ledger.name(seat.backend)
-                )
-            });
-        }
-    }
-
     fn moved(
         &mut self,
         backend: BackendId,
@@ -291,7 +236,7 @@ impl BreakerMoves {
         watched.era += 1;
         watched.state = Some(to);
         (watched.row, watched.good_trials, watched.bad_trials) = (0, 0, 0);
-        (watched.passed, watched.seen) = (0, VecDeque::new());
+        watched.seen.clear();
     }
 
     /// What an event of an exchange shows.
@@ -389,7 +334,6 @@ impl Invariant for BreakerMoves {
                 let Some((config, _)) = self.rules(backend.service) else { return };
                 let (who, whom) = ((exchange, attempt), (backend, choice.role));
                 self.attempted(who, whom, &config, ledger, judge);
-                self.pass_over(backend, (exchange, choice), ledger, judge);
             }
             Event::BreakerMoved { backend, from, to } => {
                 let Some((config, _)) = self.rules(backend.service) else { return };

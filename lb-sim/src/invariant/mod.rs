@@ -22,6 +22,7 @@ mod tried_excluded;
 mod tunnels_last;
 
 mod lineup;
+mod asked_again;
 mod bounds_on_load;
 mod breaker_moves;
 mod clients_stay;
@@ -166,6 +167,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(accepted_answered::AcceptedAnswered::default()),
         Box::new(drains::Drains::default()),
         Box::new(breaker_moves::BreakerMoves::new(lineups)),
+        Box::new(asked_again::AskedAgain::new(lineups)),
         Box::new(panic_due::PanicDue::new(lineups)),
         Box::new(pools_in_turn::PoolsInTurn::new(lineups)),
         Box::new(shares_fair::SharesFair::new(lineups)),
