@@ -9,7 +9,8 @@ use lb_core::{BackendId, BreakerState, Event, How, Role};
 use super::lineup::Lineups;
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct AskedAgain {
     lineups: Lineups,
@@ -37,7 +38,17 @@ impl Invariant for AskedAgain {
         Kind::Liveness
     }
 
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.breaker.is_some()) {
+            true => Topics::ATTEMPTED.and(Topics::BACKEND).and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        if ledger.breakers.is_empty() {
+            return; // none has ever moved
+        }
         let (id, chosen, choice) = match entry.what {
             What::Core(Event::Attempted { exchange, attempt: 1, backend, choice, .. }) => {
                 (exchange, backend, choice)
@@ -51,7 +62,7 @@ impl Invariant for AskedAgain {
         };
         let draws =
             matches!(choice.how, How::Turn | How::Weight | How::LessLoaded { .. } | How::Only);
-        if choice.role != Role::Normal || !draws || ledger.breakers.is_empty() {
+        if choice.role != Role::Normal || !draws {
             return;
         }
         let Some(exchange) = ledger.exchanges.get(&id) else { return };

@@ -8,7 +8,8 @@ use lb_core::{BackendId, Event, ExchangeId, How, Outcome, Role};
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct BoundsOnLoad {
     lineups: Lineups,
@@ -43,6 +44,18 @@ impl BoundsOnLoad {
 impl Invariant for BoundsOnLoad {
     fn name(&self) -> &'static str {
         "popular keys are bound"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.hash.load_percent.is_some()) {
+            true => Topics::ATTEMPTED
+                .and(Topics::CONCLUDED)
+                .and(Topics::ASIDE)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

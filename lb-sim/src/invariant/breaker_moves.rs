@@ -15,7 +15,8 @@ use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct BreakerMoves {
     lineups: Lineups,
@@ -311,6 +312,20 @@ impl BreakerMoves {
 impl Invariant for BreakerMoves {
     fn name(&self) -> &'static str {
         "breakers move as configured"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        match !scenario.faults.is_empty() && self.lineups.any(|core| core.breaker.is_some()) {
+            true => Topics::ATTEMPTED
+                .and(Topics::CONCLUDED)
+                .and(Topics::ASIDE)
+                .and(Topics::BACKEND)
+                .and(Topics::RELOADS)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -13,7 +13,8 @@ use lb_core::{BackendId, BodyEnd, Event, ExchangeId};
 use super::lineup::{Lineup, Lineups};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct ClientsStay {
     lineups: Lineups,
@@ -118,6 +119,20 @@ fn sticks(lineup: &Lineup, ledger: &Ledger<'_>) -> bool {
 impl Invariant for ClientsStay {
     fn name(&self) -> &'static str {
         "clients stay where they are"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        match scenario.workload.users > 0 && self.lineups.any(|core| core.affinity.is_some()) {
+            true => Topics::STARTED
+                .and(Topics::ATTEMPTED)
+                .and(Topics::REACHED)
+                .and(Topics::DELIVERED)
+                .and(Topics::BACKEND)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

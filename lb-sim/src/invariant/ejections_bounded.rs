@@ -10,12 +10,21 @@ use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct EjectionsBounded {
     lineups: Lineups,
-    /// For how long each was ejected last, and until when.
-    last: BTreeMap<BackendId, (Duration, Duration)>,
+    /// How each was ejected last.
+    last: BTreeMap<BackendId, Last>,
+}
+
+/// An ejection: since when, for how long, and when the first answer came that was not a leftover of the
+/// time before.
+struct Last {
+    since: Duration,
+    span: Duration,
+    asked: Option<Duration>,
 }
 
 impl EjectionsBounded {
@@ -29,8 +38,24 @@ impl Invariant for EjectionsBounded {
         "ejections are bounded"
     }
 
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.outliers.is_some()) {
+            true => Topics::CONCLUDED.and(Topics::BACKEND).and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let (backend, until) = match entry.what {
+            What::Core(Event::Concluded { backend, .. }) => {
+                let Some(last) = self.last.get_mut(&backend) else { return };
+                let lineup = self.lineups.at(ledger.reloads, backend.service);
+                let said = lineup.and_then(|lineup| lineup.core.outliers);
+                if said.is_some_and(|said| entry.at > last.since + said.interval) {
+                    last.asked.get_or_insert(entry.at);
+                }
+                return;
+            }
             What::Core(Event::Ejected { backend, until, .. }) => (backend, until - Time::ZERO),
             What::Core(Event::Pardoned { backend }) => {
                 self.last.remove(&backend);
@@ -60,9 +85,11 @@ impl Invariant for EjectionsBounded {
         judge.check(span + TICK >= said.eject_for.min(said.eject_for_max), || {
             format!("{} is ejected for {span:?}, and {:?} is the least", name(), said.eject_for)
         });
-        if let Some((before, ended)) = self.last.insert(backend, (span, until)) {
-            // Within an interval there is no other comparison at which it could have done well.
-            let at_once = entry.at < ended + said.interval;
+        let new = Last { since: entry.at, span, asked: None };
+        if let Some(Last { span: before, asked, .. }) = self.last.insert(backend, new) {
+            // Comparisons are an interval apart. If nothing came of it until the last one, it cannot have
+            // done well in anybody's eyes since.
+            let at_once = asked.is_some_and(|asked| asked + said.interval > entry.at);
             let doubled = (before * 2).min(said.eject_for_max);
             judge.check(!at_once || span + 2 * TICK >= doubled, || {
                 format!("{} is ejected at once again for {span:?} after {before:?}", name())

@@ -12,7 +12,7 @@ use lb_core::{BackendId, Event};
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
 use crate::scenario::{Fault, FaultKind, Scenario, Whom};
 
 pub(super) struct HealthInTime {
@@ -117,6 +117,10 @@ fn fails_checks(kind: FaultKind) -> Option<bool> {
 impl Invariant for HealthInTime {
     fn name(&self) -> &'static str {
         "health is seen in time"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::BACKEND
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, _judge: &mut Judge) {

@@ -4,19 +4,38 @@ use std::collections::BTreeSet;
 
 use lb_core::{Event, ExchangeId};
 
+use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 /// POSTs that were hedged are told by origins, which read the method.
-#[derive(Default)]
 pub(super) struct HedgesHarmless {
+    lineups: Lineups,
     hedged: BTreeSet<ExchangeId>,
+}
+
+impl HedgesHarmless {
+    pub(super) fn new(lineups: &Lineups) -> Self {
+        Self { lineups: lineups.clone(), hedged: BTreeSet::new() }
+    }
 }
 
 impl Invariant for HedgesHarmless {
     fn name(&self) -> &'static str {
         "hedges do no harm"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.retry.hedge.is_some()) {
+            true => Topics::ATTEMPTED
+                .and(Topics::REACHED)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

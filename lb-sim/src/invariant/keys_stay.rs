@@ -13,7 +13,8 @@ use lb_core::{BackendId, Event, ExchangeId, How, Role};
 use super::lineup::{Lineup, Lineups};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct KeysStay {
     lineups: Lineups,
@@ -114,6 +115,18 @@ fn is_by_user(lineup: &Lineup) -> bool {
 impl Invariant for KeysStay {
     fn name(&self) -> &'static str {
         "keys stay where they are"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        match scenario.workload.users > 0 && self.lineups.any(|core| core.policy.is_consistent()) {
+            true => Topics::ATTEMPTED
+                .and(Topics::REACHED)
+                .and(Topics::BACKEND)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lb_core::config::ServiceConfig;
 use lb_core::{BackendId, Event, ExchangeId, Outcome};
 
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct LimitsKept {
     lineups: Lineups,
@@ -90,9 +92,27 @@ impl LimitsKept {
     }
 }
 
+fn is_limited(core: &ServiceConfig) -> bool {
+    let limits = &core.limits;
+    let some = limits.per_backend.is_some() || limits.per_service.is_some();
+    some || limits.adaptive.is_some() || limits.queue_max > 0
+}
+
 impl Invariant for LimitsKept {
     fn name(&self) -> &'static str {
         "limits are kept"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(is_limited) {
+            true => Topics::ATTEMPTED
+                .and(Topics::CONCLUDED)
+                .and(Topics::ASIDE)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -9,7 +9,8 @@ use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct LinesInOrder {
     lineups: Lineups,
@@ -33,6 +34,13 @@ impl LinesInOrder {
 impl Invariant for LinesInOrder {
     fn name(&self) -> &'static str {
         "who waits longest is next"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.limits.queue_max > 0) {
+            true => Topics::ATTEMPTED.and(Topics::ASIDE).and(Topics::REJECTED).and(Topics::LEFT),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

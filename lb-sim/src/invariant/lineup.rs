@@ -4,6 +4,7 @@
 //! It is worked out once. An invariant that looked through the configuration at every attempt would
 //! cost more than what it watches.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use lb_core::BackendId;
@@ -22,6 +23,8 @@ pub(super) struct Lineup {
     pub(super) core: ServiceConfig,
     /// Its pools in order.
     pub(super) pools: Vec<Vec<Seat>>,
+    /// By the number of a backend: its pool, and its place there.
+    places: BTreeMap<u16, (usize, usize)>,
 }
 
 /// A backend in its pool.
@@ -49,7 +52,13 @@ impl Lineups {
                     };
                     seats.map(seat).collect()
                 });
-            Some(Lineup { pools: pools.collect(), core })
+            let pools: Vec<Vec<Seat>> = pools.collect();
+            let at = |(nth, pool): (usize, &Vec<Seat>)| -> Vec<_> {
+                let seats = pool.iter().enumerate();
+                seats.map(|(place, seat)| (seat.backend.backend, (nth, place))).collect()
+            };
+            let places = pools.iter().enumerate().flat_map(at).collect();
+            Some(Lineup { places, pools, core })
         };
         let all = scenario
             .configs()
@@ -62,6 +71,11 @@ impl Lineups {
         self.0.get(reloads)?.get(usize::from(service))?.as_ref()
     }
 
+    /// Whether any service asks for this, under any configuration.
+    pub(super) fn any(&self, asks: impl Fn(&ServiceConfig) -> bool) -> bool {
+        self.0.iter().flatten().flatten().any(|lineup| asks(&lineup.core))
+    }
+
     /// A service under each configuration that has it.
     pub(super) fn all(&self, service: u16) -> impl Iterator<Item = &Lineup> {
         self.0.iter().filter_map(move |era| era.get(usize::from(service))?.as_ref())
@@ -71,12 +85,23 @@ impl Lineups {
 impl Lineup {
     /// The place of a backend's pool.
     pub(super) fn pool_of(&self, backend: BackendId) -> Option<usize> {
-        self.pools.iter().position(|pool| pool.iter().any(|seat| seat.backend == backend))
+        self.places.get(&backend.backend).map(|(pool, _)| *pool)
     }
 
     /// Where a backend sits.
     pub(super) fn seat(&self, backend: BackendId) -> Option<&Seat> {
-        self.pools.iter().flatten().find(|seat| seat.backend == backend)
+        let (pool, place) = *self.places.get(&backend.backend)?;
+        self.pools[pool].get(place)
+    }
+
+    /// Who sits at a place of the service's own list, which is in the order of its pools.
+    pub(super) fn at_place(&self, place: u16) -> Option<&Seat> {
+        let mut place = usize::from(place);
+        self.pools.iter().find_map(|pool| {
+            let seat = pool.get(place);
+            place = place.saturating_sub(pool.len());
+            seat
+        })
     }
 }
 

@@ -209,7 +209,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(rates_kept::RatesKept::new(lineups)),
         Box::new(waits_in_bounds::WaitsInBounds::new(lineups)),
         Box::new(tries_within_whole::TriesWithinWhole),
-        Box::new(hedges_harmless::HedgesHarmless::default()),
+        Box::new(hedges_harmless::HedgesHarmless::new(lineups)),
         Box::new(ejections_bounded::EjectionsBounded::new(lineups)),
         Box::new(health_in_time::HealthInTime::new(lineups, scenario)),
         Box::new(ramps_rise::RampsRise::new(lineups)),

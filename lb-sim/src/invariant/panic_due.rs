@@ -10,7 +10,8 @@ use lb_core::{BackendId, Event, Role};
 use super::lineup::{Lineups, Seat};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct PanicDue {
     lineups: Lineups,
@@ -34,6 +35,10 @@ impl PanicDue {
 impl Invariant for PanicDue {
     fn name(&self) -> &'static str {
         "panic is the last resort"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED.and(Topics::BACKEND)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lb_core::config::WhenAllUnfit;
+use lb_core::config::{ServiceConfig, WhenAllUnfit};
 use lb_core::{BackendId, BreakerState, Event, How, Role};
 
 use super::lineup::{Lineups, Seat};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct PoolsInTurn {
     lineups: Lineups,
@@ -31,9 +32,26 @@ impl PoolsInTurn {
     }
 }
 
+/// Whether a pool of a service may have to stand back.
+fn has_order(core: &ServiceConfig) -> bool {
+    let last = matches!(core.when_all_unfit, WhenAllUnfit::FallbackPool(_));
+    last || core.pools.iter().any(|pool| pool.min_fit > 1)
+}
+
+fn drains(core: &ServiceConfig) -> bool {
+    core.pools.iter().flat_map(|pool| &pool.backends).any(|backend| backend.draining)
+}
+
 impl Invariant for PoolsInTurn {
     fn name(&self) -> &'static str {
         "pools serve in turn"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(has_order) || self.lineups.any(drains) {
+            true => Topics::ATTEMPTED.and(Topics::BACKEND),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -12,7 +12,8 @@ use lb_core::{BackendId, BreakerState, Event, How, Role};
 use super::lineup::{Lineup, Lineups};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct RampsRise {
     lineups: Lineups,
@@ -104,6 +105,13 @@ impl RampsRise {
 impl Invariant for RampsRise {
     fn name(&self) -> &'static str {
         "ramps rise"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.slow_start.is_some()) {
+            true => Topics::ATTEMPTED.and(Topics::BACKEND).and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -11,7 +11,8 @@ use lb_core::{Event, ExchangeId};
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct RatesKept {
     lineups: Lineups,
@@ -33,6 +34,17 @@ impl RatesKept {
 impl Invariant for RatesKept {
     fn name(&self) -> &'static str {
         "rates are kept"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.rate.is_some()) {
+            true => Topics::STARTED
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT)
+                .and(Topics::REACHED)
+                .and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

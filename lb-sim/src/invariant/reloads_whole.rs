@@ -5,7 +5,8 @@ use lb_core::Event;
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct ReloadsWhole {
     lineups: Lineups,
@@ -20,6 +21,13 @@ impl ReloadsWhole {
 impl Invariant for ReloadsWhole {
     fn name(&self) -> &'static str {
         "a reload is one step"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        match !scenario.actions.is_empty() {
+            true => Topics::ATTEMPTED,
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

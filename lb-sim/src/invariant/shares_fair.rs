@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use lb_core::config::{Policy, SteeringPolicy};
+use lb_core::config::{Policy, ServiceConfig, SteeringPolicy};
 use lb_core::{BackendId, Event, How, Role, Steered};
 
 use super::lineup::{Lineup, Lineups};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct SharesFair {
     lineups: Lineups,
@@ -105,9 +106,22 @@ impl SharesFair {
     }
 }
 
+/// Whether weights say anything about who gets what.
+fn is_weighed(core: &ServiceConfig) -> bool {
+    let policy = matches!(core.policy, Policy::RoundRobin | Policy::WeightedRandom);
+    policy || core.steering.policy == SteeringPolicy::Weighted
+}
+
 impl Invariant for SharesFair {
     fn name(&self) -> &'static str {
         "shares are as weighed"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(is_weighed) {
+            true => Topics::ATTEMPTED.and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

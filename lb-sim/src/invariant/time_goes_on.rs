@@ -8,23 +8,34 @@ use lb_core::{Event, ExchangeId};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 #[derive(Default)]
 pub(super) struct TimeGoesOn {
     last: Duration,
-    /// How often each exchange under way was told of.
+    /// How often more was told of an exchange under way than that it was tried once.
     told: BTreeMap<ExchangeId, u32>,
 }
 
-/// What is told of an attempt: that it was made, what became of it, that another will follow or will not.
+/// What is told of an attempt after the first: that it is waited for, made, overtaken, followed by no other.
 const TOLD_OF_ATTEMPT: u32 = 4;
-/// What is told of an exchange besides: that it began, waits in line, was answered and ended.
-const TOLD_OF_ALL: u32 = 4;
+/// What is told of an exchange besides: that it waits in line.
+const TOLD_OF_ALL: u32 = 1;
 
 impl Invariant for TimeGoesOn {
     fn name(&self) -> &'static str {
         "time goes on"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::STARTED
+            .and(Topics::ATTEMPTED)
+            .and(Topics::DELAYED)
+            .and(Topics::ASIDE)
+            .and(Topics::BODY_ENDED)
+            .and(Topics::REJECTED)
+            .and(Topics::LEFT)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
@@ -33,14 +44,11 @@ impl Invariant for TimeGoesOn {
         self.last = entry.at;
         let What::Core(event) = entry.what else { return };
         let id = match event {
-            Event::Started { exchange, .. }
-            | Event::Attempted { exchange, .. }
-            | Event::Concluded { exchange, .. }
+            Event::Attempted { exchange, attempt: 2.., .. }
             | Event::Overtaken { exchange, .. }
             | Event::Queued { exchange, .. }
             | Event::Delayed { exchange, .. }
-            | Event::Withheld { exchange, .. }
-            | Event::Delivered { exchange, .. } => exchange,
+            | Event::Withheld { exchange, .. } => exchange,
             Event::Ended { exchange, .. }
             | Event::Left { exchange }
             | Event::Rejected { exchange, .. } => {

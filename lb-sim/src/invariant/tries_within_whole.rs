@@ -5,13 +5,18 @@ use lb_core::{Event, Time};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct TriesWithinWhole;
 
 impl Invariant for TriesWithinWhole {
     fn name(&self) -> &'static str {
         "tries end with the whole"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED.and(Topics::DELAYED).and(Topics::ASIDE)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -14,7 +14,8 @@ use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::{Exchange, Ledger};
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct WaitsInBounds {
     lineups: Lineups,
@@ -55,6 +56,10 @@ fn asked(exchange: &Exchange, ledger: &Ledger<'_>) -> Option<Duration> {
 impl Invariant for WaitsInBounds {
     fn name(&self) -> &'static str {
         "waits are as configured"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::DELAYED
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
