@@ -81,6 +81,8 @@ pub struct Origin {
     pub concurrency: Option<usize>,
     /// How many requests wait there for their turn; more are answered 503.
     pub queue: usize,
+    /// For how long answers from 500 on ask that it be left alone, in whole seconds.
+    pub retry_after: Option<Duration>,
     /// Bytes of its answers.
     pub body: usize,
     /// How it tells where they end.

@@ -214,12 +214,14 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     if concurrency.is_none() {
         table.warn_without_effect(&["queue"], "without concurrency");
     }
+    let span = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    let retry_after = table.duration("retry_after", span).given().map(|it| it.value);
     let body = table.size("body", 0..=BODY_MAX).or(1024);
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, concurrency, queue, body, framing, protocol })
+    Some(Origin { host, port, latency, concurrency, queue, retry_after, body, framing, protocol })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
