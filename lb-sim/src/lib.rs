@@ -40,8 +40,15 @@ pub mod invariant;
 pub mod measure;
 mod bite;
 mod verdict;
+pub mod sanity;
+mod failure;
+mod document;
+pub mod swarm;
+pub mod shrink;
+pub mod store;
 pub mod trace;
 pub mod report;
 
+pub use failure::Failure;
 pub use scenario::Scenario;
 pub use verdict::{Class, Expected, Verdict};

@@ -3,7 +3,9 @@
 mod check;
 mod cli;
 mod diff;
+mod draw;
 mod parallel;
+mod shrink;
 mod sweep;
 
 use std::fs;
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
             check::check(&file, service.as_deref(), seeds, &world)
         }
         Command::Diff { old, new, seeds, world } => diff::diff(&old, &new, seeds, &world),
-        Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
+        Command::Draw(args) => draw::run(&args),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);
