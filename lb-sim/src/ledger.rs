@@ -182,6 +182,17 @@ impl<'s> Ledger<'s> {
         self.service_after(self.reloads, service)
     }
 
+    /// The configuration of the service of a backend: the last one that has the backend, since whoever was
+    /// taken out ends what he has by the rules that he had.
+    pub fn service_of_backend(&self, backend: BackendId) -> &'s Service {
+        let has = |reloads: &usize| {
+            let config = self.scenario.config_after(*reloads);
+            self.scenario.roster.backends(config, backend.service).contains(&backend)
+        };
+        let reloads = (0..=self.reloads).rev().find(has).unwrap_or(self.reloads);
+        self.service_after(reloads, backend.service)
+    }
+
     /// The configuration by which an exchange is served.
     pub fn service_of(&self, exchange: &Exchange) -> &'s Service {
         self.service_after(exchange.reloads, exchange.service)

@@ -17,26 +17,41 @@ use crate::scenario::{Latency, Scenario};
 const HEADROOM: f64 = 1.25;
 /// Until the first request comes that may try a backend, and others follow.
 const TRAFFIC: Duration = Duration::from_secs(1);
+/// A run is no longer than an hour.
+const TRIALS_MAX: Duration = Duration::from_secs(3_600);
 
 /// How long after the last fault everything may take until it is as before, at worst.
 pub fn recovery(scenario: &Scenario) -> Duration {
     let services = scenario.configs().flat_map(|config| &config.services);
-    let longest = services.map(|service| of_service(&service.core)).max().unwrap_or_default();
+    let longest = services
+        .map(|service| of_service(&service.core, scenario.workload.rate))
+        .max()
+        .unwrap_or_default();
     longest + backlog(scenario)
 }
 
 /// A breaker may open once more for what began in bad times, and each after the other: checks bring a
 /// backend back, then its breaker lets it on trial.
-fn of_service(service: &ServiceConfig) -> Duration {
+fn of_service(service: &ServiceConfig, rate: f64) -> Duration {
     let timeouts = service.timeouts;
     let stragglers = timeouts.connect + timeouts.first_byte;
-    let breaker = service.breaker.map_or(Duration::ZERO, |it| 2 * it.open_for_max + TRAFFIC);
+    let breaker = service.breaker.map_or(Duration::ZERO, |it| {
+        2 * it.open_for_max + TRAFFIC + trials(service, it.half_open_successes, rate)
+    });
     let checks = service.probe.as_ref().map_or(Duration::ZERO, |it| {
         let interval = it.interval_max.unwrap_or(it.interval).max(it.interval);
         (interval + interval / 5 + it.timeout) * (u32::from(it.rise) + 1)
     });
     let outliers = service.outliers.map_or(Duration::ZERO, |it| it.interval + it.eject_for_max);
     stragglers + breaker + checks + outliers + timeouts.body_idle.min(timeouts.exchange)
+}
+
+/// How long a backend that gets its share waits for so many trials, unless luck is very bad: with four times
+/// as many requests as it takes, and three more, once in ten million.
+fn trials(service: &ServiceConfig, successes: u8, rate: f64) -> Duration {
+    let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
+    let gap = f64::from(u32::try_from(backends).unwrap_or(u32::MAX)) / rate;
+    Duration::from_secs_f64(gap * 4.0 * (f64::from(successes) + 3.0)).min(TRIALS_MAX)
 }
 
 /// What servers still have to do for whom nobody waits any more.
@@ -110,7 +125,7 @@ fn capacity(scenario: &Scenario, service: &Service) -> Option<f64> {
 }
 
 /// Whether all backends of a pool get about the same.
-fn spreads(service: &ServiceConfig) -> bool {
+pub(crate) fn spreads(service: &ServiceConfig) -> bool {
     let policy = matches!(
         service.policy,
         Policy::RoundRobin

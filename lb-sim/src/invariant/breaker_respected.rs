@@ -36,7 +36,7 @@ impl Invariant for BreakerRespected {
             What::Core(Event::BreakerMoved { backend, from, to }) => {
                 use BreakerState::{Closed, HalfOpen, Open};
                 let known = ledger.breaker(backend);
-                let core = &ledger.service(backend.service).core;
+                let core = &ledger.service_of_backend(backend).core;
                 if core.when_all_unfit == WhenAllUnfit::Reset && to == Closed {
                     return; // all is forgotten, from wherever it was
                 }
