@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
 use crate::sanity::{has_time, is_stable};
 use crate::scenario::{ActionKind, Scenario};
 
@@ -59,10 +59,13 @@ impl Invariant for NoMetastability {
         Kind::Liveness
     }
 
-    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, _judge: &mut Judge) {
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        if self.calm.is_some() { Topics::ENDED } else { Topics::NONE }
+    }
+
+    fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, _judge: &mut Judge) {
         let Some((begins, recovered)) = self.calm else { return };
-        let What::Ended { request, end, took, .. } = entry.what else { return };
-        let Some(sent) = ledger.requests.get(&request).map(|it| it.sent) else { return };
+        let What::Ended { sent, end, took, .. } = entry.what else { return };
         // Who was asked in calm times and answered in others is neither.
         let share = if sent + took < begins {
             &mut self.before

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lb_sim::shrink::{Question, Shrunk, shrink};
-use lb_sim::{Failure, Verdict, report};
+use lb_sim::{Failure, report};
 
 use crate::cli::Engine;
-use crate::sweep::{knows, rehearse};
+use crate::sweep::{judged, knows};
 use crate::{Watch, print, read, say};
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "{name}: the model engine knows nothing of something in it: use --engine net"
         ));
     }
-    let verdict = Verdict::of(&scenario, seed, &rehearse(args.engine, &scenario, seed));
+    let verdict = judged(args.engine, &scenario, seed);
     let Some(failure) = Failure::of(&verdict) else {
         let what = match verdict.class() {
             None => "nothing fails".to_owned(),
@@ -66,8 +66,7 @@ pub(crate) fn least(
 ) -> Result<Shrunk, String> {
     let watch = Watch::start();
     let run = |scenario: &lb_sim::Scenario, seed| {
-        let run = knows(engine, scenario).then(|| rehearse(engine, scenario, seed))?;
-        Some(Verdict::of(scenario, seed, &run))
+        knows(engine, scenario).then(|| judged(engine, scenario, seed))
     };
     let is_over = || watch.took() >= limit;
     let question = Question { name, seed, failure, run: &run, is_over: &is_over };

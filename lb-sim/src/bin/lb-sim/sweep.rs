@@ -11,10 +11,9 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lb_sim::engine::Run;
 use lb_sim::store::Store;
 use lb_sim::swarm::{Base, coverage, drawn};
-use lb_sim::{Class, Failure, Scenario, Verdict, engine, model, scenario};
+use lb_sim::{Class, Failure, Scenario, Scrutiny, Verdict, engine, model, scenario};
 
 use crate::cli::{Engine, seeds};
 use crate::{Watch, files, parallel, read};
@@ -221,12 +220,21 @@ pub(crate) fn knows(engine: Engine, scenario: &Scenario) -> bool {
     engine != Engine::Model || model::refusals(scenario).is_empty()
 }
 
-/// Runs a scenario.
-pub(crate) fn rehearse(engine: Engine, scenario: &Scenario, seed: u64) -> Run {
+/// What a run of a scenario comes to.
+pub(crate) fn judged(engine: Engine, scenario: &Scenario, seed: u64) -> Verdict {
     match engine {
-        Engine::Net => engine::run(scenario, seed),
-        Engine::Model => model::run(scenario, seed),
+        Engine::Net => Verdict::of(scenario, seed, &engine::run(scenario, seed)),
+        Engine::Model => model::judged(scenario, seed, Scrutiny::UNTRACED),
     }
+}
+
+/// How many requests a run sends until something fails. It runs once more: few fail, and logs are long.
+fn requests(engine: Engine, scenario: &Scenario, verdict: &Verdict, failure: &Failure) -> u64 {
+    let run = match engine {
+        Engine::Net => engine::run(scenario, verdict.seed),
+        Engine::Model => model::run(scenario, verdict.seed),
+    };
+    failure.requests(verdict, &run.log)
 }
 
 fn work(sources: &[Source], engine: Engine, task: Task) -> Result<Done, String> {
@@ -239,14 +247,13 @@ fn work(sources: &[Source], engine: Engine, task: Task) -> Result<Done, String> 
             (&drawn.0, &drawn.1, true)
         }
     };
-    let run = rehearse(engine, scenario, seed);
-    let verdict = Verdict::of(scenario, seed, &run);
-    let reached = coverage::reached(scenario, &verdict, &run.log);
+    let verdict = judged(engine, scenario, seed);
+    let reached = coverage::reached(scenario, &verdict);
     // Nobody said that what was drawn would be felt.
     let class = verdict.class().filter(|class| !is_swarm || *class != Class::Toothless);
     let failed = class.map(|class| {
         let failure = Failure::of(&verdict).map(|failure| {
-            let requests = failure.requests(&verdict, &run.log);
+            let requests = requests(engine, scenario, &verdict, &failure);
             (failure, requests)
         });
         (class, failure, text.clone())
