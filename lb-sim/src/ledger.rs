@@ -236,16 +236,20 @@ impl<'s> Ledger<'s> {
         said.expect("what happens at a service happens after it was configured")
     }
 
-    /// Another configuration is served: what it does not have, and gets again some day, begins anew.
+    /// Another configuration is served: what it has and the one before it had not begins anew. Who is taken out
+    /// ends what he has, and is kept in mind meanwhile.
     fn follow(&mut self, reloads: usize) {
-        self.reloads = reloads;
-        let (scenario, config) = (self.scenario, self.scenario.config_after(reloads));
-        let is_there = |backend: &BackendId| {
+        let scenario = self.scenario;
+        let has = |reloads, backend: &BackendId| {
+            let config = scenario.config_after(reloads);
             scenario.roster.backends(config, backend.service).contains(backend)
         };
-        self.breakers.retain(|backend, _| is_there(backend));
-        self.ejected.retain(|backend, _| is_there(backend));
-        self.unhealthy.retain(is_there);
+        let before = self.reloads;
+        let stays = |backend: &BackendId| !has(reloads, backend) || has(before, backend);
+        self.reloads = reloads;
+        self.breakers.retain(|backend, _| stays(backend));
+        self.ejected.retain(|backend, _| stays(backend));
+        self.unhealthy.retain(stays);
     }
 
     /// Takes an entry into account.

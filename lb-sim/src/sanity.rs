@@ -149,3 +149,38 @@ fn tail(latency: &Latency) -> Duration {
         _ => latency.ample(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    fn world(more: &str) -> Scenario {
+        let text = format!(
+            "# A world.\nschema = 1\nduration = \"1h\"\nrecover_within = \"1m\"\n[workload]\nrate = 100\n\
+             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = 2\nqueue = 10\n\
+             [[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"crash\"\norigin = \"b1:80\"\n\
+             [[config.listener]]\nbind = \"0.0.0.0:80\"\n[[config.service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+             [[config.service.pool]]\nbackends = [{{ url = \"http://b1\" }}]\n{more}"
+        );
+        let (scenario, said) = scenario::load(&lb_config::Source { name: "s.toml", text: &text });
+        scenario.unwrap_or_else(|| panic!("{said:?}"))
+    }
+
+    #[test]
+    fn a_breaker_that_stays_open_for_minutes_takes_minutes_to_recover() {
+        let short = "[config.service.breaker]\nopen_for = \"1s\"\nopen_for_max = \"2s\"\n\
+                     [config.service.timeouts]\nfirst_byte = \"2s\"\nbody_idle = \"1s\"\n";
+        assert!(recovery(&world("")) > Duration::from_secs(600));
+        assert!(recovery(&world(short)) < Duration::from_secs(20));
+        assert!(!has_time(&world("")));
+    }
+
+    #[test]
+    fn overload_is_nobodys_promise_and_retries_count_as_load() {
+        assert!(is_ample(&world("")), "two places of 10 ms each are 200 a second");
+        assert!(!is_stable(&world("[config.service.retry]\nbudget = { percent = 100 }\n")));
+        assert!(is_stable(&world("[config.service.retry]\nattempts_max = 1\n")));
+        assert!(!is_ample(&world("[config.service.timeouts]\nfirst_byte = \"15ms\"\n")));
+    }
+}

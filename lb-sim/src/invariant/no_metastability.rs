@@ -88,3 +88,50 @@ impl Invariant for NoMetastability {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::End;
+    use crate::scenario;
+
+    /// A crowd from 5 s to 6 s, in front of a server with so many places.
+    fn world(places: u32) -> Scenario {
+        let text = format!(
+            "# A crowd.\nschema = 1\nduration = \"30s\"\n[workload]\nrate = 100\nagain = {{ tries = 1 }}\n\
+             surge = [{{ at = \"5s\", for = \"1s\", times = 10 }}]\n\
+             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = {places}\n\
+             [[config.listener]]\nbind = \"0.0.0.0:80\"\n[[config.service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+             [[config.service.pool]]\nbackends = [{{ url = \"http://b1\" }}]\n"
+        );
+        let (scenario, said) = scenario::load(&lb_config::Source { name: "s.toml", text: &text });
+        scenario.unwrap_or_else(|| panic!("{said:?}"))
+    }
+
+    /// 400 requests before the crowd and 400 long after it, of which so many are answered in time: how often
+    /// that was looked at, and what was wrong.
+    fn judged(scenario: &Scenario, good_after: u32) -> (u64, Vec<String>) {
+        let mut judge = Judge { now: Duration::ZERO, checks: 0, violations: Vec::new() };
+        let (mut invariant, ledger) = (NoMetastability::new(scenario), Ledger::new(scenario));
+        for request in 0..800 {
+            let is_good = !(400 + good_after..).contains(&request);
+            let second = Duration::from_secs(if request < 400 { 1 } else { 20 });
+            let sent = second + Duration::from_millis(request.into());
+            let end = if is_good { End::Answered(200) } else { End::TimedOut };
+            let took = Duration::from_millis(20);
+            let what = What::Ended { request, end, exchange: None, sent, took };
+            invariant.on(&Entry { at: sent + took, what }, &ledger, &mut judge);
+        }
+        invariant.at_end(&ledger, &mut judge);
+        (judge.checks, judge.violations.into_iter().map(|it| it.what).collect())
+    }
+
+    #[test]
+    fn goodput_that_does_not_come_back_is_told_where_servers_could_do_the_work() {
+        assert_eq!(judged(&world(10), 398), (1, vec![]), "one in 200 is chance");
+        let said = "the share of good answers is 0.500 where it was 1.000 before";
+        assert_eq!(judged(&world(10), 200), (1, vec![said.to_owned()]));
+        // A hundred a second and as many again: more than two places do in 10 ms each.
+        assert_eq!(judged(&world(2), 200), (0, vec![]), "nobody is promised anything");
+    }
+}

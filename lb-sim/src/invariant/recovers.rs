@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_core::{BackendId, BreakerState, Event, Role};
+use lb_core::{BackendId, BreakerState, Event, Outcome};
 
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 #[derive(Default)]
 pub(super) struct Recovers {
     looked: bool,
-    /// Trials of each backend since its breaker moved last.
+    /// Trials of each backend that were answered since its breaker moved last.
     trials: BTreeMap<BackendId, u8>,
 }
 
@@ -39,7 +39,13 @@ impl Invariant for Recovers {
             What::Core(Event::BreakerMoved { backend, .. }) => {
                 self.trials.remove(&backend);
             }
-            What::Core(Event::Attempted { backend, choice, .. }) if choice.role == Role::Trial => {
+            // One that was overtaken by a hedge, or is one and came too late, says nothing of its backend.
+            What::Core(Event::Concluded {
+                exchange,
+                backend,
+                outcome: Outcome::Answered(_),
+                ..
+            }) if ledger.trials.get(&backend).is_some_and(|it| it.contains(&exchange)) => {
                 let trials = self.trials.entry(backend).or_default();
                 *trials = trials.saturating_add(1);
             }
@@ -80,6 +86,7 @@ impl Recovers {
         let is_owed = spreads(&service.core) && is_first;
         let needs = service.core.breaker.map_or(0, |it| it.half_open_successes);
         let had = self.trials.get(&backend).copied().unwrap_or(0);
-        !is_owed && had < needs
+        // The last one's body may be on its way.
+        !is_owed && had <= needs
     }
 }

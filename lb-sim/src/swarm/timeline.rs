@@ -130,23 +130,25 @@ fn surges(draw: &mut Draw, ends: &mut u32) -> Vec<Value> {
     (0..count).map(surge).collect()
 }
 
-/// Reloads: of the same, with another policy, or without one of the backends, which comes back with the next.
+/// Reloads: of the same, with another policy, or without one of the backends. Each goes on from the one before:
+/// nobody comes back, since who does is somebody else by the same name, and what is left of the one that went
+/// could not be told from him.
 fn reloads(root: &Table, draw: &mut Draw, ends: &mut u32) -> Vec<Value> {
     let Some(config) = root.get("config").and_then(Value::as_table) else { return Vec::new() };
     let count = draw.one_of(&[0, 0, 0, 1, 2]);
     let mut times: Vec<u32> =
         (0..count).map(|_| CALM_MS + draw.count(0..=TROUBLE_MS / 100) * 100).collect();
     times.sort_unstable();
+    let mut latest = config.clone();
     let reload = |at| {
-        let mut config = config.clone();
-        for service in tables_mut(&mut config, "service") {
+        for service in tables_mut(&mut latest, "service") {
             change(service, draw);
         }
         *ends = (*ends).max(at);
         let mut action = Table::new();
         action.insert("at".into(), ms(at));
         action.insert("kind".into(), "reload".into());
-        action.insert("config".into(), Value::Table(config));
+        action.insert("config".into(), Value::Table(latest.clone()));
         Value::Table(action)
     };
     times.into_iter().map(reload).collect()
