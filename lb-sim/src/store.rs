@@ -74,7 +74,7 @@ impl Store {
             let Kept { engine, seed, requests, scenario, what } = it;
             format!("{engine}\t{seed}\t{requests}\t{scenario}\t{what}\n")
         };
-        HEAD.chars().chain(self.kept.iter().map(line).collect::<String>().chars()).collect()
+        format!("{HEAD}{}", self.kept.iter().map(line).collect::<String>())
     }
 
     /// All of them, the fastest first.

@@ -223,9 +223,10 @@ impl Shrinker<'_> {
             changed |= self.cut(keys.len(), |all, kept| {
                 let mut root = all.clone();
                 let table = table_mut(&mut root, &path)?;
-                for (nth, key) in keys.iter().enumerate().filter(|(nth, _)| !kept.contains(nth)) {
-                    debug_assert!(nth < keys.len(), "keys are counted through");
-                    table.remove(key);
+                for (nth, key) in keys.iter().enumerate() {
+                    if !kept.contains(&nth) {
+                        table.remove(key);
+                    }
                 }
                 Some(root)
             });

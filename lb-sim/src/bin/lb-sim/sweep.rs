@@ -37,7 +37,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
     /// Stop when so many runs in a row have reached nothing new
-    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "500",
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "500",
         value_parser = clap::value_parser!(u64).range(1..))]
     until_saturated: Option<u64>,
     /// What runs them; by default net, and model for a swarm
@@ -65,7 +66,7 @@ Examples:
   lb-sim sweep scenarios --seeds 1..200 --jobs 2
   lb-sim sweep --swarm --seeds 1..1000                        a world from each seed
   lb-sim sweep scenarios --swarm --minutes 10 --store seeds.txt
-  lb-sim sweep --swarm --until-saturated 1000 --out found";
+  lb-sim sweep --swarm --until-saturated=1000 --out found";
 
 /// What every seed is put to.
 enum Source {

@@ -113,7 +113,11 @@ impl<'s> Tally<'s> {
             });
         }
         if self.failed <= TOLD_MAX {
-            let what = report::failures(&done.verdict);
+            let what = match (&self.sources[done.source], failure) {
+                // What nobody felt is no news where it was drawn.
+                (Source::Swarm(_), Some((failure, _))) => failure.to_string(),
+                _ => report::failures(&done.verdict),
+            };
             say(&format!("\r{name} seed {seed} fails, {}: {what}", class.as_str()));
             if let Source::Scenario { scenario, .. } = &self.sources[done.source] {
                 say(&format!("  again: {}", again(&scenario.file, seed, self.engine)));
