@@ -2,8 +2,7 @@
 //!
 //! The proxy counts too, and could count wrongly in the same way in which it acts wrongly. So the
 //! ledger believes what was told in passing (who was chosen, what came of it, how a breaker moved)
-//! and works out the rest itself. It forgets whom nobody can ask about any more, so that a run may be as long
-//! as it likes.
+//! and works out the rest itself. It forgets whom nobody asks about any more: a run may be of any length.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -215,17 +214,6 @@ impl<'s> Ledger<'s> {
         self.service_after(self.reloads, service)
     }
 
-    /// The configuration of the service of a backend: the last one that has the backend, since whoever was
-    /// taken out ends what he has by the rules that he had.
-    pub fn service_of_backend(&self, backend: BackendId) -> &'s Service {
-        let has = |reloads: &usize| {
-            let config = self.scenario.config_after(*reloads);
-            self.scenario.roster.backends(config, backend.service).contains(&backend)
-        };
-        let reloads = (0..=self.reloads).rev().find(has).unwrap_or(self.reloads);
-        self.service_after(reloads, backend.service)
-    }
-
     /// The configuration by which an exchange is served.
     pub fn service_of(&self, exchange: &Exchange) -> &'s Service {
         self.service_after(exchange.reloads, exchange.service)
@@ -236,17 +224,15 @@ impl<'s> Ledger<'s> {
         said.expect("what happens at a service happens after it was configured")
     }
 
-    /// Another configuration is served: what it has and the one before it had not begins anew. Who is taken out
-    /// ends what he has, and is kept in mind meanwhile.
+    /// Another configuration is served: who is new in it begins anew. Who is taken out ends what he has.
     fn follow(&mut self, reloads: usize) {
         let scenario = self.scenario;
         let has = |reloads, backend: &BackendId| {
             let config = scenario.config_after(reloads);
             scenario.roster.backends(config, backend.service).contains(backend)
         };
-        let before = self.reloads;
+        let before = std::mem::replace(&mut self.reloads, reloads);
         let stays = |backend: &BackendId| !has(reloads, backend) || has(before, backend);
-        self.reloads = reloads;
         self.breakers.retain(|backend, _| stays(backend));
         self.ejected.retain(|backend, _| stays(backend));
         self.unhealthy.retain(stays);
