@@ -85,11 +85,17 @@ fn breaker(scenario: &Scenario, run: &Run, place: usize, at: Duration) -> Breake
     last.last().unwrap_or(BreakerState::Closed)
 }
 
-fn described(scenario: &Scenario, fault: &Fault) -> String {
-    let origin = &scenario.origins[fault.origin];
+/// What is wrong, and with whom.
+pub(crate) fn described(scenario: &Scenario, fault: &Fault) -> String {
+    format!("{} at {}", kind_of(fault), scenario.origins[fault.origin].host)
+}
+
+/// What is wrong.
+pub(crate) fn kind_of(fault: &Fault) -> String {
     let how = match fault.kind {
         FaultKind::Status { code, rate, .. } => format!(" {code} for {:.0}%", rate * 100.0),
         FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
+        FaultKind::Brownout { speed } => format!(" to {:.0}%", speed * 100.0),
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),
@@ -98,7 +104,7 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
         FaultKind::CloseIdle { after } => format!(" after {}", show_duration(after)),
         _ => String::new(),
     };
-    format!("{}{how} at {}", fault.kind.as_str(), origin.host)
+    format!("{}{how}", fault.kind.as_str())
 }
 
 /// What a run comes to, and how to see it again.
