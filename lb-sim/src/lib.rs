@@ -42,6 +42,7 @@ mod bite;
 mod verdict;
 pub mod trace;
 pub mod report;
+pub mod page;
 
 pub use scenario::Scenario;
 pub use verdict::{Class, Expected, Verdict};
