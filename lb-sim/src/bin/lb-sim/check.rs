@@ -12,12 +12,14 @@ use lb_config::Config;
 use lb_sim::engine::Run;
 use lb_sim::measure::Facts;
 use lb_sim::model;
+use lb_sim::page;
+use lb_sim::page::check::{Checked, Picture, Rehearsed, Section};
 use lb_sim::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric};
 
 use crate::cli::World;
-use crate::parallel;
 use crate::{Watch, print};
+use crate::{html, parallel};
 
 /// What a service level that is missed says to a shell.
 const MISSED: u8 = 131;
@@ -35,9 +37,16 @@ pub(crate) struct Missed {
 
 impl fmt::Display for Missed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { case, level, found, is_latency } = self;
+        write!(out, "  MISSED  {}: {}", self.case, self.said())
+    }
+}
+
+impl Missed {
+    /// In words.
+    pub(crate) fn said(&self) -> String {
+        let Self { level, found, is_latency, .. } = self;
         let unit = if *is_latency { " ms" } else { "" };
-        write!(out, "  MISSED  {case}: {level}: it is {found:.4}{unit}")
+        format!("{level}: it is {found:.4}{unit}")
     }
 }
 
@@ -45,6 +54,7 @@ impl fmt::Display for Missed {
 struct Done {
     outlook: Outlook,
     missed: Vec<Missed>,
+    picture: Option<Picture>,
 }
 
 pub(crate) fn check(
@@ -58,7 +68,7 @@ pub(crate) fn check(
     if let Some(name) = service.filter(|name| !names.contains(name)) {
         return Err(format!("there is no service {name:?}; there are {}", names.join(", ")));
     }
-    let (mut broken, mut missed) = (false, false);
+    let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for (index, name) in names.iter().enumerate() {
         if service.is_some_and(|only| only != *name) {
             continue;
@@ -66,10 +76,17 @@ pub(crate) fn check(
         let stage = Stage::new(&config, file, index, &world.setting());
         about_somebody(&stage, &world.slo)?;
         let battery = battery(&stage);
-        let done = rehearse(&stage, &battery.cases, seeds, &world.slo);
+        let done = rehearse(&stage, &battery.cases, seeds, world);
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
+        if world.html.file.is_some() {
+            sections.push(section(&stage, &battery, &done, (seeds, world)));
+        }
         print(&told(&stage, battery, done, (seeds, world)));
+    }
+    if let Some(path) = &world.html.file {
+        let name = file.display().to_string();
+        html::write(path, &page::check::page(&name, &sections, &html::again()))?;
     }
     Ok(exit(broken, missed))
 }
@@ -105,17 +122,21 @@ pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<()
 }
 
 /// Runs all cases, on all cores.
-fn rehearse(stage: &Stage, cases: &[Case], seeds: u64, levels: &[Expectation]) -> Vec<Done> {
+fn rehearse(stage: &Stage, cases: &[Case], seeds: u64, world: &World) -> Vec<Done> {
     let watch = Watch::start();
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (case, mut outlook, mut missed) = (&cases[at], Outlook::none(), Vec::new());
+        let mut picture = None;
         for seed in 1..=seeds {
             let run = model::run(&case.scenario, seed);
             outlook.add(stage, case, seed, &run);
-            miss(&mut missed, case, &run, levels);
+            miss(&mut missed, case, &run, &world.slo);
+            if seed == 1 && world.html.file.is_some() {
+                picture = Some(Picture::of(case, &run));
+            }
         }
-        Done { outlook, missed }
+        Done { outlook, missed, picture }
     };
     parallel::each(cases.len(), None, one, |at, done| {
         all.insert(at, done);
@@ -139,6 +160,22 @@ pub(crate) fn miss(missed: &mut Vec<Missed>, case: &Case, run: &Run, levels: &[E
             missed.push(Missed { case: case.name, level, found, is_latency });
         }
     }
+}
+
+/// A service's part of the page.
+fn section(
+    stage: &Stage,
+    battery: &Battery,
+    done: &[Done],
+    (seeds, world): (u64, &World),
+) -> Section {
+    let rehearsed = done.iter().map(|done| Rehearsed {
+        outlook: &done.outlook,
+        missed: done.missed.iter().map(Missed::said).collect(),
+        picture: done.picture.as_ref(),
+    });
+    let (rehearsed, setting) = (rehearsed.collect(), &world.setting());
+    Checked { stage, battery, rehearsed, setting, seeds }.section()
 }
 
 /// A line that is written over, for somebody who watches.

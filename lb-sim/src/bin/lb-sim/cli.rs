@@ -11,11 +11,14 @@ use lb_sim::scenario::{Expectation, Latency};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::html::Html;
+
 const EXAMPLES: &str = "\
 Examples:
   lb-sim run scenarios/partition.toml                    under the scenario's own seed
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
   lb-sim run scenarios/partition.toml --seed 7 --explain 1476
+  lb-sim run scenarios/partition.toml --html report.html one file to look at, and to send to others
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
@@ -51,6 +54,8 @@ pub(crate) enum Command {
         /// Tell all of one exchange, and what each of its choices was made from
         #[arg(long, value_name = "EXCHANGE")]
         explain: Option<u64>,
+        #[command(flatten)]
+        html: Html,
     },
     /// Run scenarios under many seeds; print those that fail
     #[command(after_help = "Example: lb-sim sweep scenarios --seeds 1..200 --jobs 2")]
@@ -113,6 +118,8 @@ pub(crate) struct World {
     /// What must hold in every case, as in scenarios; of two configurations, under the new one; repeatable
     #[arg(long, value_name = "EXPECTATION", value_parser = level)]
     pub(crate) slo: Vec<Expectation>,
+    #[command(flatten)]
+    pub(crate) html: Html,
 }
 
 /// How far servers' latencies spread: one answer in a hundred takes four times the median.

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lb_sim::model;
+use lb_sim::page;
+use lb_sim::page::diff::{Difference, Service};
 use lb_sim::rehearsal::{Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 
 use crate::check::{Missed, about_somebody, exit, miss, read};
 use crate::cli::World;
-use crate::parallel;
-use crate::print;
+use crate::{html, parallel, print};
 
 /// A number of an outlook that is compared.
 struct Number {
@@ -38,6 +39,7 @@ const NEGLIGIBLE: f64 = 0.01;
 /// The same case under both, seed by seed, and the levels that it misses under the new one.
 struct Compared {
     case: &'static str,
+    asks: &'static str,
     pairs: Vec<(Outlook, Outlook)>,
     missed: Vec<Missed>,
 }
@@ -50,13 +52,14 @@ pub(crate) fn diff(
 ) -> Result<ExitCode, String> {
     let (old, new) = (read(old_file)?, read(new_file)?);
     let (mut broken, mut missed) = (false, false);
-    let mut out = String::new();
+    let (mut out, mut services) = (String::new(), Vec::new());
     for (at, said) in new.services.iter().enumerate() {
         let name = &said.core.name;
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
             // What is not looked at cannot be said to hold.
             missed |= !world.slo.is_empty();
+            services.push(alone(name, "It is new: lb-sim check tells of it."));
             continue;
         };
         let stages = [
@@ -77,7 +80,8 @@ pub(crate) fn diff(
             seeds,
         );
         out += &table(&all);
-        for Compared { case, pairs, missed: misses } in &all {
+        services.push(shown(name, &all));
+        for Compared { case, pairs, missed: misses, .. } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
                 for what in &it.broken {
@@ -95,9 +99,15 @@ pub(crate) fn diff(
     for gone in old.services.iter().map(|it| &it.core.name) {
         if !new.services.iter().any(|it| it.core.name == *gone) {
             let _infallible = writeln!(out, "service {gone} is gone");
+            services.push(alone(gone, "It is gone."));
         }
     }
     print(&out);
+    if let Some(path) = &world.html.file {
+        let files = [old_file, new_file].map(|file| file.display().to_string());
+        let names = (files[0].as_str(), files[1].as_str());
+        html::write(path, &page::diff::page(names, seeds, &services, &html::again()))?;
+    }
     Ok(exit(broken, missed))
 }
 
@@ -119,41 +129,78 @@ fn run(
             miss(&mut missed, after, &run, levels);
             pairs.push(pair);
         }
-        Compared { case: after.name, pairs, missed }
+        Compared { case: after.name, asks: after.asks, pairs, missed }
     };
     parallel::each(both.len(), None, one, |at, compared| drop(all.insert(at, compared)));
     all.into_values().collect()
+}
+
+/// All numbers of a case; none where there are too few seeds to say anything.
+fn differences(pairs: &[(Outlook, Outlook)]) -> Vec<Difference> {
+    let compare = |number: Number| {
+        let Number { name, of, times, digits, unit } = number;
+        let before = mean(pairs.iter().map(|it| of(&it.0)));
+        let after = mean(pairs.iter().map(|it| of(&it.1)));
+        let (low, high) = interval(pairs.iter().map(|it| of(&it.1) - of(&it.0)))?;
+        let is_sure = low > 0.0 || high < 0.0;
+        let is_large = (after - before).abs() > NEGLIGIBLE * before.abs().max(after.abs());
+        Some(Difference {
+            name,
+            means: (before * times, after * times),
+            interval: (low * times, high * times),
+            digits,
+            unit,
+            matters: is_sure && is_large,
+        })
+    };
+    NUMBERS.into_iter().filter_map(compare).collect()
 }
 
 /// Only what differs, and surely.
 fn table(all: &[Compared]) -> String {
     let mut out = String::new();
     for Compared { case, pairs, .. } in all {
-        for Number { name, of, times, digits, unit } in NUMBERS {
-            let (before, after) =
-                (mean(pairs.iter().map(|it| of(&it.0))), mean(pairs.iter().map(|it| of(&it.1))));
-            let Some((low, high)) = interval(pairs.iter().map(|it| of(&it.1) - of(&it.0))) else {
-                continue;
-            };
-            let is_sure = low > 0.0 || high < 0.0;
-            let matters = (after - before).abs() > NEGLIGIBLE * before.abs().max(after.abs());
-            if is_sure && matters {
-                let _infallible = writeln!(
-                    out,
-                    "  {:<20} {name:<7} {:>10} -> {:>10}   {:+.digits$} to {:+.digits$}{unit}",
-                    case,
-                    format!("{:.digits$}{unit}", before * times),
-                    format!("{:.digits$}{unit}", after * times),
-                    low * times,
-                    high * times,
-                );
-            }
+        for it in differences(pairs).into_iter().filter(|it| it.matters) {
+            let Difference { name, means: (before, after), interval: (low, high), .. } = it;
+            let Difference { digits, unit, .. } = it;
+            let _infallible = writeln!(
+                out,
+                "  {:<20} {name:<7} {:>10} -> {:>10}   {:+.digits$} to {:+.digits$}{unit}",
+                case,
+                format!("{before:.digits$}{unit}"),
+                format!("{after:.digits$}{unit}"),
+                low,
+                high,
+            );
         }
     }
     match out.is_empty() {
         true => "  nothing differs beyond chance\n".to_owned(),
         false => out,
     }
+}
+
+/// What a page shows of a service.
+fn shown(name: &str, all: &[Compared]) -> Service {
+    let one = |it: &Compared| {
+        let before = it.pairs.iter().flat_map(|(old, _)| &old.broken).map(|it| (it, "before"));
+        let after = it.pairs.iter().flat_map(|(_, new)| &new.broken).map(|it| (it, "after"));
+        let broken = before.chain(after);
+        let broken = broken.map(|(what, when)| format!("broken {when}: {}: {what}", it.case));
+        let missed = it.missed.iter().map(|what| format!("missed: {}: {}", it.case, what.said()));
+        page::diff::Compared {
+            case: it.case,
+            asks: it.asks,
+            differences: differences(&it.pairs),
+            complaints: broken.chain(missed).collect(),
+        }
+    };
+    Service { name: name.to_owned(), note: None, compared: all.iter().map(one).collect() }
+}
+
+/// What a page says of a service that only one of the two has.
+fn alone(name: &str, what: &str) -> Service {
+    Service { name: name.to_owned(), note: Some(what.to_owned()), compared: Vec::new() }
 }
 
 fn mean(all: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod diff;
+mod html;
 mod parallel;
 mod sweep;
 
@@ -22,8 +23,8 @@ const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { file, seed, engine, trace, explain } => {
-            run(&file, seed, engine, trace.as_deref(), explain)
+        Command::Run { file, seed, engine, trace, explain, html } => {
+            run(&file, seed, engine, (trace.as_deref(), html.file.as_deref()), explain)
         }
         Command::Check { file, service, seeds, world } => {
             check::check(&file, service.as_deref(), seeds, &world)
@@ -50,7 +51,7 @@ fn run(
     file: &Path,
     seed: Option<u64>,
     engine: Engine,
-    trace_to: Option<&Path>,
+    (trace_to, html_to): (Option<&Path>, Option<&Path>),
     explain: Option<u64>,
 ) -> Result<ExitCode, String> {
     let scenario = read(file)?;
@@ -85,6 +86,9 @@ fn run(
     print(&format!("{} under seed {seed}\n\n", scenario.file));
     print(&report::timeline(&scenario, &run));
     print(&report::verdict(&scenario, &verdict));
+    if let Some(path) = html_to {
+        html::write(path, &html::of_run(&scenario, &run, &verdict, engine))?;
+    }
     say(&format!("  {}", speed(run.simulated, took)));
     Ok(verdict.class().map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
 }
