@@ -32,7 +32,7 @@ impl Picture {
             ];
             parts.extend(rest.into_iter().filter(|(_, span)| span.start < span.end));
         }
-        let drawn = html! { (timeline(&scene, &[])) div.side { (phases(&scene, &parts)) (backends(&scene, &parts)) } (numbers(&scene)) };
+        let drawn = html! { (timeline(&scene, &[])) div.pair { (phases(&scene, &parts)) (backends(&scene, &parts)) } (numbers(&scene)) };
         Self(drawn.into_string())
     }
 }
@@ -60,7 +60,7 @@ pub struct Checked<'a> {
     /// What its world is like.
     pub setting: &'a Setting,
     /// How many seeds each case ran under.
-    pub seeds: u64,
+    pub seeds: usize,
 }
 
 /// A service's part of a page.
@@ -106,7 +106,7 @@ impl Checked<'_> {
                     span { (asked.to_string()) " requests/s" }
                     span { (millis(latency.mean().as_secs_f64() * 1_000.0)) " to answer" }
                     span { (percent(*load)) " busy" }
-                    span { (several(usize::try_from(self.seeds).unwrap_or(usize::MAX), "seed")) }
+                    span { (several(self.seeds, "seed")) }
                 }
                 @for note in &self.stage.notes { p.aside { (note) } }
                 (self.complaints())
@@ -131,18 +131,31 @@ impl Checked<'_> {
     /// Levels that were missed, and promises of lb that were broken.
     fn complaints(&self) -> Markup {
         let said = self.both().flat_map(|(case, done)| {
-            let broken = done.outlook.broken.iter().map(|what| ("broken", what));
-            let missed = done.missed.iter().map(|what| ("missed", what));
-            broken.chain(missed).map(|(kind, what)| (case.name, kind, what))
+            let outlook = done.outlook;
+            let broken = outlook
+                .broken
+                .iter()
+                .map(|it| ("broken", format!("{}, seed {}: {}", case.name, it.seed, it.what)));
+            let missed = done.missed.iter().map(|what| ("missed", what.clone()));
+            let unseen = (outlook.unnoticed > 0).then(|| {
+                let runs = several(outlook.unnoticed as usize, "run");
+                ("unseen", format!("{}, {runs}: what went wrong was noticed by nobody", case.name))
+            });
+            broken.chain(missed).chain(unseen).collect::<Vec<_>>()
         });
         let said: Vec<_> = said.collect();
         html! {
             @if !said.is_empty() {
                 div.complaints {
-                    @for (case, kind, what) in said { p { b { "✗ " (kind) } " " (case) ": " (what) } }
+                    @for (kind, what) in said { p { b { "✗ " (kind) } " " (what) } }
                 }
             }
         }
+    }
+
+    /// Whether a limit answered anybody.
+    fn is_limited(&self) -> bool {
+        self.rehearsed.iter().any(|it| it.outlook.limited > 0.0)
     }
 
     fn findings(&self) -> Markup {
@@ -185,6 +198,7 @@ impl Checked<'_> {
                     td {}
                     th scope="col" { "case" }
                     th scope="col" colspan="2" { "errors" }
+                    @if self.is_limited() { th scope="col" { "429" small { "of a limit" } } }
                     th scope="col" { "latency " small { "○ p50 ● p99 ┃ p99.9" } (scale.ticks()) }
                     th scope="col" { "p50" } th scope="col" { "p99" } th scope="col" { "p99.9" }
                     th scope="col" { "asked" small { "per request" } }
@@ -193,7 +207,7 @@ impl Checked<'_> {
                     th scope="col" { "hottest" small { "of usual" } }
                     th scope="col" { "least" small { "of usual" } }
                 } }
-                tbody { @for (case, done) in self.both() { (row(case, done, worst, &scale)) } }
+                tbody { @for (case, done) in self.both() { (row(case, done, worst, (&scale, self.is_limited()))) } }
             } }
             p.aside {
                 "From the trouble's beginning on: errors and latencies of clients. Meanwhile: requests to backends for \
@@ -205,7 +219,12 @@ impl Checked<'_> {
     }
 }
 
-fn row(case: &Case, done: &Rehearsed<'_>, worst: f64, scale: &Latencies) -> Markup {
+fn row(
+    case: &Case,
+    done: &Rehearsed<'_>,
+    worst: f64,
+    (scale, is_limited): (&Latencies, bool),
+) -> Markup {
     let it = done.outlook;
     let is_good = done.missed.is_empty() && it.broken.is_empty();
     let span = |span: Option<Duration>| match span {
@@ -226,6 +245,7 @@ fn row(case: &Case, done: &Rehearsed<'_>, worst: f64, scale: &Latencies) -> Mark
             th scope="row" { (case.name) small { (case.asks) } }
             td { (percent(it.error_ratio)) }
             td.meter aria-hidden="true" { @if it.error_ratio > 0.0 { i.bad style=(width(it.error_ratio, worst)) {} } }
+            @if is_limited { td { (percent(it.limited)) } }
             td.ranges { (scale.range(it)) }
             td { (millis(it.p50)) } td { (millis(it.p99)) } td { (millis(it.p999)) }
             td { (format!("× {:.2}", it.amplification)) }

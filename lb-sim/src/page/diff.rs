@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::chart::round_up;
 use super::words::several;
 use super::{again, document};
 
@@ -21,6 +22,21 @@ pub struct Difference {
     pub unit: &'static str,
     /// Whether it is surely there, and large enough to matter.
     pub matters: bool,
+}
+
+impl Difference {
+    /// Whether it is a share already: nothing is said of a share of a share.
+    fn is_ratio(&self) -> bool {
+        self.unit.contains('%')
+    }
+
+    /// What its bar is measured by: itself, or the larger of both, as a second more of a minute is
+    /// nothing and of a second is a lot.
+    fn yardstick(&self) -> f64 {
+        let (before, after) = self.means;
+        let larger = before.abs().max(after.abs());
+        if self.is_ratio() || larger == 0.0 { 1.0 } else { larger }
+    }
 }
 
 /// A case under both.
@@ -48,7 +64,7 @@ pub struct Service {
 }
 
 /// The page. `files` are the old and the new one.
-pub fn page(files: (&str, &str), seeds: u64, services: &[Service], command: &str) -> String {
+pub fn page(files: (&str, &str), seeds: usize, services: &[Service], command: &str) -> String {
     let (old, new) = files;
     let complaints =
         || services.iter().flat_map(|it| &it.compared).filter(|it| !it.complaints.is_empty());
@@ -62,7 +78,7 @@ pub fn page(files: (&str, &str), seeds: u64, services: &[Service], command: &str
         }
         h1 { "From " (old) " to " (new) }
         p.facts {
-            span { (seeds) " seeds, the same arrivals and the same luck for both" }
+            span { (several(seeds, "seed")) ", the same arrivals and the same luck for both" }
             span { "95 % intervals of the paired difference" }
             span { (several(sure, "number")) " surely changed" }
         }
@@ -103,8 +119,12 @@ fn one_number(all: &[Compared], nth: usize, number: &Difference) -> Markup {
         true => it.interval.0.abs().max(it.interval.1.abs()),
         false => (it.means.1 - it.means.0).abs(),
     };
-    let most = rows.iter().map(|(_, it)| reach(it)).fold(0.0, f64::max);
-    let end = |value: f64| signed(value, number.digits, number.unit);
+    let most = rows.iter().map(|(_, it)| reach(it) / it.yardstick()).fold(0.0, f64::max);
+    let most = round_up(most).min(if number.is_ratio() { f64::INFINITY } else { 1.0 });
+    let end = match number.is_ratio() {
+        true => signed(most, 0, number.unit),
+        false => format!("{:+.0} % of the larger", most * 100.0),
+    };
     html! {
         details.number open[sure > 0] {
             summary {
@@ -116,7 +136,7 @@ fn one_number(all: &[Compared], nth: usize, number: &Difference) -> Markup {
                     th scope="col" { "case" } th scope="col" { "before" } th scope="col" { "after" }
                     th scope="col" { "difference" }
                     th scope="col" { span.range.ticks.ends aria-hidden="true" {
-                        span style="left:0" { (end(-most)) } span style="left:50%" { "0" } span style="right:0" { (end(most)) }
+                        span style="left:0" { (end.replacen('+', "−", 1)) } span style="left:50%" { "0" } span style="right:0" { (end) }
                     } }
                 } }
                 tbody { @for (case, it) in &rows { (row(case, it, most)) } }
@@ -132,7 +152,7 @@ fn row(compared: &Compared, it: &Difference, most: f64) -> Markup {
     let Difference { means: (before, after), interval: (low, high), digits, unit, matters, .. } =
         *it;
     let at = |value: f64| match most > 0.0 {
-        true => (50.0 + value / most * 50.0).clamp(0.0, 100.0),
+        true => (50.0 + value / it.yardstick() / most * 50.0).clamp(0.0, 100.0),
         false => 50.0,
     };
     let (class, word) = match (matters, low + high > 0.0) {

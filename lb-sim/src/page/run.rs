@@ -47,7 +47,7 @@ impl Played<'_> {
             section {
                 h2 { "What happened" }
                 (timeline(&scene, &alarms))
-                div.side { (phases(&scene, &parts)) (backends(&scene, &parts)) }
+                div.pair { (phases(&scene, &parts)) (backends(&scene, &parts)) }
                 (numbers(&scene))
             }
             section {
@@ -90,7 +90,7 @@ impl Played<'_> {
                 span { (scenario.file) } span { "seed " (verdict.seed) } span { "engine " (engine) }
                 span { (seconds(run.simulated)) " simulated" }
                 span { (several(scenario.origins.len(), "backend")) }
-                span { "trace " (format!("{:016x}", verdict.trace_hash)) }
+                @if let Some(hash) = verdict.trace_hash { span { "trace " (format!("{hash:016x}")) } }
             }
             (again(self.again))
             dl.headline {

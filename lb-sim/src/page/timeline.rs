@@ -130,7 +130,7 @@ struct Bar {
 }
 
 /// Origins that a bar names; the others are counted.
-const NAMED_MAX: usize = 3;
+const NAMED_MAX: usize = 1;
 
 impl Bar {
     fn text(&self) -> String {

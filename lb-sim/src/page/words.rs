@@ -28,6 +28,7 @@ pub(crate) fn millis(ms: f64) -> String {
 pub(crate) fn percent(ratio: f64) -> String {
     match ratio * 100.0 {
         0.0 => "0 %".to_owned(),
+        percent if percent < 0.005 => "< 0.01 %".to_owned(),
         percent if percent < 1.0 => format!("{percent:.2} %"),
         percent => format!("{percent:.1} %"),
     }

@@ -2,18 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
 use lb_sim::model;
-use lb_sim::page;
-use lb_sim::page::diff::{Difference, Service};
-use lb_sim::rehearsal::{Case, Outlook, Stage, battery};
+use lb_sim::page::diff::Difference;
+use lb_sim::rehearsal::{Broken, Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 
-use crate::check::{Missed, about_somebody, exit, miss, read};
-use crate::cli::World;
-use crate::{html, parallel, print};
+use crate::check::{Missed, about_somebody, counted, exit, miss, read};
+use crate::cli::{World, few_seeds};
+use crate::html::{self, Html};
+use crate::parallel;
+use crate::print;
+
+/// What is compared, and under which seeds.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The one that is served
+    old: PathBuf,
+    /// The one that is to be
+    new: PathBuf,
+    /// How many seeds each case is run under, 2 or more, or from which to which
+    #[arg(long, default_value = "10", value_name = "N|A..B", value_parser = few_seeds)]
+    seeds: RangeInclusive<u64>,
+    #[command(flatten)]
+    world: World,
+    #[command(flatten)]
+    html: Html,
+}
 
 /// A number of an outlook that is compared.
 struct Number {
@@ -25,8 +44,9 @@ struct Number {
     unit: &'static str,
 }
 
-const NUMBERS: [Number; 5] = [
+const NUMBERS: [Number; 6] = [
     Number { name: "errors", of: |it| it.error_ratio, times: 100.0, digits: 3, unit: " %" },
+    Number { name: "429", of: |it| it.limited, times: 100.0, digits: 3, unit: " %" },
     Number { name: "p50", of: |it| it.p50, times: 1.0, digits: 1, unit: " ms" },
     Number { name: "p99", of: |it| it.p99, times: 1.0, digits: 1, unit: " ms" },
     Number { name: "p99.9", of: |it| it.p999, times: 1.0, digits: 1, unit: " ms" },
@@ -37,19 +57,20 @@ const NUMBERS: [Number; 5] = [
 const NEGLIGIBLE: f64 = 0.01;
 
 /// The same case under both, seed by seed, and the levels that it misses under the new one.
-struct Compared {
-    case: &'static str,
-    asks: &'static str,
-    pairs: Vec<(Outlook, Outlook)>,
-    missed: Vec<Missed>,
+pub(crate) struct Compared {
+    pub(crate) case: &'static str,
+    pub(crate) asks: &'static str,
+    pub(crate) pairs: Vec<(Outlook, Outlook)>,
+    pub(crate) missed: Vec<Missed>,
 }
 
-pub(crate) fn diff(
-    old_file: &Path,
-    new_file: &Path,
-    seeds: u64,
-    world: &World,
-) -> Result<ExitCode, String> {
+pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
+    let Diff { old: old_file, new: new_file, seeds, world, .. } = diff;
+    if seeds.start() == seeds.end() {
+        return Err(
+            "--seeds: chance cannot be told from change in one pair; write 2 or more".into()
+        );
+    }
     let (old, new) = (read(old_file)?, read(new_file)?);
     let (mut broken, mut missed) = (false, false);
     let (mut out, mut services) = (String::new(), Vec::new());
@@ -59,7 +80,7 @@ pub(crate) fn diff(
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
             // What is not looked at cannot be said to hold.
             missed |= !world.slo.is_empty();
-            services.push(alone(name, "It is new: lb-sim check tells of it."));
+            services.push(html::of_one(name, "It is new: lb-sim check tells of it."));
             continue;
         };
         let stages = [
@@ -74,24 +95,25 @@ pub(crate) fn diff(
         let all = run(&stages, &both, seeds, &world.slo);
         let _infallible = writeln!(
             out,
-            "service {name}: {} before, {} after; {} seeds, 95 % intervals of the paired difference\n",
+            "service {name}: {} before, {} after; {}, 95 % intervals of the paired difference\n",
             old_file.display(),
             new_file.display(),
-            seeds,
+            counted(seeds.clone().count(), "seed"),
         );
         out += &table(&all);
-        services.push(shown(name, &all));
+        services.push(html::of_both(name, &all));
         for Compared { case, pairs, missed: misses, .. } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
-                for what in &it.broken {
+                for Broken { seed, what } in &it.broken {
                     broken = true;
-                    let _infallible = writeln!(out, "  BROKEN  {case}, {when}: {what}");
+                    let _infallible =
+                        writeln!(out, "  BROKEN  {case}, {when}, seed {seed}: {what}");
                 }
             }
             for what in misses {
                 missed = true;
-                let _infallible = writeln!(out, "{what} after");
+                let _infallible = writeln!(out, "  MISSED  {what} after");
             }
         }
         out += "\n";
@@ -99,14 +121,12 @@ pub(crate) fn diff(
     for gone in old.services.iter().map(|it| &it.core.name) {
         if !new.services.iter().any(|it| it.core.name == *gone) {
             let _infallible = writeln!(out, "service {gone} is gone");
-            services.push(alone(gone, "It is gone."));
+            services.push(html::of_one(gone, "It is gone."));
         }
     }
     print(&out);
-    if let Some(path) = &world.html.file {
-        let files = [old_file, new_file].map(|file| file.display().to_string());
-        let names = (files[0].as_str(), files[1].as_str());
-        html::write(path, &page::diff::page(names, seeds, &services, &html::again()))?;
+    if let Some(path) = &diff.html.file {
+        html::write(path, &html::of_diff([old_file, new_file], seeds, &services))?;
     }
     Ok(exit(broken, missed))
 }
@@ -114,14 +134,14 @@ pub(crate) fn diff(
 fn run(
     stages: &[Stage; 2],
     both: &[(&Case, &Case)],
-    seeds: u64,
+    seeds: &RangeInclusive<u64>,
     levels: &[Expectation],
 ) -> Vec<Compared> {
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (before, after) = both[at];
         let (mut pairs, mut missed) = (Vec::new(), Vec::new());
-        for seed in 1..=seeds {
+        for seed in seeds.clone() {
             let mut pair = (Outlook::none(), Outlook::none());
             pair.0.add(&stages[0], before, seed, &model::run(&before.scenario, seed));
             let run = model::run(&after.scenario, seed);
@@ -136,7 +156,7 @@ fn run(
 }
 
 /// All numbers of a case; none where there are too few seeds to say anything.
-fn differences(pairs: &[(Outlook, Outlook)]) -> Vec<Difference> {
+pub(crate) fn differences(pairs: &[(Outlook, Outlook)]) -> Vec<Difference> {
     let compare = |number: Number| {
         let Number { name, of, times, digits, unit } = number;
         let before = mean(pairs.iter().map(|it| of(&it.0)));
@@ -178,29 +198,6 @@ fn table(all: &[Compared]) -> String {
         true => "  nothing differs beyond chance\n".to_owned(),
         false => out,
     }
-}
-
-/// What a page shows of a service.
-fn shown(name: &str, all: &[Compared]) -> Service {
-    let one = |it: &Compared| {
-        let before = it.pairs.iter().flat_map(|(old, _)| &old.broken).map(|it| (it, "before"));
-        let after = it.pairs.iter().flat_map(|(_, new)| &new.broken).map(|it| (it, "after"));
-        let broken = before.chain(after);
-        let broken = broken.map(|(what, when)| format!("broken {when}: {}: {what}", it.case));
-        let missed = it.missed.iter().map(|what| format!("missed: {}: {}", it.case, what.said()));
-        page::diff::Compared {
-            case: it.case,
-            asks: it.asks,
-            differences: differences(&it.pairs),
-            complaints: broken.chain(missed).collect(),
-        }
-    };
-    Service { name: name.to_owned(), note: None, compared: all.iter().map(one).collect() }
-}
-
-/// What a page says of a service that only one of the two has.
-fn alone(name: &str, what: &str) -> Service {
-    Service { name: name.to_owned(), note: Some(what.to_owned()), compared: Vec::new() }
 }
 
 fn mean(all: impl ExactSizeIterator<Item = f64>) -> f64 {
