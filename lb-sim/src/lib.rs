@@ -59,6 +59,7 @@ pub mod store;
 pub mod trace;
 pub mod story;
 pub mod report;
+pub mod page;
 
 pub use failure::Failure;
 pub use judging::{Judging, Scrutiny};

@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   lb-sim run scenarios/partition.toml                    under the scenario's own seed
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
+  lb-sim run scenarios/partition.toml --html report.html one file to look at, and to hand on
   lb-sim explain a.txt 1475                              why one request went where it went
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim repeat scenarios                                every decision once more, by the core alone

@@ -6,6 +6,7 @@ mod compare;
 mod diff;
 mod draw;
 mod explain;
+mod html;
 mod map;
 mod parallel;
 mod repeat;
