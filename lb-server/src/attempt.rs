@@ -1,17 +1,19 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline; or two
 //! of them side by side.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use http::request::Parts;
-use http::{Request, Response, header};
+use http::{Response, header};
 use lb_config::config::{HostPolicy, Protocol};
-use lb_core::{Attempt, Errand, Failure, Outcome};
+use lb_core::{Attempt, Body, Errand, Failure, Outcome};
 use tokio::time::timeout_at;
 
-use crate::body::{Replay, Upload};
-use crate::dial::{Announced, Speaks};
+use crate::body::Replay;
+use crate::dial::Announced;
 use crate::headers;
+use crate::http1::Asked;
 use crate::observe::Trace;
 use crate::platform::Clock;
 use crate::pool::{self, Connection};
@@ -111,21 +113,17 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
     loop {
-        let mut request = request(head, replay.upload());
+        // Mostly it goes out as it is, and then nobody needs a copy.
+        let mut fields = Cow::Borrowed(&head.headers);
         if let Some(trace) = trace {
-            trace.tell_backend(request.headers_mut(), trace.attempt(number));
+            trace.tell_backend(fields.to_mut(), trace.attempt(number));
         }
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
-        if (site.host == HostPolicy::Backend && !keeps_host)
-            || !request.headers().contains_key(header::HOST)
-        {
-            request.headers_mut().insert(header::HOST, endpoint.authority.clone());
+        if (site.host == HostPolicy::Backend && !keeps_host) || !fields.contains_key(header::HOST) {
+            fields.to_mut().insert(header::HOST, endpoint.authority.clone());
         }
-        match connection.speaks() {
-            Speaks::Http1 => headers::for_http1(&mut request),
-            Speaks::Http2 => headers::for_http2(&mut request, endpoint.scheme()),
-        }
-        let sending = connection.send(request);
+        let asked = Asked { method: &head.method, uri: &head.uri, fields };
+        let sending = connection.send(asked, replay.upload(), endpoint);
         let failure = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(mut response)) => {
                 upgrade::unframe(head, &mut response);
@@ -138,7 +136,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
             Some(Err(failure)) => failure,
             None => return Err(Failure::FirstByteTimeout),
         };
-        if !(failure == Failure::Unsent && connection.reused) {
+        let is_intact = matches!(replay.body(), Body::Intact);
+        if !(failure == Failure::Unsent && connection.reused && is_intact) {
             return Err(failure);
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
@@ -172,12 +171,4 @@ async fn in_time<A>(
             return None;
         }
     }
-}
-
-fn request(head: &Parts, body: Upload) -> Request<Upload> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = head.headers.clone();
-    request
 }

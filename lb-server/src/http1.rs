@@ -15,6 +15,7 @@ mod head;
 mod outbox;
 mod piece;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Response, Uri};
 use hyper::body::{Frame, SizeHint};
 use lb_core::Failure;
 use tokio::io::ReadBuf;
@@ -34,7 +35,7 @@ use crate::slots::Slot;
 use crate::tls::HandshakeError;
 use aside::Aside;
 use body::Body;
-use outbox::Outbox;
+use outbox::{Cut, Outbox};
 pub(crate) use piece::PIECE_BYTES_MAX;
 
 /// A connection to a backend.
@@ -43,7 +44,7 @@ pub(crate) struct Http1 {
     limits: Limits,
     /// What was read and not looked at.
     ahead: Bytes,
-    /// Whether something was asked since the last answer.
+    /// Whether anything was said since the last answer.
     asked: bool,
     sending: Sending,
     body: Body,
@@ -64,6 +65,13 @@ pub(crate) struct Limits {
     pub(crate) fields_max: usize,
     /// Bytes of a head.
     pub(crate) head_bytes_max: usize,
+}
+
+/// The head of a request.
+pub(crate) struct Asked<'r> {
+    pub(crate) method: &'r Method,
+    pub(crate) uri: &'r Uri,
+    pub(crate) fields: Cow<'r, HeaderMap>,
 }
 
 /// Where the request is.
@@ -99,35 +107,36 @@ impl Http1 {
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn ask(
         &mut self,
-        request: Request<Upload>,
+        asked: Asked<'_>,
+        upload: Upload,
     ) -> Result<Response<()>, Failure> {
-        let method = request.method().clone();
-        let mut request = Some(request);
+        let method = asked.method;
+        let mut request = Some((asked, upload));
         let mut begun = BytesMut::new();
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
         poll_fn(|cx| {
-            if let Poll::Ready(read) = self.poll_head(cx, &method, &mut begun) {
+            if let Poll::Ready(read) = self.poll_head(cx, method, &mut begun) {
                 return Poll::Ready(read);
             }
-            if let Some(request) = request.take() {
-                self.asked = true;
-                self.sending = Sending::Here(Box::new(Outbox::new(request)));
+            if let Some((asked, upload)) = request.take() {
+                self.sending = Sending::Here(Box::new(Outbox::new(asked, upload)));
             }
             if let Sending::Here(outbox) = &mut self.sending {
-                let mut io = self.line.io.borrow_mut();
-                if let Err(cut) = ready!(outbox.poll(cx, &mut **io)) {
-                    return Poll::Ready(Err(cut.0.map_or(Failure::Reset, |it| failure_of(&it))));
+                let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
+                self.asked = outbox.has_begun();
+                match ready!(sent) {
+                    Ok(()) => self.sending = Sending::Done,
+                    Err(Cut(None)) => return Poll::Ready(Err(Failure::Reset)),
+                    Err(Cut(Some(error))) => return Poll::Ready(Err(self.failure_of(&error))),
                 }
-                drop(io);
-                self.sending = Sending::Done;
             }
             Poll::Pending
         })
         .await
     }
 
-    /// Reads until there is a head that ends the wait. What comes before anything was asked is no
+    /// Reads until there is a head that ends the wait. What comes before anything was said is no
     /// answer, and a backend that has closed by then has not looked.
     fn poll_head(
         &mut self,
@@ -162,11 +171,8 @@ impl Http1 {
             let read = ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx));
             let read = match read {
                 Ok(read) if !read.is_empty() => read,
-                Err(error) if HandshakeError::refusal(&error).is_some() => {
-                    return Poll::Ready(Err(failure_of(&error)));
-                }
-                _ if !self.asked => return Poll::Ready(Err(Failure::Unsent)),
-                _ => return Poll::Ready(Err(Failure::Reset)),
+                Ok(_end) => return Poll::Ready(Err(self.failed())),
+                Err(error) => return Poll::Ready(Err(self.failure_of(&error))),
             };
             if begun.is_empty() {
                 self.ahead = read;
@@ -180,6 +186,16 @@ impl Http1 {
                 return Poll::Ready(Err(Failure::Malformed));
             }
         }
+    }
+
+    /// What it comes to that the connection failed before there was an answer.
+    const fn failed(&self) -> Failure {
+        if self.asked { Failure::Reset } else { Failure::Unsent }
+    }
+
+    fn failure_of(&self, error: &io::Error) -> Failure {
+        let refusal = HandshakeError::refusal(error);
+        refusal.map_or_else(|| self.failed(), |refusal| refusal.failure())
     }
 
     /// The answer has begun: what is left of the request goes out by itself.
@@ -264,11 +280,6 @@ impl Drop for Http1 {
             aside.abort();
         }
     }
-}
-
-/// What it comes to that a connection failed before there was an answer.
-fn failure_of(error: &io::Error) -> Failure {
-    HandshakeError::refusal(error).map_or(Failure::Reset, |refusal| refusal.failure())
 }
 
 /// Why a connection cannot go on.

@@ -205,14 +205,6 @@ impl Drop for Dialing<'_> {
 }
 
 impl Connection {
-    /// What is spoken on it.
-    pub(crate) const fn speaks(&self) -> Speaks {
-        match &self.speaker {
-            Speaker::Http1(_) => Speaks::Http1,
-            Speaker::Http2(..) => Speaks::Http2,
-        }
-    }
-
     /// What is left of it when its answer has ended HTTP on it, if that was asked for on one of its own.
     pub(crate) fn into_remains(self) -> Option<Remains> {
         match self.speaker {

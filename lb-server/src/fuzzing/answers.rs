@@ -1,5 +1,6 @@
 //! What holds for whatever a backend answers.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Frame;
 use hyper::client::conn::http1;
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::now;
 use crate::body::Upload;
-use crate::http1::{Http1, Limits};
+use crate::http1::{Asked, Http1, Limits};
 use crate::slots::Slots;
 
 /// What a backend told whoever asked.
@@ -62,7 +63,10 @@ pub(crate) fn told(bytes: &[u8], cut: usize) -> Result<Told, Failure> {
         let backend = Backend::new(bytes, cut);
         let unread = Rc::clone(&backend.unread);
         let mut line = Http1::new(Box::new(backend), slot, limits);
-        let response = line.ask(Request::new(Upload::EMPTY)).await?;
+        let (method, uri) = (Method::GET, Uri::from_static("/"));
+        let none = Cow::Owned(HeaderMap::new());
+        let asked = Asked { method: &method, uri: &uri, fields: none };
+        let response = line.ask(asked, Upload::EMPTY).await?;
         let (body, trailers, whole) =
             collect(async || std::future::poll_fn(|cx| line.poll_frame(cx)).await).await;
         let status = response.status().as_u16();

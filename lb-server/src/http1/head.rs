@@ -5,12 +5,12 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Response, StatusCode, Uri, Version};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::body::{self, Body};
-use super::{Limits, Malformed};
+use super::{Asked, Limits, Malformed};
 
 /// The head of an answer.
 pub(super) struct Head {
@@ -75,8 +75,7 @@ fn parse_into<'b>(
 
 /// Whether HTTP ends with the head of this answer.
 fn is_switch(status: StatusCode, method: &Method) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS
-        || (*method == Method::CONNECT && status.is_success())
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
 }
 
 /// Puts `fields`, which lie in `bytes`, into a map. Their values stay where they lie.
@@ -113,12 +112,12 @@ fn says_close(value: &HeaderValue) -> bool {
 }
 
 /// Writes the head of a request.
-pub(super) fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
-    out.extend_from_slice(request.method().as_str().as_bytes());
+pub(super) fn write(asked: &Asked<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(asked.method.as_str().as_bytes());
     out.push(b' ');
-    write_target(request.uri(), out);
+    write_target(asked.uri, out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(request.headers(), out);
+    write_fields(&asked.fields, out);
     out.extend_from_slice(b"\r\n");
 }
 

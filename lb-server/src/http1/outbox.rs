@@ -1,5 +1,6 @@
 //! A request on its way out: its head, and its body as it comes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,10 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::Request;
 use hyper::body::{Body, Frame};
 
-use super::{body, head};
+use super::{Asked, body, head};
 use crate::body::Upload;
 use crate::platform::Io;
 
@@ -24,7 +24,8 @@ pub(super) struct Outbox {
     queued: usize,
     upload: Upload,
     framing: Framing,
-    /// Whether everything that was written has left.
+    /// Whether anything was written, and whether all of that has left.
+    begun: bool,
     flushed: bool,
 }
 
@@ -56,19 +57,25 @@ const PIECES_MAX: usize = 16;
 const HEAD_BYTES: usize = 768;
 
 impl Outbox {
-    pub(super) fn new(mut request: Request<Upload>) -> Self {
-        let framing = frame(&mut request);
+    pub(super) fn new(mut asked: Asked<'_>, upload: Upload) -> Self {
+        let framing = frame(&mut asked.fields, &upload);
         let mut flat = Vec::with_capacity(HEAD_BYTES);
-        head::write(&request, &mut flat);
+        head::write(&asked, &mut flat);
         Self {
             flat,
             flat_at: 0,
             pieces: VecDeque::new(),
             queued: 0,
-            upload: request.into_body(),
+            upload,
             framing,
+            begun: false,
             flushed: false,
         }
+    }
+
+    /// Whether anything was written.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Sends what there is. Ready when all has left.
@@ -188,6 +195,7 @@ impl Outbox {
     }
 
     fn wrote(&mut self, mut count: usize) {
+        self.begun = true;
         let head = count.min(self.flat.len() - self.flat_at);
         self.flat_at += head;
         count -= head;
@@ -208,26 +216,25 @@ impl Outbox {
 }
 
 /// Says in the head how the body is framed, and how it will be.
-fn frame(request: &mut Request<Upload>) -> Framing {
-    let (ended, size) = (request.body().is_end_stream(), request.body().size_hint().exact());
-    let headers = request.headers_mut();
-    if ended {
-        headers.remove(header::TRANSFER_ENCODING);
+fn frame(fields: &mut Cow<'_, HeaderMap>, upload: &Upload) -> Framing {
+    if fields.contains_key(header::TRANSFER_ENCODING) {
+        // Whoever edits heads does not frame them.
+        fields.to_mut().remove(header::TRANSFER_ENCODING);
+    }
+    if upload.is_end_stream() {
         return Framing::Done;
     }
-    if !headers.contains_key(header::TRANSFER_ENCODING) {
-        if let Ok(Some(length)) = body::length(headers) {
-            return Framing::Length(length);
+    if let Some(length) = upload.size_hint().exact() {
+        if !matches!(body::length(fields), Ok(Some(said)) if said == length) {
+            fields.to_mut().insert(header::CONTENT_LENGTH, length.into());
         }
-        if let Some(length) = size {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-            return Framing::Length(length);
-        }
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        return Framing::Length(length);
     }
+    let fields = fields.to_mut();
+    fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     // A length beside chunks would be another way to read it (RFC 9112 §6.2).
-    headers.remove(header::CONTENT_LENGTH);
-    let announced = headers.get_all(header::TRAILER).iter();
+    fields.remove(header::CONTENT_LENGTH);
+    let announced = fields.get_all(header::TRAILER).iter();
     let names = announced.flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
     Framing::Chunked(
         names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect(),

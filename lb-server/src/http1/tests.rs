@@ -76,9 +76,7 @@ fn an_answer_may_be_announced() {
 fn what_asks_for_the_end_ends_the_connection() {
     check(
         "HTTP/1.1 200 OK\nconnection: a, Close\ncontent-length: 0\n\n",
-        &expect![[
-            r#"200 ["connection: a, Close", "content-length: 0"] "" [] whole, closed"#
-        ]],
+        &expect![[r#"200 ["connection: a, Close", "content-length: 0"] "" [] whole, closed"#]],
     );
     check(
         "HTTP/1.0 200 OK\ncontent-length: 0\n\n",

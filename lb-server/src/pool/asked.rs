@@ -12,15 +12,31 @@ use lb_core::Failure;
 
 use super::{Connection, Speaker};
 use crate::body::{Broken, Upload, is_cut};
+use crate::headers;
+use crate::http1::Asked;
+use crate::snapshot::Endpoint;
 use crate::tls::HandshakeError;
 
 impl Connection {
     /// Sends a request and waits for the head of its answer. [`Failure::Unsent`]: nobody has looked at
     /// it, and nobody will.
-    pub(crate) async fn send(&mut self, request: Request<Upload>) -> Result<Response<()>, Failure> {
+    pub(crate) async fn send(
+        &mut self,
+        mut asked: Asked<'_>,
+        upload: Upload,
+        endpoint: &Endpoint,
+    ) -> Result<Response<()>, Failure> {
         match &mut self.speaker {
-            Speaker::Http1(idle) => idle.line.ask(request).await,
+            Speaker::Http1(idle) => {
+                headers::for_http1(&mut asked.fields);
+                idle.line.ask(asked, upload).await
+            }
             Speaker::Http2(stream, arriving) => {
+                let mut request = Request::new(upload);
+                *request.method_mut() = asked.method.clone();
+                *request.uri_mut() = asked.uri.clone();
+                *request.headers_mut() = asked.fields.into_owned();
+                headers::for_http2(&mut request, endpoint.scheme());
                 let answered = stream.0.sender.clone().try_send_request(request).await;
                 let response = answered.map_err(|mut error| match error.take_message() {
                     Some(_) => Failure::Unsent,

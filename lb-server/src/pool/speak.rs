@@ -34,10 +34,8 @@ pub(super) async fn speak(
     // sender knows that it is closed.
     match wire.speaks {
         Speaks::Http1 => {
-            let limits = Limits {
-                fields_max: server.headers_max,
-                head_bytes_max: server.header_bytes_max,
-            };
+            let limits =
+                Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
             let line = Box::new(Http1::new(wire.io, slot, limits));
             Ok(Speaker::Http1(Idle { line, born: now, since: now }))
         }
