@@ -1,3 +1,5 @@
+//! What a backend may answer, and what is none.
+
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
