@@ -148,7 +148,7 @@ impl Witness<'_> {
             RefusedStream, Reset, Slow, Status, Trickle, Truncate,
         };
         // Longer than any answer of a sound origin takes: two round trips and a few ticks.
-        let latency = self.scenario.origins[self.fault.origin].latency;
+        let latency = &self.scenario.origins[self.fault.origin].latency;
         let sound = latency.ample() + 4 * self.scenario.network.max;
         match (self.fault.kind, outcome) {
             (Slow { by }, Outcome::Answered(_)) => took >= by,

@@ -175,7 +175,8 @@ fn calm(config: Config, file: &Path, service: usize, setting: &Setting) -> Scena
             scenario.origins.push(Origin {
                 host: target.host.clone(),
                 port: target.port,
-                latency: setting.latency,
+                latency: setting.latency.clone(),
+                past: None,
                 concurrency: None,
                 queue: QUEUE,
                 body: 1024,
