@@ -19,6 +19,7 @@ Examples:
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
+  lb-sim replay access.log --config next.toml            and what to the traffic that you had
 
 Exit codes: 0 all is well; 1 the scenario or configuration is wrong, 2 the command; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
@@ -96,6 +97,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         world: World,
     },
+    /// Replay recorded traffic under a configuration; print what was recorded and what comes of it
+    Replay(crate::replay::Replay),
 }
 
 /// What a configuration is rehearsed with, and held to.
@@ -141,7 +144,7 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "write a number from 1 to 10,000".to_owned())
 }
 
-fn latency(text: &str) -> Result<Duration, String> {
+pub(crate) fn latency(text: &str) -> Result<Duration, String> {
     let span = quantity::duration(text).map_err(in_words)?;
     let range = Duration::from_micros(10)..=Duration::from_secs(10);
     range.contains(&span).then_some(span).ok_or_else(|| "write 10us to 10s".to_owned())
@@ -151,7 +154,7 @@ fn in_words(Mistake { what, remedy }: Mistake) -> String {
     format!("it {what}; {remedy}")
 }
 
-fn level(text: &str) -> Result<Expectation, String> {
+pub(crate) fn level(text: &str) -> Result<Expectation, String> {
     Expectation::parse(text).map_err(in_words)
 }
 

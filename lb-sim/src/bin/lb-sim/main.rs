@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod diff;
 mod parallel;
+mod replay;
 mod sweep;
 
 use std::fs;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             check::check(&file, service.as_deref(), seeds, &world)
         }
         Command::Diff { old, new, seeds, world } => diff::diff(&old, &new, seeds, &world),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
     done.unwrap_or_else(|complaint| {
