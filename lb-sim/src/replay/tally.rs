@@ -114,16 +114,13 @@ impl Sink for Tally {
                 let origin = self.origins[usize::from(backend.backend)];
                 self.attempt(at, Some(origin), attempt);
             }
-            What::Ended { end, took, .. } => {
-                let sent = at.saturating_sub(took);
-                match end {
-                    crate::log::End::TimedOut => self.left(sent),
-                    crate::log::End::Answered(status) => {
-                        self.ended(sent, status, end.is_good(), took);
-                    }
-                    _ => self.ended(sent, 0, false, took),
+            What::Ended { end, sent, took, .. } => match end {
+                crate::log::End::TimedOut => self.left(sent),
+                crate::log::End::Answered(status) => {
+                    self.ended(sent, status, end.is_good(), took);
                 }
-            }
+                _ => self.ended(sent, 0, false, took),
+            },
             _ => {}
         }
     }

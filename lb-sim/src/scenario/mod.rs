@@ -5,6 +5,7 @@
 //! trust it: every backend has an origin, every fault names one, every expectation is understood.
 
 mod action;
+pub(crate) mod crowd;
 mod expectation;
 mod latency;
 mod read;
@@ -16,6 +17,7 @@ use lb_config::Config;
 use crate::roster::Roster;
 
 pub use action::{Action, ActionKind, Attack, Tunnels};
+pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::{Latency, Seen};
 pub use read::load;
@@ -136,8 +138,8 @@ pub struct Workload {
     pub heavy: f64,
     /// The host they ask for.
     pub host: String,
-    /// The service that they ask, by its place, whatever routes say; only in the model.
-    pub service: Option<u16>,
+    /// Who they are if they ask one service, which tells them apart in its own way; only in the model.
+    pub crowd: Option<Crowd>,
     /// How long a client waits before it hangs up.
     pub timeout: Duration,
     /// When more requests arrive than otherwise.
@@ -369,7 +371,9 @@ impl Scenario {
 
     /// The place of the origin that is written as `host:port`.
     pub fn place(&self, written: &str) -> Option<usize> {
-        self.origins.iter().position(|it| format!("{}:{}", it.host, it.port) == written)
+        let (host, port) = written.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        self.origins.iter().position(|it| it.port == port && it.host == host)
     }
 }
 

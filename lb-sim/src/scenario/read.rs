@@ -237,7 +237,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         cookies: table.boolean("cookies").or(false),
         heavy: table.number("heavy", 0.0..=1.0).or(0.0),
         host: table.text("host").or("web".to_owned()),
-        service: None,
+        crowd: None,
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
         surges: surges(&mut table),
         again: again(table.table("again")),
