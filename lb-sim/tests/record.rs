@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use expect_test::{Expect, expect};
-use lb_core::Outcome;
+use lb_core::{Outcome, Rng};
 use lb_sim::record::{Format, Record, read};
 
 fn file(name: &str, text: &str) -> PathBuf {
@@ -300,4 +300,50 @@ fn several_files_are_one_record() {
     let at: Vec<u64> = record.exchanges.iter().map(|it| it.at).collect();
     assert_eq!(at, [0, 1_000_000]);
     assert_eq!(record.backends.len(), 2);
+}
+
+#[test]
+fn times_that_are_far_apart_are_refused() {
+    let text = format!("{HEAD}\n0 0 s - 200 c 1 0 0 -\n9999999999999 0 s - 200 c 1 0 0 -\n");
+    refused(
+        "apart.lb",
+        &text,
+        None,
+        expect![
+            "apart.lb: the first and the last exchange are 115 days apart, and at most 31 can be replayed; give files of one time"
+        ],
+    );
+}
+
+#[test]
+fn no_line_makes_a_reader_panic() {
+    let native =
+        "1000000 0 o 00000000000000ff 200 c 5000 77 10 0:connect_refused:10:90,1:503:200:1000";
+    let access = r#"{"time":"2026-11-21T10:00:00.500Z","client":"203.0.113.7:4000","method":"GET","service":"web","status":200,"end":"complete","duration_ms":12.5,"bytes_in":0,"attempts":[{"backend":"http://a","outcome":"answered","status":503,"ms":2.0}]}"#;
+    let combined = r#"203.0.113.8 - ann [10/Oct/2000:13:55:36 -0700] "POST / HTTP/1.1" 200 5 "-" "-" rt=0.020 0.001, 0.018 10.0.0.1:80, 10.0.0.2:80 ua="10.0.0.1:80""#;
+    let haproxy = r#"h[1]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {} "GET / HTTP/1.1""#;
+    let mut dice = Rng::stream(7, 7);
+    let mut below = |bound: usize| usize::try_from(dice.next_u64() % bound as u64).unwrap();
+    for (format, line) in Format::ALL.into_iter().zip([native, access, haproxy, combined]) {
+        let mut text = format!("{HEAD}\n").into_bytes();
+        for _ in 0..5_000 {
+            let mut line = line.as_bytes().to_vec();
+            for _ in 0..=below(3) {
+                let at = below(line.len());
+                match below(4) {
+                    0 => line[at] = b"0189-+:/,. \"[]{}@\xff\\"[below(19)],
+                    1 => drop(line.remove(at)),
+                    2 => line.splice(at..at, *b"99999999999999").for_each(drop),
+                    _ => line.truncate(at.max(1)),
+                }
+            }
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mutated.log");
+        fs::write(&path, text).unwrap();
+        // Whether it is good enough to be replayed does not matter here.
+        let why = read(&[path], Some(format)).err().unwrap_or_default();
+        assert!(why.is_empty() || why.contains("mutated.log"), "{why}");
+    }
 }

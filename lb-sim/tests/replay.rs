@@ -168,3 +168,59 @@ fn a_missed_level_is_an_exit_code_and_a_comparison_a_table() {
     let (code, _, said) = lb_sim(&["replay", &record, "--config", &new, "--service", "api"]);
     assert_eq!((code, said.trim()), (Some(1), "there is no service \"api\"; there are web"));
 }
+
+#[test]
+fn a_pool_that_discovers_its_backends_has_those_of_the_record() {
+    let text = toml(1, PLAIN);
+    let (pools, _) = text.split_once("[[service.pool]]").unwrap();
+    let text =
+        format!("{pools}[[service.pool]]\ndiscover = {{ dns = \"web.internal\", port = 80 }}\n");
+    let (_, is, notes) = replayed(&record("discovers.lb"), &text, &setting());
+    assert!(notes.is_empty(), "{notes:?}");
+    near(is.share(Some(0)), Some(1.0 / 3.0), 0.01);
+}
+
+#[test]
+fn a_log_in_which_servers_have_names_is_told_whose_they_are() {
+    let line = |nth: u32, server: &str| {
+        let (second, ms) = (nth / 100, nth % 100 * 10);
+        format!(
+            "10.0.1.2:33317 [06/Feb/2009:12:14:{second:02}.{ms:03}] http-in app/{server} 0/0/1/4/5 200 \
+             2750 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"\n"
+        )
+    };
+    let all =
+        (0..2_000).map(|nth| line(nth, ["srv1", "srv2"][nth as usize % 2])).collect::<String>();
+    let record = read(&[file("named.log", &all)], None).unwrap();
+    let (_, is, notes) = replayed(&record, &toml(2, PLAIN), &setting());
+    assert_eq!(is.latency_ms(0.5), Some(5.0), "as quick as the others");
+    assert_eq!(notes.len(), 2, "nobody knows who they are: {notes:?}");
+    let same = [("srv1", "http://10.0.0.1"), ("srv2", "http://10.0.0.2")];
+    let same = same.map(|(theirs, ours)| (theirs.to_owned(), ours.to_owned())).to_vec();
+    let (was, _, notes) = replayed(&record, &toml(2, PLAIN), &Setting { same, ..setting() });
+    assert!(notes.is_empty(), "{notes:?}");
+    assert_eq!(was.share(Some(0)), Some(0.5));
+}
+
+#[test]
+fn services_are_known_by_name_and_one_alone_by_nothing() {
+    let two = |names: [&str; 2]| {
+        let service = |name: &str| {
+            format!(
+                "[[service]]\nname = '{name}'\nhosts = ['{name}.example']\n\
+                 [[service.pool]]\nbackends = [{{ url = 'http://10.0.0.1' }}]\n"
+            )
+        };
+        config(&format!("[[listener]]\nbind = '127.0.0.1:80'\n{}", names.map(service).concat()))
+    };
+    let record = record("services.lb");
+    let pairs = |config: &Config, only| services(&record, config, only).map(|(pairs, _)| pairs);
+    assert_eq!(pairs(&two(["api", "web"]), None), Ok(vec![(0, 1)]));
+    assert_eq!(pairs(&two(["api", "app"]), Some("app")), Ok(vec![(0, 1)]));
+    let why = pairs(&two(["api", "app"]), None).unwrap_err();
+    assert!(
+        why.contains("the record has the services \"web\", the configuration api, app"),
+        "{why}"
+    );
+    assert!(pairs(&two(["api", "app"]), Some("web")).unwrap_err().contains("there is no service"));
+}

@@ -77,7 +77,7 @@ impl Access {
             // When an attempt begins is not in the log: it follows the one before.
             let lasts = it.ms.map_or_else(|| took.saturating_sub(next), us);
             self.attempts.push(Attempt { backend, outcome, at: micros(next), took: micros(lasts) });
-            next += lasts;
+            next = next.saturating_add(lasts);
         }
         let end = match said.end.as_deref() {
             Some("complete") => End::Complete,

@@ -116,7 +116,7 @@ impl Combined {
                 at: micros(next),
                 took: micros(lasts),
             });
-            next += lasts;
+            next = next.saturating_add(lasts);
         }
         Ok(())
     }
@@ -224,8 +224,12 @@ fn seconds(text: &str) -> Option<u64> {
         return None;
     }
     let part = format!("{part:0<6}").parse::<u64>().ok()?;
-    Some(whole.parse::<u64>().ok()?.checked_mul(1_000_000)? + part)
+    let whole = whole.parse::<u64>().ok().filter(|whole| *whole <= SECONDS_MAX)?;
+    Some(whole * 1_000_000 + part)
 }
+
+/// Of anything that one request does: ten days.
+const SECONDS_MAX: u64 = 864_000;
 
 const FORMAT: &str = "the combined format is client - user [date] \"request\" status bytes";
 

@@ -127,11 +127,15 @@ impl Times {
             let part = str::from_utf8(parts.next()?).ok()?;
             // A plus before the total says that the log was written before the end (`logasap`).
             let ms = part.strip_prefix('+').unwrap_or(part).parse::<i64>().ok()?;
-            Some(u64::try_from(ms).ok().and_then(|ms| ms.checked_mul(1_000)))
+            let ms = u64::try_from(ms).ok().filter(|ms| *ms <= MS_MAX);
+            Some(ms.map(|ms| ms * 1_000))
         };
         let (request, queue, connect, answer) = (next()?, next()?, next()?, next()?);
         Some(Self { request, queue, connect, answer, all: next()?? })
     }
 }
+
+/// Of anything that one request does: ten days.
+const MS_MAX: u64 = 864_000_000;
 
 const FORMAT: &str = "the format is that of HAProxy's option httplog";

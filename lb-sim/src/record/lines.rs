@@ -47,6 +47,10 @@ pub const GARBAGE_PERCENT_MAX: u64 = 10;
 const SNIFFED_MAX: usize = 50;
 /// Bytes of a line; what is longer is garbage.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Days from the first exchange to the last.
+const SPAN_DAYS_MAX: u64 = 31;
+/// In microseconds.
+const DAY: u64 = 86_400_000_000;
 /// Kinds of mistakes that are told apart.
 const KINDS_MAX: usize = 32;
 
@@ -102,6 +106,15 @@ pub fn read(files: &[PathBuf], format: Option<Format>) -> Result<Record, String>
         mistakes.append(&mut reading.mistakes);
     }
     let record = to.done();
+    let span = record.exchanges.last().map_or(0, |last| last.at);
+    if span > SPAN_DAYS_MAX * DAY {
+        let (days, first) = (span / DAY, files.first().map(|file| file.display().to_string()));
+        return Err(format!(
+            "{}: the first and the last exchange are {days} days apart, and at most {SPAN_DAYS_MAX} can be \
+             replayed; give files of one time",
+            first.unwrap_or_default()
+        ));
+    }
     Ok(Record { mistakes, notes, ..record })
 }
 
