@@ -50,12 +50,12 @@ fn told(record: &Record) -> String {
 }
 
 /// What is read of a log, whose format is found out.
-fn check(name: &str, text: &str, expected: Expect) {
+fn check(name: &str, text: &str, expected: &Expect) {
     expected.assert_eq(&told(&read(&[file(name, text)], None).unwrap()));
 }
 
 /// Why it cannot be read.
-fn refused(name: &str, text: &str, format: Option<Format>, expected: Expect) {
+fn refused(name: &str, text: &str, format: Option<Format>, expected: &Expect) {
     let why = read(&[file(name, text)], format).unwrap_err();
     let folder = format!("{}/", env!("CARGO_TARGET_TMPDIR"));
     expected.assert_eq(&why.replace(&folder, ""));
@@ -76,7 +76,7 @@ fn a_record_of_ours_is_read_in_the_order_of_arrival() {
     check(
         "ours.lb",
         &text,
-        expect![[r#"
+        &expect![[r#"
         0 "web" user 0 Once 200 Complete 5000 | http://a connect_refused 10+90 | http://b 503 200+1000 | http://a 200 1300+3000
         1000000 "web" user 1 Safe 200 Complete 1500 | http://a 200 0+1400
         2000000 "web" user 1 Idempotent 499 Left 700 | http://b abandoned 0+700
@@ -127,7 +127,7 @@ fn what_is_of_another_version_or_another_kind_is_refused() {
         "later.lb",
         &later,
         None,
-        expect![
+        &expect![
             "later.lb:1:1: the line is of a format version that is not 1; use the lb-sim that came with the lb-server"
         ],
     );
@@ -135,13 +135,13 @@ fn what_is_of_another_version_or_another_kind_is_refused() {
         "empty.lb",
         "",
         None,
-        expect!["empty.lb: is empty; give a record of lb-server or an access log"],
+        &expect!["empty.lb: is empty; give a record of lb-server or an access log"],
     );
     refused(
         "none.txt",
         "some\nother\ntext\n",
         None,
-        expect![
+        &expect![
             "none.txt:1:1: no line of the first 3 is of a known format; say which with --format: record, access-log, haproxy, combined"
         ],
     );
@@ -150,7 +150,7 @@ fn what_is_of_another_version_or_another_kind_is_refused() {
         "half.lb",
         &half,
         None,
-        expect![[r#"
+        &expect![[r#"
         half.lb: 1 of 3 lines are not understood as record, which is more than 10 %; take them out, or say another --format
         half.lb:3:1: the line has no time of arrival; it was cut short or changed; the others do not need it"#]],
     );
@@ -158,7 +158,7 @@ fn what_is_of_another_version_or_another_kind_is_refused() {
         "wrong.log",
         &half,
         Some(Format::Haproxy),
-        expect![[r#"
+        &expect![[r#"
         wrong.log: no exchange in 3 lines, read as haproxy; give another file, or the right --format
         wrong.log:1:1: the line names no client before a date; the format is that of HAProxy's option httplog (and 2 more lines)"#]],
     );
@@ -175,7 +175,7 @@ fn our_access_log_is_read() {
     check(
         "access.log",
         text,
-        expect![[r#"
+        &expect![[r#"
         0 "web" user 0 Once 502 Ours 3000 | http://a reset 0+3000
         250000 "web" user 0 Safe 200 Complete 12500 | http://a 503 0+2000 | http://b 200 2000+10000
         750000 "web" user 1 Safe 499 Left 7000 | http://b abandoned 0+7000
@@ -199,7 +199,7 @@ fn the_combined_log_is_read_with_what_nginx_knows_of_upstreams() {
     check(
         "nginx.log",
         text,
-        expect![[r#"
+        &expect![[r#"
         0 "" user 0 Safe 504 Complete 3000000 | 10.0.0.1:80 first_byte_timeout 0+3000000
         500000 "" user 0 Safe 499 Left 1500000 | 10.0.0.1:80 abandoned 0+1500000
         738000 "" user 0 Safe 200 Complete 12000 | 10.0.0.1:80 200 0+10000
@@ -219,7 +219,7 @@ fn the_combined_log_of_apache_says_less() {
     check(
         "apache.log",
         text,
-        expect![[r#"
+        &expect![[r#"
         0 "" user 0 Safe 200 Ours 0
         500000 "" user 1 Once 408 Ours 0
         1250000 "" user 0 Safe 200 Ours 0
@@ -256,7 +256,7 @@ Feb  6 12:14:14 localhost haproxy[14389]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.6
     check(
         "haproxy.log",
         text,
-        expect![[r#"
+        &expect![[r#"
         0 "static" user 0 Safe 200 Complete 99000 | srv1 200 0+99000
         35000 "static" user 1 Once 504 Ours 3006000 | srv2 first_byte_timeout 5000+3001000
         335000 "static" user 0 Safe 503 Ours 12000 | srv1 connect_refused 0+12000
@@ -309,7 +309,7 @@ fn times_that_are_far_apart_are_refused() {
         "apart.lb",
         &text,
         None,
-        expect![
+        &expect![
             "apart.lb: the first and the last exchange are 115 days apart, and at most 31 can be replayed; give files of one time"
         ],
     );

@@ -68,7 +68,7 @@ fn setting() -> Setting {
 /// What was recorded, and what comes of it under a configuration.
 fn replayed(record: &Record, text: &str, setting: &Setting) -> (Counts, Counts, Vec<String>) {
     let config = config(text);
-    let (pairs, _) = services(record, &config, None).unwrap();
+    let pairs = services(record, &config, None).unwrap().pairs;
     let replay = Replay::new(record, pairs[0], &config, Path::new("lb.toml"), setting);
     (replay.recorded().whole(), replay.run(1).unwrap().whole(), replay.stage.notes.clone())
 }
@@ -213,7 +213,7 @@ fn services_are_known_by_name_and_one_alone_by_nothing() {
         config(&format!("[[listener]]\nbind = '127.0.0.1:80'\n{}", names.map(service).concat()))
     };
     let record = record("services.lb");
-    let pairs = |config: &Config, only| services(&record, config, only).map(|(pairs, _)| pairs);
+    let pairs = |config: &Config, only| services(&record, config, only).map(|it| it.pairs);
     assert_eq!(pairs(&two(["api", "web"]), None), Ok(vec![(0, 1)]));
     assert_eq!(pairs(&two(["api", "app"]), Some("app")), Ok(vec![(0, 1)]));
     let why = pairs(&two(["api", "app"]), None).unwrap_err();

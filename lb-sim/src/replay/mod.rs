@@ -53,15 +53,20 @@ pub struct Replay<'r> {
     pub stage: Stage,
 }
 
-/// Which services of a record are which of a configuration, by their places, and what is to be said of it.
+/// Which services of a record are which of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// By their places in the record, and in the configuration.
+    pub pairs: Vec<(u16, usize)>,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
+}
+
+/// Which services of a record are which of a configuration.
 ///
 /// # Errors
 /// There is no such service, or there is nothing that they have in common.
-pub fn services(
-    record: &Record,
-    config: &Config,
-    only: Option<&str>,
-) -> Result<(Vec<(u16, usize)>, Vec<String>), String> {
+pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<Matched, String> {
     let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
     let place = |name: &str| names.iter().position(|known| *known == name);
     if let Some(only) = only.filter(|only| place(only).is_none()) {
@@ -76,7 +81,7 @@ pub fn services(
             notes.push(format!("the record's service {theirs} is taken for {ours}"));
         }
         pairs.push((0, place(ours).expect("it was found above")));
-        return Ok((pairs, notes));
+        return Ok(Matched { pairs, notes });
     }
     for (number, name) in (0..).zip(&record.services) {
         match place(name) {
@@ -93,7 +98,7 @@ pub fn services(
             names.join(", ")
         ));
     }
-    Ok((pairs, notes))
+    Ok(Matched { pairs, notes })
 }
 
 impl<'r> Replay<'r> {

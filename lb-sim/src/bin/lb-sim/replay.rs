@@ -114,7 +114,8 @@ pub(crate) fn replay(asked: &Replay) -> Result<ExitCode, String> {
         say(&mistake.to_string());
     }
     record.notes.iter().for_each(|note| say(note));
-    let (pairs, notes) = replay::services(&record, &config, asked.service.as_deref())?;
+    let replay::Matched { pairs, notes } =
+        replay::services(&record, &config, asked.service.as_deref())?;
     notes.iter().for_each(|note| say(note));
     let mut missed = false;
     for (theirs, ours) in pairs {
@@ -283,8 +284,8 @@ fn differences(
     let mut out = String::new();
     let _infallible = writeln!(
         out,
-        "  {:<30} {:>12}  {:>12}  {:>12}   {}",
-        "", "recorded", "before", "after", "difference (95 %)"
+        "  {:<30} {:>12}  {:>12}  {:>12}   difference (95 %)",
+        "", "recorded", "before", "after"
     );
     let (old, new) = (whole(before), whole(after));
     for number in NUMBERS {
