@@ -24,6 +24,7 @@ pub mod roster;
 pub mod engine;
 pub mod model;
 pub mod rehearsal;
+pub mod papers;
 mod life;
 mod world;
 mod origin;

@@ -39,6 +39,8 @@ struct Tried {
 /// What was measured of a span of time.
 #[derive(Debug)]
 pub struct Measure {
+    /// How long it is.
+    lasts: Duration,
     /// Requests sent in it.
     pub requests: u64,
     /// Those that were not answered below 500.
@@ -106,6 +108,7 @@ impl Facts {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
         let latencies = latencies.expect("an hour is above a microsecond, and 3 digits below 6");
         let mut measure = Measure {
+            lasts: span.end.saturating_sub(span.start),
             requests: 0,
             errors: 0,
             turned_away: 0,
@@ -173,9 +176,15 @@ impl Measure {
             Metric::Attempts => asked.then(|| float(self.attempts.iter().sum())),
             Metric::Retries => asked.then(|| float(self.retries)),
             Metric::RetryRatio => ratio(self.retries, self.requests),
+            Metric::Amplification => ratio(self.attempts.iter().sum(), self.requests),
+            Metric::Goodput => {
+                asked.then(|| float(self.requests - self.errors) / self.lasts.as_secs_f64())
+            }
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
             Metric::Opened => asked.then(|| float(self.opened)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
+            Metric::ShareMax => self.share_of(self.attempts.iter().max()),
+            Metric::ShareMin => self.share_of(self.attempts.iter().min()),
             Metric::Answered(status) => {
                 let answered = self.answered.get(status).copied().unwrap_or(0);
                 ratio(answered, self.requests)
@@ -185,14 +194,20 @@ impl Measure {
                 ratio(wander as u64, self.homes.len() as u64)
             }
             Metric::Latency(thousandths) => self.latency_ms(f64::from(*thousandths) / 1_000.0),
+            Metric::LatencyMean => {
+                (!self.latencies.is_empty()).then(|| self.latencies.mean() / 1_000.0)
+            }
             Metric::LatencyMax => self.latency_ms(1.0),
         }
     }
 
     /// The share of the attempts that went to an origin.
     pub fn share(&self, origin: Option<usize>) -> Option<f64> {
-        let there = origin.map_or(0, |origin| self.attempts[origin]);
-        ratio(there, self.attempts.iter().sum())
+        self.share_of(origin.map(|origin| &self.attempts[origin]))
+    }
+
+    fn share_of(&self, attempts: Option<&u64>) -> Option<f64> {
+        ratio(attempts.copied().unwrap_or(0), self.attempts.iter().sum())
     }
 
     /// The latency below which this share of the good answers stayed, in milliseconds.
@@ -230,6 +245,7 @@ pub fn span(scenario: &Scenario, phase: Option<Phase>) -> Range<Duration> {
         Some(Phase::Calm) => Duration::ZERO..scenario.first_fault(),
         Some(Phase::Faults) => scenario.first_fault()..scenario.healed(),
         Some(Phase::Healed) => scenario.healed()..scenario.duration,
+        Some(Phase::Between(from, to)) => from..to,
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Verdict {
 }
 
 /// What an expectation came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expected {
     /// As it was written, behind `always`, `eventually` or `at_end`.
     pub text: String,
@@ -95,12 +95,13 @@ impl Class {
 impl Verdict {
     /// What `run` comes to.
     pub fn of(scenario: &Scenario, seed: u64, run: &Run) -> Self {
-        let (findings, _) = judge(scenario, &run.log, run.simulated);
+        let (mut findings, _) = judge(scenario, &run.log, run.simulated);
+        let broken = meant(scenario, &mut findings);
         let attempted = |it: &&Entry| matches!(it.what, What::Core(Event::Attempted { .. }));
         Self {
             seed,
             findings,
-            expected: expectations(scenario, &run.log),
+            expected: [expectations(scenario, &run.log), broken].concat(),
             bit: scenario.faults.iter().map(|fault| bit(scenario, fault, &run.log)).collect(),
             met: met(scenario, &run.log),
             repelled: repelled(scenario, &run.log),
@@ -135,6 +136,19 @@ impl Verdict {
         let unnoticed = [&self.bit, &self.met, &self.repelled].iter().any(|it| it.contains(&false));
         unnoticed || unproven || self.attempts == 0
     }
+}
+
+/// Takes out of `findings` what the scenario means to be broken, and says whether it was.
+fn meant(scenario: &Scenario, findings: &mut Vec<Finding>) -> Vec<Expected> {
+    let is_meant = |it: &mut Finding| scenario.expect.breaks.iter().any(|name| name == it.name);
+    let meant = findings.extract_if(.., is_meant).map(|it| Expected {
+        text: format!("breaks \"{}\"", it.name),
+        kind: it.kind,
+        checks: it.checks,
+        broken: it.violations.is_empty().then_some((scenario.duration, 0.0)),
+        is_latency: false,
+    });
+    meant.collect()
 }
 
 fn expectations(scenario: &Scenario, log: &[Entry]) -> Vec<Expected> {

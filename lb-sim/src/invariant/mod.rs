@@ -124,6 +124,11 @@ pub fn judge<'s>(
     (findings.collect(), ledger)
 }
 
+/// The names of all invariants.
+pub fn names(scenario: &Scenario) -> Vec<&'static str> {
+    all(scenario).iter().map(|it| it.name()).collect()
+}
+
 fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(ends_once::EndsOnce),

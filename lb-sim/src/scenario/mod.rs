@@ -7,6 +7,7 @@
 mod action;
 mod expectation;
 mod latency;
+mod origin;
 mod read;
 
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Scenario {
     pub file: String,
     /// The seed when none is given.
     pub seed: u64,
+    /// Whether it is meant for the model engine alone.
+    pub model_only: bool,
     /// How long requests arrive.
     pub duration: Duration,
     /// How long after the last fault everything must be as before.
@@ -329,6 +332,8 @@ pub struct Expect {
     pub always: Vec<Expectation>,
     /// At least once over all seeds of a sweep.
     pub sometimes: Vec<Mark>,
+    /// Invariants that are broken: what it shows is how things go wrong.
+    pub breaks: Vec<String>,
     /// In every second from `recover_within` after the last fault on.
     pub eventually: Vec<Expectation>,
     /// Over the whole run, or the phase that it names.

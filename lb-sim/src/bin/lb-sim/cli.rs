@@ -82,6 +82,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         world: World,
     },
+    Papers(crate::papers::Papers),
     /// Put two configurations through the same, with the same arrivals and the same luck; print what
     /// surely differs
     #[command(after_help = DIFF)]

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod diff;
+mod papers;
 mod parallel;
 mod sweep;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             check::check(&file, service.as_deref(), seeds, &world)
         }
         Command::Diff { old, new, seeds, world } => diff::diff(&old, &new, seeds, &world),
+        Command::Papers(asked) => papers::papers(&asked),
         Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
     done.unwrap_or_else(|complaint| {
@@ -55,6 +57,7 @@ fn run(
 ) -> Result<ExitCode, String> {
     let scenario = read(file)?;
     let seed = seed.unwrap_or(scenario.seed);
+    let engine = if scenario.model_only { Engine::Model } else { engine };
     if engine == Engine::Model {
         let refusals = model::refusals(&scenario);
         if !refusals.is_empty() {

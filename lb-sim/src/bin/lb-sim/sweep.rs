@@ -41,8 +41,10 @@ pub(crate) fn sweep(
     let work = |at: usize| {
         let (scenario, seed) = runs[at];
         let run = match engine {
-            Engine::Net => engine::run(&scenarios[scenario], seed),
-            Engine::Model => model::run(&scenarios[scenario], seed),
+            Engine::Net if !scenarios[scenario].model_only => {
+                engine::run(&scenarios[scenario], seed)
+            }
+            Engine::Net | Engine::Model => model::run(&scenarios[scenario], seed),
         };
         Done { scenario, verdict: Verdict::of(&scenarios[scenario], seed, &run) }
     };

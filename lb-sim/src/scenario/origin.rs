@@ -1,0 +1,122 @@
+//! The servers of a scenario: how they are written, and how one entry stands for many.
+//!
+//! A pool of five hundred equal servers is one entry with `count = 500`, and one backend in the
+//! configuration: the backend that names the first of them stands for all, wherever it is said.
+
+use lb_config::Config;
+use lb_config::config::Origin as Target;
+use lb_config::read::{Mistake, Table};
+use lb_core::config::BACKENDS_MAX;
+
+use super::latency::latency;
+use super::read::{BODY_MAX, PROTOCOLS, QUEUE_MAX, TICK};
+use super::{Framing, Latency, Origin, Protocol, Span};
+
+/// An entry that stands for several servers: the first of them, and the hosts of the others.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    first: (String, u16),
+    others: Vec<String>,
+}
+
+/// All servers, and which of them stand for others in the configuration.
+pub(super) fn origins(root: &mut Table<'_>) -> (Vec<Origin>, Vec<Crowd>) {
+    let (mut all, mut crowds) = (Vec::new(), Vec::new());
+    for table in root.tables("origin").or(Vec::new()) {
+        let Some((origin, crowd)) = origin(table) else { continue };
+        let others = crowd.iter().flat_map(|crowd| &crowd.others);
+        let others: Vec<Origin> =
+            others.map(|host| Origin { host: host.clone(), ..origin.clone() }).collect();
+        all.push(origin);
+        all.extend(others);
+        crowds.extend(crowd);
+    }
+    (all, crowds)
+}
+
+fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Crowd>)> {
+    let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
+    let count = table.integer("count", 1..=BACKENDS_MAX).given();
+    let fast = Span { min: 5 * TICK, max: 5 * TICK };
+    let latency = table.field("latency", |value| latency(&value)).or(Latency::Within(fast));
+    let concurrency = table.integer("concurrency", 1..=QUEUE_MAX).given().map(|it| it.value);
+    let queue = table.integer("queue", 0..=QUEUE_MAX).or(QUEUE_MAX);
+    if concurrency.is_none() {
+        table.warn_without_effect(&["queue"], "without concurrency");
+    }
+    let body = table.size("body", 0..=BODY_MAX).or(1024);
+    let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
+    let framing = table.choice("framing", &framings).or(Framing::Length);
+    let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
+    let (host, port) = at?.value;
+    let crowd = match count {
+        None => None,
+        Some(count) => match numbered(&host, count.value) {
+            Some(others) => Some(Crowd { first: (host.clone(), port), others }),
+            None => {
+                let what = format!("count needs a host that ends in a number, and {host} does not");
+                table.report().error(count.at, what, "write at = \"b1:80\" for b1, b2 and so on");
+                return None;
+            }
+        },
+    };
+    Some((Origin { host, port, latency, concurrency, queue, body, framing, protocol }, crowd))
+}
+
+/// The hosts after the first of `count`: of `b1` they are `b2`, `b3` and so on.
+fn numbered(first: &str, count: usize) -> Option<Vec<String>> {
+    let name = first.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let number: usize = first[name.len()..].parse().ok()?;
+    Some((number + 1..number.checked_add(count)?).map(|number| format!("{name}{number}")).collect())
+}
+
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
+    let split = text.split_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match split {
+        Some((host, port)) if !host.is_empty() && port > 0 => Ok((host.to_owned(), port)),
+        _ => Err(Mistake::new("is no host and port", "write \"b1:80\"")),
+    }
+}
+
+impl Crowd {
+    /// Lets each backend of `config` that names the first one stand for all. Returns those that it names
+    /// beside it: they would be there twice.
+    pub(super) fn join(&self, config: &mut Config) -> Vec<String> {
+        let origins = config.services.iter().flat_map(|service| &service.origins);
+        let is_other = |it: &&Target| it.port == self.first.1 && self.others.contains(&it.host);
+        let twice = origins.filter(is_other).map(|it| format!("{}:{}", it.host, it.port)).collect();
+        for service in &mut config.services {
+            let mut at = 0;
+            for pool in &mut service.core.pools {
+                let mut place = 0;
+                while place < pool.backends.len() {
+                    let target = &service.origins[at + place];
+                    if target.socket.is_some() || (&target.host, target.port) != self.first() {
+                        place += 1;
+                        continue;
+                    }
+                    let (target, backend) = (target.clone(), pool.backends[place].clone());
+                    let name = |host: &str| backend.name.replacen(&target.host, host, 1);
+                    let others = self.others.iter();
+                    let backends = others.clone().map(|host| {
+                        let mut backend = backend.clone();
+                        backend.name = name(host);
+                        backend
+                    });
+                    let next = place + 1;
+                    pool.backends.splice(next..next, backends);
+                    let targets =
+                        others.map(|host| Target { host: host.clone(), ..target.clone() });
+                    service.origins.splice(at + next..at + next, targets);
+                    place += 1 + self.others.len();
+                }
+                at += pool.backends.len();
+            }
+        }
+        twice
+    }
+
+    fn first(&self) -> (&String, u16) {
+        (&self.first.0, self.first.1)
+    }
+}
