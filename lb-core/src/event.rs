@@ -180,6 +180,30 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The exchange that it happened to; `None` for what becomes of a backend, whoever's request showed it.
+    pub const fn exchange(&self) -> Option<ExchangeId> {
+        match *self {
+            Self::Started { exchange, .. }
+            | Self::Attempted { exchange, .. }
+            | Self::Concluded { exchange, .. }
+            | Self::Overtaken { exchange, .. }
+            | Self::Queued { exchange, .. }
+            | Self::Delayed { exchange, .. }
+            | Self::Withheld { exchange, .. }
+            | Self::Delivered { exchange, .. }
+            | Self::Rejected { exchange, .. }
+            | Self::Ended { exchange, .. }
+            | Self::Left { exchange } => Some(exchange),
+            Self::BreakerMoved { .. }
+            | Self::HealthMoved { .. }
+            | Self::Ejected { .. }
+            | Self::Pardoned { .. }
+            | Self::Hastened { .. } => None,
+        }
+    }
+}
+
 /// Why an exchange is answered by ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {

@@ -23,12 +23,7 @@ pub trait Facts {
 
     /// The value of a cookie, the first of that exact name (RFC 6265 §4.2.1).
     fn cookie(&self, name: &str) -> Option<&[u8]> {
-        let pairs = self.header("cookie")?.split(|byte| *byte == b';');
-        pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
-            let equals = pair.iter().position(|byte| *byte == b'=')?;
-            (pair[..equals].trim_ascii_end() == name.as_bytes())
-                .then(|| pair[equals + 1..].trim_ascii_start())
-        })
+        find_cookie(self.header("cookie")?, name)
     }
 
     /// The value of a query parameter, the first of that exact name, as it was written.
@@ -38,6 +33,16 @@ pub trait Facts {
             None => (pair == name).then_some(""),
         })
     }
+}
+
+/// The value of a cookie in a header of them, the first of that exact name (RFC 6265 §4.2.1).
+pub fn find_cookie<'h>(header: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    let pairs = header.split(|byte| *byte == b';');
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        (pair[..equals].trim_ascii_end() == name.as_bytes())
+            .then(|| pair[equals + 1..].trim_ascii_start())
+    })
 }
 
 /// A request of which nothing is known.

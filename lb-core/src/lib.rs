@@ -104,7 +104,7 @@ pub use cidr::{Cidr, NoCidr};
 pub use event::{BackendId, Choice, Event, ExchangeId, Observe, Rejection, Unobserved};
 pub use exchange::{Ask, Attempt, Delivery, Errand, Exchange, Hedge, Queue, Step, Wait};
 pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut, PoolSeen};
-pub use facts::{Facts, Unknown};
+pub use facts::{Facts, Unknown, find_cookie};
 pub use hash::stable_hash;
 pub use learned::{Learned, LearnedBreaker, LearnedRecord, Measured};
 pub use limit::Rank;

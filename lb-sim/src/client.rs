@@ -99,12 +99,13 @@ impl Clients {
     async fn ask_and_tell(&self, arrival: Arrival) -> bool {
         let request = self.sent.replace(self.sent.get() + 1);
         let began = Instant::now();
+        let sent = turmoil::sim_elapsed().unwrap_or_default();
         self.log.write(What::Sent { request, post: arrival.post });
         let told = Cell::new(None);
         let asked = timeout(self.workload.timeout, self.ask(request, arrival, &told)).await;
         let end = asked.unwrap_or(Some(End::TimedOut)).unwrap_or(End::Failed);
         let exchange = told.get().map(|id: RequestId| id.exchange());
-        self.log.write(What::Ended { request, end, exchange, took: began.elapsed() });
+        self.log.write(What::Ended { request, end, exchange, sent, took: began.elapsed() });
         end.is_good()
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The proxy counts too, and could count wrongly in the same way in which it acts wrongly. So the
 //! ledger believes what was told in passing (who was chosen, what came of it, how a breaker moved)
-//! and works out the rest itself.
+//! and works out the rest itself. It forgets whom nobody can ask about any more, so that a run may be as long
+//! as it likes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,18 +12,20 @@ use lb_config::Config;
 use lb_config::config::Service;
 use lb_core::{BackendId, BreakerState, Choice, Event, ExchangeId, Outcome, Role, Time};
 
+use crate::invariant::may_have_acted;
 use crate::log::{End, Entry, What};
 use crate::scenario::Scenario;
+use crate::shelf::{Kept, Shelf};
 
 /// The account so far.
 #[derive(Debug)]
 pub struct Ledger<'s> {
     /// What is rehearsed.
     pub scenario: &'s Scenario,
-    /// By the proxy's name for it.
-    pub exchanges: BTreeMap<ExchangeId, Exchange>,
-    /// By its number in the workload.
-    pub requests: BTreeMap<u32, Request>,
+    /// Those that are open or were until a moment ago, by the proxy's name for it.
+    pub exchanges: Shelf<Exchange>,
+    /// Those that are open or were until a moment ago, by its number in the workload.
+    pub requests: Shelf<Request>,
     /// Breakers that have moved at least once. Any other is closed.
     pub breakers: BTreeMap<BackendId, Breaker>,
     /// Trials under way.
@@ -37,6 +40,10 @@ pub struct Ledger<'s> {
     pub draining: Option<Duration>,
     /// When the last entry was made.
     pub now: Duration,
+    /// By reload and service: its configuration, or the last that it had.
+    services: Vec<Vec<Option<&'s Service>>>,
+    /// Lists that were emptied, for the next exchange.
+    spare: Vec<Vec<Attempt>>,
 }
 
 /// One exchange, as the core told it.
@@ -58,6 +65,20 @@ pub struct Exchange {
     pub ended: u32,
     /// Whether another protocol is spoken since: no deadline of HTTP holds for it.
     pub switched: bool,
+    /// Whether an origin saw that it is a POST, and whether one may have acted on it.
+    pub is_post: bool,
+    /// See there.
+    pub acted: bool,
+}
+
+impl Kept for Exchange {
+    fn is_done(&self) -> bool {
+        self.answers > 0 && self.ended >= u32::from(self.delivered)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.answers == 1 && self.ended == u32::from(self.delivered)
+    }
 }
 
 /// One attempt.
@@ -93,6 +114,16 @@ pub struct Request {
     pub ends: u32,
 }
 
+impl Kept for Request {
+    fn is_done(&self) -> bool {
+        self.ends > 0
+    }
+
+    fn is_sound(&self) -> bool {
+        self.ends == 1
+    }
+}
+
 /// One breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct Breaker {
@@ -109,8 +140,10 @@ impl<'s> Ledger<'s> {
     pub fn new(scenario: &'s Scenario) -> Self {
         Self {
             scenario,
-            exchanges: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            exchanges: Shelf::new(),
+            requests: Shelf::new(),
+            services: services(scenario),
+            spare: Vec::new(),
             breakers: BTreeMap::new(),
             trials: BTreeMap::new(),
             unhealthy: BTreeSet::new(),
@@ -135,14 +168,14 @@ impl<'s> Ledger<'s> {
 
     /// Exchanges that hold a place at a backend. It looks at all of them.
     pub fn in_flight(&self, backend: BackendId) -> usize {
-        let holds = |exchange: &&Exchange| {
+        let holds = |exchange: &Exchange| {
             let goes_on = exchange.answers == 0 || (exchange.delivered && exchange.ended == 0);
             let runs = |it: &Attempt| it.backend == backend && it.is_running();
             // An answer is held on to, and so is its place, until another one takes its turn.
             let last = exchange.attempts.last().is_some_and(|it| it.backend == backend);
             goes_on && (last || exchange.attempts.iter().any(runs))
         };
-        self.exchanges.values().filter(holds).count()
+        self.exchanges.iter().filter(|(_, it)| holds(it)).count()
     }
 
     /// Whether a backend is ejected now.
@@ -188,10 +221,8 @@ impl<'s> Ledger<'s> {
     }
 
     fn service_after(&self, reloads: usize, service: u16) -> &'s Service {
-        let config = |reloads| self.scenario.config_after(reloads);
-        let said = |reloads| self.scenario.roster.service(config(reloads), service);
-        let last = (0..=reloads).rev().find_map(said);
-        last.expect("what happens at a service happens after it was configured")
+        let said = self.services[reloads][usize::from(service)];
+        said.expect("what happens at a service happens after it was configured")
     }
 
     /// Another configuration is served: what it does not have, and gets again some day, begins anew.
@@ -212,13 +243,20 @@ impl<'s> Ledger<'s> {
         match &entry.what {
             What::Core(event) => self.enter_event(event, entry.at),
             What::Sent { request, .. } => {
-                self.requests.insert(*request, Request { sent: entry.at, end: None, ends: 0 });
+                let new = Request { sent: entry.at, end: None, ends: 0 };
+                self.requests.insert((*request).into(), new);
             }
             What::Ended { request, end, took, .. } => {
-                if let Some(request) = self.requests.get_mut(request) {
+                self.requests.change((*request).into(), |request| {
                     request.end = Some((*end, *took));
                     request.ends += 1;
-                }
+                });
+            }
+            What::Reached { exchange, post: true, status, .. } => {
+                self.change(*exchange, |it| {
+                    it.is_post = true;
+                    it.acted |= may_have_acted(*status);
+                });
             }
             What::Serves(reloads) => self.follow(*reloads),
             What::DrainBegan => self.draining = Some(entry.at),
@@ -241,7 +279,7 @@ impl<'s> Ledger<'s> {
     fn enter_event(&mut self, event: &Event, at: Duration) {
         match *event {
             Event::Started { exchange, service, deadline } => {
-                let attempts = Vec::new();
+                let attempts = self.spare.pop().unwrap_or_default();
                 let new = Exchange {
                     reloads: self.reloads,
                     service,
@@ -251,46 +289,52 @@ impl<'s> Ledger<'s> {
                     delivered: false,
                     ended: 0,
                     switched: false,
+                    is_post: false,
+                    acted: false,
                 };
-                self.exchanges.insert(exchange, new);
+                if let Some(gone) = self.exchanges.insert(exchange.0, new) {
+                    let mut attempts = gone.attempts;
+                    attempts.clear();
+                    self.spare.push(attempts);
+                }
             }
             Event::Attempted { exchange, backend, choice, deadline, .. } => {
                 let overtaken = false;
                 let attempt = Attempt { backend, choice, deadline, outcome: None, overtaken };
-                self.exchange(exchange, |it| it.attempts.push(attempt));
+                self.change(exchange, |it| it.attempts.push(attempt));
                 if choice.role == Role::Trial {
                     self.trials.entry(backend).or_default().insert(exchange);
                 }
             }
             Event::Overtaken { exchange, attempt, backend } => {
-                self.exchange(exchange, |it| {
+                self.change(exchange, |it| {
                     if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
                         made.overtaken = true;
                     }
                 });
-                self.trials.entry(backend).or_default().remove(&exchange);
+                self.trial_ended(backend, exchange);
             }
             Event::Concluded { exchange, attempt, backend, outcome, .. } => {
-                self.exchange(exchange, |it| {
+                self.change(exchange, |it| {
                     if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
                         made.outcome = Some(outcome);
                     }
                 });
-                self.trials.entry(backend).or_default().remove(&exchange);
+                self.trial_ended(backend, exchange);
             }
-            Event::Delivered { exchange, status, .. } => self.exchange(exchange, |it| {
+            Event::Delivered { exchange, status, .. } => self.change(exchange, |it| {
                 it.answers += 1;
                 it.delivered = true;
                 it.switched = status == 101;
             }),
-            Event::Rejected { exchange, .. } => self.exchange(exchange, |it| it.answers += 1),
+            Event::Rejected { exchange, .. } => self.change(exchange, |it| it.answers += 1),
             Event::Left { exchange } => {
-                self.exchange(exchange, |it| it.answers += 1);
+                self.change(exchange, |it| it.answers += 1);
                 for trials in self.trials.values_mut() {
                     trials.remove(&exchange);
                 }
             }
-            Event::Ended { exchange, .. } => self.exchange(exchange, |it| it.ended += 1),
+            Event::Ended { exchange, .. } => self.change(exchange, |it| it.ended += 1),
             Event::HealthMoved { .. }
             | Event::Ejected { .. }
             | Event::Pardoned { .. }
@@ -330,9 +374,26 @@ impl<'s> Ledger<'s> {
         }
     }
 
-    fn exchange(&mut self, id: ExchangeId, change: impl FnOnce(&mut Exchange)) {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            change(exchange);
+    fn change(&mut self, id: ExchangeId, change: impl FnOnce(&mut Exchange)) {
+        self.exchanges.change(id.0, change);
+    }
+
+    fn trial_ended(&mut self, backend: BackendId, exchange: ExchangeId) {
+        if let Some(trials) = self.trials.get_mut(&backend) {
+            trials.remove(&exchange);
         }
     }
+}
+
+/// By reload and service: its configuration, or the last that it had.
+fn services(scenario: &Scenario) -> Vec<Vec<Option<&Service>>> {
+    let count = u16::try_from(scenario.roster.services()).expect("the core tells apart no more");
+    let mut known = vec![None; count.into()];
+    let configs = scenario.configs().map(|config| {
+        for (service, known) in (0..count).zip(&mut known) {
+            *known = scenario.roster.service(config, service).or(*known);
+        }
+        known.clone()
+    });
+    configs.collect()
 }

@@ -36,13 +36,18 @@ mod attackers;
 mod dice;
 mod panics;
 pub mod log;
+pub mod shelf;
 pub mod ledger;
 pub mod invariant;
 pub mod measure;
+mod gauge;
 mod bite;
+mod judging;
 mod verdict;
 pub mod trace;
+pub mod story;
 pub mod report;
 
+pub use judging::{Judging, Scrutiny};
 pub use scenario::Scenario;
 pub use verdict::{Class, Expected, Verdict};

@@ -45,6 +45,8 @@ pub enum What {
         end: End,
         /// Which exchange it was, as far as the client was told.
         exchange: Option<ExchangeId>,
+        /// When it was sent.
+        sent: Duration,
         /// How long it took.
         took: Duration,
     },
@@ -114,6 +116,9 @@ pub enum What {
 }
 
 /// Whoever is told what happens, in order.
+///
+/// A log is one of them. Whoever can make do with less takes what he needs and lets the rest go, so that a
+/// run of millions of requests needs no more memory than what is open in it.
 pub trait Sink {
     /// `what` happened at `at`.
     fn enter(&mut self, at: Duration, what: What);
@@ -122,6 +127,124 @@ pub trait Sink {
 impl Sink for Vec<Entry> {
     fn enter(&mut self, at: Duration, what: What) {
         self.push(Entry { at, what });
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn enter(&mut self, at: Duration, what: What) {
+        (**self).enter(at, what);
+    }
+}
+
+/// Two who are told the same.
+impl<S: Sink, T: Sink> Sink for (S, T) {
+    fn enter(&mut self, at: Duration, what: What) {
+        self.0.enter(at, what.clone());
+        self.1.enter(at, what);
+    }
+}
+
+/// Nobody, who hears nothing.
+impl Sink for () {
+    fn enter(&mut self, _at: Duration, _what: What) {}
+}
+
+/// What entries are about, for whoever listens to some of them only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topics(u32);
+
+impl Topics {
+    /// Everything.
+    pub const ALL: Self = Self(u32::MAX);
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// An exchange began.
+    pub const STARTED: Self = Self(1);
+    /// A backend was chosen.
+    pub const ATTEMPTED: Self = Self(1 << 1);
+    /// An attempt came to something.
+    pub const CONCLUDED: Self = Self(1 << 2);
+    /// A backend's answer goes out.
+    pub const DELIVERED: Self = Self(1 << 3);
+    /// The body of an answer has ended.
+    pub const BODY_ENDED: Self = Self(1 << 4);
+    /// An exchange was answered by the proxy itself.
+    pub const REJECTED: Self = Self(1 << 5);
+    /// A client has left.
+    pub const LEFT: Self = Self(1 << 6);
+    /// Another attempt will be made later.
+    pub const DELAYED: Self = Self(1 << 7);
+    /// The core tells of an exchange: it waits in line, an attempt is overtaken, a retry is withheld.
+    pub const ASIDE: Self = Self(1 << 8);
+    /// Something has become of a backend.
+    pub const BACKEND: Self = Self(1 << 9);
+    /// A client sent a request.
+    pub const SENT: Self = Self(1 << 10);
+    /// A client's request came to its end.
+    pub const ENDED: Self = Self(1 << 11);
+    /// A request reached an origin.
+    pub const REACHED: Self = Self(1 << 12);
+    /// Tunnels open and end.
+    pub const TUNNELS: Self = Self(1 << 13);
+    /// The proxy was given another configuration, or serves by it.
+    pub const RELOADS: Self = Self(1 << 14);
+    /// The proxy was told to drain, is quiet, or has drained.
+    pub const DRAINS: Self = Self(1 << 15);
+    /// The rest.
+    pub const REST: Self = Self(1 << 16);
+
+    /// How many there are to tell apart.
+    pub const COUNT: usize = 17;
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether the one with this number, as [`What::topic`] has it, is among them.
+    pub const fn has(self, topic: usize) -> bool {
+        self.0 & (1 << topic) != 0
+    }
+}
+
+impl What {
+    /// The number of its topic, below [`Topics::COUNT`].
+    pub fn topic(&self) -> usize {
+        let topics = match self {
+            Self::Core(event) => match event {
+                Event::Started { .. } => Topics::STARTED,
+                Event::Attempted { .. } => Topics::ATTEMPTED,
+                Event::Concluded { .. } => Topics::CONCLUDED,
+                Event::Delivered { .. } => Topics::DELIVERED,
+                Event::Ended { .. } => Topics::BODY_ENDED,
+                Event::Rejected { .. } => Topics::REJECTED,
+                Event::Left { .. } => Topics::LEFT,
+                Event::Delayed { .. } => Topics::DELAYED,
+                Event::Overtaken { .. } | Event::Queued { .. } | Event::Withheld { .. } => {
+                    Topics::ASIDE
+                }
+                Event::Ejected { .. }
+                | Event::Pardoned { .. }
+                | Event::Hastened { .. }
+                | Event::HealthMoved { .. }
+                | Event::BreakerMoved { .. } => Topics::BACKEND,
+            },
+            Self::Sent { .. } => Topics::SENT,
+            Self::Ended { .. } => Topics::ENDED,
+            Self::Reached { .. } => Topics::REACHED,
+            Self::TunnelOpened { .. } | Self::TunnelEnded { .. } => Topics::TUNNELS,
+            Self::Reloaded(_) | Self::Serves(_) => Topics::RELOADS,
+            Self::DrainBegan | Self::Quiet(_) | Self::Drained => Topics::DRAINS,
+            Self::Explained { .. }
+            | Self::HungUp { .. }
+            | Self::SaidGoodbye { .. }
+            | Self::CutOff { .. }
+            | Self::Connected { .. }
+            | Self::FaultBegan(_)
+            | Self::FaultEnded(_) => Topics::REST,
+        };
+        topics.0.trailing_zeros() as usize
     }
 }
 

@@ -7,12 +7,15 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lb_core::{BackendId, BreakerState, Event};
 
-use crate::log::{End, Entry, What};
-use crate::scenario::{Metric, Phase, Scenario};
+use crate::log::{End, Entry, Sink, What};
+use crate::scenario::{Metric, Origin, Phase, Scenario};
 
 /// The requests and attempts of a run, in a form that can be cut by time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Facts {
+    places: Places,
+    /// Whether the proxy drains.
+    drains: bool,
     requests: Vec<Asked>,
     attempts: Vec<Tried>,
     /// When which user reached which origin.
@@ -46,7 +49,7 @@ pub struct Measure {
     /// Those that were not answered below 500.
     pub errors: u64,
     /// Beyond those: what a proxy that drained did not take. Its client asks another.
-    turned_away: u64,
+    pub(crate) turned_away: u64,
     /// Those that were answered, by status.
     answered: BTreeMap<u16, u64>,
     /// Attempts made in it, by origin.
@@ -56,11 +59,11 @@ pub struct Measure {
     /// The most attempts of one exchange.
     pub attempts_max: u8,
     /// How often a breaker opened.
-    opened: u64,
+    pub(crate) opened: u64,
     /// The origins that each user reached.
     homes: BTreeMap<u32, BTreeSet<usize>>,
-    /// Latencies of good answers, in microseconds.
-    latencies: Histogram<u64>,
+    /// Latencies of good answers, in microseconds, if somebody asks for them.
+    latencies: Option<Histogram<u64>>,
 }
 
 /// Longer than any run.
@@ -68,58 +71,59 @@ const LATENCY_MAX_US: u64 = 2 * 3_600 * 1_000_000;
 /// Three significant digits are what a latency deserves.
 const DIGITS: u8 = 3;
 
+impl Sink for Facts {
+    fn enter(&mut self, at: Duration, what: What) {
+        self.add(&Entry { at, what });
+    }
+}
+
 impl Facts {
+    /// Those of a run of `scenario` that is about to begin.
+    pub fn new(scenario: &Scenario) -> Self {
+        let (requests, attempts, visits, opened) = Default::default();
+        Self { places: Places::new(scenario), drains: false, requests, attempts, visits, opened }
+    }
+
     /// The facts of a log.
     pub fn of(scenario: &Scenario, log: &[Entry]) -> Self {
-        let mut facts = Self::default();
-        let mut drains = false;
-        for Entry { at, what } in log {
-            match what {
-                What::Sent { .. } => {
-                    facts.requests.push(Asked { sent: *at, end: None, turned_away: false });
-                }
-                What::DrainBegan => drains = true,
-                What::Ended { request, end, took, exchange } => {
-                    // Requests are numbered in the order in which they are sent.
-                    let asked = usize::try_from(*request).ok();
-                    if let Some(asked) = asked.and_then(|it| facts.requests.get_mut(it)) {
-                        asked.end = Some((*end, *took));
-                        asked.turned_away = drains && *end == End::Failed && exchange.is_none();
-                    }
-                }
-                What::Core(Event::Attempted { backend, attempt, .. }) => {
-                    let origin = origin_of(scenario, *backend);
-                    facts.attempts.push(Tried { at: *at, origin, number: *attempt });
-                }
-                What::Core(Event::BreakerMoved { to: BreakerState::Open, .. }) => {
-                    facts.opened.push(*at);
-                }
-                What::Reached { origin, user: Some(user), .. } => {
-                    facts.visits.push((*at, *user, *origin));
-                }
-                _ => {}
-            }
-        }
+        let mut facts = Self::new(scenario);
+        log.iter().for_each(|entry| facts.add(entry));
         facts
+    }
+
+    /// Another entry.
+    pub fn add(&mut self, Entry { at, what }: &Entry) {
+        match what {
+            What::Sent { .. } => {
+                self.requests.push(Asked { sent: *at, end: None, turned_away: false });
+            }
+            What::DrainBegan => self.drains = true,
+            What::Ended { request, end, took, exchange, .. } => {
+                // Requests are numbered in the order in which they are sent.
+                let asked = usize::try_from(*request).ok();
+                if let Some(asked) = asked.and_then(|it| self.requests.get_mut(it)) {
+                    asked.end = Some((*end, *took));
+                    asked.turned_away = self.drains && *end == End::Failed && exchange.is_none();
+                }
+            }
+            What::Core(Event::Attempted { backend, attempt, .. }) => {
+                let origin = self.places.of(*backend);
+                self.attempts.push(Tried { at: *at, origin, number: *attempt });
+            }
+            What::Core(Event::BreakerMoved { to: BreakerState::Open, .. }) => {
+                self.opened.push(*at);
+            }
+            What::Reached { origin, user: Some(user), .. } => {
+                self.visits.push((*at, *user, *origin));
+            }
+            _ => {}
+        }
     }
 
     /// What was measured of `span`.
     pub fn measure(&self, scenario: &Scenario, span: &Range<Duration>) -> Measure {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
-        let latencies = latencies.expect("an hour is above a microsecond, and 3 digits below 6");
-        let mut measure = Measure {
-            lasts: span.end.saturating_sub(span.start),
-            requests: 0,
-            errors: 0,
-            turned_away: 0,
-            answered: BTreeMap::new(),
-            attempts: vec![0; scenario.origins.len()],
-            retries: 0,
-            attempts_max: 0,
-            opened: self.opened.iter().filter(|at| span.contains(*at)).count() as u64,
-            homes: BTreeMap::new(),
-            latencies,
-        };
+        let mut measure = Measure::nothing(scenario, span, true);
+        measure.opened = self.opened.iter().filter(|at| span.contains(*at)).count() as u64;
         let cut = |at: &dyn Fn(usize) -> Duration, count: usize| {
             let from = partition(count, |index| at(index) < span.start);
             from..partition(count, |index| at(index) < span.end).max(from)
@@ -130,25 +134,17 @@ impl Facts {
                 continue;
             }
             measure.requests += 1;
-            if let Some((End::Answered(status), _)) = asked.end {
-                *measure.answered.entry(status).or_default() += 1;
-            }
             match asked.end {
-                Some((end, took)) if end.is_good() => {
-                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                    measure.latencies.saturating_record(micros);
-                }
-                _ => measure.errors += 1,
+                Some((end, took)) => measure.ended(end, took),
+                None => measure.errors += 1,
             }
         }
         for tried in &self.attempts[cut(&|index| self.attempts[index].at, self.attempts.len())] {
-            measure.attempts[tried.origin] += 1;
-            measure.retries += u64::from(tried.number > 1);
-            measure.attempts_max = measure.attempts_max.max(tried.number);
+            measure.tried(tried.origin, tried.number);
         }
         for (_, user, origin) in &self.visits[cut(&|index| self.visits[index].0, self.visits.len())]
         {
-            measure.homes.entry(*user).or_default().insert(*origin);
+            measure.visited(*user, *origin);
         }
         measure
     }
@@ -165,6 +161,48 @@ fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
 }
 
 impl Measure {
+    /// Of nothing so far; also of latencies, if somebody `asks` for them.
+    pub(crate) fn nothing(scenario: &Scenario, span: &Range<Duration>, asks: bool) -> Self {
+        let new = || Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
+        let new = || new().expect("an hour is above a microsecond, and 3 digits below 6");
+        Self {
+            lasts: span.end.saturating_sub(span.start),
+            requests: 0,
+            errors: 0,
+            turned_away: 0,
+            answered: BTreeMap::new(),
+            attempts: vec![0; scenario.origins.len()],
+            retries: 0,
+            attempts_max: 0,
+            opened: 0,
+            homes: BTreeMap::new(),
+            latencies: asks.then(new),
+        }
+    }
+
+    /// A request ended that was not turned away.
+    pub(crate) fn ended(&mut self, end: End, took: Duration) {
+        if let End::Answered(status) = end {
+            *self.answered.entry(status).or_default() += 1;
+        }
+        if !end.is_good() {
+            self.errors += 1;
+        } else if let Some(latencies) = &mut self.latencies {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            latencies.saturating_record(micros);
+        }
+    }
+
+    pub(crate) fn tried(&mut self, origin: usize, number: u8) {
+        self.attempts[origin] += 1;
+        self.retries += u64::from(number > 1);
+        self.attempts_max = self.attempts_max.max(number);
+    }
+
+    pub(crate) fn visited(&mut self, user: u32, origin: usize) {
+        self.homes.entry(user).or_default().insert(origin);
+    }
+
     /// The number that `metric` asks for; `None` where there was nothing to measure, which proves
     /// neither good nor bad.
     pub fn of(&self, metric: &Metric, scenario: &Scenario) -> Option<f64> {
@@ -195,7 +233,8 @@ impl Measure {
             }
             Metric::Latency(thousandths) => self.latency_ms(f64::from(*thousandths) / 1_000.0),
             Metric::LatencyMean => {
-                (!self.latencies.is_empty()).then(|| self.latencies.mean() / 1_000.0)
+                let latencies = self.latencies.as_ref().filter(|them| !them.is_empty())?;
+                Some(latencies.mean() / 1_000.0)
             }
             Metric::LatencyMax => self.latency_ms(1.0),
         }
@@ -212,8 +251,8 @@ impl Measure {
 
     /// The latency below which this share of the good answers stayed, in milliseconds.
     pub fn latency_ms(&self, quantile: f64) -> Option<f64> {
-        let micros = || self.latencies.value_at_quantile(quantile);
-        (!self.latencies.is_empty()).then(|| float(micros()) / 1_000.0)
+        let latencies = self.latencies.as_ref().filter(|them| !them.is_empty())?;
+        Some(float(latencies.value_at_quantile(quantile)) / 1_000.0)
     }
 }
 
@@ -226,6 +265,30 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| float(part) / float(whole))
 }
 
+/// Which origin each backend is, by its place in the scenario: [`origin_of`] for those who ask often.
+#[derive(Clone, Debug)]
+pub struct Places(Vec<Vec<usize>>);
+
+impl Places {
+    /// Of all backends that a configuration of `scenario` names.
+    pub fn new(scenario: &Scenario) -> Self {
+        let at = |(place, it): (usize, &Origin)| ((it.host.clone(), it.port), place);
+        // Of two that stand at one place the first one is meant.
+        let known: BTreeMap<_, _> = scenario.origins.iter().enumerate().rev().map(at).collect();
+        let place = |(host, port): (&str, u16)| {
+            let place = known.get(&(host.to_owned(), port)).copied();
+            place.expect("a scenario has an origin for every backend")
+        };
+        let services = 0..scenario.roster.services();
+        Self(services.map(|it| scenario.roster.addresses(it).map(place).collect()).collect())
+    }
+
+    /// Which origin a backend is.
+    pub fn of(&self, backend: BackendId) -> usize {
+        self.0[usize::from(backend.service)][usize::from(backend.backend)]
+    }
+}
+
 /// Which origin a backend is, by its place in the scenario.
 pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
     let (host, port) = scenario.roster.address(backend);
@@ -234,7 +297,7 @@ pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
 
 /// Which origin is at `host:port`, by its place in the scenario.
 pub(crate) fn origin_at(scenario: &Scenario, host: &str, port: u16) -> usize {
-    let is = |origin: &crate::scenario::Origin| origin.host == host && origin.port == port;
+    let is = |origin: &Origin| origin.host == host && origin.port == port;
     scenario.origins.iter().position(is).expect("a scenario has an origin for every backend")
 }
 

@@ -162,7 +162,9 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     if let Some(panic) = &verdict.panic {
         put(&mut out, format_args!("  ✗ {panic}\n"));
     }
-    put(&mut out, format_args!("\n  trace {:016x}\n", verdict.trace_hash));
+    if let Some(hash) = verdict.trace_hash {
+        put(&mut out, format_args!("\n  trace {hash:016x}\n"));
+    }
     match verdict.class() {
         None => put(&mut out, format_args!("  PASS  {}\n", scenario.claim)),
         Some(class) => {

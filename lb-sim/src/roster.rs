@@ -60,6 +60,12 @@ impl Roster {
         (host, *port)
     }
 
+    /// Where the backends of a service are, in the order of their numbers.
+    pub(crate) fn addresses(&self, service: usize) -> impl Iterator<Item = (&str, u16)> {
+        let backends = self.services[service].backends.iter();
+        backends.map(|(_, (host, port))| (host.as_str(), *port))
+    }
+
     /// The service of this number in `config`, if it has it.
     pub fn service<'c>(&self, config: &'c Config, service: u16) -> Option<&'c Service> {
         let name = &self.services[usize::from(service)].name;

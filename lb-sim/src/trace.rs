@@ -3,18 +3,45 @@
 use std::fmt::Write;
 
 use lb_core::Event;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::log::{Entry, What};
 
 /// The trace of a log. Each line begins with the microsecond.
 pub fn text(log: &[Entry]) -> String {
     let mut text = String::new();
-    for Entry { at, what } in log {
-        write!(text, "{} ", at.as_micros()).expect("writing to a string cannot fail");
-        line(&mut text, what).expect("writing to a string cannot fail");
-        text.push('\n');
+    for entry in log {
+        push(&mut text, entry);
     }
     text
+}
+
+/// Adds the line of an entry.
+fn push(text: &mut String, Entry { at, what }: &Entry) {
+    write!(text, "{} ", at.as_micros()).expect("writing to a string cannot fail");
+    line(text, what).expect("writing to a string cannot fail");
+    text.push('\n');
+}
+
+/// The hash of a trace that nobody keeps: that of [`text`], as `lb_core::stable_hash` has it.
+#[derive(Default)]
+pub struct Fingerprint {
+    hash: Box<Xxh3>,
+    line: String,
+}
+
+impl Fingerprint {
+    /// Another entry.
+    pub fn add(&mut self, entry: &Entry) {
+        self.line.clear();
+        push(&mut self.line, entry);
+        self.hash.update(self.line.as_bytes());
+    }
+
+    /// Of all of them.
+    pub fn finish(&self) -> u64 {
+        self.hash.digest()
+    }
 }
 
 /// Where two traces differ first: the line's number, counted from 1, and both lines.
@@ -30,27 +57,6 @@ pub fn first_difference(left: &str, right: &str) -> Option<(usize, String, Strin
     })?
 }
 
-/// What happened to one exchange, and what its choices were made from, as far as the log says.
-pub fn story(log: &[Entry], exchange: u64) -> String {
-    let whole = text(log);
-    let mine = |line: &str| {
-        let words = || line.split(' ');
-        words()
-            .any(|word| word.strip_prefix("exchange=").is_some_and(|id| id.parse() == Ok(exchange)))
-    };
-    let mut told = false;
-    let mut story = String::new();
-    for line in whole.lines() {
-        // What follows a line and is indented belongs to it.
-        told = if line.starts_with(' ') { told } else { mine(line) };
-        if told {
-            story += line;
-            story.push('\n');
-        }
-    }
-    story
-}
-
 fn line(out: &mut String, what: &What) -> std::fmt::Result {
     match what {
         What::Core(event) => core_line(out, event),
@@ -58,7 +64,7 @@ fn line(out: &mut String, what: &What) -> std::fmt::Result {
         What::Sent { request, post } => {
             write!(out, "sent request={request} method={}", if *post { "POST" } else { "GET" })
         }
-        What::Ended { request, end, exchange, took } => {
+        What::Ended { request, end, exchange, sent: _, took } => {
             let exchange = exchange.map_or(0, |exchange| exchange.0);
             let took = took.as_micros();
             write!(out, "ended request={request} exchange={exchange} end={end:?} took={took}")

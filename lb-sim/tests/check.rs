@@ -35,18 +35,27 @@ fn said(output: &Output) -> (String, String, Option<i32>) {
     (text(&output.stdout), text(&output.stderr), output.status.code())
 }
 
-/// The columns of a case.
+/// The columns of a case, from its errors on.
 fn row(table: &str, case: &str) -> Vec<String> {
-    let line = table.lines().find(|line| line.get(2..).is_some_and(|it| it.starts_with(case)));
-    let line = line.unwrap_or_else(|| panic!("no {case} in\n{table}"));
-    line[2 + case.len()..].split_whitespace().map(str::to_owned).collect()
+    let of_case = |line: &'_ str| {
+        let line =
+            line.strip_prefix("✗ ").or_else(|| line.strip_prefix("  "))?.strip_prefix(case)?;
+        line.starts_with("  ").then(|| line.to_owned())
+    };
+    let line = table.lines().find_map(of_case).unwrap_or_else(|| panic!("no {case} in\n{table}"));
+    line.split("  ").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+}
+
+/// A number without its unit.
+fn number(column: &str) -> f64 {
+    column.split(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
 fn the_defaults_lose_no_request_to_one_backend_that_dies_and_break_no_promise() {
     let (table, _, code) = said(&check("defaults", "", &["--slo", "error_ratio@calm <= 0.5%"]));
     assert_eq!(code, Some(0), "{table}");
-    assert_eq!(row(&table, "one dies")[0], "0.000");
+    assert_eq!(row(&table, "one dies")[0], "0.000 %");
     assert!(!table.contains("BROKEN") && !table.contains("MISSED"), "{table}");
     let cases = table.lines().filter(|line| line.contains(" %  ")).count();
     assert!(cases >= 19, "{table}");
@@ -57,7 +66,7 @@ fn a_careless_configuration_is_told_what_to_write() {
     let careless = "[service.retry]\nattempts_max = 1\n[service.breaker]\nenabled = false\n";
     let (table, _, code) = said(&check("careless", careless, &[]));
     assert_eq!(code, Some(0), "{table}");
-    let errors: f64 = row(&table, "one dies")[0].parse().unwrap();
+    let errors = number(&row(&table, "one dies")[0]);
     assert!(errors > 5.0, "a third of the requests of a third of the time: {table}");
     for remedy in ["let [service.retry] have attempts_max = 3", "let [service.breaker] or"] {
         assert!(table.contains(remedy), "{remedy} in {table}");
@@ -68,17 +77,20 @@ fn a_careless_configuration_is_told_what_to_write() {
 fn a_storm_of_retries_without_a_budget_is_found() {
     let storm = "[service.retry]\nattempts_max = 6\nbudget = { percent = 1000, \
                  min_per_second = 10000, burst = 10000 }\n[service.breaker]\nenabled = false\n";
-    let (table, _, _) = said(&check("storm", storm, &[]));
-    let asked: f64 = row(&table, "retry storm")[8].parse().unwrap();
+    let (table, _, _) = said(&check("storm", storm, &["--case", "retry storm"]));
+    let asked = number(&row(&table, "retry storm")[5]);
     assert!(asked > 1.3, "three in ten, over and over: {table}");
     assert!(table.contains("budget = { percent = 20 }"), "{table}");
 }
 
 #[test]
 fn a_service_level_that_is_missed_has_an_exit_code_and_a_line() {
-    let (table, _, code) = said(&check("missed", "", &["--slo", "error_ratio < 0.1%"]));
+    let level = ["--case", "all die", "--slo", "error_ratio < 0.1%"];
+    let (table, _, code) = said(&check("missed", "", &level));
     assert_eq!(code, Some(131), "{table}");
-    assert!(table.contains("MISSED  all die: error_ratio < 0.1%: it is"), "{table}");
+    let errors = &row(&table, "all die")[0];
+    let missed = format!("MISSED  all die: error_ratio < 0.1%: it is {}", &errors[..4]);
+    assert!(table.contains(&missed), "what the table says, {missed}, in\n{table}");
     assert!(table.contains("✗ all die"), "{table}");
 }
 
@@ -88,9 +100,36 @@ fn what_makes_no_sense_is_said_so() {
     assert_eq!((complaint.trim(), code), ("there is no service \"api\"; there are web", Some(1)));
     let (_, complaint, _) = said(&check("bare", "", &["--slo", "p99 <= 250"]));
     assert!(complaint.contains("bare number; write the unit, as in 250ms"), "{complaint}");
+    let (_, complaint, code) = said(&check("no-case", "", &["--case", "one flies"]));
+    assert!(
+        code == Some(1)
+            && complaint.contains("there is no case \"one flies\" here: there are steady")
+    );
+    let (_, complaint, _) = said(&check("no-checks", "", &["--case", "a false alarm"]));
+    assert!(complaint.contains("there are no health checks"), "{complaint}");
     let (_, complaint, code) = said(&check("unknown", "polcy = 1", &[]));
     assert_eq!(code, Some(1));
     assert!(complaint.contains("unknown key polcy"), "{complaint}");
+}
+
+#[test]
+fn a_limit_that_turns_clients_away_is_no_perfect_world() {
+    let limit = "[service.rate_limit]\nenabled = true\nrequests = 50\nkey = [\"text:all\"]\n";
+    let (table, complaint, code) = said(&check("limited", limit, &["--case", "steady"]));
+    assert_eq!(code, Some(0), "{complaint}");
+    let limited = number(&row(&table, "steady")[1]);
+    assert!((60.0..80.0).contains(&limited), "150 of 200 in a second: {table}");
+    assert!(table.contains("are answered 429, and nothing is wrong"), "{table}");
+}
+
+#[test]
+fn clients_are_told_apart_by_whatever_the_service_looks_at() {
+    for key in ["client-ip", "header:x-tenant", "cookie:sid", "path", "query", "query:id"] {
+        let hash = format!("[service.balance]\npolicy = \"maglev\"\nhash = [{key:?}]\n");
+        let (table, complaint, code) = said(&check("keyed", &hash, &["--case", "one dies"]));
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(!table.contains("UNSEEN"), "somebody asks every backend by {key}: {table}");
+    }
 }
 
 #[test]

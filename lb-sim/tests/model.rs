@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use lb_sim::measure::{Facts, Measure, span};
-use lb_sim::scenario::Phase;
-use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
+use lb_sim::log::Entry;
+use lb_sim::measure::{Facts, Measure, seconds, span};
+use lb_sim::scenario::{Expectation, Phase};
+use lb_sim::{Scenario, Scrutiny, Verdict, engine, model, report, scenario, trace};
 
 /// The scenarios that the model knows everything of.
 fn scenarios() -> Vec<Scenario> {
@@ -37,6 +40,83 @@ fn scenarios_hold_in_the_model_as_well() {
             let failures = report::failures(&verdict);
             assert_eq!(verdict.class(), None, "{} seed {seed}: {failures}", scenario.file);
         }
+    }
+}
+
+#[test]
+fn a_run_that_is_judged_while_it_goes_on_comes_to_what_its_log_comes_to() {
+    for scenario in scenarios() {
+        for seed in [3, 4] {
+            let streamed = model::judged(&scenario, seed, Scrutiny::FULL);
+            let read = Verdict::of(&scenario, seed, &model::run(&scenario, seed));
+            assert_eq!(streamed, read, "{} seed {seed}", scenario.file);
+            let untraced = model::judged(&scenario, seed, Scrutiny::UNTRACED);
+            assert_eq!(untraced, Verdict { trace_hash: None, ..read }, "{}", scenario.file);
+        }
+    }
+}
+
+#[test]
+fn the_hash_of_a_trace_is_that_of_its_text() {
+    let scenario = scenarios().remove(0);
+    let run = model::run(&scenario, 3);
+    let hash = lb_core::stable_hash(trace::text(&run.log).as_bytes());
+    assert_eq!(Verdict::of(&scenario, 3, &run).trace_hash, Some(hash));
+}
+
+/// What a scenario expects, looked up in the facts of a log as they were before anything streamed.
+fn looked_up(scenario: &Scenario, log: &[Entry]) -> Vec<(u64, Option<(Duration, f64)>)> {
+    let facts = Facts::of(scenario, log);
+    let every = |expectation: &Expectation, spans: Vec<Range<Duration>>| {
+        let measured = spans.into_iter().filter_map(|over| {
+            let measure = facts.measure(scenario, &over);
+            Some((over.start, measure.of(&expectation.metric, scenario)?))
+        });
+        let measured: Vec<_> = measured.collect();
+        let broken = measured.iter().find(|(_, it)| !expectation.holds(*it)).copied();
+        (measured.len() as u64, broken)
+    };
+    let expect = &scenario.expect;
+    let whole: Vec<_> = seconds(&span(scenario, None)).collect();
+    let after: Vec<_> = seconds(&(scenario.recovered()..scenario.duration)).collect();
+    let always = expect.always.iter().map(|it| every(it, whole.clone()));
+    let eventually = expect.eventually.iter().map(|it| every(it, after.clone()));
+    let at_end = expect.at_end.iter().map(|it| every(it, vec![span(scenario, it.phase)]));
+    always.chain(eventually).chain(at_end).collect()
+}
+
+/// Every metric in every second, none of which can hold all the time.
+const EVERYTHING: [&str; 13] = [
+    "errors < 0",
+    "error_ratio < 0",
+    "turned_away < 0",
+    "attempts < 0",
+    "retries <= 1",
+    "retry_ratio < 0",
+    "attempts_max <= 1",
+    "opened < 0",
+    "wanderers <= 0.1",
+    "answered(200) <= 0.9",
+    "p50 <= 8ms",
+    "p99.9 <= 40ms",
+    "max <= 100ms",
+];
+
+#[test]
+fn gauges_measure_what_the_facts_of_a_whole_log_say() {
+    let everything = || EVERYTHING.iter().map(|it| Expectation::parse(it).unwrap());
+    for mut scenario in scenarios() {
+        scenario.expect.always.extend(everything());
+        scenario.expect.eventually.extend(everything());
+        let phases = ["faults", "healed"].into_iter().flat_map(|phase| {
+            let of_phase = move |it: &&str| it.replacen(' ', &format!("@{phase} "), 1);
+            EVERYTHING.iter().map(of_phase).map(|it| Expectation::parse(&it).unwrap())
+        });
+        scenario.expect.at_end.extend(phases);
+        let run = model::run(&scenario, 5);
+        let expected = Verdict::of(&scenario, 5, &run).expected;
+        let measured: Vec<_> = expected.iter().map(|it| (it.checks, it.broken)).collect();
+        assert_eq!(measured, looked_up(&scenario, &run.log), "{}", scenario.file);
     }
 }
 

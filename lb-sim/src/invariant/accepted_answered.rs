@@ -10,7 +10,8 @@ use lb_core::{BodyEnd, Event, ExchangeId};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{End, Entry, What};
+use crate::log::{End, Entry, Topics, What};
+use crate::scenario::{ActionKind, Scenario};
 
 #[derive(Default)]
 pub(super) struct AcceptedAnswered {
@@ -26,6 +27,11 @@ pub(super) struct AcceptedAnswered {
 impl Invariant for AcceptedAnswered {
     fn name(&self) -> &'static str {
         "what a drain finds accepted is answered"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        let drains = scenario.actions.iter().any(|it| it.kind == ActionKind::Drain);
+        if drains { Topics::ALL } else { Topics::NONE }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

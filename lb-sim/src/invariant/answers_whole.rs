@@ -3,13 +3,18 @@
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{End, Entry, What};
+use crate::log::{End, Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct AnswersWhole;
 
 impl Invariant for AnswersWhole {
     fn name(&self) -> &'static str {
         "no answer is passed off as whole"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ENDED
     }
 
     fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -6,13 +6,18 @@ use lb_core::{BreakerState, Event, Role};
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct BreakerRespected;
 
 impl Invariant for BreakerRespected {
     fn name(&self) -> &'static str {
         "no traffic to an open breaker"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED.and(Topics::BACKEND)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

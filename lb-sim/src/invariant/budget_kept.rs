@@ -10,7 +10,7 @@ use lb_core::{Event, ExchangeId};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
 use crate::scenario::Scenario;
 
 pub(super) struct BudgetKept {
@@ -40,6 +40,11 @@ impl Invariant for BudgetKept {
         "retries stay within the budget"
     }
 
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        let retries = Topics::DELAYED.and(Topics::ATTEMPTED);
+        Topics::STARTED.and(retries).and(Topics::LEFT).and(Topics::REJECTED)
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let (service, is_retry) = match entry.what {
             What::Core(Event::Started { service, .. }) => (service, false),
@@ -53,6 +58,10 @@ impl Invariant for BudgetKept {
                     return;
                 }
                 (backend.service, true)
+            }
+            What::Core(Event::Left { exchange } | Event::Rejected { exchange, .. }) => {
+                self.paid.remove(&exchange);
+                return;
             }
             _ => return,
         };

@@ -5,13 +5,18 @@ use lb_core::{Event, Role};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct ChecksRespected;
 
 impl Invariant for ChecksRespected {
     fn name(&self) -> &'static str {
         "no traffic to the unhealthy"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

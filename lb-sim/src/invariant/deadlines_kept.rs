@@ -1,37 +1,34 @@
 //! Nothing outlives its deadline by more than two ticks of the world: no attempt, and no exchange.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lb_core::{Event, ExchangeId, Time};
+use lb_core::{Event, Time};
 
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
-#[derive(Default)]
-pub(super) struct DeadlinesKept {
-    posts: BTreeSet<ExchangeId>,
-}
+pub(super) struct DeadlinesKept;
 
 impl Invariant for DeadlinesKept {
     fn name(&self) -> &'static str {
         "deadlines are kept"
     }
 
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        let ends = Topics::DELIVERED.and(Topics::REJECTED).and(Topics::BODY_ENDED);
+        ends.and(Topics::CONCLUDED)
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let event = match entry.what {
-            What::Core(event) => event,
-            What::Reached { exchange, post: true, .. } => {
-                self.posts.insert(exchange);
-                return;
-            }
-            _ => return,
-        };
+        let What::Core(event) = entry.what else { return };
         let (id, deadline) = match event {
             // The time to answer a POST begins with the last piece of its body.
-            Event::Concluded { exchange, .. } if !self.posts.contains(&exchange) => {
+            Event::Concluded { exchange, .. }
+                if !ledger.exchanges.get(&exchange).is_some_and(|it| it.is_post) =>
+            {
                 let attempts = ledger.exchanges.get(&exchange).map(|it| &it.attempts);
                 (exchange, attempts.and_then(|it| it.last()).map(|it| it.deadline))
             }

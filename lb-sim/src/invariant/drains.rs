@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 /// What the end itself may take.
 const SLACK: Duration = Duration::from_millis(100);
@@ -21,6 +22,10 @@ impl Invariant for Drains {
 
     fn kind(&self) -> Kind {
         Kind::Liveness
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::DRAINS
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

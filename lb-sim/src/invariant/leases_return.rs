@@ -2,13 +2,18 @@
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct LeasesReturn;
 
 impl Invariant for LeasesReturn {
     fn name(&self) -> &'static str {
         "leases return to zero"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::DRAINS
     }
 
     fn on(&mut self, entry: &Entry, _ledger: &Ledger<'_>, judge: &mut Judge) {

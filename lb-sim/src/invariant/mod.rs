@@ -24,8 +24,10 @@ mod tunnels_last;
 use std::time::Duration;
 
 use crate::ledger::Ledger;
-use crate::log::Entry;
+use crate::log::{Entry, Topics};
 use crate::scenario::Scenario;
+
+pub(crate) use no_duplicates::may_have_acted;
 
 /// The name of the one that holds in worlds where nobody gets a bad answer without a reload.
 pub const RELOADS_HARMLESS: &str = reloads_harmless::NAME;
@@ -47,6 +49,11 @@ pub trait Invariant {
     /// What kind of promise it is.
     fn kind(&self) -> Kind {
         Kind::Safety
+    }
+
+    /// What entries it has something to say to in this scenario; it is not asked about others.
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ALL
     }
 
     /// Looks at an entry. The ledger does not know of it yet.
@@ -86,8 +93,15 @@ impl Judge {
     }
 }
 
+impl Judge {
+    /// So many things were checked, and held.
+    pub(crate) fn held(&mut self, checks: u64) {
+        self.checks += checks;
+    }
+}
+
 /// What an invariant found in a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Which invariant.
     pub name: &'static str,
@@ -99,29 +113,47 @@ pub struct Finding {
     pub violations: Vec<Violation>,
 }
 
-/// Holds all invariants against the log of a run. Returns what each found, and the final account.
-pub fn judge<'s>(
-    scenario: &'s Scenario,
-    log: &[Entry],
-    simulated: Duration,
-) -> (Vec<Finding>, Ledger<'s>) {
-    let new = || Judge { now: Duration::ZERO, checks: 0, violations: Vec::new() };
-    let mut invariants: Vec<_> = all(scenario).into_iter().map(|it| (it, new())).collect();
-    let mut ledger = Ledger::new(scenario);
-    for entry in log {
-        for (invariant, judge) in &mut invariants {
-            judge.now = entry.at;
-            invariant.on(entry, &ledger, judge);
-        }
-        ledger.enter(entry);
+/// All invariants and the account that they look at, while a run goes on.
+pub struct Panel<'s> {
+    invariants: Vec<(Box<dyn Invariant>, Judge)>,
+    /// By topic: who wants to be told, by their places.
+    rota: [Vec<usize>; Topics::COUNT],
+    ledger: Ledger<'s>,
+}
+
+impl<'s> Panel<'s> {
+    /// For a run of `scenario` that is about to begin.
+    pub fn new(scenario: &'s Scenario) -> Self {
+        let new = || Judge { now: Duration::ZERO, checks: 0, violations: Vec::new() };
+        let invariants: Vec<_> = all(scenario).into_iter().map(|it| (it, new())).collect();
+        let wants: Vec<Topics> = invariants.iter().map(|(it, _)| it.wants(scenario)).collect();
+        let rota = std::array::from_fn(|topic| {
+            (0..wants.len()).filter(|at| wants[*at].has(topic)).collect()
+        });
+        Self { invariants, rota, ledger: Ledger::new(scenario) }
     }
-    let findings = invariants.into_iter().map(|(mut invariant, mut judge)| {
-        judge.now = simulated;
-        invariant.at_end(&ledger, &mut judge);
-        let Judge { checks, violations, .. } = judge;
-        Finding { name: invariant.name(), kind: invariant.kind(), checks, violations }
-    });
-    (findings.collect(), ledger)
+
+    /// Takes an entry into account.
+    pub fn enter(&mut self, entry: &Entry) {
+        for at in &self.rota[entry.what.topic()] {
+            let (invariant, judge) = &mut self.invariants[*at];
+            judge.now = entry.at;
+            invariant.on(entry, &self.ledger, judge);
+        }
+        self.ledger.enter(entry);
+    }
+
+    /// What each found in a run that took so long.
+    pub fn findings(self, simulated: Duration) -> Vec<Finding> {
+        let ledger = self.ledger;
+        let findings = self.invariants.into_iter().map(|(mut invariant, mut judge)| {
+            judge.now = simulated;
+            invariant.at_end(&ledger, &mut judge);
+            let Judge { checks, violations, .. } = judge;
+            Finding { name: invariant.name(), kind: invariant.kind(), checks, violations }
+        });
+        findings.collect()
+    }
 }
 
 /// The names of all invariants.
@@ -134,8 +166,8 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(ends_once::EndsOnce),
         Box::new(answers_whole::AnswersWhole),
         Box::new(attempts_bounded::AttemptsBounded),
-        Box::new(deadlines_kept::DeadlinesKept::default()),
-        Box::new(no_duplicates::NoDuplicates::default()),
+        Box::new(deadlines_kept::DeadlinesKept),
+        Box::new(no_duplicates::NoDuplicates),
         Box::new(tried_excluded::TriedExcluded),
         Box::new(breaker_respected::BreakerRespected),
         Box::new(checks_respected::ChecksRespected),

@@ -4,19 +4,18 @@
 //! answers 521, 522, 523, 525 or 526 says by it that nobody acted. The list is written down here
 //! once more, since the core's own table is what is being judged.
 
-use std::collections::BTreeSet;
-
-use lb_core::ExchangeId;
 use lb_core::config::Methods;
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
-#[derive(Default)]
-pub(super) struct NoDuplicates {
-    /// POST exchanges that some origin may have acted on.
-    acted: BTreeSet<ExchangeId>,
+pub(super) struct NoDuplicates;
+
+/// Whether an origin that answers with `status` may have acted on the request.
+pub(crate) fn may_have_acted(status: u16) -> bool {
+    !matches!(status, 521 | 522 | 523 | 525 | 526)
 }
 
 impl Invariant for NoDuplicates {
@@ -24,19 +23,20 @@ impl Invariant for NoDuplicates {
         "nothing non-idempotent is sent twice"
     }
 
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::REACHED
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Reached { exchange, post: true, status, origin, .. } = entry.what else { return };
+        let What::Reached { exchange, post: true, origin, .. } = entry.what else { return };
+        // Of whom the ledger has forgotten nothing can be said any more: he ended long ago.
+        let Some(known) = ledger.exchanges.get(&exchange) else { return };
         // A service may say that it recognises what it has seen.
-        let service = ledger.exchanges.get(&exchange).map(|known| ledger.service(known.service));
-        if service.is_some_and(|service| service.core.retry.methods == Methods::Any) {
+        if ledger.service(known.service).core.retry.methods == Methods::Any {
             return;
         }
-        judge.check(!self.acted.contains(&exchange), || {
+        judge.check(!known.acted, || {
             format!("the POST of exchange {} reaches origin {origin} as well", exchange.0)
         });
-        let nobody_acted = matches!(status, 521 | 522 | 523 | 525 | 526);
-        if !nobody_acted {
-            self.acted.insert(exchange);
-        }
     }
 }

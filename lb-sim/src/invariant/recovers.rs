@@ -4,7 +4,8 @@ use lb_core::BreakerState;
 
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 #[derive(Default)]
 pub(super) struct Recovers {
@@ -18,6 +19,10 @@ impl Invariant for Recovers {
 
     fn kind(&self) -> Kind {
         Kind::Liveness
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        if scenario.faults.is_empty() { Topics::NONE } else { Topics::ALL }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

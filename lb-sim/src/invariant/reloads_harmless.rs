@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 /// How long after a reload a request that fails is the reload's fault.
 const SOON: Duration = Duration::from_secs(1);
@@ -29,6 +30,12 @@ impl Invariant for ReloadsHarmless {
         NAME
     }
 
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        let reloads = scenario.configs().count() > 1;
+        let all = Topics::RELOADS.and(Topics::SENT).and(Topics::ENDED);
+        if reloads { all } else { Topics::NONE }
+    }
+
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         match entry.what {
             What::Reloaded(_) => {
@@ -39,7 +46,8 @@ impl Invariant for ReloadsHarmless {
                 self.at = (!disturbed).then_some(entry.at);
                 if !disturbed {
                     let open = ledger.requests.iter().filter(|(_, it)| it.end.is_none());
-                    self.open.extend(open.map(|(request, _)| *request));
+                    let number = |request| u32::try_from(request).expect("requests have 32 bits");
+                    self.open.extend(open.map(|(request, _)| number(request)));
                 }
             }
             What::Sent { request, .. }

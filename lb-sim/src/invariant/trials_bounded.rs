@@ -4,13 +4,18 @@ use lb_core::{Event, Role};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct TrialsBounded;
 
 impl Invariant for TrialsBounded {
     fn name(&self) -> &'static str {
         "trials are bounded"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

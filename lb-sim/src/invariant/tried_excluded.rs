@@ -4,13 +4,18 @@ use lb_core::{Event, How, Role};
 
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
-use crate::log::{Entry, What};
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
 
 pub(super) struct TriedExcluded;
 
 impl Invariant for TriedExcluded {
     fn name(&self) -> &'static str {
         "tried backends are excluded"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::ATTEMPTED
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
-use crate::log::{Entry, TunnelEnd, What};
+use crate::log::{Entry, Topics, TunnelEnd, What};
+use crate::scenario::Scenario;
 
 #[derive(Default)]
 pub(super) struct TunnelsLast {
@@ -18,6 +19,10 @@ pub(super) struct TunnelsLast {
 impl Invariant for TunnelsLast {
     fn name(&self) -> &'static str {
         "tunnels last, and end with the drain"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        Topics::TUNNELS.and(Topics::DRAINS)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {

@@ -30,12 +30,14 @@ use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
 use crate::arrivals::{Arrival, Arriving};
 use crate::dice::Chance;
 use crate::engine::Run;
+use crate::judging::{Judging, Scrutiny};
 use crate::log::{End, Entry, Sink, What};
 use crate::panics;
 use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
+use crate::verdict::Verdict;
 
 use agenda::{Agenda, Due};
-use asked::Asked;
+use asked::{Asked, User};
 use checks::Check;
 use fate::Place;
 use server::Server;
@@ -53,19 +55,46 @@ pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
     logged(scenario, seed, true)
 }
 
+/// Runs `scenario` under `seed` and judges it meanwhile: nothing is kept but what is open.
+pub fn judged(scenario: &Scenario, seed: u64, scrutiny: Scrutiny) -> Verdict {
+    let mut judging = Judging::new(scenario, scrutiny);
+    let Ran { simulated, panic } = run_into(scenario, seed, &mut judging);
+    judging.verdict(seed, simulated, panic)
+}
+
+/// What is left of a run that somebody listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How long it took in the world's time.
+    pub simulated: Duration,
+    /// What panicked, if anything did.
+    pub panic: Option<String>,
+}
+
+/// Runs `scenario` under `seed` and tells `sink` what happens.
+pub fn run_into(scenario: &Scenario, seed: u64, sink: &mut impl Sink) -> Ran {
+    told(scenario, seed, sink, false)
+}
+
 fn logged(scenario: &Scenario, seed: u64, explains: bool) -> Run {
+    let mut log = Vec::<Entry>::new();
+    let Ran { simulated, panic } = told(scenario, seed, &mut log, explains);
+    Run { log, simulated, panic }
+}
+
+fn told(scenario: &Scenario, seed: u64, sink: &mut impl Sink, explains: bool) -> Ran {
     panics::forget();
-    let log = RefCell::new(Vec::<Entry>::new());
+    let sink = RefCell::new(sink);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| {
         let arriving = Arriving::new(scenario, seed);
-        drive(scenario, seed, arriving, &log, explains)
+        drive(scenario, seed, arriving, &sink, explains)
     }));
     let (simulated, error) = match ran {
         Ok(Ok(simulated)) => (simulated, None),
         Ok(Err(error)) => (Duration::ZERO, Some(error)),
         Err(_) => (Duration::ZERO, Some("the simulation panicked".to_owned())),
     };
-    Run { log: log.into_inner(), simulated, panic: panics::first().or(error) }
+    Ran { simulated, panic: panics::first().or(error) }
 }
 
 /// What of a scenario this engine has no notion of. Nothing: it can run it.
@@ -227,11 +256,10 @@ impl<'c, S: Sink> Engine<'c, S> {
         }
         let era = &self.stage.eras[self.era];
         let made = era.made();
-        let mut digits = [0; 10];
-        let user_said = user.map(|user| written(user, &mut digits));
+        let said = user.map(User::new);
         let cookie = user.and_then(|user| self.jars.get(&user)).map(|cookie| &**cookie);
-        let host = &*self.scenario.workload.host;
-        let asked = Asked { host, post, user: user_said, cookie };
+        let (host, crowd) = (&*self.scenario.workload.host, self.scenario.workload.crowd.as_ref());
+        let asked = Asked { host, post, user: said.as_ref(), cookie, crowd };
         let mut dice = Rng::stream(self.seed ^ CLIENTS, request.into());
         let (up, down) = (dice.within(self.scenario.network), dice.within(self.scenario.network));
         let trip = up + down;
@@ -240,11 +268,12 @@ impl<'c, S: Sink> Engine<'c, S> {
             request,
             end: End::Answered(status),
             exchange: None,
+            sent: weather::since_start(self.now),
             took: trip,
         };
         let leads = found.as_ref().map(|found| &found.route().action);
-        let index = match (self.scenario.workload.service, leads) {
-            (Some(index), _) => usize::from(index),
+        let index = match (crowd, leads) {
+            (Some(crowd), _) => usize::from(crowd.service),
             (None, Some(Leads::Service(index))) => usize::from(*index),
             (None, Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. })) => {
                 return self.say(end(*status));
@@ -280,16 +309,3 @@ const NO_SERVICE: u16 = 404;
 
 /// Tells the dice of clients from those of attempts.
 const CLIENTS: u64 = 0x636c_6965_6e74;
-
-/// The digits of a number.
-fn written(number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let (mut left, mut at) = (number, digits.len());
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(left % 10).expect("a digit");
-        left /= 10;
-        if left == 0 {
-            return &digits[at..];
-        }
-    }
-}

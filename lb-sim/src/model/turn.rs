@@ -14,6 +14,7 @@ use crate::log::{End, Sink, What};
 use super::Engine;
 use super::agenda::Due;
 use super::fate::{Deadlines, Fate};
+use super::weather::since_start;
 
 /// Tells the dice of attempts from those of the core.
 const ATTEMPTS: u64 = 0x6174_7465_6d70;
@@ -319,7 +320,8 @@ impl<'c, S: Sink> Engine<'c, S> {
         let Open { request, exchange, sent, trip, post, user, tries, .. } = open;
         let took = (self.now - sent) + trip;
         let exchange = is_told.then_some(exchange);
-        self.say(What::Ended { request, end, exchange, took });
+        let sent = since_start(sent);
+        self.say(What::Ended { request, end, exchange, sent, took });
         let again = self.scenario.workload.again;
         let at = self.now + again.after;
         let ends = Time::ZERO + self.scenario.duration;

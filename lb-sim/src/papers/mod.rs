@@ -25,9 +25,14 @@ mod overflow;
 mod list;
 pub mod page;
 
+use std::time::Duration;
+
+use crate::judging::{Judging, Scrutiny};
+use crate::log::{Entry, Sink, What};
 use crate::measure::{Facts, span};
+use crate::model::{self, Ran};
+use crate::report;
 use crate::scenario::{Scenario, load};
-use crate::{Verdict, model, report};
 
 pub use list::{PAPERS, Paper};
 pub use notes::{Figure, Formula, Notes};
@@ -105,10 +110,12 @@ impl Study {
     /// Runs it under its own seed.
     pub fn run(&self) -> Result {
         let scenario = &self.scenario;
-        let run = model::run(scenario, scenario.seed);
-        let verdict = Verdict::of(scenario, scenario.seed, &run);
+        let judging = Judging::new(scenario, Scrutiny::UNTRACED);
+        let mut both = Both { judging, facts: Facts::new(scenario) };
+        let Ran { simulated, panic } = model::run_into(scenario, scenario.seed, &mut both);
+        let Both { judging, facts } = both;
+        let verdict = judging.verdict(scenario.seed, simulated, panic);
         let failed = verdict.class().map(|_| report::verdict(scenario, &verdict));
-        let facts = Facts::of(scenario, &run.log);
         let row = |figure: &Figure| {
             let formula = &figure.formula;
             let measure = facts.measure(scenario, &span(scenario, formula.phase));
@@ -117,6 +124,20 @@ impl Study {
             Row { what: figure.what.clone(), paper: figure.paper.clone(), ours }
         };
         Result { rows: self.notes.figures.iter().map(row).collect(), failed }
+    }
+}
+
+/// Whoever judges a run, and whoever measures it.
+struct Both<'s> {
+    judging: Judging<'s>,
+    facts: Facts,
+}
+
+impl Sink for Both<'_> {
+    fn enter(&mut self, at: Duration, what: What) {
+        let entry = Entry { at, what };
+        self.judging.add(&entry);
+        self.facts.add(&entry);
     }
 }
 

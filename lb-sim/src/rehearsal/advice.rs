@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lb_core::config::ServiceConfig;
+use lb_core::config::{Policy, ServiceConfig, WhenAllUnfit};
 
+use super::battery::STORM;
 use super::{Case, Outlook};
 
 /// Something to do about a configuration.
@@ -40,6 +41,9 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.comes_back_late(),
             seen.takes_too_much(),
             seen.believes_checks(),
+            seen.keeps_to_the_slow(),
+            seen.turns_away(),
+            seen.gives_up_on_all(),
         ];
         for (what, remedy) in said.into_iter().flatten() {
             if !findings.iter().any(|known| known.remedy == remedy) {
@@ -161,6 +165,50 @@ impl Seen<'_> {
         let what = || "health checks do not see that requests fail".to_owned();
         let remedy = "let [service.breaker] be enabled beside [service.health]";
         (blind && self.fails()).then(|| (what(), remedy))
+    }
+}
+
+impl Seen<'_> {
+    fn keeps_to_the_slow(&self) -> Option<Said> {
+        let is_slow = self.case.name == "one is slow" && self.has_sound();
+        let keeps = is_slow && self.outlook.detect.is_none();
+        let what = || "a backend that takes ten times as long goes on to get its share".to_owned();
+        let service = self.service;
+        if service.policy.is_consistent() {
+            let bounded = service.hash.load_percent.is_some();
+            let remedy = "let [service.balance] have load_percent = 125: who has that much more than the average is passed over";
+            return (keeps && !bounded).then(|| (what(), remedy));
+        }
+        let blind = matches!(service.policy, Policy::RoundRobin | Policy::WeightedRandom);
+        let remedy = "let [service.balance] have policy = \"least-request\" or \"peak-ewma\", which go by what backends have in hand";
+        (keeps && blind).then(|| (what(), remedy))
+    }
+
+    fn gives_up_on_all(&self) -> Option<Said> {
+        let errors = self.outlook.error_ratio;
+        let opens = self.service.when_all_unfit == WhenAllUnfit::FailFast;
+        let worse = self.case.name == "retry storm" && opens && errors > STORM;
+        let what = || {
+            let (storm, errors) = (STORM * 100.0, errors * 100.0);
+            format!(
+                "{storm:.0} % of the answers fail, and {errors:.0} % of the requests: the breakers of all backends open"
+            )
+        };
+        let remedy = "let the service have when_all_unfit = \"fail-open\", or [service.breaker] go by a higher error_rate";
+        worse.then(|| (what(), remedy))
+    }
+
+    fn turns_away(&self) -> Option<Said> {
+        let limited = self.outlook.limited;
+        let too_many = self.case.name == "steady" && limited > ERRORS;
+        let what = || {
+            format!(
+                "{:.1} % of the requests are answered 429, and nothing is wrong",
+                limited * 100.0
+            )
+        };
+        let remedy = "let [service.rate_limit] and per_client of [service.limits] allow what a client asks, or rehearse with your own --rate";
+        too_many.then(|| (what(), remedy))
     }
 }
 

@@ -28,12 +28,13 @@ pub struct Case {
 }
 
 impl Case {
-    /// When a part of it is: trouble may come without any fault.
+    /// When a part of it is: trouble may come without any fault. What is said of no part is meant from the
+    /// trouble's beginning on, as tables have it.
     pub fn span(&self, phase: Option<Phase>) -> Range<Duration> {
         let all = Duration::ZERO..self.scenario.duration;
         let Some((begins, ends)) = self.trouble else { return all };
         match phase {
-            None => all,
+            None => begins..all.end,
             Some(Phase::Calm) => all.start..begins,
             Some(Phase::Faults) => begins..ends,
             Some(Phase::Healed) => ends..all.end,
@@ -63,6 +64,9 @@ pub struct Battery {
 /// When trouble begins, and how long it lasts, if nothing else is said.
 const AT: Duration = Duration::from_secs(15);
 const LASTS: Duration = Duration::from_secs(15);
+
+/// The share of the answers that fail in a storm.
+pub(super) const STORM: f64 = 0.3;
 
 /// Everything that may happen to the service of `stage`.
 pub fn battery(stage: &Stage) -> Battery {
@@ -171,7 +175,7 @@ impl Making<'_> {
             each(it, FaultKind::Refuse);
         });
         self.add("retry storm", "Three answers of ten are 503.", |it| {
-            each(it, FaultKind::Status { code: 503, rate: 0.3, whom: Whom::All });
+            each(it, FaultKind::Status { code: 503, rate: STORM, whom: Whom::All });
         });
         self.add("impatient clients", "All turn slow, and clients ask again.", |it| {
             each(it, FaultKind::Brownout { speed: 0.25 });

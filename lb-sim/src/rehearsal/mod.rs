@@ -8,6 +8,7 @@
 
 mod advice;
 mod battery;
+pub mod map;
 mod outlook;
 
 use std::path::Path;
@@ -19,12 +20,12 @@ use lb_core::config::BackendConfig;
 
 use crate::roster::Roster;
 use crate::scenario::{
-    Again, Arrivals, Expect, Framing, Latency, Origin, Protocol, Scenario, Span, Workload,
+    Again, Arrivals, Crowd, Expect, Framing, Latency, Origin, Protocol, Scenario, Span, Workload,
 };
 
 pub use advice::{Finding, advice};
 pub use battery::{Battery, Case, Skipped, battery};
-pub use outlook::Outlook;
+pub use outlook::{Broken, Outlook};
 
 /// What a service is rehearsed with.
 #[derive(Clone, Debug)]
@@ -71,8 +72,10 @@ impl Stage {
             }
             stand_in(said, &mut notes);
         }
-        let mut scenario = calm(config, file, service, setting);
+        let mut scenario = calm(config, file, setting);
         let said = &scenario.config.services[service];
+        let number = u16::try_from(service).expect("services have 16 bits");
+        scenario.workload.crowd = Some(Crowd::of(number, &said.core));
         let place = |target: &Target| {
             scenario.place(&format!("{}:{}", target.host, target.port)).expect("it was added")
         };
@@ -105,6 +108,19 @@ impl Stage {
         Self { scenario, service, origins, pools, notes }
     }
 
+    /// Requests per second that the first pool can carry, if every backend gets its share: what is asked
+    /// for, or a little more, since nobody works on half a request.
+    pub fn capacity(&self) -> f64 {
+        let pool = &self.scenario.config.services[self.service].core.pools[0].backends;
+        let total: f64 = pool.iter().map(|backend| f64::from(backend.weight)).sum();
+        let carries = pool.iter().zip(&self.origins).map(|(backend, at)| {
+            let origin = &self.scenario.origins[*at];
+            let room = origin.concurrency.unwrap_or(usize::MAX) as f64;
+            room / origin.latency.mean().as_secs_f64() * total / f64::from(backend.weight)
+        });
+        carries.fold(f64::INFINITY, f64::min)
+    }
+
     /// The name of the service.
     pub fn name(&self) -> &str {
         &self.scenario.config.services[self.service].core.name
@@ -132,7 +148,7 @@ fn stand_in(said: &mut lb_config::config::Service, notes: &mut Vec<String>) {
 }
 
 /// A world where all is well.
-fn calm(config: Config, file: &Path, service: usize, setting: &Setting) -> Scenario {
+fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
     let mut scenario = Scenario {
         claim: String::new(),
         file: file.display().to_string(),
@@ -158,7 +174,7 @@ fn calm(config: Config, file: &Path, service: usize, setting: &Setting) -> Scena
             cookies: true,
             heavy: 0.0,
             host: String::new(),
-            service: u16::try_from(service).ok(),
+            crowd: None,
             timeout: Duration::from_secs(30),
             surges: Vec::new(),
             again: Again::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::Run;
 use crate::invariant::{Kind, RELOADS_HARMLESS};
 use crate::measure::{Facts, Measure};
+use crate::scenario::Metric;
 use crate::verdict::Verdict;
 
 use super::{Case, Stage};
@@ -15,6 +16,8 @@ use super::{Case, Stage};
 pub struct Outlook {
     /// Requests that were not answered below 500, per request, from the trouble's beginning on.
     pub error_ratio: f64,
+    /// Requests that a limit of the proxy answered 429, per request, from the trouble's beginning on.
+    pub limited: f64,
     /// The median of the latencies of good answers, in milliseconds, from the trouble's beginning on.
     pub p50: f64,
     /// What one in a hundred takes longer than.
@@ -32,8 +35,19 @@ pub struct Outlook {
     /// The smallest share of a backend against what is its own, in the end.
     pub starved: f64,
     /// Promises of the proxy that were broken, in words: a defect of lb, whatever the configuration.
-    pub broken: Vec<String>,
+    pub broken: Vec<Broken>,
+    /// Runs in which something was wrong that nobody noticed.
+    pub unnoticed: u32,
     seeds: u32,
+}
+
+/// A promise of the proxy that was broken: under which seed, and how.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The seed.
+    pub seed: u64,
+    /// In words.
+    pub what: String,
 }
 
 /// The finest that is looked at.
@@ -66,6 +80,8 @@ impl Outlook {
         let mean = |so_far: &mut f64, now: f64| *so_far += (now - *so_far) / f64::from(self.seeds);
         let requests = after.requests.max(1) as f64;
         mean(&mut self.error_ratio, after.errors as f64 / requests);
+        let limited = after.of(&Metric::Answered(TOO_MANY), scenario);
+        mean(&mut self.limited, limited.unwrap_or_default());
         let asked = if during.requests > 0 { &during } else { &after };
         let attempts = asked.attempts.iter().sum::<u64>() as f64;
         mean(&mut self.amplification, attempts / asked.requests.max(1) as f64);
@@ -113,13 +129,18 @@ impl Outlook {
         // Here people get bad answers without a reload, from too much load or too little time.
         let safety = safety.filter(|finding| finding.name != RELOADS_HARMLESS);
         let broken = safety.filter(|finding| !finding.violations.is_empty());
-        self.broken.extend(broken.map(|finding| {
-            let Some(first) = finding.violations.first() else { return String::new() };
-            format!("seed {seed}: {}: {}", finding.name, first.what)
-        }));
-        self.broken.extend(run.panic.iter().map(|panic| format!("seed {seed}: {panic}")));
+        let first = broken.filter_map(|finding| Some((finding.name, finding.violations.first()?)));
+        let first = first.map(|(name, violation)| format!("{name}: {}", violation.what));
+        let all = first.chain(run.panic.clone());
+        self.broken.extend(all.map(|what| Broken { seed, what }));
+        // A backend that answers sooner than before is noticed by nobody, and beside other trouble.
+        let unnoticed = !verdict.bit.is_empty() && !verdict.bit.contains(&true);
+        self.unnoticed += u32::from(unnoticed);
     }
 }
+
+/// The status of a request that a limit turned away.
+const TOO_MANY: u16 = 429;
 
 /// The later of two, where `None` is never.
 fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

@@ -5,6 +5,7 @@
 //! trust it: every backend has an origin, every fault names one, every expectation is understood.
 
 mod action;
+pub(crate) mod crowd;
 mod expectation;
 mod latency;
 mod origin;
@@ -17,8 +18,10 @@ use lb_config::Config;
 use crate::roster::Roster;
 
 pub use action::{Action, ActionKind, Attack, Tunnels};
+pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::Latency;
+pub use origin::{Framing, Origin, Protocol};
 pub use read::load;
 
 /// A whole scenario.
@@ -69,45 +72,6 @@ pub struct Span {
     pub max: Duration,
 }
 
-/// A scripted server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
-    /// The host name by which the configuration's urls know it.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How long it works on an answer.
-    pub latency: Latency,
-    /// How many answers it works on at a time, if that is bounded.
-    pub concurrency: Option<usize>,
-    /// How many requests wait there for their turn; more are answered 503.
-    pub queue: usize,
-    /// Bytes of its answers.
-    pub body: usize,
-    /// How it tells where they end.
-    pub framing: Framing,
-    /// What it speaks.
-    pub protocol: Protocol,
-}
-
-/// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, from the first byte on: streams share connections.
-    Http2,
-}
-
-/// How an answer tells where its body ends (RFC 9112 §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// By a Content-Length.
-    Length,
-    /// In chunks, of which the last is empty.
-    Chunked,
-}
-
 /// Requests that arrive whether or not earlier ones have been answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -137,8 +101,8 @@ pub struct Workload {
     pub heavy: f64,
     /// The host they ask for.
     pub host: String,
-    /// The service that they ask, by its place, whatever routes say; only in the model.
-    pub service: Option<u16>,
+    /// Who they are if they ask one service, which tells them apart in its own way; only in the model.
+    pub crowd: Option<Crowd>,
     /// How long a client waits before it hangs up.
     pub timeout: Duration,
     /// When more requests arrive than otherwise.
@@ -372,7 +336,9 @@ impl Scenario {
 
     /// The place of the origin that is written as `host:port`.
     pub fn place(&self, written: &str) -> Option<usize> {
-        self.origins.iter().position(|it| format!("{}:{}", it.host, it.port) == written)
+        let (host, port) = written.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        self.origins.iter().position(|it| it.port == port && it.host == host)
     }
 }
 

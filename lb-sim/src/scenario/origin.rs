@@ -10,31 +10,70 @@ use lb_core::config::BACKENDS_MAX;
 
 use super::latency::latency;
 use super::read::{BODY_MAX, PROTOCOLS, QUEUE_MAX, TICK};
-use super::{Framing, Latency, Origin, Protocol, Span};
+use super::{Latency, Span};
+
+/// A scripted server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// The host name by which the configuration's urls know it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How long it works on an answer.
+    pub latency: Latency,
+    /// How many answers it works on at a time, if that is bounded.
+    pub concurrency: Option<usize>,
+    /// How many requests wait there for their turn; more are answered 503.
+    pub queue: usize,
+    /// Bytes of its answers.
+    pub body: usize,
+    /// How it tells where they end.
+    pub framing: Framing,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, from the first byte on: streams share connections.
+    Http2,
+}
+
+/// How an answer tells where its body ends (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By a Content-Length.
+    Length,
+    /// In chunks, of which the last is empty.
+    Chunked,
+}
 
 /// An entry that stands for several servers: the first of them, and the hosts of the others.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(super) struct Lineup {
     first: (String, u16),
     others: Vec<String>,
 }
 
 /// All servers, and which of them stand for others in the configuration.
-pub(super) fn origins(root: &mut Table<'_>) -> (Vec<Origin>, Vec<Crowd>) {
-    let (mut all, mut crowds) = (Vec::new(), Vec::new());
+pub(super) fn origins(root: &mut Table<'_>) -> (Vec<Origin>, Vec<Lineup>) {
+    let (mut all, mut lineups) = (Vec::new(), Vec::new());
     for table in root.tables("origin").or(Vec::new()) {
-        let Some((origin, crowd)) = origin(table) else { continue };
-        let others = crowd.iter().flat_map(|crowd| &crowd.others);
+        let Some((origin, lineup)) = origin(table) else { continue };
+        let others = lineup.iter().flat_map(|lineup| &lineup.others);
         let others: Vec<Origin> =
             others.map(|host| Origin { host: host.clone(), ..origin.clone() }).collect();
         all.push(origin);
         all.extend(others);
-        crowds.extend(crowd);
+        lineups.extend(lineup);
     }
-    (all, crowds)
+    (all, lineups)
 }
 
-fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Crowd>)> {
+fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Lineup>)> {
     let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
     let count = table.integer("count", 1..=BACKENDS_MAX).given();
     let fast = Span { min: 5 * TICK, max: 5 * TICK };
@@ -49,10 +88,10 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Crowd>)> {
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    let crowd = match count {
+    let lineup = match count {
         None => None,
         Some(count) => match numbered(&host, count.value) {
-            Some(others) => Some(Crowd { first: (host.clone(), port), others }),
+            Some(others) => Some(Lineup { first: (host.clone(), port), others }),
             None => {
                 let what = format!("count needs a host that ends in a number, and {host} does not");
                 table.report().error(count.at, what, "write at = \"b1:80\" for b1, b2 and so on");
@@ -60,7 +99,7 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Crowd>)> {
             }
         },
     };
-    Some((Origin { host, port, latency, concurrency, queue, body, framing, protocol }, crowd))
+    Some((Origin { host, port, latency, concurrency, queue, body, framing, protocol }, lineup))
 }
 
 /// The hosts after the first of `count`: of `b1` they are `b2`, `b3` and so on.
@@ -78,7 +117,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
     }
 }
 
-impl Crowd {
+impl Lineup {
     /// Lets each backend of `config` that names the first one stand for all. Returns those that it names
     /// beside it: they would be there twice.
     pub(super) fn join(&self, config: &mut Config) -> Vec<String> {

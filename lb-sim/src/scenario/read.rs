@@ -73,7 +73,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let socket = root.integer("socket", SOCKET).or(*SOCKET.end());
     let engines = [("net", false), ("model", true)];
     let model_only = root.choice("engine", &engines).or(false);
-    let (origins, crowds) = origins(root);
+    let (origins, lineups) = origins(root);
     let workload = workload(root.table("workload"));
     let faults = root.tables("fault").or(Vec::new());
     let faults: Vec<Fault> = faults.into_iter().filter_map(|it| fault(it, &origins)).collect();
@@ -90,7 +90,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         ActionKind::Drain => None,
     });
     for config in config.iter_mut().chain(reloads) {
-        for twice in crowds.iter().flat_map(|crowd| crowd.join(config)) {
+        for twice in lineups.iter().flat_map(|lineup| lineup.join(config)) {
             let what = format!("backend {twice} is named, and count has another stand for it");
             root.report().error(root.at(), what, "name the first alone, or write no count");
         }
@@ -230,7 +230,7 @@ fn workload(mut table: Table<'_>) -> Option<Workload> {
         cookies: table.boolean("cookies").or(false),
         heavy: table.number("heavy", 0.0..=1.0).or(0.0),
         host: table.text("host").or("web".to_owned()),
-        service: None,
+        crowd: None,
         timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
         surges: surges(&mut table),
         again: again(table.table("again")),

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::fs;
 use std::io::{IsTerminal, Write as _};
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Args;
 use lb_config::Config;
 use lb_sim::engine::Run;
 use lb_sim::measure::Facts;
 use lb_sim::model;
-use lb_sim::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice, battery};
+use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric};
 
-use crate::cli::World;
+use crate::cli::{World, few_seeds};
 use crate::parallel;
-use crate::{Watch, print};
+use crate::{Watch, print, say};
 
 /// What a service level that is missed says to a shell.
-const MISSED: u8 = 131;
+pub(crate) const MISSED: u8 = 131;
 /// What a broken invariant says.
 const BROKEN: u8 = 129;
 
@@ -36,9 +38,31 @@ pub(crate) struct Missed {
 impl fmt::Display for Missed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, level, found, is_latency } = self;
-        let unit = if *is_latency { " ms" } else { "" };
-        write!(out, "  MISSED  {case}: {level}: it is {found:.4}{unit}")
+        write!(out, "  MISSED  {case}: {level}: it is ")?;
+        match (is_latency, level.ends_with('%')) {
+            (true, _) => write!(out, "{found:.1} ms"),
+            (false, true) => write!(out, "{:.2}%", found * 100.0),
+            (false, false) => write!(out, "{found:.4}"),
+        }
     }
+}
+
+/// What is rehearsed of a file, and under which seeds.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration of lb-server
+    file: PathBuf,
+    /// Only this service
+    #[arg(long)]
+    service: Option<String>,
+    /// Only this case, by its name in the table; repeatable
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<String>,
+    /// How many seeds each case is run under, or from which to which: 5, 7..7
+    #[arg(long, default_value = "5", value_name = "N|A..B", value_parser = few_seeds)]
+    seeds: RangeInclusive<u64>,
+    #[command(flatten)]
+    world: World,
 }
 
 /// What became of a case under all seeds.
@@ -47,31 +71,49 @@ struct Done {
     missed: Vec<Missed>,
 }
 
-pub(crate) fn check(
-    file: &Path,
-    service: Option<&str>,
-    seeds: u64,
-    world: &World,
-) -> Result<ExitCode, String> {
-    let config = read(file)?;
-    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
-    if let Some(name) = service.filter(|name| !names.contains(name)) {
-        return Err(format!("there is no service {name:?}; there are {}", names.join(", ")));
-    }
+pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
+    let Check { file, service, seeds, world, .. } = check;
+    let (config, service) = (read(file)?, service.as_deref());
+    let one = service.map(|name| chosen(&config, Some(name))).transpose()?;
     let (mut broken, mut missed) = (false, false);
-    for (index, name) in names.iter().enumerate() {
-        if service.is_some_and(|only| only != *name) {
-            continue;
-        }
+    for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
         let stage = Stage::new(&config, file, index, &world.setting());
         about_somebody(&stage, &world.slo)?;
-        let battery = battery(&stage);
+        let battery = only(battery(&stage), &check.cases)?;
         let done = rehearse(&stage, &battery.cases, seeds, &world.slo);
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
-        print(&told(&stage, battery, done, (seeds, world)));
+        print(&told(&stage, battery, done, check));
     }
     Ok(exit(broken, missed))
+}
+
+/// The place of the service of this name, or of the first.
+pub(crate) fn chosen(config: &Config, service: Option<&str>) -> Result<usize, String> {
+    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
+    match service {
+        None if names.is_empty() => Err("it has no service that could be rehearsed".to_owned()),
+        None => Ok(0),
+        Some(name) => names
+            .iter()
+            .position(|known| *known == name)
+            .ok_or_else(|| format!("there is no service {name:?}; there are {}", names.join(", "))),
+    }
+}
+
+/// Leaves out what was not asked for.
+fn only(mut battery: Battery, cases: &[String]) -> Result<Battery, String> {
+    let known: Vec<&str> = battery.cases.iter().map(|case| case.name).collect();
+    if let Some(unknown) = cases.iter().find(|name| !known.contains(&name.as_str())) {
+        let skipped = battery.skipped.iter().find(|it| it.name == *unknown);
+        let why = skipped.map_or(format!("there are {}", known.join(", ")), |it| it.why.to_owned());
+        return Err(format!("there is no case {unknown:?} here: {why}"));
+    }
+    if !cases.is_empty() {
+        battery.cases.retain(|case| cases.iter().any(|name| name == case.name));
+        battery.skipped.clear();
+    }
+    Ok(battery)
 }
 
 /// What a shell is told: that a promise of lb was broken, or that a level was missed.
@@ -88,7 +130,13 @@ pub(crate) fn read(file: &Path) -> Result<Config, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let (config, diagnostics) = lb_config::load(&lb_config::Source { name: &name, text: &text });
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-    config.ok_or_else(|| lines.join("\n"))
+    match config {
+        None => Err(lines.join("\n")),
+        Some(config) => {
+            lines.iter().for_each(|warning| say(warning));
+            Ok(config)
+        }
+    }
 }
 
 /// Refuses a level about a backend that the service does not have: it would always hold.
@@ -105,12 +153,17 @@ pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<()
 }
 
 /// Runs all cases, on all cores.
-fn rehearse(stage: &Stage, cases: &[Case], seeds: u64, levels: &[Expectation]) -> Vec<Done> {
+fn rehearse(
+    stage: &Stage,
+    cases: &[Case],
+    seeds: &RangeInclusive<u64>,
+    levels: &[Expectation],
+) -> Vec<Done> {
     let watch = Watch::start();
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (case, mut outlook, mut missed) = (&cases[at], Outlook::none(), Vec::new());
-        for seed in 1..=seeds {
+        for seed in seeds.clone() {
             let run = model::run(&case.scenario, seed);
             outlook.add(stage, case, seed, &run);
             miss(&mut missed, case, &run, levels);
@@ -142,7 +195,7 @@ pub(crate) fn miss(missed: &mut Vec<Missed>, case: &Case, run: &Run, levels: &[E
 }
 
 /// A line that is written over, for somebody who watches.
-fn progress(done: usize, all: usize, took: Duration) {
+pub(crate) fn progress(done: usize, all: usize, took: Duration) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
         let left = took.mul_f64((all - done) as f64 / done as f64).as_secs();
@@ -150,17 +203,17 @@ fn progress(done: usize, all: usize, took: Duration) {
     }
 }
 
-fn told(stage: &Stage, battery: Battery, done: Vec<Done>, (seeds, world): (u64, &World)) -> String {
+fn told(stage: &Stage, battery: Battery, done: Vec<Done>, check: &Check) -> String {
     let mut out = String::new();
-    let Setting { rate, load, latency } = world.setting();
+    let Setting { rate, load, latency } = check.world.setting();
     let _infallible = writeln!(
         out,
-        "service {}: {} backends, {rate} requests/s, {:.0} ms to answer, {:.0} % busy, {} seeds\n",
+        "service {}: {}, {rate} requests/s, {:.0} ms to answer on average, {:.0} % busy, {}\n",
         stage.name(),
-        stage.origins.len(),
+        counted(stage.origins.len(), "backend"),
         latency.mean().as_secs_f64() * 1_000.0,
         load * 100.0,
-        seeds,
+        counted(check.seeds.clone().count(), "seed"),
     );
     for note in &stage.notes {
         let _infallible = writeln!(out, "  {note}");
@@ -174,7 +227,14 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, (seeds, world): (u64, 
     out += LEGEND;
     for (case, done) in &cases {
         for broken in &done.outlook.broken {
-            let _infallible = writeln!(out, "  BROKEN  {}: {broken}", case.name);
+            let Broken { seed, what } = broken;
+            let again = again(stage, case.name, *seed, check);
+            let _infallible = writeln!(out, "  BROKEN  {}: {what}\n    again: {again}", case.name);
+        }
+        if done.outlook.unnoticed > 0 {
+            let (runs, name) = (counted(done.outlook.unnoticed as usize, "run"), case.name);
+            let who = "what went wrong was noticed by nobody: no request would have gone there";
+            let _infallible = writeln!(out, "  UNSEEN  {name}, {runs}: {who}");
         }
         for missed in &done.missed {
             let _infallible = writeln!(out, "{missed}");
@@ -196,10 +256,22 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, (seeds, world): (u64, 
     out + "\n"
 }
 
+/// A word with its number.
+pub(crate) fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The command that repeats one run of a case.
+fn again(stage: &Stage, case: &str, seed: u64, check: &Check) -> String {
+    let (file, world) = (check.file.display(), check.world.written());
+    let service = stage.name();
+    format!("lb-sim check {file} --service {service} --case '{case}' --seeds {seed}..{seed}{world}")
+}
+
 const HEAD: &str = "  \
-     case                     errors      p50       p99     p99.9   asked   left    back   hottest  least\n";
+     case                     errors       429      p50       p99     p99.9   asked    left    back   hottest  least\n";
 const LEGEND: &str = "  \
-     From the trouble's beginning on: errors and latencies of clients. Meanwhile: requests to backends for \
+     From the trouble's beginning on: errors, answers 429 of a limit, and latencies of clients. Meanwhile: requests to backends for \
      each of a client;\n  how long until a faulty backend was left alone, and after the trouble until all was \
      as before, at worst;\n  the share of a sound backend meanwhile, and of the least asked in the end, \
      against what it has in calm times.\n\n";
@@ -218,11 +290,16 @@ fn line(case: &Case, done: &Done) -> String {
         true => format!("{factor:.2}"),
         false => "-".to_owned(),
     };
+    let limited = match it.limited {
+        0.0 => "-".to_owned(),
+        limited => format!("{:.1} %", limited * 100.0),
+    };
     let mark = if done.missed.is_empty() && it.broken.is_empty() { ' ' } else { '✗' };
     format!(
-        "{mark} {:<20} {:>8.3} %  {:>8}  {:>8}  {:>8}  {:>5.2}  {:>6}  {:>6}  {:>6}  {:>6}\n",
+        "{mark} {:<20} {:>8.3} %  {:>6}  {:>8}  {:>8}  {:>8}  {:>5.2}  {:>6}  {:>6}  {:>6}  {:>6}\n",
         case.name,
         it.error_ratio * 100.0,
+        limited,
         ms(it.p50),
         ms(it.p99),
         ms(it.p999),

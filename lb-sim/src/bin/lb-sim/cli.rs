@@ -9,16 +9,23 @@ use lb_config::read::Mistake;
 use lb_sim::rehearsal::Setting;
 use lb_sim::scenario::{Expectation, Latency};
 
+use crate::check::Check;
+use crate::diff::Diff;
+use crate::explain::Explain;
+use crate::map::Map;
+use crate::run::Run;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
   lb-sim run scenarios/partition.toml                    under the scenario's own seed
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
-  lb-sim run scenarios/partition.toml --seed 7 --explain 1476
+  lb-sim explain a.txt 1475                              why one request went where it went
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
+  lb-sim map lb.toml                                     how much load it may have to survive trouble
 
 Exit codes: 0 all is well; 1 the scenario or configuration is wrong, 2 the command; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
@@ -36,22 +43,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one scenario under one seed; print a timeline and a verdict
     #[command(after_help = "Example: lb-sim run scenarios/partition.toml --seed 7 --trace a.txt")]
-    Run {
-        /// The scenario
-        file: PathBuf,
-        /// The seed; by default the scenario's own
-        #[arg(long)]
-        seed: Option<u64>,
-        /// What runs it
-        #[arg(long, value_enum, default_value_t)]
-        engine: Engine,
-        /// Write down here everything that happened, a line each
-        #[arg(long, value_name = "FILE")]
-        trace: Option<PathBuf>,
-        /// Tell all of one exchange, and what each of its choices was made from
-        #[arg(long, value_name = "EXCHANGE")]
-        explain: Option<u64>,
-    },
+    Run(Run),
+    /// Tell in words what became of one request of a run that was written down, and why each of its
+    /// attempts went where it went
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
     /// Run scenarios under many seeds; print those that fail
     #[command(after_help = "Example: lb-sim sweep scenarios --seeds 1..200 --jobs 2")]
     Sweep {
@@ -70,33 +66,16 @@ pub(crate) enum Command {
     /// Put a configuration through what happens sooner or later: one backend dies, turns slow, flaps, a
     /// zone goes, a deploy, a retry storm; print a table and what to change
     #[command(after_help = CHECK)]
-    Check {
-        /// The configuration of lb-server
-        file: PathBuf,
-        /// Only this service
-        #[arg(long)]
-        service: Option<String>,
-        /// Seeds that each case is run under
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-        seeds: u64,
-        #[command(flatten)]
-        world: World,
-    },
+    Check(Check),
     Papers(crate::papers::Papers),
     /// Put two configurations through the same, with the same arrivals and the same luck; print what
     /// surely differs
     #[command(after_help = DIFF)]
-    Diff {
-        /// The one that is served
-        old: PathBuf,
-        /// The one that is to be
-        new: PathBuf,
-        /// Seeds that each case is run under
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000))]
-        seeds: u64,
-        #[command(flatten)]
-        world: World,
-    },
+    Diff(Diff),
+    /// Find out up to which load a configuration comes back from trouble by itself; print a map of where it
+    /// does and where it does not
+    #[command(after_help = MAP)]
+    Map(Map),
 }
 
 /// What a configuration is rehearsed with, and held to.
@@ -105,7 +84,7 @@ pub(crate) struct World {
     /// Requests per second, 1 to 10,000
     #[arg(long, default_value_t = 200.0, value_parser = rate)]
     rate: f64,
-    /// How long backends take to answer: the median of a lognormal distribution
+    /// How long backends take to answer: the median of a lognormal distribution, whose mean is a fifth above
     #[arg(long, default_value = "20ms", value_parser = latency)]
     latency: Duration,
     /// The share of the backends' capacity that is used while all is well, in percent
@@ -116,8 +95,16 @@ pub(crate) struct World {
     pub(crate) slo: Vec<Expectation>,
 }
 
+impl World {
+    /// As on the command line that repeats a run, as far as it is not the default.
+    pub(crate) fn written(&self) -> String {
+        let latency = quantity::show_duration(self.latency);
+        format!(" --rate {} --latency {latency} --load {}", self.rate, self.load)
+    }
+}
+
 /// How far servers' latencies spread: one answer in a hundred takes four times the median.
-const SIGMA: f64 = 0.6;
+pub(crate) const SIGMA: f64 = 0.6;
 
 impl World {
     pub(crate) fn setting(&self) -> Setting {
@@ -125,6 +112,17 @@ impl World {
         Setting { rate: self.rate, latency, load: f64::from(self.load) / 100.0 }
     }
 }
+
+const MAP: &str = "\
+Examples:
+  lb-sim map lb.toml                                  load against how much speed backends lose for 10 s
+  lb-sim map lb.toml --y lasts --trigger refuse --size 50 --stable 60     exit code 131 below 60 %";
+
+const EXPLAIN: &str = "\
+Examples:
+  lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
+  lb-sim explain a.txt 1475                by the request's number in the trace, or
+  lb-sim explain a.txt exchange=1476       by that of its exchange";
 
 const DIFF: &str = "\
 Examples:
@@ -137,19 +135,26 @@ Examples:
   lb-sim check lb.toml --service api --rate 1000 --latency 8ms --load 70
   lb-sim check lb.toml --slo 'error_ratio < 0.1%' --slo 'p99 <= 250ms'     exit code 131 if one is missed";
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|rate| (1.0..=10_000.0).contains(rate));
     rate.ok_or_else(|| "write a number from 1 to 10,000".to_owned())
 }
 
-fn latency(text: &str) -> Result<Duration, String> {
+pub(crate) fn latency(text: &str) -> Result<Duration, String> {
     let span = quantity::duration(text).map_err(in_words)?;
     let range = Duration::from_micros(10)..=Duration::from_secs(10);
     range.contains(&span).then_some(span).ok_or_else(|| "write 10us to 10s".to_owned())
 }
 
-fn in_words(Mistake { what, remedy }: Mistake) -> String {
+pub(crate) fn in_words(Mistake { what, remedy }: Mistake) -> String {
     format!("it {what}; {remedy}")
+}
+
+/// A share, in percent.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse::<f64>().ok();
+    let percent = percent.filter(|percent| (1.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "write a percentage from 1 to 100".to_owned())
 }
 
 fn level(text: &str) -> Result<Expectation, String> {
@@ -168,6 +173,20 @@ pub(crate) enum Engine {
 
 /// Seeds of one sweep.
 const SEEDS_MAX: u64 = 10_000_000;
+
+/// Seeds of one rehearsal.
+const FEW_SEEDS_MAX: u64 = 1_000;
+
+/// A number of seeds, or a range.
+pub(crate) fn few_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let range = match text.parse::<u64>() {
+        Ok(count @ 1..) => 1..=count,
+        Ok(0) => return Err("there is nothing to see without a run".to_owned()),
+        Err(_) => seeds(text)?,
+    };
+    let few = range.end() - range.start() < FEW_SEEDS_MAX;
+    few.then_some(range).ok_or_else(|| format!("at most {FEW_SEEDS_MAX}"))
+}
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     let range = text.split_once("..").and_then(|(first, last)| {

@@ -2,17 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
 use lb_sim::model;
-use lb_sim::rehearsal::{Case, Outlook, Stage, battery};
+use lb_sim::rehearsal::{Broken, Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 
-use crate::check::{Missed, about_somebody, exit, miss, read};
-use crate::cli::World;
+use crate::check::{Missed, about_somebody, counted, exit, miss, read};
+use crate::cli::{World, few_seeds};
 use crate::parallel;
 use crate::print;
+
+/// What is compared, and under which seeds.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The one that is served
+    old: PathBuf,
+    /// The one that is to be
+    new: PathBuf,
+    /// How many seeds each case is run under, 2 or more, or from which to which
+    #[arg(long, default_value = "10", value_name = "N|A..B", value_parser = few_seeds)]
+    seeds: RangeInclusive<u64>,
+    #[command(flatten)]
+    world: World,
+}
 
 /// A number of an outlook that is compared.
 struct Number {
@@ -24,8 +40,9 @@ struct Number {
     unit: &'static str,
 }
 
-const NUMBERS: [Number; 5] = [
+const NUMBERS: [Number; 6] = [
     Number { name: "errors", of: |it| it.error_ratio, times: 100.0, digits: 3, unit: " %" },
+    Number { name: "429", of: |it| it.limited, times: 100.0, digits: 3, unit: " %" },
     Number { name: "p50", of: |it| it.p50, times: 1.0, digits: 1, unit: " ms" },
     Number { name: "p99", of: |it| it.p99, times: 1.0, digits: 1, unit: " ms" },
     Number { name: "p99.9", of: |it| it.p999, times: 1.0, digits: 1, unit: " ms" },
@@ -42,12 +59,13 @@ struct Compared {
     missed: Vec<Missed>,
 }
 
-pub(crate) fn diff(
-    old_file: &Path,
-    new_file: &Path,
-    seeds: u64,
-    world: &World,
-) -> Result<ExitCode, String> {
+pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
+    let Diff { old: old_file, new: new_file, seeds, world } = diff;
+    if seeds.start() == seeds.end() {
+        return Err(
+            "--seeds: chance cannot be told from change in one pair; write 2 or more".into()
+        );
+    }
     let (old, new) = (read(old_file)?, read(new_file)?);
     let (mut broken, mut missed) = (false, false);
     let mut out = String::new();
@@ -71,18 +89,19 @@ pub(crate) fn diff(
         let all = run(&stages, &both, seeds, &world.slo);
         let _infallible = writeln!(
             out,
-            "service {name}: {} before, {} after; {} seeds, 95 % intervals of the paired difference\n",
+            "service {name}: {} before, {} after; {}, 95 % intervals of the paired difference\n",
             old_file.display(),
             new_file.display(),
-            seeds,
+            counted(seeds.clone().count(), "seed"),
         );
         out += &table(&all);
         for Compared { case, pairs, missed: misses } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
-                for what in &it.broken {
+                for Broken { seed, what } in &it.broken {
                     broken = true;
-                    let _infallible = writeln!(out, "  BROKEN  {case}, {when}: {what}");
+                    let _infallible =
+                        writeln!(out, "  BROKEN  {case}, {when}, seed {seed}: {what}");
                 }
             }
             for what in misses {
@@ -104,14 +123,14 @@ pub(crate) fn diff(
 fn run(
     stages: &[Stage; 2],
     both: &[(&Case, &Case)],
-    seeds: u64,
+    seeds: &RangeInclusive<u64>,
     levels: &[Expectation],
 ) -> Vec<Compared> {
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (before, after) = both[at];
         let (mut pairs, mut missed) = (Vec::new(), Vec::new());
-        for seed in 1..=seeds {
+        for seed in seeds.clone() {
             let mut pair = (Outlook::none(), Outlook::none());
             pair.0.add(&stages[0], before, seed, &model::run(&before.scenario, seed));
             let run = model::run(&after.scenario, seed);

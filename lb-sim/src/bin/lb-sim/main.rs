@@ -3,8 +3,11 @@
 mod check;
 mod cli;
 mod diff;
+mod explain;
+mod map;
 mod papers;
 mod parallel;
+mod run;
 mod sweep;
 
 use std::fs;
@@ -14,22 +17,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use lb_sim::{Scenario, Verdict, engine, model, report, scenario, trace};
+use lb_sim::{Scenario, scenario};
 
-use cli::{Cli, Command, Engine};
+use cli::{Cli, Command};
 
 /// What is wrong with the question rather than with the answer.
 const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { file, seed, engine, trace, explain } => {
-            run(&file, seed, engine, trace.as_deref(), explain)
-        }
-        Command::Check { file, service, seeds, world } => {
-            check::check(&file, service.as_deref(), seeds, &world)
-        }
-        Command::Diff { old, new, seeds, world } => diff::diff(&old, &new, seeds, &world),
+        Command::Run(args) => run::run(&args),
+        Command::Map(args) => map::map(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Papers(asked) => papers::papers(&asked),
         Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
     };
@@ -46,50 +47,6 @@ fn say(text: &str) {
 
 fn print(text: &str) {
     let _closed = write!(std::io::stdout().lock(), "{text}");
-}
-
-fn run(
-    file: &Path,
-    seed: Option<u64>,
-    engine: Engine,
-    trace_to: Option<&Path>,
-    explain: Option<u64>,
-) -> Result<ExitCode, String> {
-    let scenario = read(file)?;
-    let seed = seed.unwrap_or(scenario.seed);
-    let engine = if scenario.model_only { Engine::Model } else { engine };
-    if engine == Engine::Model {
-        let refusals = model::refusals(&scenario);
-        if !refusals.is_empty() {
-            let what = refusals.join(", ");
-            return Err(format!("the model engine knows nothing of {what}: use --engine net"));
-        }
-    }
-    let watch = Watch::start();
-    let run = match (engine, explain) {
-        (Engine::Net, Some(_)) => engine::run_explained(&scenario, seed),
-        (Engine::Net, None) => engine::run(&scenario, seed),
-        (Engine::Model, Some(_)) => model::run_explained(&scenario, seed),
-        (Engine::Model, None) => model::run(&scenario, seed),
-    };
-    let took = watch.took();
-    let verdict = Verdict::of(&scenario, seed, &run);
-    if let Some(path) = trace_to {
-        let written = fs::write(path, trace::text(&run.log));
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if let Some(exchange) = explain {
-        let story = trace::story(&run.log, exchange);
-        if story.is_empty() {
-            return Err(format!("there is no exchange {exchange} in this run; --trace lists them"));
-        }
-        print(&format!("{story}\n"));
-    }
-    print(&format!("{} under seed {seed}\n\n", scenario.file));
-    print(&report::timeline(&scenario, &run));
-    print(&report::verdict(&scenario, &verdict));
-    say(&format!("  {}", speed(run.simulated, took)));
-    Ok(verdict.class().map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
 }
 
 fn speed(simulated: Duration, took: Duration) -> String {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lb_sim::scenario::Mark;
-use lb_sim::{Class, Scenario, Verdict, engine, model, report};
+use lb_sim::{Class, Scenario, Scrutiny, Verdict, engine, model, report};
 
 use crate::cli::Engine;
 use crate::parallel;
@@ -40,13 +40,12 @@ pub(crate) fn sweep(
     let mut tally = Tally::new(&scenarios, runs.len());
     let work = |at: usize| {
         let (scenario, seed) = runs[at];
-        let run = match engine {
-            Engine::Net if !scenarios[scenario].model_only => {
-                engine::run(&scenarios[scenario], seed)
-            }
-            Engine::Net | Engine::Model => model::run(&scenarios[scenario], seed),
+        let world = &scenarios[scenario];
+        let verdict = match engine {
+            Engine::Net if !world.model_only => Verdict::of(world, seed, &engine::run(world, seed)),
+            Engine::Net | Engine::Model => model::judged(world, seed, Scrutiny::UNTRACED),
         };
-        Done { scenario, verdict: Verdict::of(&scenarios[scenario], seed, &run) }
+        Done { scenario, verdict }
     };
     parallel::each(runs.len(), jobs, work, |_, done| {
         tally.add(&done);

@@ -1,0 +1,243 @@
+//! Where a configuration comes back from trouble by itself, and where it does not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use lb_config::quantity::{self, show_duration};
+use lb_sim::rehearsal::map::{Axis, Fate, Patience, Spot, Trigger, WATCHED, fate, scenario};
+use lb_sim::rehearsal::{Setting, Stage};
+use lb_sim::scenario::{Again, Latency};
+
+use crate::check::{MISSED, chosen, progress, read};
+use crate::cli::{SIGMA, in_words, latency, percent, rate};
+use crate::parallel;
+use crate::{Watch, print};
+
+/// What is mapped.
+#[derive(Debug, Args)]
+pub(crate) struct Map {
+    /// The configuration of lb-server
+    file: PathBuf,
+    /// The service; by default the first
+    #[arg(long)]
+    service: Option<String>,
+    /// What varies from left to right
+    #[arg(long, value_enum, default_value = "load")]
+    x: AxisName,
+    /// What varies from top to bottom
+    #[arg(long, value_enum, default_value = "size")]
+    y: AxisName,
+    /// What goes wrong: every backend loses this share of its speed, this share of the backends stops, or
+    /// this share of the answers is 503
+    #[arg(long, value_enum, default_value = "brownout")]
+    trigger: TriggerName,
+    /// The load where it does not vary, in percent of what backends can carry
+    #[arg(long, default_value = "50", value_parser = percent)]
+    load: f64,
+    /// The size of the trouble where it does not vary, in percent
+    #[arg(long, default_value = "80", value_parser = percent)]
+    size: f64,
+    /// How long the trouble lasts where that does not vary
+    #[arg(long, default_value = "10s", value_parser = lasting)]
+    lasts: Duration,
+    /// Requests per second that backends can carry, or a little more: nobody works on half a request
+    #[arg(long, default_value_t = 400.0, value_parser = rate)]
+    capacity: f64,
+    /// How long backends take to answer: the median of a lognormal distribution
+    #[arg(long, default_value = "20ms", value_parser = latency)]
+    latency: Duration,
+    /// After this long a client hangs up, and asks again half a second later
+    #[arg(long, default_value = "2s", value_parser = latency)]
+    patience: Duration,
+    /// How often it asks again
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=10))]
+    tries: u8,
+    /// Seeds that each cell is run under; the worst counts
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
+    /// Exit with 131 unless it comes back from all trouble on the map up to this load, in percent
+    #[arg(long, value_parser = percent)]
+    stable: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AxisName {
+    /// The share of what backends can carry that is asked of them
+    Load,
+    /// How hard the trouble is
+    Size,
+    /// How long it lasts
+    Lasts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TriggerName {
+    Brownout,
+    Refuse,
+    Status,
+}
+
+impl From<AxisName> for Axis {
+    fn from(name: AxisName) -> Self {
+        match name {
+            AxisName::Load => Self::Load,
+            AxisName::Size => Self::Size,
+            AxisName::Lasts => Self::Lasts,
+        }
+    }
+}
+
+/// The steps of an axis: loads and sizes in percent, and seconds.
+const LOADS: [f64; 12] = [10., 20., 30., 40., 50., 60., 70., 75., 80., 85., 90., 95.];
+const SIZES: [f64; 8] = [100., 95., 90., 80., 70., 50., 30., 10.];
+const LASTS: [f64; 8] = [30., 20., 15., 10., 7., 5., 3., 1.];
+
+fn steps(axis: Axis) -> &'static [f64] {
+    match axis {
+        Axis::Load => &LOADS,
+        Axis::Size => &SIZES,
+        Axis::Lasts => &LASTS,
+    }
+}
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    let span = quantity::duration(text).map_err(in_words)?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(60);
+    range.contains(&span).then_some(span).ok_or_else(|| "write 1s to 60s".to_owned())
+}
+
+pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
+    let (x, y) = (Axis::from(args.x), Axis::from(args.y));
+    if x == y {
+        return Err("--x and --y are the same; let one be load, size or lasts".to_owned());
+    }
+    let config = read(&args.file)?;
+    let service = chosen(&config, args.service.as_deref())?;
+    let latency = Latency::Lognormal { median: args.latency, sigma: SIGMA };
+    let setting = Setting { rate: args.capacity, latency, load: 1.0 };
+    let stage = Stage::new(&config, &args.file, service, &setting);
+    let again = Again { tries: args.tries, after: Duration::from_millis(500) };
+    let patience = Patience { timeout: args.patience, again };
+    let trigger = match args.trigger {
+        TriggerName::Brownout => Trigger::Brownout,
+        TriggerName::Refuse => Trigger::Refuse,
+        TriggerName::Status => Trigger::Status,
+    };
+    let spots: Vec<Spot> = steps(y)
+        .iter()
+        .flat_map(|row| steps(x).iter().map(move |column| args.spot((x, *column), (y, *row))))
+        .collect();
+    let watch = Watch::start();
+    let mut fates = BTreeMap::new();
+    let one = |at: usize| {
+        let spot = spots[at];
+        fate(&scenario(&stage, trigger, patience, spot), spot.lasts, 1..=args.seeds)
+    };
+    parallel::each(spots.len(), None, one, |at, fate| {
+        fates.insert(at, fate);
+        progress(fates.len(), spots.len(), watch.took());
+    });
+    let fates: Vec<Fate> = fates.into_values().collect();
+    let stable = stable(&spots, &fates);
+    print(&args.told(&stage, (x, y), &fates, stable));
+    let missed = args.stable.is_some_and(|wanted| stable.is_none_or(|found| found < wanted));
+    Ok(if missed { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
+}
+
+/// The largest load up to which everything was recovered from, in percent.
+fn stable(spots: &[Spot], fates: &[Fate]) -> Option<f64> {
+    let stuck = |(spot, fate): (&Spot, &Fate)| {
+        (!matches!(fate, Fate::Recovered(_))).then_some(spot.load * 100.0)
+    };
+    let first = spots.iter().zip(fates).filter_map(stuck).fold(f64::INFINITY, f64::min);
+    let below = spots.iter().map(|spot| spot.load * 100.0).filter(|load| *load < first);
+    below.reduce(f64::max)
+}
+
+impl Map {
+    fn spot(&self, x: (Axis, f64), y: (Axis, f64)) -> Spot {
+        let of = |axis, fixed| [x, y].iter().find(|(on, _)| *on == axis).map_or(fixed, |it| it.1);
+        Spot {
+            load: of(Axis::Load, self.load) / 100.0,
+            size: of(Axis::Size, self.size) / 100.0,
+            lasts: Duration::from_secs_f64(of(Axis::Lasts, self.lasts.as_secs_f64())),
+        }
+    }
+
+    fn told(
+        &self,
+        stage: &Stage,
+        (x, y): (Axis, Axis),
+        fates: &[Fate],
+        stable: Option<f64>,
+    ) -> String {
+        let mut out = String::new();
+        let trigger = match self.trigger {
+            TriggerName::Brownout => "every backend loses a share of its speed",
+            TriggerName::Refuse => "a share of the backends stops",
+            TriggerName::Status => "a share of the answers is 503",
+        };
+        let (tries, capacity) = (self.tries, stage.capacity());
+        let (name, patience) = (stage.name(), show_duration(self.patience));
+        let _infallible = writeln!(
+            out,
+            "service {name}: {trigger}; 100 % of load is {capacity:.0} requests/s; clients hang up after \
+             {patience} and ask {tries} times again\n",
+        );
+        let varies = [x, y];
+        for (axis, fixed) in [
+            (Axis::Load, format!("the load is {} %", self.load)),
+            (Axis::Size, format!("the share is {} %", self.size)),
+            (Axis::Lasts, format!("it lasts {}", show_duration(self.lasts))),
+        ] {
+            if !varies.contains(&axis) {
+                let _infallible = writeln!(out, "  {fixed}");
+            }
+        }
+        let _infallible = writeln!(out, "  {:>9}    {}", word(y), word(x));
+        let unit = |axis| if axis == Axis::Lasts { "s" } else { "%" };
+        out += "             ";
+        for column in steps(x) {
+            let _infallible = write!(out, "{:>6}", format!("{column}{}", unit(x)));
+        }
+        out += "\n";
+        for (row, cells) in steps(y).iter().zip(fates.chunks(steps(x).len())) {
+            let _infallible = write!(out, "  {:>9}  ", format!("{row}{}", unit(y)));
+            for cell in cells {
+                let shown = match cell {
+                    Fate::Overloaded => "#".to_owned(),
+                    Fate::Stuck => "✗".to_owned(),
+                    Fate::Recovered(after) if after.is_zero() => "·".to_owned(),
+                    Fate::Recovered(after) => format!("{}s", after.as_secs()),
+                };
+                let _infallible = write!(out, "{shown:>6}");
+            }
+            out += "\n";
+        }
+        let watched = WATCHED.as_secs();
+        let _infallible = writeln!(
+            out,
+            "\n  · all is as before at once; 3s: after so long; ✗ not within {watched} s after the trouble is \
+             over; # too much without any trouble",
+        );
+        let _infallible = match stable {
+            Some(load) => {
+                writeln!(out, "  it comes back from all of this up to a load of {load:.0} %")
+            }
+            None => writeln!(out, "  there is no load at which it comes back from all of this"),
+        };
+        out
+    }
+}
+
+fn word(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Load => "load",
+        Axis::Size => "share",
+        Axis::Lasts => "lasts",
+    }
+}

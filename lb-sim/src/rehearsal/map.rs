@@ -1,0 +1,152 @@
+//! How much load a service may have so that it comes back from trouble by itself.
+//!
+//! A system is metastable when trouble that is long over still keeps it down: clients that ask again, and
+//! attempts that are made again, are themselves the load that nobody can carry (Bronson et al., HotOS 2021).
+//! Whether it comes to that depends on the load before and on how hard and long the trouble is. A [`Map`]
+//! tries all of that: each cell is an ordinary run of the model engine.
+
+use std::time::Duration;
+
+use crate::engine::Run;
+use crate::measure::Facts;
+use crate::model;
+use crate::scenario::{Again, Fault, FaultKind, Scenario, Whom};
+
+use super::Stage;
+
+/// What varies from one cell to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// The share of the backends' capacity that requests take while all is well.
+    Load,
+    /// How hard the trouble is: the share of the capacity, of the backends or of the answers.
+    Size,
+    /// How long it lasts, in seconds.
+    Lasts,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Every backend loses this share of its speed.
+    Brownout,
+    /// This share of the backends stops.
+    Refuse,
+    /// This share of the answers is 503.
+    Status,
+}
+
+/// One cell's coordinates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spot {
+    /// In `0.0..`: 1 is all that backends can carry.
+    pub load: f64,
+    /// In `0.0..=1.0`.
+    pub size: f64,
+    /// How long.
+    pub lasts: Duration,
+}
+
+/// What became of a cell, at worst over its seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fate {
+    /// It was down before anything happened: so much load cannot be carried.
+    Overloaded,
+    /// All was as before so long after the trouble's end.
+    Recovered(Duration),
+    /// It was never as before, while it was watched.
+    Stuck,
+}
+
+/// When trouble begins: what is learned at the start is learned by then.
+const AT: Duration = Duration::from_secs(10);
+/// How long it is watched after the trouble.
+pub const WATCHED: Duration = Duration::from_secs(40);
+/// Goodput against that before the trouble, from which on all is as before.
+const AS_BEFORE: f64 = 0.99;
+/// Errors before the trouble that are not worth a word.
+const CALM_ERRORS: f64 = 0.01;
+
+/// The service of `stage` at `spot`.
+pub fn scenario(stage: &Stage, trigger: Trigger, patience: Patience, spot: Spot) -> Scenario {
+    let mut scenario = stage.scenario.clone();
+    scenario.workload.rate = spot.load * stage.capacity();
+    scenario.workload.timeout = patience.timeout;
+    scenario.workload.again = patience.again;
+    scenario.duration = AT + spot.lasts + WATCHED;
+    let count = stage.origins.len();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count is between 0 and it"
+    )]
+    let hit = match trigger {
+        Trigger::Refuse => (spot.size * count as f64).round() as usize,
+        Trigger::Brownout | Trigger::Status => count,
+    };
+    let kind = match trigger {
+        Trigger::Refuse => FaultKind::Refuse,
+        Trigger::Brownout => FaultKind::Brownout { speed: (1.0 - spot.size).max(STANDSTILL) },
+        Trigger::Status => FaultKind::Status { code: 503, rate: spot.size, whom: Whom::All },
+    };
+    let hit = stage.origins.iter().take(hit);
+    scenario.faults =
+        hit.map(|at| Fault { at: AT, lasts: spot.lasts, origin: *at, kind }).collect();
+    scenario
+}
+
+/// The least speed that a backend can be left.
+const STANDSTILL: f64 = 0.001;
+
+/// What clients put up with.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// They hang up after this long.
+    pub timeout: Duration,
+    /// And ask again.
+    pub again: Again,
+}
+
+/// Runs a cell under each of `seeds`; the worst counts.
+pub fn fate(scenario: &Scenario, lasts: Duration, seeds: impl Iterator<Item = u64>) -> Fate {
+    let ends = AT + lasts;
+    let of = |seed| judged(scenario, &model::run(scenario, seed), ends);
+    seeds
+        .map(of)
+        .max_by(|one, other| one.badness().total_cmp(&other.badness()))
+        .unwrap_or(Fate::Stuck)
+}
+
+impl Fate {
+    fn badness(self) -> f64 {
+        match self {
+            Self::Recovered(after) => after.as_secs_f64(),
+            Self::Stuck => 1e6,
+            Self::Overloaded => 1e7,
+        }
+    }
+}
+
+fn judged(scenario: &Scenario, run: &Run, ends: Duration) -> Fate {
+    let facts = Facts::of(scenario, &run.log);
+    let good = |from: Duration, to: Duration| {
+        let seen = facts.measure(scenario, &(from..to));
+        match seen.requests {
+            0 => 1.0,
+            all => 1.0 - seen.errors as f64 / all as f64,
+        }
+    };
+    let second = Duration::from_secs(1);
+    let before = good(second, AT);
+    if before < 1.0 - CALM_ERRORS {
+        return Fate::Overloaded;
+    }
+    let seconds = u32::try_from(WATCHED.as_secs()).expect("it is watched for less than a year");
+    let bad =
+        |nth: &u32| good(ends + second * *nth, ends + second * (*nth + 1)) < AS_BEFORE * before;
+    match (0..seconds).rev().find(bad) {
+        None => Fate::Recovered(Duration::ZERO),
+        Some(last) if last + 2 >= seconds => Fate::Stuck,
+        Some(last) => Fate::Recovered(second * (last + 1)),
+    }
+}
