@@ -165,6 +165,13 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     if let Some(hash) = verdict.trace_hash {
         put(&mut out, format_args!("\n  trace {hash:016x}\n"));
     }
+    put(&mut out, format_args!("{}", conclusion(scenario, verdict)));
+    out
+}
+
+/// The last lines: whether all is well, and if not, how to see it again.
+fn conclusion(scenario: &Scenario, verdict: &Verdict) -> String {
+    let mut out = String::new();
     match verdict.class() {
         None => put(&mut out, format_args!("  PASS  {}\n", scenario.claim)),
         Some(class) => {
