@@ -95,7 +95,7 @@ impl<'s> Judging<'s> {
             |it: &Finding| self.scenario.expect.breaks.iter().any(|name| name == it.name);
         let (meant, findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_meant);
         let mut expected = self.gauges.expected();
-        expected.extend(meant.into_iter().map(|it| Expected::breaks(it, self.scenario.duration)));
+        expected.extend(meant.iter().map(|it| Expected::breaks(it, self.scenario.duration)));
         Verdict {
             seed,
             findings,

@@ -88,7 +88,7 @@ impl Class {
 
 impl Expected {
     /// That an invariant is broken, as it is meant to be, in a run of this length.
-    pub(crate) fn breaks(found: Finding, lasts: Duration) -> Self {
+    pub(crate) fn breaks(found: &Finding, lasts: Duration) -> Self {
         Self {
             text: format!("breaks \"{}\"", found.name),
             kind: found.kind,

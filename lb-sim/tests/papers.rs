@@ -32,7 +32,7 @@ fn studies(folder: &str) -> Vec<(String, Study)> {
 }
 
 /// Runs all of them, on two threads.
-fn run(all: Vec<(String, Study)>) -> Vec<Told> {
+fn run(all: &[(String, Study)]) -> Vec<Told> {
     let half = all.len() / 2;
     let told = |(file, study): &(String, Study)| {
         let result = study.run();
@@ -48,7 +48,7 @@ fn run(all: Vec<(String, Study)>) -> Vec<Told> {
 
 #[test]
 fn the_page_on_incidents_is_what_the_run_says() {
-    let told = run(studies("scenarios/incidents"));
+    let told = run(&studies("scenarios/incidents"));
     let unsaid = fs::read_to_string(root().join("scenarios/incidents/unsaid.md")).unwrap();
     let page = fs::read_to_string(root().join("docs/incidents.md")).unwrap();
     let said = page::incidents(&told, &unsaid);
@@ -104,7 +104,7 @@ fn the_page_on_papers_tells_of_every_scenario_as_the_small_ones_run() {
     let is_small = |name: &str| SMALL.iter().any(|small| name.ends_with(&format!("/{small}.toml")));
     let small: Vec<_> = all.into_iter().filter(|(name, _)| is_small(name)).collect();
     assert_eq!(small.len(), SMALL.len());
-    for Told { file, result, .. } in run(small) {
+    for Told { file, result, .. } in run(&small) {
         for row in result.rows {
             let line = page::line(&row, &page::link(&file));
             assert!(page.contains(&line), "docs/papers.md lacks {line}run lb-sim papers");
