@@ -49,7 +49,7 @@ fn run(all: &[(String, Study)]) -> Vec<Told> {
 #[test]
 fn the_page_on_incidents_is_what_the_run_says() {
     let told = run(&studies("scenarios/incidents"));
-    let unsaid = fs::read_to_string(root().join("scenarios/incidents/unsaid.md")).unwrap();
+    let unsaid = fs::read_to_string(root().join("docs/unsaid.md")).unwrap();
     let page = fs::read_to_string(root().join("docs/incidents.md")).unwrap();
     let said = page::incidents(&told, &unsaid);
     assert!(said == page, "run lb-sim papers, and look at what changed in docs/incidents.md");

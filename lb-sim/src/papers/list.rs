@@ -40,7 +40,8 @@ pub const PAPERS: [Paper; 14] = [
         title: "Join-Idle-Queue",
         source: "Y. Lu et al., Join-Idle-Queue, Performance Evaluation 2011",
         claim: "a dispatcher that knows who is idle leaves a small part of the wait that two choices leave",
-        setup: "100 servers at 90 % load; the paper's figures are of a simulation of its model. There is no policy of \
+        setup: "100 servers at 90 % load; the figures beside ours are of a simulation of its model that was \
+                made for this table, not the paper's. There is no policy of \
                 that name here: a proxy sees every request end, so `least-request-exact` knows who is idle without \
                 a queue of them, at the price of looking at all",
     },
@@ -49,7 +50,7 @@ pub const PAPERS: [Paper; 14] = [
         title: "Maglev hashing",
         source: "D. Eisenbud et al., Maglev: a fast and reliable software network load balancer, NSDI 2016",
         claim: "a table of permutations gives everybody his share, and moves few keys beyond those of who went",
-        setup: "there tables of 65,537 entries (figures for k of 1,000 computed from the paper's algorithm); here 100,000 \
+        setup: "there tables of 65,537 entries (figures for k of 1,000 computed from the paper's algorithm); here 50,000 \
                 keys. For 1,000 backends ours has 131,101 entries, so fewer keys move; that ours moves as many \
                 in a table of the paper's size is a test of `lb-core`",
     },
@@ -66,8 +67,9 @@ pub const PAPERS: [Paper; 14] = [
         source: "linkerd, Beyond Round Robin, 2016",
         claim: "of 11 backends one turns 2 s slower, and clients wait 1 s: the more a policy knows of latency the fewer \
                 notice",
-        setup: "300 requests per second for 30 s of that fault, one attempt each, no breakers; there read off a \
-                diagram of the whole experiment, of which the fault was about half",
+        setup: "300 requests per second for 30 s of that fault, one attempt each, no breakers; the figures there are \
+                from memory of a diagram of a whole experiment, here they are of the fault alone, in which round robin \
+                sends one request of eleven to the slow one",
     },
     Paper {
         key: "prequal",
@@ -91,7 +93,7 @@ pub const PAPERS: [Paper; 14] = [
     Paper {
         key: "sinkhole",
         title: "Sinkholing",
-        source: "Prequal (above) §4; linkerd/linkerd2#4537",
+        source: "Prequal (above)",
         claim: "a replica that fails at once looks fast and idle, and attracts traffic",
         setup: "ten backends of 50 ms, one of which fails everything in 1 ms for 30 s",
     },
@@ -132,7 +134,7 @@ pub const PAPERS: [Paper; 14] = [
     Paper {
         key: "osdi",
         title: "Metastable failures in the wild",
-        source: "L. Huang et al., OSDI 2022, §5: a replicated store",
+        source: "L. Huang et al., OSDI 2022: a replicated store",
         claim: "whether it stays down is a matter of a second, or of two percent, more of the trigger; and of the load",
         setup: "there 6,200 requests per second, given up on after 3 s, up to four retries; here a tenth of it, and one backend. \
                 Its capacity is not in the paper: 1,600 per second is fitted, the four outcomes follow from it",

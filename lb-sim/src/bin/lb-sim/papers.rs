@@ -29,7 +29,7 @@ pub(crate) struct Papers {
 }
 
 /// What cannot be rehearsed, and why: a text that is kept by hand.
-const UNSAID: &str = "scenarios/incidents/unsaid.md";
+const UNSAID: &str = "docs/unsaid.md";
 
 pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
     let watch = Watch::start();
