@@ -90,6 +90,7 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
     let how = match fault.kind {
         FaultKind::Status { code, rate, .. } => format!(" {code} for {:.0}%", rate * 100.0),
         FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
+        FaultKind::Shrink { concurrency } => format!(" to {concurrency}"),
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),

@@ -28,8 +28,11 @@ pub(crate) fn sweep(
 ) -> Result<ExitCode, String> {
     let scenarios: Vec<Scenario> =
         files(path)?.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
-    // What the model has no notion of is left to the other.
-    let can = |it: &Scenario| engine == Engine::Net || model::refusals(it).is_empty();
+    // What one has no notion of, or is too much for it, is left to the other.
+    let can = |it: &Scenario| match engine {
+        Engine::Net => engine::refusals(it).is_empty(),
+        Engine::Model => model::refusals(it).is_empty(),
+    };
     let scenarios: Vec<Scenario> = scenarios.into_iter().filter(can).collect();
     if scenarios.is_empty() {
         return Err(format!("{}: there is no scenario (*.toml) here", path.display()));
