@@ -15,6 +15,7 @@ mod drains;
 mod ends_once;
 mod leases_return;
 mod no_duplicates;
+mod no_metastability;
 mod recovers;
 mod reloads_harmless;
 mod trials_bounded;
@@ -194,6 +195,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(budget_kept::BudgetKept::new(scenario)),
         Box::new(leases_return::LeasesReturn),
         Box::new(recovers::Recovers::default()),
+        Box::new(no_metastability::NoMetastability::new(scenario)),
         Box::new(reloads_harmless::ReloadsHarmless::default()),
         Box::new(tunnels_last::TunnelsLast::default()),
         Box::new(accepted_answered::AcceptedAnswered::default()),

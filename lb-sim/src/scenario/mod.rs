@@ -20,7 +20,7 @@ pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::Latency;
-pub use read::load;
+pub use read::{load, shape};
 
 /// A whole scenario.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,11 +2,16 @@
 
 mod check;
 mod cli;
+mod compare;
 mod diff;
+mod draw;
 mod explain;
+mod html;
 mod map;
 mod parallel;
+mod repeat;
 mod run;
+mod shrink;
 mod sweep;
 
 use std::fs;
@@ -25,12 +30,16 @@ const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Repeat(repeat) => repeat.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Run(args) => run::run(&args),
         Command::Map(args) => map::map(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Check(args) => check::check(&args),
         Command::Diff(args) => diff::diff(&args),
-        Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
+        Command::Draw(args) => draw::run(&args),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);
