@@ -48,6 +48,7 @@ pub mod fuzzing;
 pub mod state;
 mod admin;
 mod observe;
+pub mod record;
 #[cfg(test)]
 mod dice;
 pub mod platform;
@@ -58,6 +59,7 @@ pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
 pub use observe::{AccessSink, Latencies, Notices, Tap};
 pub use platform::Platform;
+pub use record::RecordSink;
 pub use request_id::RequestId;
 pub use shutdown::Shutdown;
 pub use snapshot::{Snapshot, StartError};

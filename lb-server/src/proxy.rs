@@ -69,6 +69,7 @@ pub(crate) async fn respond(
         facts.asks(&asking, found.as_ref());
         caller.iter().for_each(|caller| facts.comes_from(caller));
     }
+    facts.record(&view, &asking, site);
     trace.into_iter().for_each(|trace| facts.is_traced(trace));
     let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
 

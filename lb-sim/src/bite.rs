@@ -51,7 +51,7 @@ impl<'s> Bites<'s> {
 
 /// Longer than any answer of a sound origin takes: two round trips and a few ticks.
 fn sound(scenario: &Scenario, fault: &Fault) -> Duration {
-    let latency = scenario.origins[fault.origin].latency;
+    let latency = &scenario.origins[fault.origin].latency;
     latency.ample() + 4 * scenario.network.max
 }
 

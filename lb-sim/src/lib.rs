@@ -24,6 +24,8 @@ pub mod roster;
 pub mod engine;
 pub mod model;
 pub mod rehearsal;
+pub mod record;
+pub mod replay;
 mod life;
 mod world;
 mod wire;

@@ -197,6 +197,13 @@ impl Reading {
         counters(to, "lb_access_lines_lost", "Lines of the access log that were lost", |out| {
             out.counted(&Vec::new(), lost)
         })?;
+        let recorder = gateway.recorder.as_ref();
+        counters(to, "lb_record_exchanges", "Exchanges that were recorded", |out| {
+            out.counted(&Vec::new(), recorder.map_or(0, |it| it.written()))
+        })?;
+        counters(to, "lb_record_lost", "Exchanges that could not be recorded", |out| {
+            out.counted(&Vec::new(), recorder.map_or(0, |it| it.lost()))
+        })?;
         counters(
             to,
             "lb_requests_refused",

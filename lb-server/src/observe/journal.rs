@@ -1,5 +1,6 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
+mod recorded;
 mod spans;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -37,6 +38,7 @@ pub(crate) struct RequestFacts {
     asked: Option<Asked>,
     service: Option<usize>,
     trace: Option<Trace>,
+    recorded: Option<recorded::Recorded>,
 }
 
 /// What was asked for, and of whom: for the log, and noted only where there is one.
@@ -61,7 +63,7 @@ const CLIENT_REQUEST_ID_MAX: usize = 128;
 impl RequestFacts {
     pub(crate) fn new(id: RequestId, client: Option<SocketAddr>, site: Option<&Site>) -> Self {
         let service = site.map(|site| usize::from(site.service.index()));
-        Self { id, client, asked: None, service, trace: None }
+        Self { id, client, asked: None, service, trace: None, recorded: None }
     }
 
     /// With what its head says, which is to be believed.
@@ -351,6 +353,7 @@ impl Drop for Journal {
         if let Some(trace) = self.trace().filter(|trace| trace.is_sampled()) {
             self.trace_spans(trace);
         }
+        self.write_record();
         if let Some(access) = self.view.gateway.access(self.view.config.access_log) {
             access.line(&self.line());
         }

@@ -7,6 +7,7 @@ use lb_core::{Errand, Failure, Outcome, Rng, Time};
 use crate::dice::Chance;
 use crate::scenario::{Origin, Span};
 
+use super::relive::relive;
 use super::server::Server;
 use super::weather::Weather;
 
@@ -66,6 +67,9 @@ struct Luck {
 impl Place<'_> {
     /// Sends a request at `now`. All chance of it comes from `dice`.
     pub(super) fn send(&mut self, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {
+        if let Some(past) = &self.origin.past {
+            return relive(past, now, deadlines, dice);
+        }
         let there = dice.within(self.network);
         let back = dice.within(self.network);
         let luck = Luck {

@@ -14,6 +14,7 @@ mod agenda;
 mod asked;
 mod checks;
 mod fate;
+mod relive;
 mod server;
 mod stage;
 mod turn;

@@ -191,7 +191,8 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
             scenario.origins.push(Origin {
                 host: target.host.clone(),
                 port: target.port,
-                latency: setting.latency,
+                latency: setting.latency.clone(),
+                past: None,
                 concurrency: None,
                 queue: QUEUE,
                 retry_after: None,

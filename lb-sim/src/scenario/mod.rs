@@ -19,7 +19,7 @@ use crate::roster::Roster;
 pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
-pub use latency::Latency;
+pub use latency::{Latency, Seen};
 pub use read::{load, shape};
 
 /// A whole scenario.
@@ -77,6 +77,8 @@ pub struct Origin {
     pub port: u16,
     /// How long it works on an answer.
     pub latency: Latency,
+    /// What it did when it was recorded, which it does again; only in the model.
+    pub past: Option<crate::record::Past>,
     /// How many answers it works on at a time, if that is bounded.
     pub concurrency: Option<usize>,
     /// How many requests wait there for their turn; more are answered 503.

@@ -221,7 +221,18 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, concurrency, queue, retry_after, body, framing, protocol })
+    Some(Origin {
+        host,
+        port,
+        latency,
+        past: None,
+        concurrency,
+        queue,
+        retry_after,
+        body,
+        framing,
+        protocol,
+    })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {

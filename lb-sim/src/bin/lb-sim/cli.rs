@@ -30,6 +30,7 @@ Examples:
   lb-sim sweep --swarm --minutes 5                       a world from each seed
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
+  lb-sim replay access.log --config next.toml            and what to the traffic that you had
   lb-sim map lb.toml                                     how much load it may have to survive trouble
 
 Exit codes: 0 all is well; 1 the scenario or configuration is wrong, 2 the command; 127 something panicked;
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     /// surely differs
     #[command(after_help = DIFF)]
     Diff(Diff),
+    /// Replay recorded traffic under a configuration; print what was recorded and what comes of it
+    Replay(crate::replay::Replay),
     /// Find out up to which load a configuration comes back from trouble by itself; print a map of where it
     /// does and where it does not
     #[command(after_help = MAP)]
@@ -158,7 +161,7 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     percent.ok_or_else(|| "write a percentage from 1 to 100".to_owned())
 }
 
-fn level(text: &str) -> Result<Expectation, String> {
+pub(crate) fn level(text: &str) -> Result<Expectation, String> {
     Expectation::parse(text).map_err(in_words)
 }
 

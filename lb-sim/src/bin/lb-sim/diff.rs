@@ -206,7 +206,7 @@ fn mean(all: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// Student's 95 % interval of the mean; `None`: there are too few to say anything.
-fn interval(all: impl ExactSizeIterator<Item = f64>) -> Option<(f64, f64)> {
+pub(crate) fn interval(all: impl ExactSizeIterator<Item = f64>) -> Option<(f64, f64)> {
     let all: Vec<f64> = all.collect();
     let count = all.len();
     let freedom = count.checked_sub(1).filter(|freedom| *freedom > 0)?;

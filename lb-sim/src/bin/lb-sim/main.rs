@@ -10,6 +10,7 @@ mod html;
 mod map;
 mod parallel;
 mod repeat;
+mod replay;
 mod run;
 mod shrink;
 mod sweep;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Shrink(args) => shrink::run(&args),
         Command::Draw(args) => draw::run(&args),
+        Command::Replay(args) => replay::replay(&args),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);
