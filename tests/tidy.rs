@@ -35,8 +35,14 @@ const PLATFORMS: [&str; 6] = [
 /// The workspace's crates: each may use those before it.
 const CRATES: [&str; 4] = ["lb_core", "lb_config", "lb_server", "lb_sim"];
 /// Where a newcomer looks for scenarios and decisions.
-const MAPS: [&str; 4] =
-    ["README.md", "ARCHITECTURE.md", "scenarios/README.md", "docs/decisions/README.md"];
+const MAPS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "scenarios/README.md",
+    "docs/papers.md",
+    "docs/incidents.md",
+    "docs/decisions/README.md",
+];
 
 #[test]
 fn a_file_says_one_thing_in_few_lines() {

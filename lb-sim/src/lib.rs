@@ -26,6 +26,7 @@ pub mod model;
 pub mod rehearsal;
 pub mod record;
 pub mod replay;
+pub mod papers;
 mod life;
 mod world;
 mod wire;

@@ -179,6 +179,11 @@ impl<'s> Panel<'s> {
     }
 }
 
+/// The names of all invariants.
+pub fn names(scenario: &Scenario) -> Vec<&'static str> {
+    all(scenario).iter().map(|it| it.name()).collect()
+}
+
 fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
     let lineups = lineup::Lineups::of(scenario);
     let lineups = &lineups;

@@ -153,6 +153,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
         claim: String::new(),
         file: file.display().to_string(),
         seed: 1,
+        model_only: true,
         duration: DURATION,
         recover_within: RECOVER_WITHIN,
         roster: Roster::default(),

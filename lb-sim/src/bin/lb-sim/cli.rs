@@ -70,6 +70,7 @@ pub(crate) enum Command {
     /// zone goes, a deploy, a retry storm; print a table and what to change
     #[command(after_help = CHECK)]
     Check(Check),
+    Papers(crate::papers::Papers),
     /// Put two configurations through the same, with the same arrivals and the same luck; print what
     /// surely differs
     #[command(after_help = DIFF)]

@@ -8,6 +8,7 @@ mod draw;
 mod explain;
 mod html;
 mod map;
+mod papers;
 mod parallel;
 mod repeat;
 mod replay;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Shrink(args) => shrink::run(&args),
         Command::Draw(args) => draw::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Papers(asked) => papers::papers(&asked),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);

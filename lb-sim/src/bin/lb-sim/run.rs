@@ -75,6 +75,7 @@ pub(crate) fn once(
     engine: Engine,
     explains: bool,
 ) -> Result<Ran, String> {
+    let engine = if scenario.model_only { Engine::Model } else { engine };
     if engine == Engine::Model {
         let refusals = model::refusals(scenario);
         if !refusals.is_empty() {

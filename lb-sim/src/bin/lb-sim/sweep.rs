@@ -225,8 +225,10 @@ pub(crate) fn knows(engine: Engine, scenario: &Scenario) -> bool {
 /// What a run of a scenario comes to.
 pub(crate) fn judged(engine: Engine, scenario: &Scenario, seed: u64) -> Verdict {
     match engine {
-        Engine::Net => Verdict::of(scenario, seed, &engine::run(scenario, seed)),
-        Engine::Model => model::judged(scenario, seed, Scrutiny::UNTRACED),
+        Engine::Net if !scenario.model_only => {
+            Verdict::of(scenario, seed, &engine::run(scenario, seed))
+        }
+        Engine::Net | Engine::Model => model::judged(scenario, seed, Scrutiny::UNTRACED),
         Engine::Real => unreachable!("simulated() refused it"),
     }
 }
@@ -245,8 +247,8 @@ pub(crate) fn simulated(engine: Engine) -> Result<Engine, String> {
 /// How many requests a run sends until something fails. It runs once more: few fail, and logs are long.
 fn requests(engine: Engine, scenario: &Scenario, verdict: &Verdict, failure: &Failure) -> u64 {
     let run = match engine {
-        Engine::Net => engine::run(scenario, verdict.seed),
-        Engine::Model => model::run(scenario, verdict.seed),
+        Engine::Net if !scenario.model_only => engine::run(scenario, verdict.seed),
+        Engine::Net | Engine::Model => model::run(scenario, verdict.seed),
         Engine::Real => unreachable!("simulated() refused it"),
     };
     failure.requests(verdict, &run.log)
