@@ -23,13 +23,13 @@ const DECISION_LINES_MAX: usize = 60;
 const CLEAN: [usize; 0] = [];
 /// Where a compare-and-swap may stand.
 const WORD: &str = "lb-core/src/word.rs";
-/// Where a socket may be opened, besides tests: the two platforms.
+/// Where a socket may be opened, besides tests: the platforms.
 const PLATFORMS: [&str; 6] = [
     "lb-server/src/platform/os.rs",
     "lb-server/src/platform/os/sockets.rs",
     "lb-server/src/platform/os/inheritance.rs",
     "lb-server/src/platform/os/succession.rs",
-    "lb-sim/src/platform.rs",
+    "lb-sim/src/street.rs",
     "lb-sim/src/world.rs",
 ];
 /// The workspace's crates: each may use those before it.

@@ -41,6 +41,8 @@ pub struct Config {
     pub dns: Dns,
     /// Where what was learned about backends outlives the process, if it does.
     pub state: Option<State>,
+    /// Where exchanges are recorded, if they are.
+    pub record: Option<Recording>,
 }
 
 /// The process: workers, client connections, drain.
@@ -120,6 +122,26 @@ pub struct Admin {
     pub bind: Address,
     /// Names that it answers to besides `localhost` and addresses, lower case.
     pub hosts: Vec<String>,
+}
+
+/// Where exchanges are recorded, so that they can be replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The path of the file.
+    pub file: PathBuf,
+    /// Bytes that it may have.
+    pub bytes_max: u64,
+    /// What happens then.
+    pub when_full: WhenFull,
+}
+
+/// What happens to a record that has as many bytes as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Nothing more is recorded.
+    Stop,
+    /// It is renamed to end in `.1`, in place of the one before, and another one begins.
+    Rotate,
 }
 
 /// What is logged of each exchange.

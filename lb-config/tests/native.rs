@@ -209,6 +209,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         },
         dns: Dns { servers: Vec::new(), timeout: secs(2), stale_max: secs(3_600) },
         state: None,
+        record: None,
     };
     assert_eq!(sound(SMALLEST), expected);
 }

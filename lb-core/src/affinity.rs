@@ -90,6 +90,14 @@ impl Affinity {
         }
     }
 
+    /// Who asks, where it is the proxy that remembers.
+    pub(crate) fn key_of(&self, facts: &dyn Facts) -> Option<u64> {
+        match &self.by {
+            By::Cookie(_) => None,
+            By::Key(stick) => stick.key(facts),
+        }
+    }
+
     /// Whether a client whose backend cannot be had is turned away.
     pub(crate) const fn is_strict(&self) -> bool {
         self.strict

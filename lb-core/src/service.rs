@@ -271,6 +271,13 @@ impl Service {
         self.limits.most().is_none_or(|most| self.limits.running() < most)
     }
 
+    /// Who asks, as far as the service tells clients apart: by what it makes them stick, or else by what its
+    /// policy chooses. `None`: it does neither, or the request has nothing of it.
+    pub fn key_of(&self, facts: &dyn Facts) -> Option<u64> {
+        let stuck = self.affinity.as_ref().and_then(|affinity| affinity.key_of(facts));
+        stuck.or_else(|| self.keys.as_ref()?.of(facts))
+    }
+
     /// The dice of one exchange.
     pub(crate) fn dice(&self, exchange: u64) -> Rng {
         Rng::stream(self.seed ^ (u64::from(self.index) << 48), exchange)

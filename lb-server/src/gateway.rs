@@ -15,6 +15,7 @@ use crate::doors::Key;
 use crate::names::Names;
 use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
 use crate::platform::{Clock, Platform};
+use crate::record::RecordSink;
 use crate::shutdown::Phase;
 use crate::slots::resize;
 use crate::snapshot::{Site, Snapshot, StartError};
@@ -26,6 +27,7 @@ pub struct Gateway {
     pub(crate) clock: Clock,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
+    pub(crate) recorder: Option<Arc<dyn RecordSink>>,
     /// A permit for each client connection that may be served at once.
     pub(crate) places: Arc<Semaphore>,
     /// How many connections each client has.
@@ -58,6 +60,8 @@ pub struct Listeners {
     pub tap: Option<Arc<dyn Tap>>,
     /// Gets a line for each exchange.
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Gets a line for each exchange, where a configuration says so.
+    pub recorder: Option<Arc<dyn RecordSink>>,
     /// Is told what an operator may want to know.
     pub notices: Option<Arc<dyn Notices>>,
     /// Whoever can read the configuration anew.
@@ -97,6 +101,7 @@ impl Gateway {
             clock: Clock::start(),
             tap: listeners.tap,
             access: listeners.access,
+            recorder: listeners.recorder,
             places: Arc::new(Semaphore::new(places(&snapshot.config))),
             crowd: Arc::default(),
             process: Process::default(),

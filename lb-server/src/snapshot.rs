@@ -21,6 +21,7 @@ use lb_core::{Meaningless, Member, Router, Service, Time};
 use crate::line::Line;
 use crate::observe::Counts;
 use crate::platform::Platform;
+use crate::record::Table;
 use crate::secured::Secured;
 use crate::slots::Slots;
 use crate::tls::ClientTls;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub(crate) sites: Box<[Site]>,
     pub(crate) secured: Secured,
     pub(crate) router: Router,
+    /// Where exchanges are recorded, if they are.
+    pub(crate) recording: Option<Arc<Table>>,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
@@ -115,7 +118,9 @@ impl Snapshot {
             sites.push(Site::new(said, index, tls, platform.seed(), known)?);
         }
         let router = Router::new(&config.routing);
-        Ok(Self { config, sites: sites.into(), secured, router })
+        let now = before.map_or(Time::ZERO, |(_, now)| now);
+        let recording = Table::of(&config, &sites, now, platform.unix_time());
+        Ok(Self { config, sites: sites.into(), secured, router, recording })
     }
 
     /// The configuration.

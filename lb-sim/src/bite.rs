@@ -51,7 +51,7 @@ impl<'s> Bites<'s> {
 
 /// Longer than any answer of a sound origin takes: two round trips and a few ticks.
 fn sound(scenario: &Scenario, fault: &Fault) -> Duration {
-    let latency = scenario.origins[fault.origin].latency;
+    let latency = &scenario.origins[fault.origin].latency;
     latency.ample() + 4 * scenario.network.max
 }
 
@@ -198,19 +198,22 @@ impl Witness<'_> {
     fn shows_in_head(&self, outcome: Outcome, took: Duration) -> bool {
         use FaultKind::{
             Blackhole, Brownout, CloseIdle, Crash, Flap, Goaway, HalfOpen, Partition, Refuse,
-            RefusedStream, Reset, Slow, Status, Trickle, Truncate,
+            RefusedStream, Reset, Shrink, Slow, Status, Trickle, Truncate,
         };
         let sound = self.sound;
         match (self.fault.kind, outcome) {
             (Slow { by }, Outcome::Answered(_)) => took >= by,
+            // Whose queue is full says so.
+            (Shrink { .. }, Outcome::Answered(503)) => true,
             (Reset { .. }, outcome) => outcome == Outcome::Failed(Failure::Reset),
             (RefusedStream { .. }, outcome) => outcome == Outcome::Failed(Failure::RefusedStream),
             (Status { .. } | Truncate | Trickle { .. } | CloseIdle { .. } | Goaway { .. }, _) => {
                 false
             }
-            (Blackhole | Brownout { .. } | HalfOpen | Partition | Crash, Outcome::Answered(_)) => {
-                took > sound + 10 * TICK
-            }
+            (
+                Blackhole | Brownout { .. } | Shrink { .. } | HalfOpen | Partition | Crash,
+                Outcome::Answered(_),
+            ) => took > sound + 10 * TICK,
             (Refuse | Flap { .. }, Outcome::Answered(_)) => false,
             (_, Outcome::Failed(_)) => true,
         }

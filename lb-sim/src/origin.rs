@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::platform::{Accepted, Io, Listen, Place, Platform};
 use lb_server::{Here, RequestId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,23 +23,22 @@ use crate::dice::{Chance, Dice};
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::scenario::{self, Protocol, Whom};
+use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
-use crate::world::World;
 
 /// One origin and what is wrong with it at the moment.
 pub(crate) struct Origin {
     place: usize,
     script: scenario::Origin,
-    seed: u64,
+    world: Arc<dyn Platform>,
     log: Log,
     /// Statuses that some requests are answered with, and their share.
     statuses: RefCell<Vec<(u16, f64, Whom)>>,
     slower_by: Cell<Duration>,
     /// The share of its speed at which it works.
     speed: Cell<f64>,
-    /// Places for requests that are worked on, if they are bounded, and those who wait for one.
-    places: Option<Semaphore>,
-    waiting: Cell<usize>,
+    /// For requests that are worked on.
+    seats: Seats,
     truncates: Cell<bool>,
     /// How long a body takes.
     trickles_over: Cell<Duration>,
@@ -100,16 +100,20 @@ impl Drop for Answering {
 
 impl Origin {
     /// The origin at `place` of its scenario.
-    pub(crate) fn new(place: usize, script: scenario::Origin, seed: u64, log: Log) -> Rc<Self> {
+    pub(crate) fn new(
+        place: usize,
+        script: scenario::Origin,
+        world: Arc<dyn Platform>,
+        log: Log,
+    ) -> Rc<Self> {
         Rc::new(Self {
             place,
-            seed,
+            world,
             log,
             statuses: RefCell::default(),
             slower_by: Cell::default(),
             speed: Cell::new(1.0),
-            places: script.concurrency.map(Semaphore::new),
-            waiting: Cell::default(),
+            seats: Seats::new(script.concurrency, script.queue),
             truncates: Cell::default(),
             trickles_over: Cell::default(),
             resets: Cell::default(),
@@ -125,6 +129,11 @@ impl Origin {
     /// From now on it works at this share of its speed.
     pub(crate) fn work_at(&self, speed: f64) {
         self.speed.set(speed);
+    }
+
+    /// From now on it works on so many answers at a time at most, or on as many as ever.
+    pub(crate) fn shrink(&self, concurrency: usize, begins: bool) {
+        if begins { self.seats.shrink(concurrency) } else { self.seats.grow(concurrency) }
     }
 
     /// From now on some requests are answered with `code`, or no longer.
@@ -201,8 +210,7 @@ impl Origin {
     /// Accepts until it is dropped, which closes every connection.
     async fn listen(self: Rc<Self>) -> turmoil::Result {
         let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.script.port)).into();
-        let mut listener: Box<dyn Listen> =
-            World { seed: self.seed }.listen(Place::new(addr)).await?;
+        let mut listener: Box<dyn Listen> = self.world.listen(Place::new(addr)).await?;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -315,7 +323,7 @@ impl Origin {
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
         let number = exchange.map_or(0, |exchange| exchange.0);
         // The dice of this request at this origin: the same whatever else happens.
-        let mut dice = Dice::new(self.seed, &self.script.host, number);
+        let mut dice = Dice::new(self.world.seed(), &self.script.host, number);
         let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
         // Nobody gave a check a name.
@@ -352,25 +360,16 @@ impl Origin {
         let mut response = Response::new(filling);
         let status = if is_full { 503 } else { status };
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
+        if let Some(span) = self.script.retry_after.filter(|_| status >= 500) {
+            response.headers_mut().insert(header::RETRY_AFTER, span.as_secs().into());
+        }
         Ok(response)
     }
 
     /// Works on an answer that takes so long, after those that came before. Whether there was room to
     /// wait.
     async fn work(&self, takes: Duration) -> bool {
-        let _place = match &self.places {
-            None => None,
-            Some(places) => {
-                let is_free = places.available_permits() > 0;
-                if !is_free && self.waiting.get() >= self.script.queue {
-                    return false;
-                }
-                self.waiting.set(self.waiting.get() + 1);
-                let place = places.acquire().await;
-                self.waiting.set(self.waiting.get() - 1);
-                place.ok()
-            }
-        };
+        let Some(_seat) = self.seats.take().await else { return false };
         sleep(takes.div_f64(self.speed.get()) + self.slower_by.get()).await;
         true
     }

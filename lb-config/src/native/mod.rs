@@ -15,6 +15,7 @@ mod panic;
 mod policy;
 mod pool;
 mod rate;
+mod record;
 mod retry;
 mod route;
 mod service;
@@ -84,6 +85,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let (services, routing) = route::routing(&mut table, services);
     let dns = discovery::dns(table.table("dns"), &services);
     let state = state::state(table.table("state"));
+    let record = record::record(table.table("record"));
     drop(table); // which reports unknown keys
 
     let config = Config {
@@ -97,6 +99,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
         routing,
         dns,
         state,
+        record,
     };
     (report.errors() == errors_before).then_some(config)
 }

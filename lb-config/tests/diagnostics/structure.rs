@@ -95,7 +95,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
     check_top(
         "[limits]\nx = 1",
         expect![[r#"
-            lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, tracing, listener, service, https_redirect, route, dns, state
+            lb.toml:1:2: unknown key limits at the top of the file; what can be set here is server, admin, access_log, tracing, listener, service, https_redirect, route, dns, state, record
         "#]],
     );
 }

@@ -4,6 +4,7 @@
 
 mod load;
 mod process;
+mod record;
 mod reload;
 mod system;
 mod upgrade;

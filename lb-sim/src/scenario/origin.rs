@@ -3,6 +3,8 @@
 //! A pool of five hundred equal servers is one entry with `count = 500`, and one backend in the
 //! configuration: the backend that names the first of them stands for all, wherever it is said.
 
+use std::time::Duration;
+
 use lb_config::Config;
 use lb_config::config::Origin as Target;
 use lb_config::read::{Mistake, Table};
@@ -21,10 +23,14 @@ pub struct Origin {
     pub port: u16,
     /// How long it works on an answer.
     pub latency: Latency,
+    /// What it did when it was recorded, which it does again; only in the model.
+    pub past: Option<crate::record::Past>,
     /// How many answers it works on at a time, if that is bounded.
     pub concurrency: Option<usize>,
     /// How many requests wait there for their turn; more are answered 503.
     pub queue: usize,
+    /// For how long answers from 500 on ask that it be left alone, in whole seconds.
+    pub retry_after: Option<Duration>,
     /// Bytes of its answers.
     pub body: usize,
     /// How it tells where they end.
@@ -83,6 +89,8 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Lineup>)> {
     if concurrency.is_none() {
         table.warn_without_effect(&["queue"], "without concurrency");
     }
+    let span = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    let retry_after = table.duration("retry_after", span).given().map(|it| it.value);
     let body = table.size("body", 0..=BODY_MAX).or(1024);
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
@@ -99,7 +107,19 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Lineup>)> {
             }
         },
     };
-    Some((Origin { host, port, latency, concurrency, queue, body, framing, protocol }, lineup))
+    let origin = Origin {
+        host,
+        port,
+        latency,
+        past: None,
+        concurrency,
+        queue,
+        retry_after,
+        body,
+        framing,
+        protocol,
+    };
+    Some((origin, lineup))
 }
 
 /// The hosts after the first of `count`: of `b1` they are `b2`, `b3` and so on.

@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod memory;
 mod process;
+mod record;
 mod supervisor;
 mod upgrade;
 

@@ -14,7 +14,7 @@ use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
     AccessSink, Bound, Gateway, Listeners, Listening, Notices, Platform, RELOAD_CALLS_MAX,
-    WorkerOptions,
+    RecordSink, WorkerOptions,
 };
 use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 
 use crate::control::{Control, Seen, Signals, join, until_written, written};
 use crate::upgrade::Upgrade;
-use crate::{access, descriptors, memory, say, supervisor};
+use crate::{access, descriptors, memory, record, say, supervisor};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
@@ -49,14 +49,18 @@ pub(crate) fn serve(
     let limit = descriptors::raise();
     descriptors::warn_if_few(limit, &config);
     check_free(&config, &inheritance)?;
+    record::check(config.record.as_ref())?;
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
     let (access, writer) =
         access::open().map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (recorder, recording) =
+        record::open().map_err(|error| format!("cannot record: {error}"))?;
     let waiting = access.waiting();
     let (reloads, calls) = mpsc::channel(RELOAD_CALLS_MAX);
     let listeners = Listeners {
         access: Some(access as Arc<dyn AccessSink>),
+        recorder: Some(recorder as Arc<dyn RecordSink>),
         tap: None,
         reloads: Some(reloads),
         notices: Some(Arc::new(Said)),
@@ -95,8 +99,8 @@ pub(crate) fn serve(
         (signals, trigger) = told.run(join("workers", workers)?).await?;
         drop(keeper);
         written(join("state", vec![keeping])?).await;
-        // All ended with the workers: nobody holds the log any more but its writer.
-        until_written(&mut signals, &trigger, join("log", vec![writer])?, &waiting).await
+        // All ended with the workers: nobody holds log and record any more but their writers.
+        until_written(&mut signals, &trigger, join("log", vec![writer, recording])?, &waiting).await
     })
 }
 

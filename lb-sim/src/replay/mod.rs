@@ -1,0 +1,370 @@
+//! Recorded traffic once more, under a configuration that may be another one.
+//!
+//! The model engine is given the arrivals of a [`Record`], with who asked and what may be repeated. Backends
+//! do what they did: how long an answer takes, which share of the requests fails and how, all of it as it
+//! was at that time of the record ([`Past`]). A backend that the record does not know answers like any of
+//! those that it does, and none of its answers fails. Luck belongs to the request and the attempt, whoever
+//! is asked, so that two configurations can be compared request by request.
+//!
+//! What it cannot know: how a backend would bear more load than it had, and how long what was given up
+//! would have taken. So it is told beside what was recorded: who replays the configuration that served sees
+//! how far the model is off.
+
+mod tally;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use lb_config::Config;
+use lb_config::config::Origin;
+use lb_core::config::{BackendConfig, KeySource, StickBy};
+use lb_core::{Outcome, Repeat};
+
+use crate::arrivals::{Arrival, START};
+use crate::model;
+use crate::record::{Attempt, End, Exchange, Past, Record, Tried};
+use crate::rehearsal::{self, Stage};
+use crate::scenario::{Arrivals, Latency, Seen, Span};
+
+pub use tally::{Counts, SLICES, Tally};
+
+/// How a record is replayed.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// How many times as fast as it was recorded.
+    pub speed: f64,
+    /// How long backends take of which nothing is known, where nothing is known of others either.
+    pub latency: Latency,
+    /// Backends that have another name in the configuration: the one in the record, and their url.
+    pub same: Vec<(String, String)>,
+}
+
+/// A service of a record, under a configuration.
+#[derive(Debug)]
+pub struct Replay<'r> {
+    record: &'r Record,
+    service: u16,
+    speed: f64,
+    /// By backend of the record: its origin, by its place in the scenario.
+    places: Vec<Option<usize>>,
+    /// The world, and what was made up.
+    pub stage: Stage,
+}
+
+/// Which services of a record are which of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// By their places in the record, and in the configuration.
+    pub pairs: Vec<(u16, usize)>,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
+}
+
+/// Which services of a record are which of a configuration.
+///
+/// # Errors
+/// There is no such service, or there is nothing that they have in common.
+pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<Matched, String> {
+    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
+    let place = |name: &str| names.iter().position(|known| *known == name);
+    if let Some(only) = only.filter(|only| place(only).is_none()) {
+        return Err(format!("there is no service {only:?}; there are {}", names.join(", ")));
+    }
+    let wanted = |at: usize| only.is_none_or(|only| names[at] == only);
+    let (mut pairs, mut notes) = (Vec::new(), Vec::new());
+    let target = only.or_else(|| names.first().copied().filter(|_| names.len() == 1));
+    if let ([theirs], Some(ours)) = (&*record.services, target) {
+        // There is nothing to confuse.
+        if theirs != ours && !theirs.is_empty() {
+            notes.push(format!("the record's service {theirs} is taken for {ours}"));
+        }
+        pairs.push((0, place(ours).expect("it was found above")));
+        return Ok(Matched { pairs, notes });
+    }
+    for (number, name) in (0..).zip(&record.services) {
+        match place(name) {
+            Some(at) if wanted(at) => pairs.push((number, at)),
+            Some(_) => {}
+            None => notes.push(format!("service {name} of the record is in no configuration")),
+        }
+    }
+    if pairs.is_empty() {
+        return Err(format!(
+            "the record has the services {}, the configuration {}; say with --service for which of these \
+             a record of one service is",
+            record.services.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
+            names.join(", ")
+        ));
+    }
+    Ok(Matched { pairs, notes })
+}
+
+impl<'r> Replay<'r> {
+    /// Of the service `theirs` of `record` under the service `ours` of `config`, which was read from `file`.
+    pub fn new(
+        record: &'r Record,
+        (theirs, ours): (u16, usize),
+        config: &Config,
+        file: &Path,
+        setting: &Setting,
+    ) -> Self {
+        let mut config = config.clone();
+        go_by_user(&mut config);
+        discover(record, theirs, &mut config, ours);
+        let calm = rehearsal::Setting { rate: 1.0, latency: setting.latency.clone(), load: 0.5 };
+        let stage = Stage::new(&config, file, ours, &calm);
+        let mut replay =
+            Self { record, service: theirs, speed: setting.speed, places: Vec::new(), stage };
+        replay.find(setting);
+        replay.relive(setting);
+        replay.arrange();
+        replay
+    }
+
+    /// Finds the backends of the record among those of the configuration.
+    fn find(&mut self, setting: &Setting) {
+        let scenario = &self.stage.scenario;
+        let place = |name: &String| {
+            let same = setting.same.iter().find(|(theirs, _)| theirs == name);
+            let (host, port) = address(same.map_or(name, |(_, ours)| ours));
+            let mine = |at: &usize| self.stage.origins.contains(at);
+            scenario.place(&format!("{host}:{port}")).filter(mine)
+        };
+        self.places = self.record.backends.iter().map(place).collect();
+        let mut asked = vec![0_u64; self.places.len()];
+        for attempt in self.exchanges().flat_map(|it| self.record.attempts_of(it)) {
+            attempt.backend.into_iter().for_each(|at| asked[usize::from(at)] += 1);
+        }
+        let gone = asked.iter().zip(&self.places).zip(&self.record.backends);
+        let gone = gone.filter(|((asked, place), _)| **asked > 0 && place.is_none());
+        let gone: Vec<&str> = gone.map(|(_, name)| name.as_str()).collect();
+        if !gone.is_empty() {
+            let notes = &mut self.stage.notes;
+            notes.push(format!("not in the configuration, and not asked: {}", listed(&gone)));
+        }
+    }
+
+    /// Lets each origin do what it did, and those that are new what the others did.
+    fn relive(&mut self, setting: &Setting) {
+        let mut tried = BTreeMap::<usize, Vec<Tried>>::new();
+        let mut good = Vec::new();
+        for exchange in self.exchanges() {
+            for attempt in self.record.attempts_of(exchange) {
+                let Some(outcome) = attempt.outcome else { continue };
+                if matches!(outcome, Outcome::Answered(..500)) {
+                    good.push(attempt.took);
+                }
+                let place = attempt.backend.and_then(|at| self.places[usize::from(at)]);
+                if let Some(place) = place {
+                    let at = exchange.at + u64::from(attempt.at);
+                    tried.entry(place).or_default().push(Tried { at, outcome, took: attempt.took });
+                }
+            }
+        }
+        let mut pasts: BTreeMap<usize, Past> = BTreeMap::new();
+        for (place, tried) in tried {
+            pasts.extend(Past::new(tried, START, setting.speed).map(|past| (place, past)));
+        }
+        let Stage { scenario, origins, notes, .. } = &mut self.stage;
+        let fresh: Vec<usize> =
+            origins.iter().copied().filter(|place| !pasts.contains_key(place)).collect();
+        if !fresh.is_empty() {
+            let name = |at: &usize| scenario.origins[*at].host.clone();
+            let names: Vec<String> = fresh.iter().map(name).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let thin = good.len().div_ceil(POOLED_MAX).max(1);
+            let pooled = good.into_iter().step_by(thin).map(|us| Duration::from_micros(us.into()));
+            let pooled = Seen::new(pooled.collect());
+            notes.push(match &pooled {
+                Some(_) => {
+                    format!("not in the record, and as quick as the others: {}", listed(&names))
+                }
+                None => format!("of which the record says nothing (--latency): {}", listed(&names)),
+            });
+            if let Some(pooled) = pooled {
+                for place in fresh {
+                    scenario.origins[place].latency = Latency::Empirical(pooled.clone());
+                }
+            }
+        }
+        for (place, origin) in scenario.origins.iter_mut().enumerate() {
+            origin.past = pasts.remove(&place);
+            // What they waited for is in how long they took.
+            origin.concurrency = None;
+        }
+    }
+
+    /// A world with nothing in it but what was recorded.
+    fn arrange(&mut self) {
+        let last = self.exchanges().last().map_or(0, |last| last.at);
+        let bodies = self.exchanges().filter(|it| it.repeat == Repeat::Once && it.bytes_in > 0);
+        let (count, bytes) =
+            bodies.fold((0_u64, 0_u64), |(n, sum), it| (n + 1, sum + u64::from(it.bytes_in)));
+        let duration = self.when(last) + SECOND;
+        let scenario = &mut self.stage.scenario;
+        scenario.duration = duration;
+        // What was measured was measured at the proxy: the way there and back is in it.
+        scenario.network = Span { min: Duration::ZERO, max: Duration::ZERO };
+        let workload = &mut scenario.workload;
+        workload.arrivals = Arrivals::Even;
+        workload.timeout = PATIENCE;
+        let mean = bytes.checked_div(count).unwrap_or(0);
+        workload.body = usize::try_from(mean).unwrap_or(usize::MAX);
+    }
+
+    fn exchanges(&self) -> impl Iterator<Item = &'r Exchange> + use<'r> {
+        let service = self.service;
+        self.record.exchanges.iter().filter(move |it| it.service == service)
+    }
+
+    /// When in the run something happens that is `at` microseconds into the record.
+    fn when(&self, at: u64) -> Duration {
+        START + Duration::from_micros(at).div_f64(self.speed)
+    }
+
+    /// What was recorded.
+    pub fn recorded(&self) -> Tally {
+        let mut tally = self.tally();
+        for exchange in self.exchanges() {
+            let attempts = self.record.attempts_of(exchange);
+            let at = self.when(exchange.at);
+            let (mut to_head, mut number) = (u64::from(exchange.took), 0_u8);
+            for Attempt { backend, outcome, at, took } in attempts {
+                let place = backend.and_then(|at| self.places[usize::from(at)]);
+                number = number.saturating_add(1);
+                let began = self.when(exchange.at + u64::from(*at));
+                tally.attempt(began, place, number);
+                if let Some(Outcome::Answered(_)) = outcome {
+                    to_head = u64::from(*at) + u64::from(*took);
+                }
+            }
+            match exchange.end {
+                End::Left => tally.left(at),
+                End::Complete | End::Ours | End::Broken => {
+                    let took = Duration::from_micros(to_head);
+                    tally.ended(at, exchange.status, exchange.is_good(), took);
+                }
+            }
+        }
+        tally
+    }
+
+    /// What comes of it under the configuration.
+    ///
+    /// # Errors
+    /// What the core says to a configuration that means nothing.
+    pub fn run(&self, seed: u64) -> Result<Tally, String> {
+        let arriving = self.exchanges().map(|exchange| Arrival {
+            at: self.when(exchange.at),
+            post: exchange.repeat == Repeat::Once,
+            user: Some(exchange.user),
+            reads_late: false,
+            tries: 0,
+        });
+        let tally = RefCell::new(self.tally());
+        model::drive(&self.stage.scenario, seed, arriving, &tally, false)?;
+        Ok(tally.into_inner())
+    }
+
+    fn tally(&self) -> Tally {
+        let Stage { scenario, origins, .. } = &self.stage;
+        Tally::new(scenario.duration, scenario.origins.len(), origins.clone())
+    }
+
+    /// Microseconds of the record.
+    pub fn span(&self) -> Duration {
+        Duration::from_micros(self.exchanges().last().map_or(0, |last| last.at))
+    }
+}
+
+/// Good answers that say how long one takes at a backend that is new.
+const POOLED_MAX: usize = 1_000_000;
+/// Longer than clients wait.
+const PATIENCE: Duration = Duration::from_secs(600);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Names, of which the first are told.
+fn listed(names: &[&str]) -> String {
+    const TOLD: usize = 5;
+    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
+/// Gives a pool that discovers its backends those of the record that no other pool has.
+fn discover(record: &Record, theirs: u16, config: &mut Config, ours: usize) {
+    let said = &mut config.services[ours];
+    let Some(pool) = said.core.pools.iter().position(|pool| pool.backends.is_empty()) else {
+        return;
+    };
+    let mut asked = vec![false; record.backends.len()];
+    for exchange in record.exchanges.iter().filter(|it| it.service == theirs) {
+        for attempt in record.attempts_of(exchange) {
+            attempt.backend.into_iter().for_each(|at| asked[usize::from(at)] = true);
+        }
+    }
+    let first: usize = said.core.pools[..pool].iter().map(|pool| pool.backends.len()).sum();
+    let mut next = first;
+    for (name, _) in record.backends.iter().zip(asked).filter(|(_, is)| *is) {
+        let (host, port) = address(name);
+        let is_known = |it: &Origin| it.host == host && it.port == port;
+        if !said.origins.iter().any(is_known) {
+            let url = if name.contains("://") { name.clone() } else { format!("http://{name}") };
+            let tls = url.starts_with("https://");
+            said.core.pools[pool].backends.push(BackendConfig::new(&url));
+            let host = host.to_owned();
+            said.origins.insert(next, Origin { host, port, tls, socket: None, at: None });
+            next += 1;
+        }
+    }
+}
+
+/// Whatever a client is known by, it is a user's number here: the record has its hash and nothing else.
+fn go_by_user(config: &mut Config) {
+    let by_user = |sources: &mut Vec<KeySource>| {
+        if sources.iter().any(|source| !matches!(source, KeySource::Text(_))) {
+            *sources = vec![KeySource::Header("x-user".to_owned())];
+        }
+    };
+    for service in &mut config.services {
+        by_user(&mut service.core.hash.sources);
+        by_user(&mut service.core.limits.client);
+        service.core.rate.iter_mut().for_each(|rate| by_user(&mut rate.key));
+        if let Some(StickBy::Key(stick)) =
+            service.core.affinity.as_mut().map(|affinity| &mut affinity.by)
+        {
+            by_user(&mut stick.key);
+        }
+    }
+}
+
+/// Host and port of a url, or of what a log calls an upstream.
+fn address(name: &str) -> (&str, u16) {
+    let (scheme, rest) = name.split_once("://").unwrap_or(("http", name));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let default = if scheme == "https" { 443 } else { 80 };
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().unwrap_or(default))
+        }
+        _ => (authority, default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_known_by_host_and_port_however_it_is_written() {
+        for name in ["http://10.0.0.1:80", "10.0.0.1:80", "10.0.0.1", "http://10.0.0.1/"] {
+            assert_eq!(address(name), ("10.0.0.1", 80), "{name}");
+        }
+        assert_eq!(address("https://example.com"), ("example.com", 443));
+        assert_eq!(address("http://[::1]:8080"), ("[::1]", 8080));
+    }
+}
