@@ -23,20 +23,26 @@ const DECISION_LINES_MAX: usize = 60;
 const CLEAN: [usize; 0] = [];
 /// Where a compare-and-swap may stand.
 const WORD: &str = "lb-core/src/word.rs";
-/// Where a socket may be opened, besides tests: the two platforms.
+/// Where a socket may be opened, besides tests: the platforms.
 const PLATFORMS: [&str; 6] = [
     "lb-server/src/platform/os.rs",
     "lb-server/src/platform/os/sockets.rs",
     "lb-server/src/platform/os/inheritance.rs",
     "lb-server/src/platform/os/succession.rs",
-    "lb-sim/src/platform.rs",
+    "lb-sim/src/street.rs",
     "lb-sim/src/world.rs",
 ];
 /// The workspace's crates: each may use those before it.
 const CRATES: [&str; 4] = ["lb_core", "lb_config", "lb_server", "lb_sim"];
 /// Where a newcomer looks for scenarios and decisions.
-const MAPS: [&str; 4] =
-    ["README.md", "ARCHITECTURE.md", "scenarios/README.md", "docs/decisions/README.md"];
+const MAPS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "scenarios/README.md",
+    "docs/papers.md",
+    "docs/incidents.md",
+    "docs/decisions/README.md",
+];
 
 #[test]
 fn a_file_says_one_thing_in_few_lines() {

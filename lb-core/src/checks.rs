@@ -4,6 +4,7 @@ use crate::balance::is_sooner;
 use crate::config::LatencyConfig;
 use crate::config::ProbeConfig;
 use crate::event::{Event, Observe};
+use crate::input::Input;
 use crate::pool::Pool;
 use crate::probe::{Checked, Streak, Then, judge, wait};
 use crate::rng::Rng;
@@ -36,6 +37,8 @@ impl Service {
     /// If the service has no checks: then nobody carried one out.
     pub fn checked(&self, place: u16, checked: Checked, now: Time, observe: &dyn Observe) -> Then {
         let config = self.probe().expect("a check was asked for");
+        let backend = self.backend(place).id();
+        observe.hears(now, Input::Checked { backend, checked });
         let Checked { round, began, took, found } = checked;
         let pool = self.pool_of(place);
         let member = pool.at(place);

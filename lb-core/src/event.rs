@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use crate::balance::How;
 use crate::breaker::{BreakerState, Role};
+use crate::exchange::Ask;
 use crate::explain::Explanation;
+use crate::input::Input;
 use crate::outcome::{BodyEnd, Outcome};
 use crate::outlier::Outlier;
 use crate::retry::Withheld;
@@ -260,6 +262,16 @@ impl Rejection {
 pub trait Observe {
     /// `event` happened at `now`. Called where it happened: be quick.
     fn on(&self, now: Time, event: &Event);
+
+    /// An exchange begins at `now`, at the service of this place. Told before anything is decided.
+    fn begins(&self, now: Time, service: u16, ask: &Ask<'_>) {
+        let _ = (now, service, ask);
+    }
+
+    /// The core was handed `input` at `now`. Told before anything follows from it.
+    fn hears(&self, now: Time, input: Input) {
+        let _ = (now, input);
+    }
 
     /// Whether it wants to know what choices are made from. That costs a look at every backend.
     fn explains(&self) -> bool {

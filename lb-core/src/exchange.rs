@@ -26,6 +26,7 @@ use crate::config::WhenSpent;
 use crate::event::{Choice, Event, ExchangeId, Observe, Rejection};
 use crate::explain::Explanation;
 use crate::facts::{Facts, Unknown};
+use crate::input::Input;
 use crate::lease::Lease;
 use crate::limit::Place;
 use crate::outcome::{Failure, Outcome, Reach};
@@ -122,6 +123,7 @@ impl<'c> Exchange<'c> {
         ask: Ask<'_>,
         now: Time,
     ) -> Step<'c> {
+        observe.begins(now, service.index(), &ask);
         service.compare(now, observe);
         let key = service.keys.as_ref().and_then(|keys| keys.of(ask.facts));
         let bond = service.affinity.as_ref().map(|it| it.bond(ask.facts, now)).unwrap_or_default();
@@ -355,6 +357,10 @@ impl<'c> Exchange<'c> {
     fn reject(self, rejection: Rejection, now: Time) -> Step<'c> {
         self.tell(now, Event::Rejected { exchange: self.id, rejection });
         Step::Reject(rejection)
+    }
+
+    fn hear(&self, now: Time, input: Input) {
+        self.observe.hears(now, input);
     }
 
     fn tell(&self, now: Time, event: Event) {

@@ -21,6 +21,11 @@ pub trait Facts {
         None
     }
 
+    /// Tells every header, for whoever writes down what is known of a request.
+    fn each_header(&self, tell: &mut dyn FnMut(&str, &[u8])) {
+        let _ = tell;
+    }
+
     /// The value of a cookie, the first of that exact name (RFC 6265 §4.2.1).
     fn cookie(&self, name: &str) -> Option<&[u8]> {
         find_cookie(self.header("cookie")?, name)

@@ -56,6 +56,7 @@ mod key;
 mod adaptive;
 mod limit;
 mod event;
+mod input;
 mod outcome;
 mod breaker;
 mod budget;
@@ -106,6 +107,7 @@ pub use exchange::{Ask, Attempt, Delivery, Errand, Exchange, Hedge, Queue, Step,
 pub use explain::{CANDIDATES_MAX, Candidate, Explanation, LeftOut, PoolSeen};
 pub use facts::{Facts, Unknown, find_cookie};
 pub use hash::stable_hash;
+pub use input::Input;
 pub use learned::{Learned, LearnedBreaker, LearnedRecord, Measured};
 pub use limit::Rank;
 pub use outcome::{BodyEnd, Failure, Outcome, Reach};

@@ -40,6 +40,10 @@ impl Facts for Asking<'_> {
         self.head.headers.get(name).map(http::HeaderValue::as_bytes)
     }
 
+    fn each_header(&self, tell: &mut dyn FnMut(&str, &[u8])) {
+        self.head.headers.iter().for_each(|(name, value)| tell(name.as_str(), value.as_bytes()));
+    }
+
     fn path(&self) -> &str {
         path(&self.head.method, &self.head.uri)
     }

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use lb_core::config::{BODY_MAX, ProbeConfig, ProbeKind};
-use lb_core::{Checked, Event, Found, Observe, Then, Time};
+use lb_core::{Checked, Event, Found, Input, Observe, Then, Time};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -42,6 +42,12 @@ struct Told<'g> {
 }
 
 impl Observe for Told<'_> {
+    fn hears(&self, now: Time, input: Input) {
+        if let Some(tap) = &self.gateway.tap {
+            tap.hears(now, self.snapshot, input);
+        }
+    }
+
     fn on(&self, now: Time, event: &Event) {
         if let Event::HealthMoved { .. } = event {
             self.site.counts.on(now, event);

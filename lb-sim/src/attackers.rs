@@ -4,9 +4,11 @@
 //! Whoever is cut off comes again a second later, with a new connection.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request};
+use lb_server::Platform;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::{absolute, connect_http2};
@@ -23,18 +25,23 @@ const STAYS_AWAY: Duration = Duration::from_secs(1);
 pub(crate) struct Attackers {
     attacks: Vec<Attack>,
     host: String,
-    seed: u64,
+    world: Arc<dyn Platform>,
     proxy: (String, u16),
     log: Log,
 }
 
 impl Attackers {
     /// The attackers of `scenario`, who reach the proxy at `proxy`.
-    pub(crate) fn new(scenario: &Scenario, seed: u64, proxy: (&str, u16), log: Log) -> Rc<Self> {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        world: Arc<dyn Platform>,
+        proxy: (&str, u16),
+        log: Log,
+    ) -> Rc<Self> {
         Rc::new(Self {
             attacks: scenario.attacks.clone(),
             host: scenario.workload.host.clone(),
-            seed,
+            world,
             proxy: (proxy.0.to_owned(), proxy.1),
             log,
         })
@@ -56,7 +63,7 @@ impl Attackers {
         let gap = Duration::from_secs_f64(1.0 / attack.rate);
         while Instant::now() < until {
             let (host, port) = &self.proxy;
-            if let Some(sender) = connect_http2(self.seed, (host, *port)).await {
+            if let Some(sender) = connect_http2(&*self.world, (host, *port)).await {
                 let mut next = Instant::now();
                 while !sender.is_closed() && next < until {
                     sleep_until(next).await;

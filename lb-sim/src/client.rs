@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -21,12 +22,11 @@ use crate::arrivals::{Arrival, Arriving};
 use crate::filling::Filling;
 use crate::log::{End, Log, What};
 use crate::scenario::{Protocol, Scenario, Workload};
-use crate::world::World;
 
 /// All clients of a run. They share one host, and each keeps its connection for the next.
 pub(crate) struct Clients {
     workload: Workload,
-    seed: u64,
+    world: Arc<dyn Platform>,
     proxy: (String, u16),
     /// How long the answer to a request of each status is; origins may differ.
     bodies: Vec<usize>,
@@ -45,12 +45,17 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// The clients of `scenario`, who reach the proxy at `proxy`.
-    pub(crate) fn new(scenario: &Scenario, seed: u64, proxy: (&str, u16), log: Log) -> Rc<Self> {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        world: Arc<dyn Platform>,
+        proxy: (&str, u16),
+        log: Log,
+    ) -> Rc<Self> {
         // They are made before it begins, so that nothing in it can shift them.
-        let arrivals: Vec<_> = Arriving::new(scenario, seed).collect();
+        let arrivals: Vec<_> = Arriving::new(scenario, world.seed()).collect();
         Rc::new(Self {
             workload: scenario.workload.clone(),
-            seed,
+            world,
             proxy: (proxy.0.to_owned(), proxy.1),
             bodies: scenario.origins.iter().map(|origin| origin.body).collect(),
             log,
@@ -99,7 +104,7 @@ impl Clients {
     async fn ask_and_tell(&self, arrival: Arrival) -> bool {
         let request = self.sent.replace(self.sent.get() + 1);
         let began = Instant::now();
-        let sent = turmoil::sim_elapsed().unwrap_or_default();
+        let sent = self.log.now();
         self.log.write(What::Sent { request, post: arrival.post });
         let told = Cell::new(None);
         let asked = timeout(self.workload.timeout, self.ask(request, arrival, &told)).await;
@@ -174,7 +179,7 @@ impl Clients {
         let mut shared = self.shared[place].lock().await;
         if shared.as_ref().is_none_or(http2::SendRequest::is_closed) {
             let (host, port) = &self.proxy;
-            *shared = Some(connect_http2(self.seed, (host, *port)).await?);
+            *shared = Some(connect_http2(&*self.world, (host, *port)).await?);
         }
         shared.clone().map(Sender::Http2)
     }
@@ -187,10 +192,9 @@ impl Clients {
     }
 
     async fn connect(&self) -> Option<SendRequest<Filling>> {
-        let world = World { seed: self.seed };
         let (host, port) = &self.proxy;
-        let addr = *world.lookup(host, *port).await.ok()?.first()?;
-        let io = world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
+        let addr = *self.world.lookup(host, *port).await.ok()?.first()?;
+        let io = self.world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
         let (sender, connection) = handshake(TokioIo::new(io)).await.ok()?;
         // What goes wrong on a connection is told to the request on it.
         tokio::task::spawn_local(async move {
@@ -202,10 +206,9 @@ impl Clients {
 
 /// A new connection to the proxy on which HTTP/2 is spoken.
 pub(crate) async fn connect_http2(
-    seed: u64,
+    world: &dyn Platform,
     (host, port): (&str, u16),
 ) -> Option<http2::SendRequest<Filling>> {
-    let world = World { seed };
     let addr = *world.lookup(host, port).await.ok()?.first()?;
     let io = world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
     let mut builder = http2::Builder::new(Here);

@@ -12,21 +12,23 @@ use std::time::Duration;
 
 use lb_config::Config;
 use lb_server::shutdown::{self, Shutdown, Trigger};
-use lb_server::{Gateway, Listeners, Listening, WorkerOptions};
+use lb_server::{Gateway, Listeners, Listening, Platform, WorkerOptions};
 use turmoil::{Builder, Sim};
 
 use crate::attackers::Attackers;
 use crate::client::Clients;
+use crate::harm::{Harm, Net};
 use crate::life::Life;
 use crate::log::{Entry, Log, What};
 use crate::origin::Origin;
 use crate::panics;
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::Scenario;
+use crate::tape::Tape;
 use crate::tunnels::Tunnels;
 use crate::world::{EPOCH, World};
 
 /// The host on which the proxy runs.
-const PROXY: &str = "proxy";
+pub(crate) const PROXY: &str = "proxy";
 /// The host from which all clients come.
 const CLIENTS: &str = "clients";
 /// The host from which all tunnels come.
@@ -59,6 +61,12 @@ pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
     run_into(&Log::new(&scenario.roster, true), scenario, seed)
 }
 
+/// The same, and all that the core was handed is on the tape.
+pub fn run_taped(scenario: &Scenario, seed: u64) -> (Run, Tape) {
+    let tape = Tape::default();
+    (run_into(&Log::new(&scenario.roster, false).with_tape(&tape), scenario, seed), tape)
+}
+
 fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
     panics::forget();
     let ran = panic::catch_unwind(AssertUnwindSafe(|| drive(scenario, seed, log)));
@@ -74,23 +82,39 @@ fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
 /// The world of one run.
 struct Stage<'a> {
     sim: Sim<'a>,
-    scenario: &'a Scenario,
-    origins: Vec<Rc<Origin>>,
-    /// By fault: what has become of it.
-    faults: Vec<Course>,
+    harm: Harm<'a>,
     /// Whether the proxy has come to its end, and whether the log says so.
     ended: Rc<Cell<bool>>,
     drained: bool,
     log: Log,
 }
 
-/// What has become of a fault.
-#[derive(Clone, Copy, Default)]
-struct Course {
-    began: bool,
-    ended: bool,
-    /// Whether it does its harm.
-    on: bool,
+/// The network of the simulated world. turmoil's verbs surprise: `hold` is what a black hole is, and
+/// `partition` refuses connections at once.
+impl Net for Sim<'_> {
+    fn hold(&mut self, host: &str, begins: bool) {
+        if begins { Sim::hold(self, PROXY, host) } else { self.release(PROXY, host) }
+    }
+
+    fn cut(&mut self, host: &str, begins: bool) {
+        if begins { self.partition(PROXY, host) } else { self.repair(PROXY, host) }
+    }
+
+    fn mute(&mut self, host: &str, begins: bool) {
+        match begins {
+            true => self.partition_oneway(host, PROXY),
+            false => self.repair_oneway(host, PROXY),
+        }
+    }
+
+    fn power(&mut self, host: &str, is_on: bool) -> bool {
+        if is_on {
+            self.bounce(host)
+        } else {
+            self.crash(host)
+        }
+        true
+    }
 }
 
 fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> {
@@ -104,9 +128,14 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
         .max_message_latency(scenario.network.max)
         .tcp_capacity(scenario.socket);
     let mut sim = builder.build();
+    // turmoil draws the part of the span beyond its minimum from an exponential distribution, cuts it off
+    // at the maximum and rounds it down. With this curve a span of one tick is its minimum as often as
+    // its maximum; with turmoil's own, nearly every segment would take the minimum.
+    sim.set_message_latency_curve(std::f64::consts::LN_2);
+    let world: Arc<dyn Platform> = Arc::new(World { seed });
     let origins: Vec<_> = (0..)
         .zip(&scenario.origins)
-        .map(|(place, script)| Origin::new(place, script.clone(), seed, log.clone()))
+        .map(|(place, script)| Origin::new(place, script.clone(), Arc::clone(&world), log.clone()))
         .collect();
     for (origin, script) in origins.iter().zip(&scenario.origins) {
         let origin = Rc::clone(origin);
@@ -119,22 +148,22 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     host_proxy(&mut sim, scenario, seed, log, reins);
     let listener = scenario.config.listeners[0].bind.ip();
     let port = listener.expect("a scenario has no Unix sockets").port();
-    let clients = Clients::new(scenario, seed, (PROXY, port), log.clone());
+    let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
     let all = Rc::clone(&clients);
     sim.host(CLIENTS, move || Rc::clone(&all).run());
-    let tunnels =
-        scenario.tunnels.map(|said| Tunnels::new(said, scenario, seed, (PROXY, port), log.clone()));
+    let tunnels = scenario
+        .tunnels
+        .map(|said| Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone()));
     if let Some(tunnels) = tunnels.clone() {
         sim.host(TUNNELS, move || Rc::clone(&tunnels).run());
     }
     if !scenario.attacks.is_empty() {
-        let attackers = Attackers::new(scenario, seed, (PROXY, port), log.clone());
+        let attackers = Attackers::new(scenario, world, (PROXY, port), log.clone());
         sim.host(ATTACKERS, move || Rc::clone(&attackers).run());
     }
 
-    let faults = vec![Course::default(); scenario.faults.len()];
-    let mut stage =
-        Stage { sim, scenario, origins, faults, ended, drained: false, log: log.clone() };
+    let harm = Harm::new(scenario, origins, log);
+    let mut stage = Stage { sim, harm, ended, drained: false, log: log.clone() };
     stage.until(|stage| stage.sim.elapsed() >= scenario.duration)?;
     let settled_by = scenario.duration + SETTLE_MAX;
     let held = || held(log);
@@ -183,7 +212,7 @@ fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Lo
 }
 
 /// Keys and nonces come from the system: no run with TLS could be repeated.
-fn refuse_tls(config: &Config) -> Result<(), String> {
+pub(crate) fn refuse_tls(config: &Config) -> Result<(), String> {
     let listeners = config.listeners.iter().any(|listener| listener.tls.is_some());
     let origins = config.services.iter().flat_map(|service| &service.origins).any(|it| it.tls);
     match listeners || origins {
@@ -195,7 +224,7 @@ fn refuse_tls(config: &Config) -> Result<(), String> {
 }
 
 /// Leases held on each backend of each service; after a reload, of what was served before as well.
-fn held(log: &Log) -> Vec<u32> {
+pub(crate) fn held(log: &Log) -> Vec<u32> {
     let snapshots = log.snapshots();
     let services = snapshots.iter().flat_map(|snapshot| snapshot.services());
     services.flat_map(|service| service.backends()).map(|backend| backend.in_flight()).collect()
@@ -205,7 +234,8 @@ impl Stage<'_> {
     /// Lets time pass until `done`, and faults begin and end when they should.
     fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
         while !done(self) {
-            self.change_faults();
+            let now = self.sim.elapsed();
+            self.harm.follow(now, &mut self.sim);
             self.sim.step().map_err(|error| format!("the simulation failed: {error}"))?;
             if !self.drained && self.ended.get() {
                 self.drained = true;
@@ -213,60 +243,5 @@ impl Stage<'_> {
             }
         }
         Ok(())
-    }
-
-    fn change_faults(&mut self) {
-        let now = self.sim.elapsed();
-        for place in 0..self.faults.len() {
-            let fault = &self.scenario.faults[place];
-            let Course { began, ended, on } = self.faults[place];
-            if !began && now >= fault.at {
-                self.faults[place].began = true;
-                self.log.write_at(now, What::FaultBegan(place));
-            } else if began && !ended && now >= fault.end() {
-                self.faults[place].ended = true;
-                self.log.write_at(now, What::FaultEnded(place));
-            }
-            if fault.is_on(now) != on {
-                self.faults[place].on = !on;
-                self.change(fault, !on);
-            }
-        }
-    }
-
-    /// Makes a fault begin or end to do its harm. turmoil's verbs surprise: `hold` is what a black
-    /// hole is, and `partition` refuses connections at once.
-    fn change(&mut self, fault: &Fault, begins: bool) {
-        let origin = &self.origins[fault.origin];
-        let host = self.scenario.origins[fault.origin].host.as_str();
-        match (fault.kind, begins) {
-            (FaultKind::Blackhole, true) => self.sim.hold(PROXY, host),
-            (FaultKind::Blackhole, false) => self.sim.release(PROXY, host),
-            (FaultKind::Partition, true) => self.sim.partition(PROXY, host),
-            (FaultKind::Partition, false) => self.sim.repair(PROXY, host),
-            (FaultKind::HalfOpen, true) => self.sim.partition_oneway(host, PROXY),
-            (FaultKind::HalfOpen, false) => self.sim.repair_oneway(host, PROXY),
-            (FaultKind::Crash, true) => self.sim.crash(host),
-            (FaultKind::Crash, false) => self.sim.bounce(host),
-            (FaultKind::Refuse | FaultKind::Flap { .. }, begins) => origin.refuse(begins),
-            (FaultKind::Status { code, rate, whom }, begins) => {
-                origin.answer((code, rate, whom), begins);
-            }
-            (FaultKind::Brownout { speed }, true) => origin.work_at(speed),
-            (FaultKind::Brownout { .. }, false) => origin.work_at(1.0),
-            (FaultKind::Slow { by }, true) => origin.slow_down(by),
-            (FaultKind::Slow { .. }, false) => origin.slow_down(Duration::ZERO),
-            (FaultKind::Truncate, begins) => origin.truncate(begins),
-            (FaultKind::Trickle { over }, true) => origin.trickle(over),
-            (FaultKind::Trickle { .. }, false) => origin.trickle(Duration::ZERO),
-            (FaultKind::Reset { rate }, true) => origin.reset(rate),
-            (FaultKind::Reset { .. }, false) => origin.reset(0.0),
-            (FaultKind::Goaway { requests }, begins) => {
-                origin.say_goodbye(begins.then_some(requests));
-            }
-            (FaultKind::RefusedStream { rate }, true) => origin.refuse_streams(rate),
-            (FaultKind::RefusedStream { .. }, false) => origin.refuse_streams(0.0),
-            (FaultKind::CloseIdle { after }, begins) => origin.close_idle(begins.then_some(after)),
-        }
     }
 }

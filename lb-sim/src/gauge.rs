@@ -169,7 +169,7 @@ impl Notes {
 
 impl Gauge {
     fn new(scenario: &Scenario, span: Range<Duration>, notes: Notes) -> Self {
-        let measure = Measure::nothing(scenario, notes.latencies);
+        let measure = Measure::nothing(scenario, &span, notes.latencies);
         Self { span, sent: 0, ended: 0, notes, measure }
     }
 

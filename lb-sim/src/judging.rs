@@ -11,12 +11,12 @@ use lb_core::{BreakerState, Event, Outcome, Role, Steered};
 
 use crate::bite::{Bites, Meetings};
 use crate::gauge::Gauges;
-use crate::invariant::Panel;
+use crate::invariant::{Finding, Panel};
 use crate::log::{Entry, Sink, What};
 use crate::measure::Places;
 use crate::scenario::{Mark, Scenario};
 use crate::trace::Fingerprint;
-use crate::verdict::Verdict;
+use crate::verdict::{Expected, Verdict};
 
 /// How closely a run is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +90,16 @@ impl<'s> Judging<'s> {
 
     /// What it came to under `seed`, if it took so long and perhaps panicked.
     pub fn verdict(self, seed: u64, simulated: Duration, panic: Option<String>) -> Verdict {
+        let findings = self.panel.map(|panel| panel.findings(simulated)).unwrap_or_default();
+        let is_meant =
+            |it: &Finding| self.scenario.expect.breaks.iter().any(|name| name == it.name);
+        let (meant, findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_meant);
+        let mut expected = self.gauges.expected();
+        expected.extend(meant.iter().map(|it| Expected::breaks(it, self.scenario.duration)));
         Verdict {
             seed,
-            findings: self.panel.map(|panel| panel.findings(simulated)).unwrap_or_default(),
-            expected: self.gauges.expected(),
+            findings,
+            expected,
             bit: self.bites.bit(),
             met: self.meetings.met(self.scenario),
             repelled: self.repelled,

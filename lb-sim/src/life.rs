@@ -30,6 +30,7 @@ impl Life {
                 ActionKind::Reload(config) => {
                     reloads += 1;
                     self.log.write(What::Reloaded(reloads));
+                    self.log.reloads(self.gateway.now());
                     let reloaded = self.gateway.reload(*config);
                     reloaded.expect("what lb-config lets pass can be served");
                     self.log.knows(self.gateway.snapshot());

@@ -1,13 +1,13 @@
 //! What happened in a run, in order: the core's events, and what the simulator's own clients and
 //! origins saw. Invariants, expectations, trace and report are all read off this one log.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod writing;
+
 use std::time::Duration;
 
-use lb_core::{Event, ExchangeId, Explanation, Time};
-use lb_server::{Snapshot, Tap};
+use lb_core::{Event, ExchangeId};
 
-use crate::roster::Roster;
+pub use writing::Log;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,92 +281,4 @@ pub enum TunnelEnd {
     CutOff,
     /// A word did not come back, or came back as another.
     Garbled,
-}
-
-/// The log while it is being written. Everybody in the world has a handle.
-#[derive(Clone, Debug)]
-pub struct Log {
-    entries: Arc<Mutex<Vec<Entry>>>,
-    explains: bool,
-    roster: Arc<Roster>,
-    served: Arc<Mutex<Served>>,
-}
-
-/// What the proxy was given to serve by.
-#[derive(Debug, Default)]
-struct Served {
-    /// In turn.
-    snapshots: Vec<Arc<Snapshot>>,
-    /// Which of them the last request found.
-    now: usize,
-}
-
-impl Log {
-    /// A log of a run in which `roster` is who is who. It also says what choices were made from, if
-    /// it `explains`.
-    pub fn new(roster: &Roster, explains: bool) -> Self {
-        let (entries, served) = (Arc::default(), Arc::default());
-        Self { entries, explains, roster: Arc::new(roster.clone()), served }
-    }
-
-    /// The proxy is given `snapshot` to serve by.
-    pub(crate) fn knows(&self, snapshot: Arc<Snapshot>) {
-        self.served().snapshots.push(snapshot);
-    }
-
-    /// Everything that the proxy was given to serve by, in turn.
-    pub(crate) fn snapshots(&self) -> Vec<Arc<Snapshot>> {
-        self.served().snapshots.clone()
-    }
-
-    fn served(&self) -> MutexGuard<'_, Served> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Follows the proxy to the snapshot that a request found, if it is another one.
-    fn follow(&self, snapshot: &Snapshot) {
-        let mut served = self.served();
-        let is_it = |known: &Arc<Snapshot>| std::ptr::eq(Arc::as_ptr(known), snapshot);
-        let at = served.snapshots.iter().position(is_it).expect("the log knows what is served");
-        if at > served.now {
-            served.now = at;
-            drop(served);
-            self.write(What::Serves(at));
-        }
-    }
-
-    /// Writes down that `what` happens now.
-    pub fn write(&self, what: What) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.write_at(at, what);
-    }
-
-    /// Writes down that `what` happened at `at`, where nobody in the world can tell the time.
-    pub fn write_at(&self, at: Duration, what: What) {
-        // A poisoned log belongs to a run that has panicked, and is reported as such.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(Entry { at, what });
-    }
-
-    /// Everything that was written.
-    pub fn take(&self) -> Vec<Entry> {
-        std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Tap for Log {
-    fn on(&self, _now: Time, snapshot: &Snapshot, event: &Event) {
-        if let Event::Started { .. } = event {
-            self.follow(snapshot);
-        }
-        self.write(What::Core(self.roster.renumbered(snapshot.config(), *event)));
-    }
-
-    fn explains(&self) -> bool {
-        self.explains
-    }
-
-    fn explained(&self, explanation: &Explanation<'_>) {
-        let (exchange, text) = (explanation.exchange, explanation.to_string());
-        self.write(What::Explained { exchange, text });
-    }
 }

@@ -42,6 +42,8 @@ struct Tried {
 /// What was measured of a span of time.
 #[derive(Debug)]
 pub struct Measure {
+    /// How long it is.
+    lasts: Duration,
     /// Requests sent in it.
     pub requests: u64,
     /// Those that were not answered below 500.
@@ -120,7 +122,7 @@ impl Facts {
 
     /// What was measured of `span`.
     pub fn measure(&self, scenario: &Scenario, span: &Range<Duration>) -> Measure {
-        let mut measure = Measure::nothing(scenario, true);
+        let mut measure = Measure::nothing(scenario, span, true);
         measure.opened = self.opened.iter().filter(|at| span.contains(*at)).count() as u64;
         let cut = |at: &dyn Fn(usize) -> Duration, count: usize| {
             let from = partition(count, |index| at(index) < span.start);
@@ -160,10 +162,11 @@ fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
 
 impl Measure {
     /// Of nothing so far; also of latencies, if somebody `asks` for them.
-    pub(crate) fn nothing(scenario: &Scenario, asks: bool) -> Self {
+    pub(crate) fn nothing(scenario: &Scenario, span: &Range<Duration>, asks: bool) -> Self {
         let new = || Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
         let new = || new().expect("an hour is above a microsecond, and 3 digits below 6");
         Self {
+            lasts: span.end.saturating_sub(span.start),
             requests: 0,
             errors: 0,
             turned_away: 0,
@@ -211,9 +214,15 @@ impl Measure {
             Metric::Attempts => asked.then(|| float(self.attempts.iter().sum())),
             Metric::Retries => asked.then(|| float(self.retries)),
             Metric::RetryRatio => ratio(self.retries, self.requests),
+            Metric::Amplification => ratio(self.attempts.iter().sum(), self.requests),
+            Metric::Goodput => {
+                asked.then(|| float(self.requests - self.errors) / self.lasts.as_secs_f64())
+            }
             Metric::AttemptsMax => (self.attempts_max > 0).then(|| f64::from(self.attempts_max)),
             Metric::Opened => asked.then(|| float(self.opened)),
             Metric::Share(origin) => self.share(scenario.place(origin)),
+            Metric::ShareMax => self.share_of(self.attempts.iter().max()),
+            Metric::ShareMin => self.share_of(self.attempts.iter().min()),
             Metric::Answered(status) => {
                 let answered = self.answered.get(status).copied().unwrap_or(0);
                 ratio(answered, self.requests)
@@ -223,14 +232,21 @@ impl Measure {
                 ratio(wander as u64, self.homes.len() as u64)
             }
             Metric::Latency(thousandths) => self.latency_ms(f64::from(*thousandths) / 1_000.0),
+            Metric::LatencyMean => {
+                let latencies = self.latencies.as_ref().filter(|them| !them.is_empty())?;
+                Some(latencies.mean() / 1_000.0)
+            }
             Metric::LatencyMax => self.latency_ms(1.0),
         }
     }
 
     /// The share of the attempts that went to an origin.
     pub fn share(&self, origin: Option<usize>) -> Option<f64> {
-        let there = origin.map_or(0, |origin| self.attempts[origin]);
-        ratio(there, self.attempts.iter().sum())
+        self.share_of(origin.map(|origin| &self.attempts[origin]))
+    }
+
+    fn share_of(&self, attempts: Option<&u64>) -> Option<f64> {
+        ratio(attempts.copied().unwrap_or(0), self.attempts.iter().sum())
     }
 
     /// The latency below which this share of the good answers stayed, in milliseconds.
@@ -292,6 +308,7 @@ pub fn span(scenario: &Scenario, phase: Option<Phase>) -> Range<Duration> {
         Some(Phase::Calm) => Duration::ZERO..scenario.first_fault(),
         Some(Phase::Faults) => scenario.first_fault()..scenario.healed(),
         Some(Phase::Healed) => scenario.healed()..scenario.duration,
+        Some(Phase::Between(from, to)) => from..to,
     }
 }
 

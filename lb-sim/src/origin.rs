@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -23,13 +24,12 @@ use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::scenario::{self, Protocol, Whom};
 use crate::tunnels::{ECHO, echo};
-use crate::world::World;
 
 /// One origin and what is wrong with it at the moment.
 pub(crate) struct Origin {
     place: usize,
     script: scenario::Origin,
-    seed: u64,
+    world: Arc<dyn Platform>,
     log: Log,
     /// Statuses that some requests are answered with, and their share.
     statuses: RefCell<Vec<(u16, f64, Whom)>>,
@@ -100,10 +100,15 @@ impl Drop for Answering {
 
 impl Origin {
     /// The origin at `place` of its scenario.
-    pub(crate) fn new(place: usize, script: scenario::Origin, seed: u64, log: Log) -> Rc<Self> {
+    pub(crate) fn new(
+        place: usize,
+        script: scenario::Origin,
+        world: Arc<dyn Platform>,
+        log: Log,
+    ) -> Rc<Self> {
         Rc::new(Self {
             place,
-            seed,
+            world,
             log,
             statuses: RefCell::default(),
             slower_by: Cell::default(),
@@ -201,8 +206,7 @@ impl Origin {
     /// Accepts until it is dropped, which closes every connection.
     async fn listen(self: Rc<Self>) -> turmoil::Result {
         let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.script.port)).into();
-        let mut listener: Box<dyn Listen> =
-            World { seed: self.seed }.listen(Place::new(addr)).await?;
+        let mut listener: Box<dyn Listen> = self.world.listen(Place::new(addr)).await?;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -315,7 +319,7 @@ impl Origin {
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
         let number = exchange.map_or(0, |exchange| exchange.0);
         // The dice of this request at this origin: the same whatever else happens.
-        let mut dice = Dice::new(self.seed, &self.script.host, number);
+        let mut dice = Dice::new(self.world.seed(), &self.script.host, number);
         let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
         // Nobody gave a check a name.
@@ -352,6 +356,9 @@ impl Origin {
         let mut response = Response::new(filling);
         let status = if is_full { 503 } else { status };
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
+        if let Some(span) = self.script.retry_after.filter(|_| status >= 500) {
+            response.headers_mut().insert(header::RETRY_AFTER, span.as_secs().into());
+        }
         Ok(response)
     }
 

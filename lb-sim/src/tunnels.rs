@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use crate::arrivals::START;
 use crate::client::request_id;
 use crate::log::{Log, TunnelEnd, What};
 use crate::scenario::{self, Scenario};
-use crate::world::World;
 
 /// What they speak.
 pub(crate) const ECHO: HeaderValue = HeaderValue::from_static("echo");
@@ -33,7 +33,7 @@ pub(crate) struct Tunnels {
     /// How long a client waits for a word.
     patience: Duration,
     until: Duration,
-    seed: u64,
+    world: Arc<dyn Platform>,
     proxy: (String, u16),
     log: Log,
     open: Cell<u32>,
@@ -44,7 +44,7 @@ impl Tunnels {
     pub(crate) fn new(
         said: scenario::Tunnels,
         scenario: &Scenario,
-        seed: u64,
+        world: Arc<dyn Platform>,
         proxy: (&str, u16),
         log: Log,
     ) -> Rc<Self> {
@@ -53,7 +53,7 @@ impl Tunnels {
             host: scenario.workload.host.clone(),
             patience: scenario.workload.timeout,
             until: scenario.duration,
-            seed,
+            world,
             proxy: (proxy.0.to_owned(), proxy.1),
             log,
             open: Cell::new(said.count),
@@ -90,10 +90,9 @@ impl Tunnels {
 
     /// A connection on which the other protocol is spoken.
     async fn open_one(&self) -> Option<(Box<dyn Io>, Option<ExchangeId>)> {
-        let world = World { seed: self.seed };
         let (host, port) = &self.proxy;
-        let addr = *world.lookup(host, *port).await.ok()?.first()?;
-        let io = world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
+        let addr = *self.world.lookup(host, *port).await.ok()?.first()?;
+        let io = self.world.dial(addr.into(), Tcp::DEFAULT).await.ok()?;
         let (mut sender, mut connection) = handshake(TokioIo::new(io)).await.ok()?;
         let request = Request::builder()
             .uri("/")

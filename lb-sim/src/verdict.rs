@@ -86,6 +86,19 @@ impl Class {
     }
 }
 
+impl Expected {
+    /// That an invariant is broken, as it is meant to be, in a run of this length.
+    pub(crate) fn breaks(found: &Finding, lasts: Duration) -> Self {
+        Self {
+            text: format!("breaks \"{}\"", found.name),
+            kind: found.kind,
+            checks: found.checks,
+            broken: found.violations.is_empty().then_some((lasts, 0.0)),
+            is_latency: false,
+        }
+    }
+}
+
 impl Verdict {
     /// What `run` comes to.
     pub fn of(scenario: &Scenario, seed: u64, run: &Run) -> Self {

@@ -7,6 +7,7 @@ use crate::breaker::Verdict;
 use crate::config::Timeouts;
 use crate::event::{BackendId, Choice, Event};
 use crate::exchange::{Exchange, Step};
+use crate::input::Input;
 use crate::lease::Lease;
 use crate::outcome::Outcome;
 use crate::retry::Body;
@@ -90,6 +91,7 @@ impl<'c> Attempt<'c> {
     /// Hands back what became of it, and whether the request's body could be sent again.
     pub fn finish(self, outcome: Outcome, body: Body, now: Time) -> Step<'c> {
         let Self { exchange, mut lease, started, number, retry_after, .. } = self;
+        exchange.hear(now, Input::Finished { exchange: exchange.id, outcome, body, retry_after });
         exchange.conclude(&mut lease, number, outcome, now - started, now);
         match outcome {
             Outcome::Answered(status) if !exchange.service.retry.wants(outcome) => {

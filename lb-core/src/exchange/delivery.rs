@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use crate::event::{BackendId, Event, ExchangeId, Observe};
 use crate::exchange::extra::Rare;
+use crate::input::Input;
 use crate::lease::Lease;
 use crate::limit::Place;
 use crate::outcome::BodyEnd;
@@ -50,6 +51,7 @@ impl Delivery {
 
     /// Hands back how the body ended, to the `service` that it comes from. Gives the lease back.
     pub fn end(mut self, end: BodyEnd, service: &Service, now: Time, observe: &dyn Observe) {
+        observe.hears(now, Input::Ended { exchange: self.exchange, end });
         let judge = |lease: &mut Lease| lease.judge_body(end, &service.rules, now, observe);
         service.judge(&mut self.lease, judge);
         let (exchange, backend) = (self.exchange, self.lease.id());

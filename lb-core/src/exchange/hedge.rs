@@ -8,6 +8,7 @@ use crate::balance::Draw;
 use crate::event::{Choice, Event};
 use crate::exchange::attempt::Errand;
 use crate::exchange::{Attempt, Exchange};
+use crate::input::Input;
 use crate::lease::Lease;
 use crate::outcome::Outcome;
 use crate::retry::Repeat;
@@ -52,6 +53,7 @@ impl Attempt<'_> {
     /// Asks another backend beside this one: `None` where there is no other, or no budget left.
     pub fn hedge(&mut self, now: Time) -> Option<Hedge> {
         let exchange = &mut self.exchange;
+        exchange.hear(now, Input::Hedges { exchange: exchange.id });
         if !exchange.may_hedge() {
             return None;
         }
@@ -80,6 +82,7 @@ impl Attempt<'_> {
     /// The hedge came to an outcome that is not worth handing on: this attempt goes on alone.
     pub fn hedge_failed(&self, hedge: Hedge, outcome: Outcome, now: Time) {
         let Hedge { mut lease, number, started, .. } = hedge;
+        self.exchange.hear(now, Input::HedgeFailed { exchange: self.exchange.id, outcome });
         self.exchange.conclude(&mut lease, number, outcome, now - started, now);
     }
 
@@ -87,6 +90,7 @@ impl Attempt<'_> {
     /// on, or is given up because the hedge was sooner.
     pub fn give_way(self, hedge: Hedge, outcome: Option<Outcome>, now: Time) -> Self {
         let Self { exchange, mut lease, started, number, .. } = self;
+        exchange.hear(now, Input::GaveWay { exchange: exchange.id, outcome });
         match outcome {
             Some(outcome) => exchange.conclude(&mut lease, number, outcome, now - started, now),
             None => {
@@ -102,6 +106,7 @@ impl Attempt<'_> {
 
     /// The hedge was not needed: this attempt was sooner.
     pub fn outrun(&self, hedge: Hedge, now: Time) {
+        self.exchange.hear(now, Input::Outran { exchange: self.exchange.id });
         self.exchange.overtaken(&hedge.lease, hedge.number, now);
         drop(hedge);
     }

@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Rejection};
 use crate::exchange::{Exchange, Step};
+use crate::input::Input;
 use crate::limit::{Place, Rank};
 use crate::time::Time;
 
@@ -31,6 +32,7 @@ impl<'c> Queue<'c> {
     /// Looks for a place once more. Without one it waits on, or is answered 503 when its time is up.
     pub fn wake(self, now: Time) -> Step<'c> {
         let Self { mut exchange, place, rank, until } = self;
+        exchange.hear(now, Input::Woken { exchange: exchange.id });
         if exchange.enter() {
             match exchange.pick(now) {
                 Some((lease, choice)) => {

@@ -2,6 +2,7 @@
 
 use crate::event::BackendId;
 use crate::exchange::{Exchange, Last, Step};
+use crate::input::Input;
 use crate::retry::Withheld;
 use crate::time::Time;
 
@@ -34,6 +35,7 @@ impl<'c> Wait<'c> {
     /// Makes the next attempt.
     pub fn wake(self, now: Time) -> Step<'c> {
         let Self { exchange, last, same, .. } = self;
+        exchange.hear(now, Input::Woken { exchange: exchange.id });
         if now >= exchange.deadline {
             return exchange.withhold(Withheld::DeadlineNear, last, now);
         }

@@ -13,7 +13,8 @@ use http::{Method, StatusCode, Uri, Version};
 use lb_config::config::Level;
 use lb_core::config::Action;
 use lb_core::{
-    BackendId, BodyEnd, Choice, Event, Explanation, Match, Observe, Outcome, Scheme, Time, Withheld,
+    Ask, BackendId, BodyEnd, Choice, Event, Explanation, Input, Match, Observe, Outcome, Scheme,
+    Time, Withheld,
 };
 use serde::Serialize;
 
@@ -21,10 +22,11 @@ use crate::asking::Asking;
 use crate::error::Problem;
 use crate::forwarded::Caller;
 use crate::headers::X_REQUEST_ID;
+use crate::observe::Tap;
 use crate::observe::made::Made;
 use crate::observe::metrics::Close;
 use crate::observe::trace::Trace;
-use crate::observe::why::{Why, millis};
+use crate::observe::why::{AttemptLine, Why, millis};
 use crate::request_id::RequestId;
 use crate::snapshot::Site;
 use crate::view::View;
@@ -193,6 +195,10 @@ impl Journal {
         self.facts.service.map(|service| &self.view.sites[service])
     }
 
+    fn taps(&self) -> impl Iterator<Item = &dyn Tap> {
+        self.view.gateway.tap.as_deref().into_iter()
+    }
+
     fn explains_in_log(&self) -> bool {
         let said = self.view.config.access_log;
         said.level == Level::Debug && self.view.gateway.access(said).is_some()
@@ -278,28 +284,29 @@ impl Attempt {
 
 impl Observe for Journal {
     fn explains(&self) -> bool {
-        let gateway = &self.view.gateway;
-        gateway.tap.as_ref().is_some_and(|tap| tap.explains()) || self.explains_in_log()
+        self.taps().any(|tap| tap.explains()) || self.explains_in_log()
     }
 
     fn explained(&self, explanation: &Explanation<'_>) {
-        let gateway = &self.view.gateway;
-        if let Some(tap) = gateway.tap.as_ref().filter(|tap| tap.explains()) {
-            tap.explained(explanation);
-        }
+        self.taps().filter(|tap| tap.explains()).for_each(|tap| tap.explained(explanation));
         if self.explains_in_log() {
             self.record.borrow_mut().choices.push(Made::from(explanation));
         }
     }
 
+    fn begins(&self, now: Time, service: u16, ask: &Ask<'_>) {
+        self.taps().for_each(|tap| tap.begins(now, &self.view, service, ask));
+    }
+
+    fn hears(&self, now: Time, input: Input) {
+        self.taps().for_each(|tap| tap.hears(now, &self.view, input));
+    }
+
     fn on(&self, now: Time, event: &Event) {
-        let gateway = &self.view.gateway;
         if let Some(site) = self.site() {
             site.counts.on(now, event);
         }
-        if let Some(tap) = &gateway.tap {
-            tap.on(now, &self.view, event);
-        }
+        self.taps().for_each(|tap| tap.on(now, &self.view, event));
         let mut close = None;
         let mut record = self.record.borrow_mut();
         match *event {
@@ -385,15 +392,4 @@ struct Line<'l> {
     attempts: Vec<AttemptLine<'l>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     choices: &'l [Made],
-}
-
-#[derive(Serialize)]
-struct AttemptLine<'l> {
-    backend: &'l str,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ms: Option<f64>,
-    why: Why<'l>,
 }

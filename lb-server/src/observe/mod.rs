@@ -8,9 +8,9 @@ mod why;
 mod exposition;
 pub(crate) mod trace;
 
-use lb_core::{Event, Explanation, Time};
+use lb_core::{Ask, Event, Explanation, Input, Time};
 
-pub(crate) use exposition::exposition;
+pub(crate) use exposition::{Format, exposition};
 pub(crate) use journal::{Journal, RequestFacts};
 pub use latencies::Latencies;
 pub(crate) use latencies::{SHARES, Spread};
@@ -25,6 +25,16 @@ pub trait Tap: Send + Sync {
     /// `event` happened at `now`, to what was served by `snapshot`, whose numbers it has for services
     /// and backends. Called where it happened: be quick.
     fn on(&self, now: Time, snapshot: &Snapshot, event: &Event);
+
+    /// An exchange begins at a service of `snapshot`: all that is known of it, before it is decided on.
+    fn begins(&self, now: Time, snapshot: &Snapshot, service: u16, ask: &Ask<'_>) {
+        let _ = (now, snapshot, service, ask);
+    }
+
+    /// The core was handed `input` at `now`, by the numbers of `snapshot`, and goes by it next.
+    fn hears(&self, now: Time, snapshot: &Snapshot, input: Input) {
+        let _ = (now, snapshot, input);
+    }
 
     /// Whether it wants to know what choices are made from.
     fn explains(&self) -> bool {

@@ -90,3 +90,15 @@ impl<'l> Why<'l> {
 pub(super) fn millis(span: Duration) -> f64 {
     span.as_micros() as f64 / 1_000.0
 }
+
+/// One attempt, as the access log says it.
+#[derive(Serialize)]
+pub(super) struct AttemptLine<'l> {
+    pub(super) backend: &'l str,
+    pub(super) outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ms: Option<f64>,
+    pub(super) why: Why<'l>,
+}

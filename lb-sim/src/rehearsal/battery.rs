@@ -38,6 +38,7 @@ impl Case {
             Some(Phase::Calm) => all.start..begins,
             Some(Phase::Faults) => begins..ends,
             Some(Phase::Healed) => ends..all.end,
+            Some(Phase::Between(from, to)) => from..to.min(all.end),
         }
     }
 }

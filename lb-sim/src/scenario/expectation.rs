@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! expectation = metric [ "(" origin ")" ] [ "@" phase ] op number
-//! metric      = errors | error_ratio | turned_away | attempts | retries | retry_ratio | attempts_max
-//!             | opened | share | wanderers | p50 | p90 | p99 | p99.9 | max
-//! phase       = calm | faults | healed
+//! metric      = errors | error_ratio | turned_away | attempts | retries | retry_ratio | amplification
+//!             | attempts_max | goodput | opened | share | share_max | share_min | wanderers
+//!             | mean | p50 | p90 | p99 | p99.9 | max
+//! phase       = calm | faults | healed | from ".." to
 //! op          = "<=" | ">=" | "==" | "<" | ">"
 //! number      = a ratio, a percentage (`0.1%`), a count, or a duration
 //! mark        = retry | again | panic | trial | recovered | open | fell | rose | outcome name | withheld name
 //! ```
+
+use std::time::Duration;
 
 use lb_config::quantity;
 use lb_config::read::Mistake;
@@ -51,18 +54,28 @@ pub enum Metric {
     Retries,
     /// Retries per request.
     RetryRatio,
+    /// Attempts per request: how much more than clients do the proxy asks.
+    Amplification,
     /// The most attempts that one request had.
     AttemptsMax,
+    /// Good answers per second.
+    Goodput,
     /// How often a breaker opened.
     Opened,
     /// The share of the attempts that went to this origin.
     Share(String),
+    /// The share of the attempts that went to the origin which got the most.
+    ShareMax,
+    /// The share of the attempts that went to the origin which got the fewest.
+    ShareMin,
     /// The share of the users that reached more than one origin.
     Wanderers,
     /// The share of the requests that were answered with this status.
     Answered(u16),
     /// The latency, in milliseconds, below which this share of the good answers stayed, in thousandths.
     Latency(u16),
+    /// The mean latency of good answers, in milliseconds.
+    LatencyMean,
     /// The longest latency of a good answer, in milliseconds.
     LatencyMax,
 }
@@ -76,6 +89,8 @@ pub enum Phase {
     Faults,
     /// After the last fault.
     Healed,
+    /// From one time of the run to another.
+    Between(Duration, Duration),
 }
 
 /// Something worth reaching at least once.
@@ -109,18 +124,23 @@ const MARKS: [&str; 23] = [
     "no_fit_backend",
 ];
 
-const METRICS: [&str; 16] = [
+const METRICS: [&str; 21] = [
     "errors",
     "error_ratio",
     "turned_away",
     "attempts",
     "retries",
     "retry_ratio",
+    "amplification",
     "attempts_max",
+    "goodput",
     "opened",
     "share",
+    "share_max",
+    "share_min",
     "answered",
     "wanderers",
+    "mean",
     "p50",
     "p90",
     "p99",
@@ -145,18 +165,14 @@ impl Expectation {
         let ((left, right), op) = found.ok_or_else(|| {
             Mistake::new("compares nothing", "write <=, >= or ==, as in \"error_ratio <= 0.01\"")
         })?;
-        let (name, phase) = match left.trim().split_once('@') {
-            Some((name, phase)) => (name, Some(read_phase(phase.trim())?)),
-            None => (left.trim(), None),
-        };
-        let metric = read_metric(name.trim())?;
+        let (metric, phase) = Metric::parse(left)?;
         let bound = read_bound(right.trim(), &metric)?;
         Ok(Self { text: text.to_owned(), metric, phase, op, bound })
     }
 
     /// Whether it measures a latency, in milliseconds.
     pub const fn is_latency(&self) -> bool {
-        matches!(self.metric, Metric::Latency(_) | Metric::LatencyMax)
+        self.metric.is_latency()
     }
 
     /// Whether `measured` is as expected.
@@ -171,13 +187,42 @@ impl Expectation {
     }
 }
 
+impl Metric {
+    /// Reads one, and the part of the run that it is measured over: `p99@faults`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what can be written instead.
+    pub fn parse(text: &str) -> Result<(Self, Option<Phase>), Mistake> {
+        let (name, phase) = match text.trim().split_once('@') {
+            Some((name, phase)) => (name, Some(read_phase(phase.trim())?)),
+            None => (text.trim(), None),
+        };
+        Ok((read_metric(name.trim())?, phase))
+    }
+
+    /// Whether it is a latency, in milliseconds.
+    pub const fn is_latency(&self) -> bool {
+        matches!(self, Self::Latency(_) | Self::LatencyMean | Self::LatencyMax)
+    }
+}
+
 fn read_phase(name: &str) -> Result<Phase, Mistake> {
     match name {
         "calm" => Ok(Phase::Calm),
         "faults" => Ok(Phase::Faults),
         "healed" => Ok(Phase::Healed),
-        _ => Err(Mistake::new("names no phase", "write @calm, @faults or @healed")),
+        _ => read_times(name),
     }
+}
+
+/// `10s..60s`.
+fn read_times(name: &str) -> Result<Phase, Mistake> {
+    let mistake = || {
+        Mistake::new("names no phase", "write @calm, @faults, @healed, or times as in @10s..60s")
+    };
+    let (from, to) = name.split_once("..").ok_or_else(mistake)?;
+    let (from, to) = (quantity::duration(from.trim())?, quantity::duration(to.trim())?);
+    if from < to { Ok(Phase::Between(from, to)) } else { Err(mistake()) }
 }
 
 fn read_metric(name: &str) -> Result<Metric, Mistake> {
@@ -196,9 +241,14 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
         "attempts" => Ok(Metric::Attempts),
         "retries" => Ok(Metric::Retries),
         "retry_ratio" => Ok(Metric::RetryRatio),
+        "amplification" => Ok(Metric::Amplification),
         "attempts_max" => Ok(Metric::AttemptsMax),
+        "goodput" => Ok(Metric::Goodput),
         "opened" => Ok(Metric::Opened),
+        "share_max" => Ok(Metric::ShareMax),
+        "share_min" => Ok(Metric::ShareMin),
         "wanderers" => Ok(Metric::Wanderers),
+        "mean" => Ok(Metric::LatencyMean),
         "p50" => Ok(Metric::Latency(500)),
         "p90" => Ok(Metric::Latency(900)),
         "p99" => Ok(Metric::Latency(990)),
@@ -214,7 +264,7 @@ fn read_metric(name: &str) -> Result<Metric, Mistake> {
 }
 
 fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
-    if matches!(metric, Metric::Latency(_) | Metric::LatencyMax) {
+    if metric.is_latency() {
         if text.parse::<f64>().is_ok() {
             let remedy = format!("write the unit, as in {text}ms");
             return Err(Mistake::new("compares a latency with a bare number", remedy));

@@ -8,6 +8,7 @@ mod action;
 pub(crate) mod crowd;
 mod expectation;
 mod latency;
+mod origin;
 mod read;
 
 use std::time::Duration;
@@ -20,7 +21,8 @@ pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::{Latency, Seen};
-pub use read::load;
+pub use origin::{Framing, Origin, Protocol};
+pub use read::{load, shape};
 
 /// A whole scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Scenario {
     pub file: String,
     /// The seed when none is given.
     pub seed: u64,
+    /// Whether it is meant for the model engine alone.
+    pub model_only: bool,
     /// How long requests arrive.
     pub duration: Duration,
     /// How long after the last fault everything must be as before.
@@ -66,47 +70,6 @@ pub struct Span {
     pub min: Duration,
     /// The longest.
     pub max: Duration,
-}
-
-/// A scripted server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
-    /// The host name by which the configuration's urls know it.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How long it works on an answer.
-    pub latency: Latency,
-    /// What it did when it was recorded, which it does again; only in the model.
-    pub past: Option<crate::record::Past>,
-    /// How many answers it works on at a time, if that is bounded.
-    pub concurrency: Option<usize>,
-    /// How many requests wait there for their turn; more are answered 503.
-    pub queue: usize,
-    /// Bytes of its answers.
-    pub body: usize,
-    /// How it tells where they end.
-    pub framing: Framing,
-    /// What it speaks.
-    pub protocol: Protocol,
-}
-
-/// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, from the first byte on: streams share connections.
-    Http2,
-}
-
-/// How an answer tells where its body ends (RFC 9112 §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// By a Content-Length.
-    Length,
-    /// In chunks, of which the last is empty.
-    Chunked,
 }
 
 /// Requests that arrive whether or not earlier ones have been answered.
@@ -333,6 +296,8 @@ pub struct Expect {
     pub always: Vec<Expectation>,
     /// At least once over all seeds of a sweep.
     pub sometimes: Vec<Mark>,
+    /// Invariants that are broken: what it shows is how things go wrong.
+    pub breaks: Vec<String>,
     /// In every second from `recover_within` after the last fault on.
     pub eventually: Vec<Expectation>,
     /// Over the whole run, or the phase that it names.

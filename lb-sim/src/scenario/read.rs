@@ -5,16 +5,16 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::config::Address;
-use lb_config::read::{Document, Mistake, Table, Value};
+use lb_config::read::{Document, Mistake, Shape, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use crate::roster::Roster;
 
 use super::action::{Attack, action, attack, tunnels};
-use super::latency::latency;
+use super::origin::{host_and_port, origins};
 use super::{
-    Action, ActionKind, Again, Arrivals, Expect, Expectation, Fault, FaultKind, Framing, Latency,
-    Mark, Metric, Origin, Protocol, Scenario, Span, Surge, Whom, Workload,
+    Action, ActionKind, Again, Arrivals, Expect, Expectation, Fault, FaultKind, Mark, Metric,
+    Origin, Protocol, Scenario, Span, Surge, Whom, Workload,
 };
 
 /// The longest run.
@@ -24,7 +24,7 @@ const RATE_MAX: f64 = 10_000.0;
 /// The most users of a workload.
 const USERS_MAX: u32 = 1_000_000;
 /// The largest body on either side.
-const BODY_MAX: usize = 16 * 1024 * 1024;
+pub(super) const BODY_MAX: usize = 16 * 1024 * 1024;
 /// Segments that wait at a socket. Fewer than the least stall a handshake and an answer; the most
 /// are more than anybody leaves unread who reads at all.
 const SOCKET: RangeInclusive<usize> = 4..=4_096;
@@ -39,7 +39,7 @@ const CONNECTIONS_MAX: usize = 1_000;
 /// Requests after which a connection says GOAWAY.
 const REQUESTS_MAX: u32 = 1_000_000;
 /// Answers that an origin works on, or that wait there.
-const QUEUE_MAX: usize = 1_000_000;
+pub(super) const QUEUE_MAX: usize = 1_000_000;
 /// The share of its speed that is left to an origin: a thousandth is as good as nothing.
 const SPEED: RangeInclusive<f64> = 0.001..=1.0;
 /// How much more often requests may arrive.
@@ -52,15 +52,25 @@ const FLAP_MIN: Duration = Duration::from_millis(100);
 /// Reads a scenario. There is one exactly if no diagnostic is an error.
 pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
     let document = Document::parse(source);
+    let scenario = read_whole(&document, source);
+    document.finish(scenario)
+}
+
+/// What [`load`] asks of a document like this one, as [`lb_config::shape`].
+pub fn shape(source: &Source<'_>) -> Shape {
+    let document = Document::parse(source).noting();
+    let _scenario = read_whole(&document, source);
+    document.into_shape()
+}
+
+fn read_whole(document: &Document<'_>, source: &Source<'_>) -> Option<Scenario> {
     let claim = source.text.lines().next().and_then(|line| line.strip_prefix("# "));
     let mut root = document.root();
     if claim.is_none() {
         let remedy = "begin with a comment, as in \"# A backend that vanishes costs no answer.\"";
         root.report().error(root.at(), "the first line says nothing", remedy);
     }
-    let scenario = read(&mut root, claim.unwrap_or_default(), source.name);
-    drop(root);
-    document.finish(scenario)
+    read(&mut root, claim.unwrap_or_default(), source.name)
 }
 
 fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
@@ -71,8 +81,9 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let recover_within = recover_within.or(Duration::from_secs(10));
     let network = root.field("network", |value| span(&value)).or(Span { min: TICK, max: 2 * TICK });
     let socket = root.integer("socket", SOCKET).or(*SOCKET.end());
-    let origins = root.tables("origin").or(Vec::new());
-    let origins: Vec<Origin> = origins.into_iter().filter_map(origin).collect();
+    let engines = [("net", false), ("model", true)];
+    let model_only = root.choice("engine", &engines).or(false);
+    let (origins, lineups) = origins(root);
     let workload = workload(root.table("workload"));
     let faults = root.tables("fault").or(Vec::new());
     let faults: Vec<Fault> = faults.into_iter().filter_map(|it| fault(it, &origins)).collect();
@@ -80,15 +91,26 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let tunnels = tunnels(root.table("tunnels"));
     let attacks = root.tables("attack").or(Vec::new());
     let attacks: Vec<Attack> = attacks.into_iter().filter_map(attack).collect();
-    let config = load_table(root.table("config"));
+    let mut config = load_table(root.table("config"));
     let actions = root.tables("action").or(Vec::new());
     let mut actions: Vec<Action> = actions.into_iter().filter_map(action).collect();
     actions.sort_by_key(|action| action.at);
+    let reloads = actions.iter_mut().filter_map(|action| match &mut action.kind {
+        ActionKind::Reload(config) => Some(&mut **config),
+        ActionKind::Drain => None,
+    });
+    for config in config.iter_mut().chain(reloads) {
+        for twice in lineups.iter().flat_map(|lineup| lineup.join(config)) {
+            let what = format!("backend {twice} is named, and count has another stand for it");
+            root.report().error(root.at(), what, "name the first alone, or write no count");
+        }
+    }
 
     let mut scenario = Scenario {
         claim: claim.to_owned(),
         file: file.to_owned(),
         seed,
+        model_only,
         duration: duration?.value,
         recover_within,
         config: config?,
@@ -121,6 +143,11 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
         report.error(root.at(), format!("backend {host} has no origin"), remedy);
     }
     check_actions(root, scenario);
+    let known = crate::invariant::names(scenario);
+    for name in scenario.expect.breaks.iter().filter(|name| !known.contains(&name.as_str())) {
+        let remedy = format!("the invariants are: {}", known.join(", "));
+        report.error(root.at(), format!("[expect] breaks {name:?}, which is unknown"), remedy);
+    }
     if scenario.configs().any(|config| config.server.workers.is_some()) {
         let what = "[config.server] workers has no effect: the simulator runs one worker";
         report.warn(root.at(), what, "remove it");
@@ -193,32 +220,8 @@ pub(super) fn between(mut table: Table<'_>) -> Option<Span> {
     Some(Span { min: min.value, max: max.value })
 }
 
-const PROTOCOLS: [(&str, Protocol); 2] = [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
-
-fn origin(mut table: Table<'_>) -> Option<Origin> {
-    let at = table.parsed("at", host_and_port).required("at = \"b1:80\"");
-    let fast = Span { min: 5 * TICK, max: 5 * TICK };
-    let latency = table.field("latency", |value| latency(&value)).or(Latency::Within(fast));
-    let concurrency = table.integer("concurrency", 1..=QUEUE_MAX).given().map(|it| it.value);
-    let queue = table.integer("queue", 0..=QUEUE_MAX).or(QUEUE_MAX);
-    if concurrency.is_none() {
-        table.warn_without_effect(&["queue"], "without concurrency");
-    }
-    let body = table.size("body", 0..=BODY_MAX).or(1024);
-    let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
-    let framing = table.choice("framing", &framings).or(Framing::Length);
-    let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
-    let (host, port) = at?.value;
-    Some(Origin { host, port, latency, past: None, concurrency, queue, body, framing, protocol })
-}
-
-fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
-    let split = text.split_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    match split {
-        Some((host, port)) if !host.is_empty() && port > 0 => Ok((host.to_owned(), port)),
-        _ => Err(Mistake::new("is no host and port", "write \"b1:80\"")),
-    }
-}
+pub(super) const PROTOCOLS: [(&str, Protocol); 2] =
+    [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
 
 fn workload(mut table: Table<'_>) -> Option<Workload> {
     let rate = table.number("rate", 0.1..=RATE_MAX).required("rate = 200");
@@ -383,6 +386,7 @@ fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
     Expect {
         always: table.list("always", unphased).or(Vec::new()),
         sometimes: table.list("sometimes", |value| value.parsed(Mark::parse)).or(Vec::new()),
+        breaks: table.list("breaks", |value| value.text().map(str::to_owned)).or(Vec::new()),
         eventually: table.list("eventually", unphased).or(Vec::new()),
         at_end: [table.list("at_end", |value| one(&value)).or(Vec::new()), latency].concat(),
     }

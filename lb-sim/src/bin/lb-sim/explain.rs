@@ -70,6 +70,12 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     let scenario = read(Path::new(&head.file)).map_err(|complaint| {
         format!("{name}:1: is of a scenario that cannot be had from here:\n{complaint}")
     })?;
+    if head.engine == Engine::Real {
+        let file = head.file;
+        return Err(format!(
+            "a run on real sockets does not repeat: lb-sim run {file} --engine real --explain REQUEST"
+        ));
+    }
     let run = once(&scenario, head.seed, head.engine, true)?;
     let bare: Vec<Entry> = run.log.iter().filter(|it| !is_extra(it)).cloned().collect();
     if let Some((line, was, is)) = trace::first_difference(rest, &trace::text(&bare)) {

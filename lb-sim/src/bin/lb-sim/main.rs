@@ -2,12 +2,18 @@
 
 mod check;
 mod cli;
+mod compare;
 mod diff;
+mod draw;
 mod explain;
+mod html;
 mod map;
+mod papers;
 mod parallel;
+mod repeat;
 mod replay;
 mod run;
+mod shrink;
 mod sweep;
 
 use std::fs;
@@ -26,13 +32,18 @@ const USAGE: u8 = 1;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Repeat(repeat) => repeat.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Run(args) => run::run(&args),
         Command::Map(args) => map::map(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Check(args) => check::check(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
+        Command::Draw(args) => draw::run(&args),
         Command::Replay(args) => replay::replay(&args),
-        Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
+        Command::Papers(asked) => papers::papers(&asked),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);

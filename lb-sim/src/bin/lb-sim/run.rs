@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use lb_config::quantity::show_duration;
 use lb_sim::engine::Run as Ran;
-use lb_sim::{Scenario, Verdict, engine, model, report, story, trace};
+use lb_sim::invariant::Violation;
+use lb_sim::{Scenario, Verdict, engine, model, real, report, story, trace};
 
 use crate::cli::Engine;
 use crate::explain;
+use crate::html::{self, Html};
 use crate::{Watch, print, read, say, speed};
 
 /// What is run, and what is told of it.
@@ -29,6 +32,8 @@ pub(crate) struct Run {
     /// Tell all of one request, and what each of its choices was made from
     #[arg(long, value_name = "REQUEST", value_parser = explain::which)]
     explain: Option<story::Which>,
+    #[command(flatten)]
+    html: Html,
 }
 
 pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
@@ -37,7 +42,10 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
     let watch = Watch::start();
     let run = once(&scenario, seed, args.engine, args.explain.is_some())?;
     let took = watch.took();
-    let verdict = Verdict::of(&scenario, seed, &run);
+    let (verdict, late) = match args.engine {
+        Engine::Real => real::verdict(&scenario, seed, &run),
+        Engine::Net | Engine::Model => (Verdict::of(&scenario, seed, &run), Vec::new()),
+    };
     if let Some(path) = &args.trace {
         let head = explain::Head { file: scenario.file.clone(), seed, engine: args.engine };
         let written = fs::write(path, format!("{head}\n{}", trace::text(&run.log)));
@@ -49,6 +57,13 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
     print(&format!("{} under seed {seed}\n\n", scenario.file));
     print(&report::timeline(&scenario, &run));
     print(&report::verdict(&scenario, &verdict));
+    for Violation { at, what } in &late {
+        let at = show_duration(*at);
+        say(&format!("  a timer of this machine, not held against the proxy: at {at}: {what}"));
+    }
+    if let Some(path) = &args.html.file {
+        html::write(path, &html::of_run(&scenario, &run, &verdict, args.engine))?;
+    }
     say(&format!("  {}", speed(run.simulated, took)));
     Ok(verdict.class().map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
 }
@@ -60,6 +75,7 @@ pub(crate) fn once(
     engine: Engine,
     explains: bool,
 ) -> Result<Ran, String> {
+    let engine = if scenario.model_only { Engine::Model } else { engine };
     if engine == Engine::Model {
         let refusals = model::refusals(scenario);
         if !refusals.is_empty() {
@@ -67,10 +83,18 @@ pub(crate) fn once(
             return Err(format!("the model engine knows nothing of {what}: use --engine net"));
         }
     }
+    if engine == Engine::Real {
+        let refusals = real::refusals(scenario);
+        if !refusals.is_empty() {
+            return Err(format!("{}: not on real sockets: {}", scenario.file, refusals.join("; ")));
+        }
+    }
     Ok(match (engine, explains) {
         (Engine::Net, true) => engine::run_explained(scenario, seed),
         (Engine::Net, false) => engine::run(scenario, seed),
         (Engine::Model, true) => model::run_explained(scenario, seed),
         (Engine::Model, false) => model::run(scenario, seed),
+        (Engine::Real, true) => real::run_explained(scenario, seed),
+        (Engine::Real, false) => real::run(scenario, seed),
     })
 }

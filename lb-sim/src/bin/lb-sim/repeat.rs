@@ -1,0 +1,70 @@
+//! Repeats the decisions of a run: all that the core was handed is handed to the core alone, and what it
+//! decides is compared, event by event.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lb_config::quantity::show_duration;
+use lb_sim::{Class, engine, real, repeat};
+
+use crate::{files, print, read, say};
+
+const EXAMPLE: &str = "\
+Examples:
+  lb-sim repeat scenarios/partition.toml --seed 7
+  lb-sim repeat scenarios                            all of them; exit code 129 if one differs
+  lb-sim repeat scenarios/reset.toml --real          of a run on real sockets, in real time";
+
+/// Run scenarios, and repeat every decision of the proxy with the core alone: bit for bit
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Repeat {
+    /// A scenario, or a folder of them
+    path: PathBuf,
+    /// The seed; by default each scenario's own
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Repeat what happened on real sockets instead of simulated ones
+    #[arg(long)]
+    real: bool,
+}
+
+impl Repeat {
+    pub(crate) fn run(&self) -> Result<ExitCode, String> {
+        let mut differ = 0;
+        print("inputs  decisions  differ  scenario\n");
+        for file in files(&self.path)? {
+            let scenario = read(&file)?;
+            let refusals = real::refusals(&scenario);
+            if self.real && !refusals.is_empty() {
+                say(&format!("{}: left out: {}", scenario.file, refusals.join("; ")));
+                continue;
+            }
+            let seed = self.seed.unwrap_or(scenario.seed);
+            let (run, tape) = match self.real {
+                true => real::run_taped(&scenario, seed),
+                false => engine::run_taped(&scenario, seed),
+            };
+            if let Some(panic) = run.panic {
+                return Err(format!("{}: {panic}", scenario.file));
+            }
+            let done = repeat::repeat(&scenario, seed, &tape)?;
+            let repeat::Repetition { inputs, decisions, differs } = done;
+            let count = u32::from(differs.is_some());
+            differ += count;
+            print(&format!("{inputs:>6}  {decisions:>9}  {count:>6}  {}\n", scenario.file));
+            if let Some(repeat::Difference { line, at, was, is }) = differs {
+                // Its first line says which run it is of.
+                let line = line + 1;
+                let at = show_duration(at);
+                print(&format!(
+                    "  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"
+                ));
+                say(&format!("  lb-sim run {} --seed {seed} --trace FILE", scenario.file));
+            }
+        }
+        let code = Class::Safety.exit_code();
+        Ok(if differ == 0 { ExitCode::SUCCESS } else { ExitCode::from(code) })
+    }
+}
