@@ -198,19 +198,22 @@ impl Witness<'_> {
     fn shows_in_head(&self, outcome: Outcome, took: Duration) -> bool {
         use FaultKind::{
             Blackhole, Brownout, CloseIdle, Crash, Flap, Goaway, HalfOpen, Partition, Refuse,
-            RefusedStream, Reset, Slow, Status, Trickle, Truncate,
+            RefusedStream, Reset, Shrink, Slow, Status, Trickle, Truncate,
         };
         let sound = self.sound;
         match (self.fault.kind, outcome) {
             (Slow { by }, Outcome::Answered(_)) => took >= by,
+            // Whose queue is full says so.
+            (Shrink { .. }, Outcome::Answered(503)) => true,
             (Reset { .. }, outcome) => outcome == Outcome::Failed(Failure::Reset),
             (RefusedStream { .. }, outcome) => outcome == Outcome::Failed(Failure::RefusedStream),
             (Status { .. } | Truncate | Trickle { .. } | CloseIdle { .. } | Goaway { .. }, _) => {
                 false
             }
-            (Blackhole | Brownout { .. } | HalfOpen | Partition | Crash, Outcome::Answered(_)) => {
-                took > sound + 10 * TICK
-            }
+            (
+                Blackhole | Brownout { .. } | Shrink { .. } | HalfOpen | Partition | Crash,
+                Outcome::Answered(_),
+            ) => took > sound + 10 * TICK,
             (Refuse | Flap { .. }, Outcome::Answered(_)) => false,
             (_, Outcome::Failed(_)) => true,
         }

@@ -18,7 +18,7 @@ use lb_server::{Here, RequestId};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::arrivals::{Arrival, Arriving};
+use crate::arrivals::{Arrival, Arriving, Asking};
 use crate::filling::Filling;
 use crate::log::{End, Log, What};
 use crate::scenario::{Protocol, Scenario, Workload};
@@ -27,6 +27,8 @@ use crate::scenario::{Protocol, Scenario, Workload};
 pub(crate) struct Clients {
     workload: Workload,
     world: Arc<dyn Platform>,
+    /// Those that wait for their answers.
+    asking: Asking,
     proxy: (String, u16),
     /// How long the answer to a request of each status is; origins may differ.
     bodies: Vec<usize>,
@@ -53,6 +55,7 @@ impl Clients {
     ) -> Rc<Self> {
         // They are made before it begins, so that nothing in it can shift them.
         let arrivals: Vec<_> = Arriving::new(scenario, world.seed()).collect();
+        let asking = Asking::new(scenario, world.seed());
         Rc::new(Self {
             workload: scenario.workload.clone(),
             world,
@@ -64,7 +67,8 @@ impl Clients {
             jars: RefCell::default(),
             ends: scenario.duration,
             sent: Cell::default(),
-            open: Cell::new(arrivals.len()),
+            open: Cell::new(arrivals.len() + asking.first().count()),
+            asking,
             arrivals,
         })
     }
@@ -78,6 +82,9 @@ impl Clients {
     /// would add up the waiting of each.
     pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         let start = Instant::now();
+        for arrival in self.asking.first() {
+            tokio::task::spawn_local(Rc::clone(&self).ask_in_turn(start, arrival));
+        }
         for arrival in &self.arrivals {
             sleep_until(start + arrival.at).await;
             tokio::task::spawn_local(Rc::clone(&self).request(start, *arrival));
@@ -85,8 +92,25 @@ impl Clients {
         std::future::pending().await
     }
 
+    /// Asks, waits for the answer, thinks, and asks again, until no more requests arrive.
+    async fn ask_in_turn(self: Rc<Self>, start: Instant, mut arrival: Arrival) {
+        loop {
+            sleep_until(start + arrival.at).await;
+            self.ask_until_good(start, arrival).await;
+            let next = arrival.client.and_then(|turn| self.asking.next(turn, start.elapsed()));
+            let Some(next) = next else { break };
+            arrival = next;
+        }
+        self.open.set(self.open.get() - 1);
+    }
+
     /// Asks, and where the answer is no good asks again, as other requests.
-    async fn request(self: Rc<Self>, start: Instant, mut arrival: Arrival) {
+    async fn request(self: Rc<Self>, start: Instant, arrival: Arrival) {
+        self.ask_until_good(start, arrival).await;
+        self.open.set(self.open.get() - 1);
+    }
+
+    async fn ask_until_good(&self, start: Instant, mut arrival: Arrival) {
         let again = self.workload.again;
         loop {
             let is_good = self.ask_and_tell(arrival).await;
@@ -97,7 +121,6 @@ impl Clients {
             sleep(again.after).await;
             arrival.tries += 1;
         }
-        self.open.set(self.open.get() - 1);
     }
 
     /// Whether the answer was good.

@@ -22,7 +22,7 @@ use crate::life::Life;
 use crate::log::{Entry, Log, What};
 use crate::origin::Origin;
 use crate::panics;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Workload};
 use crate::tape::Tape;
 use crate::tunnels::Tunnels;
 use crate::world::{EPOCH, World};
@@ -39,6 +39,24 @@ const ATTACKERS: &str = "attackers";
 pub const TICK: Duration = Duration::from_millis(1);
 /// How long after the last arrival everything must have ended: more than any default timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(400);
+
+/// More requests a second than it has been made for; they would take hours.
+const RATE_MAX: f64 = 10_000.0;
+/// More clients than it has been made for, each of which may have a connection.
+const CLIENTS_MAX: u32 = 10_000;
+
+/// What of a scenario is too much for this engine. Nothing: it can run it.
+pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
+    let Workload { rate, closed, .. } = &scenario.workload;
+    let mut refusals = Vec::new();
+    if *rate > RATE_MAX {
+        refusals.push("more than 10,000 requests a second");
+    }
+    if closed.is_some_and(|closed| closed.clients > CLIENTS_MAX) {
+        refusals.push("more than 10,000 clients that wait for their answers");
+    }
+    refusals
+}
 
 /// What a run left behind.
 #[derive(Debug)]

@@ -82,6 +82,7 @@ impl<'s> Harm<'s> {
             }
             (FaultKind::Brownout { speed }, true) => origin.work_at(speed),
             (FaultKind::Brownout { .. }, false) => origin.work_at(1.0),
+            (FaultKind::Shrink { concurrency }, begins) => origin.shrink(concurrency, begins),
             (FaultKind::Slow { by }, true) => origin.slow_down(by),
             (FaultKind::Slow { .. }, false) => origin.slow_down(Duration::ZERO),
             (FaultKind::Truncate, begins) => origin.truncate(begins),

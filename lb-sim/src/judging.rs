@@ -74,7 +74,9 @@ impl<'s> Judging<'s> {
         }
         self.gauges.add(&self.places, entry);
         self.bites.add(&self.places, entry);
-        self.meetings.add(entry);
+        if !self.scenario.actions.is_empty() {
+            self.meetings.add(entry);
+        }
         match &entry.what {
             What::Core(event) => {
                 self.attempts += u64::from(matches!(event, Event::Attempted { .. }));

@@ -4,17 +4,21 @@
 //! ledger believes what was told in passing (who was chosen, what came of it, how a breaker moved)
 //! and works out the rest itself. It forgets whom nobody asks about any more: a run may be of any length.
 
+mod attempts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lb_config::Config;
 use lb_config::config::Service;
-use lb_core::{BackendId, BreakerState, Choice, Event, ExchangeId, Outcome, Role, Time};
+use lb_core::{BackendId, BreakerState, Event, ExchangeId, Role, Time};
 
 use crate::invariant::may_have_acted;
 use crate::log::{End, Entry, What};
 use crate::scenario::Scenario;
 use crate::shelf::{Kept, Shelf};
+
+pub use attempts::{Attempt, Attempts};
 
 /// The account so far.
 #[derive(Debug)]
@@ -41,8 +45,6 @@ pub struct Ledger<'s> {
     pub now: Duration,
     /// By reload and service: its configuration, or the last that it had.
     services: Vec<Vec<Option<&'s Service>>>,
-    /// Lists that were emptied, for the next exchange.
-    spare: Vec<Vec<Attempt>>,
 }
 
 /// One exchange, as the core told it.
@@ -55,7 +57,7 @@ pub struct Exchange {
     /// Until when it has time.
     pub deadline: Time,
     /// In order.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Attempts,
     /// Answers, rejections and departures: what an exchange may have one of.
     pub answers: u32,
     /// Whether an answer of a backend was delivered, whose body must end.
@@ -77,28 +79,6 @@ impl Kept for Exchange {
 
     fn is_sound(&self) -> bool {
         self.answers == 1 && self.ended == u32::from(self.delivered)
-    }
-}
-
-/// One attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt {
-    /// At which backend.
-    pub backend: BackendId,
-    /// Why there.
-    pub choice: Choice,
-    /// Until when a head must have come.
-    pub deadline: Time,
-    /// What came of it.
-    pub outcome: Option<Outcome>,
-    /// Whether another one beside it was sooner.
-    pub overtaken: bool,
-}
-
-impl Attempt {
-    /// Whether it is still under way.
-    pub const fn is_running(&self) -> bool {
-        self.outcome.is_none() && !self.overtaken
     }
 }
 
@@ -142,7 +122,6 @@ impl<'s> Ledger<'s> {
             exchanges: Shelf::new(),
             requests: Shelf::new(),
             services: services(scenario),
-            spare: Vec::new(),
             breakers: BTreeMap::new(),
             trials: BTreeMap::new(),
             unhealthy: BTreeSet::new(),
@@ -280,7 +259,7 @@ impl<'s> Ledger<'s> {
     fn enter_event(&mut self, event: &Event, at: Duration) {
         match *event {
             Event::Started { exchange, service, deadline } => {
-                let attempts = self.spare.pop().unwrap_or_default();
+                let attempts = Attempts::default();
                 let new = Exchange {
                     reloads: self.reloads,
                     service,
@@ -293,11 +272,7 @@ impl<'s> Ledger<'s> {
                     is_post: false,
                     acted: false,
                 };
-                if let Some(gone) = self.exchanges.insert(exchange.0, new) {
-                    let mut attempts = gone.attempts;
-                    attempts.clear();
-                    self.spare.push(attempts);
-                }
+                self.exchanges.insert(exchange.0, new);
             }
             Event::Attempted { exchange, backend, choice, deadline, .. } => {
                 let overtaken = false;
@@ -309,7 +284,7 @@ impl<'s> Ledger<'s> {
             }
             Event::Overtaken { exchange, attempt, backend } => {
                 self.change(exchange, |it| {
-                    if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
+                    if let Some(made) = it.attempts.numbered(attempt) {
                         made.overtaken = true;
                     }
                 });
@@ -317,7 +292,7 @@ impl<'s> Ledger<'s> {
             }
             Event::Concluded { exchange, attempt, backend, outcome, .. } => {
                 self.change(exchange, |it| {
-                    if let Some(made) = it.attempts.get_mut(usize::from(attempt) - 1) {
+                    if let Some(made) = it.attempts.numbered(attempt) {
                         made.outcome = Some(outcome);
                     }
                 });

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_server::platform::{Accepted, Io, Listen, Place, Platform};
 use lb_server::{Here, RequestId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -23,6 +23,7 @@ use crate::dice::{Chance, Dice};
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::scenario::{self, Protocol, Whom};
+use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
 
 /// One origin and what is wrong with it at the moment.
@@ -36,9 +37,8 @@ pub(crate) struct Origin {
     slower_by: Cell<Duration>,
     /// The share of its speed at which it works.
     speed: Cell<f64>,
-    /// Places for requests that are worked on, if they are bounded, and those who wait for one.
-    places: Option<Semaphore>,
-    waiting: Cell<usize>,
+    /// For requests that are worked on.
+    seats: Seats,
     truncates: Cell<bool>,
     /// How long a body takes.
     trickles_over: Cell<Duration>,
@@ -113,8 +113,7 @@ impl Origin {
             statuses: RefCell::default(),
             slower_by: Cell::default(),
             speed: Cell::new(1.0),
-            places: script.concurrency.map(Semaphore::new),
-            waiting: Cell::default(),
+            seats: Seats::new(script.concurrency, script.queue),
             truncates: Cell::default(),
             trickles_over: Cell::default(),
             resets: Cell::default(),
@@ -130,6 +129,11 @@ impl Origin {
     /// From now on it works at this share of its speed.
     pub(crate) fn work_at(&self, speed: f64) {
         self.speed.set(speed);
+    }
+
+    /// From now on it works on so many answers at a time at most, or on as many as ever.
+    pub(crate) fn shrink(&self, concurrency: usize, begins: bool) {
+        if begins { self.seats.shrink(concurrency) } else { self.seats.grow(concurrency) }
     }
 
     /// From now on some requests are answered with `code`, or no longer.
@@ -365,19 +369,7 @@ impl Origin {
     /// Works on an answer that takes so long, after those that came before. Whether there was room to
     /// wait.
     async fn work(&self, takes: Duration) -> bool {
-        let _place = match &self.places {
-            None => None,
-            Some(places) => {
-                let is_free = places.available_permits() > 0;
-                if !is_free && self.waiting.get() >= self.script.queue {
-                    return false;
-                }
-                self.waiting.set(self.waiting.get() + 1);
-                let place = places.acquire().await;
-                self.waiting.set(self.waiting.get() - 1);
-                place.ok()
-            }
-        };
+        let Some(_seat) = self.seats.take().await else { return false };
         sleep(takes.div_f64(self.speed.get()) + self.slower_by.get()).await;
         true
     }

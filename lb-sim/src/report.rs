@@ -107,6 +107,7 @@ pub(crate) fn kind_of(fault: &Fault) -> String {
         FaultKind::Status { code, rate, .. } => format!(" {code} for {:.0}%", rate * 100.0),
         FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
         FaultKind::Brownout { speed } => format!(" to {:.0}%", speed * 100.0),
+        FaultKind::Shrink { concurrency } => format!(" to {concurrency}"),
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),

@@ -93,18 +93,18 @@ impl<T: Kept> Shelf<T> {
         Self::default()
     }
 
-    /// Puts somebody there. Returns who had to go, if there is somebody who is done and sound.
-    pub fn insert(&mut self, number: u64, new: T) -> Option<T> {
+    /// Puts somebody there, and lets go who is done and sound.
+    pub fn insert(&mut self, number: u64, new: T) {
         if self.window.is_empty() {
             self.first = number;
         }
         let Some(at) = number.checked_sub(self.first) else {
             self.aside.insert(number, new);
-            return None;
+            return;
         };
         // Numbers may be left out, but not so many that the gap were longer than the window.
         if at >= (self.window.len() + WINDOW_MAX) as u64 {
-            while self.shift().is_some() {}
+            while self.shift() {}
             self.first = number;
         }
         let at = usize::try_from(number - self.first).expect("the window is narrow");
@@ -115,41 +115,36 @@ impl<T: Kept> Shelf<T> {
             Some(place) => *place = Some(new),
             None => self.window.push_back(Some(new)),
         }
-        self.tidy()
+        self.tidy();
     }
 
     /// Makes room: at most two go for each that comes, so that no one has to wait.
-    fn tidy(&mut self) -> Option<T> {
-        let mut gone = None;
+    fn tidy(&mut self) {
         for _ in 0..2 {
-            let Some(oldest) = self.window.front() else { break };
+            let Some(oldest) = self.window.front() else { return };
             let is_done = oldest.as_ref().is_none_or(Kept::is_done);
             let too_many = if is_done { LINGERING } else { WINDOW_MAX };
             if self.window.len() <= too_many {
-                break;
+                return;
             }
-            gone = self.shift().flatten().or(gone);
+            self.shift();
         }
-        gone
     }
 
-    /// Takes the oldest out of the window. Returns it where it is done with.
-    fn shift(&mut self) -> Option<Option<T>> {
-        let oldest = self.window.pop_front()?;
+    /// Takes the oldest out of the window, if there is one. It is kept aside unless it is done with.
+    fn shift(&mut self) -> bool {
+        let Some(oldest) = self.window.pop_front() else { return false };
         let number = self.first;
         self.first += 1;
-        let Some(oldest) = oldest else { return Some(None) };
-        if !oldest.is_done() {
+        let Some(oldest) = oldest else { return true };
+        let is_unsound = !oldest.is_sound() && self.unsound < UNSOUND_MAX;
+        if !oldest.is_done() || is_unsound {
+            self.unsound += usize::from(oldest.is_done());
             self.aside.insert(number, oldest);
-            return Some(None);
+        } else {
+            self.retired += 1;
         }
-        if !oldest.is_sound() && self.unsound < UNSOUND_MAX {
-            self.unsound += 1;
-            self.aside.insert(number, oldest);
-            return Some(None);
-        }
-        self.retired += 1;
-        Some(Some(oldest))
+        true
     }
 
     /// Who has this number, if he is still known.

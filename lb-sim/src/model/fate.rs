@@ -5,7 +5,7 @@ use std::time::Duration;
 use lb_core::{Errand, Failure, Outcome, Rng, Time};
 
 use crate::dice::Chance;
-use crate::scenario::{Origin, Span};
+use crate::scenario::{Latency, Span};
 
 use super::relive::relive;
 use super::server::Server;
@@ -34,7 +34,7 @@ impl Fate {
 /// An origin and everything around it.
 #[derive(Debug)]
 pub(super) struct Place<'s> {
-    pub(super) origin: &'s Origin,
+    pub(super) latency: Latency,
     pub(super) weather: Weather<'s>,
     pub(super) server: Server,
     pub(super) network: Span,
@@ -74,7 +74,7 @@ impl Place<'_> {
         let back = dice.within(self.network);
         let luck = Luck {
             back,
-            takes: self.origin.latency.draw(&mut dice),
+            takes: self.latency.draw(&mut dice),
             status: dice.unit(),
             resets: dice.unit(),
         };
@@ -133,10 +133,17 @@ impl Place<'_> {
 
     /// What a request comes to that arrives at `at`, whatever the proxy's patience.
     fn serve(&mut self, at: Time, luck: &Luck, is_check: bool) -> Fate {
+        if self.weather.is_fair() {
+            return self.serve_well(at, luck);
+        }
         let status = self.weather.status(at, luck.status, is_check);
         let resets = self.weather.resets(at, luck.resets);
         let back = luck.back;
-        let Some(begins) = self.server.begins(at) else {
+        let begins = match self.weather.shrinks() {
+            false => self.server.begins(at),
+            true => self.server.begins_among(at, |place, at| self.weather.opens(place, at)),
+        };
+        let Some(begins) = begins else {
             let outcome = Outcome::Answered(FULL);
             let at = self.weather.sets_out(at) + back;
             return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached: Some(FULL) };
@@ -159,6 +166,19 @@ impl Place<'_> {
         let is_whole = !self.weather.truncates(done);
         let at = self.weather.sets_out(done) + back;
         Fate { at, outcome: Outcome::Answered(status), body, is_whole, reached }
+    }
+
+    /// The same where nothing is ever wrong.
+    fn serve_well(&mut self, at: Time, luck: &Luck) -> Fate {
+        let (at, status) = match self.server.begins(at) {
+            Some(begins) => {
+                self.server.works(begins, luck.takes);
+                (begins + luck.takes, 200)
+            }
+            None => (at, FULL),
+        };
+        let (at, outcome, reached) = (at + luck.back, Outcome::Answered(status), Some(status));
+        Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached }
     }
 
     /// A connection is idle again.

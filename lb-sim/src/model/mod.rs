@@ -25,10 +25,9 @@ use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
-use lb_core::config::Action as Leads;
 use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
 
-use crate::arrivals::{Arrival, Arriving};
+use crate::arrivals::{Arrival, Arriving, Asking};
 use crate::dice::Chance;
 use crate::engine::Run;
 use crate::judging::{Judging, Scrutiny};
@@ -43,7 +42,7 @@ use checks::Check;
 use fate::Place;
 use server::Server;
 use stage::{Era, Stage};
-use turn::{Open, Slot, State};
+use turn::{Open, Slot};
 use weather::Weather;
 
 /// Runs `scenario` under `seed`.
@@ -154,14 +153,17 @@ struct Engine<'c, S> {
     /// What each user was told to send back.
     jars: BTreeMap<u32, Box<[u8]>>,
     requests: u32,
-    /// Who asks again, once each.
+    /// Who will ask, and places among them that are free.
     again: Vec<Arrival>,
+    rested: Vec<u32>,
+    /// Clients that wait for their answers.
+    asking: Asking,
 }
 
 impl<'c, S: Sink> Engine<'c, S> {
     fn new(scenario: &'c Scenario, seed: u64, stage: &'c Stage<'c, S>) -> Self {
         let place = |(nth, origin): (usize, &'c crate::scenario::Origin)| Place {
-            origin,
+            latency: origin.latency,
             weather: Weather::of(scenario, nth),
             server: Server::new(origin.concurrency, origin.queue),
             network: scenario.network,
@@ -182,7 +184,12 @@ impl<'c, S: Sink> Engine<'c, S> {
             jars: BTreeMap::new(),
             requests: 0,
             again: Vec::new(),
+            rested: Vec::new(),
+            asking: Asking::new(scenario, seed),
         };
+        for arrival in engine.asking.first() {
+            engine.put_again(arrival);
+        }
         for (number, fault) in (0..).zip(&scenario.faults) {
             engine.agenda.put(Time::ZERO + fault.at, Due::FaultBegins(number));
             engine.agenda.put(Time::ZERO + fault.end(), Due::FaultEnds(number));
@@ -219,7 +226,10 @@ impl<'c, S: Sink> Engine<'c, S> {
                 Due::FaultBegins(fault) => self.say(What::FaultBegan(fault as usize)),
                 Due::FaultEnds(fault) => self.say(What::FaultEnded(fault as usize)),
                 Due::Action(number) => self.act(number as usize)?,
-                Due::Again(number) => self.arrive(self.again[number as usize]),
+                Due::Again(number) => {
+                    self.rested.push(number);
+                    self.arrive(self.again[number as usize]);
+                }
             }
         }
         self.now = self.now.max(ends);
@@ -247,7 +257,7 @@ impl<'c, S: Sink> Engine<'c, S> {
 
     /// Another request comes.
     fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { post, user, tries, .. } = arrival;
+        let Arrival { post, user, tries, client, .. } = arrival;
         let request = self.requests;
         self.requests += 1;
         self.say(What::Sent { request, post });
@@ -264,22 +274,17 @@ impl<'c, S: Sink> Engine<'c, S> {
         let mut dice = Rng::stream(self.seed ^ CLIENTS, request.into());
         let (up, down) = (dice.within(self.scenario.network), dice.within(self.scenario.network));
         let trip = up + down;
-        let found = made.router.find(&asked);
-        let end = |status| What::Ended {
-            request,
-            end: End::Answered(status),
-            exchange: None,
-            sent: weather::since_start(self.now),
-            took: trip,
+        let index = match crowd {
+            Some(crowd) => Ok(usize::from(crowd.service)),
+            None => made.lead(&asked),
         };
-        let leads = found.as_ref().map(|found| &found.route().action);
-        let index = match (crowd, leads) {
-            (Some(crowd), _) => usize::from(crowd.service),
-            (None, Some(Leads::Service(index))) => usize::from(*index),
-            (None, Some(Leads::Redirect { status, .. } | Leads::Respond { status, .. })) => {
-                return self.say(end(*status));
+        let index = match index {
+            Ok(index) => index,
+            Err(status) => {
+                let (end, sent) = (End::Answered(status), weather::since_start(self.now));
+                self.say(What::Ended { request, end, exchange: None, sent, took: trip });
+                return self.ask_again(arrival, end, trip);
             }
-            (None, None) => return self.say(end(NO_SERVICE)),
         };
         let service = &made.services[index];
         let exchange = ExchangeId(u64::from(request) + 1);
@@ -293,20 +298,17 @@ impl<'c, S: Sink> Engine<'c, S> {
             post,
             user,
             tries,
+            client,
             sent: self.now,
             gives_up: self.now + patience,
             trip,
             era: self.era,
             service,
             line: made.numbers[index],
-            state: State::Starts,
         });
         self.go_on(slot, step, None);
     }
 }
-
-/// The status of a request that is for nobody.
-const NO_SERVICE: u16 = 404;
 
 /// Tells the dice of clients from those of attempts.
 const CLIENTS: u64 = 0x636c_6965_6e74;

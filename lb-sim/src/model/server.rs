@@ -16,6 +16,9 @@ pub(super) struct Server {
     bounds: Option<(usize, usize)>,
     /// When each place that is taken is free again.
     busy: BinaryHeap<Reverse<Time>>,
+    /// Where faults take places away: when each place is free again, and which was given last.
+    places: Vec<Time>,
+    given: usize,
     /// When those who wait begin, in order.
     waiting: VecDeque<Time>,
     /// Kept connections, and when one was used last.
@@ -50,9 +53,35 @@ impl Server {
         Some(free)
     }
 
+    /// The same where faults take places away: the place of a number is there at a time or, as `opens` says,
+    /// later. Whoever has one keeps it until he is done.
+    pub(super) fn begins_among(
+        &mut self,
+        at: Time,
+        opens: impl Fn(usize, Time) -> Time,
+    ) -> Option<Time> {
+        let Some((most, queue)) = self.bounds else { return Some(at) };
+        while self.waiting.front().is_some_and(|begins| *begins <= at) {
+            self.waiting.pop_front();
+        }
+        self.places.resize(most, Time::ZERO);
+        let begins = self.places.iter().enumerate().map(|(nth, free)| opens(nth, at.max(*free)));
+        let (begins, given) = begins.zip(0..).min().expect("a bounded server has a place");
+        if begins > at {
+            if self.waiting.len() >= queue {
+                return None;
+            }
+            self.waiting.push_back(begins);
+        }
+        self.given = given;
+        Some(begins)
+    }
+
     /// The request that begins at `begins` takes so long.
     pub(super) fn works(&mut self, begins: Time, takes: Duration) {
-        if self.bounds.is_some() {
+        if let Some(place) = self.places.get_mut(self.given) {
+            *place = begins + takes;
+        } else if self.bounds.is_some() {
             self.busy.push(Reverse(begins + takes));
         }
     }
@@ -77,6 +106,26 @@ mod tests {
         assert_eq!(serve(2, 10), None, "one waits already");
         assert_eq!(serve(10, 10), Some(20), "who waited has begun");
         assert_eq!(serve(40, 10), Some(40), "all is done");
+    }
+
+    #[test]
+    fn who_has_a_place_keeps_it_and_the_others_wait_until_faults_give_it_back() {
+        let mut server = Server::new(Some(2), 9);
+        let at = Time::from_millis;
+        // From 5 to 50 the second place is not there.
+        let opens = |place, from: Time| {
+            let is_gone = place == 1 && (at(5)..at(50)).contains(&from);
+            if is_gone { at(50) } else { from }
+        };
+        let mut serve = |ms, takes| {
+            let begins = server.begins_among(at(ms), opens)?;
+            server.works(begins, Duration::from_millis(takes));
+            Some(begins.as_millis_ceil())
+        };
+        assert_eq!([serve(0, 10), serve(0, 20)], [Some(0), Some(0)]);
+        assert_eq!([serve(1, 15), serve(2, 30)], [Some(10), Some(25)], "one after the other");
+        assert_eq!([serve(3, 10), serve(4, 10)], [Some(50), Some(55)], "the second is back at 50");
+        assert_eq!(serve(100, 1), Some(100));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::cell::{OnceCell, RefCell};
 
 use lb_config::Config;
+use lb_core::config::{Action, Conditions, RouteConfig};
 use lb_core::{Event, Explanation, Observe, Router, Service, Time};
 
 use crate::log::{Sink, What};
 use crate::measure::origin_at;
 use crate::scenario::Scenario;
 
+use super::asked::Asked;
 use super::weather::since_start;
 
 /// All configurations of a run, of which the first is served from the beginning.
@@ -25,7 +27,9 @@ pub(super) struct Era<'c, S> {
 /// What a configuration describes.
 pub(super) struct Made {
     pub(super) services: Box<[Service]>,
-    pub(super) router: Router,
+    router: Router,
+    /// Where all requests are led alike, where they are.
+    alike: Option<OnceCell<Lead>>,
     /// The origin of each backend of each service, by its place in the scenario.
     pub(super) origins: Box<[Box<[usize]>]>,
     /// The number that each service keeps over all configurations.
@@ -75,10 +79,38 @@ impl<'c, S: Sink> Stage<'c, S> {
         });
         let numbers = config.services.iter().map(|said| scenario.roster.number(said).into());
         let router = Router::new(&config.routing);
-        let made =
-            Made { services, router, origins: origins.collect(), numbers: numbers.collect() };
+        let is_bare = |route: &RouteConfig| route.conditions == Conditions::default();
+        // Requests have one host and one path.
+        let alike = config.routing.routes.iter().all(is_bare).then(OnceCell::new);
+        let (origins, numbers) = (origins.collect(), numbers.collect());
+        let made = Made { services, router, alike, origins, numbers };
         assert!(era.made.set(made).is_ok(), "each configuration begins once");
         Ok(())
+    }
+}
+
+/// Where a request is led: to the service of this number, or to an answer of this status.
+type Lead = Result<usize, u16>;
+
+/// The status of a request that is for nobody.
+const NO_SERVICE: u16 = 404;
+
+impl Made {
+    /// Where a request is led.
+    pub(super) fn lead(&self, asked: &Asked<'_>) -> Lead {
+        match &self.alike {
+            Some(known) => *known.get_or_init(|| self.find(asked)),
+            None => self.find(asked),
+        }
+    }
+
+    fn find(&self, asked: &Asked<'_>) -> Lead {
+        let found = self.router.find(asked);
+        match found.as_ref().map(|found| &found.route().action) {
+            Some(Action::Service(index)) => Ok(usize::from(*index)),
+            Some(Action::Redirect { status, .. } | Action::Respond { status, .. }) => Err(*status),
+            None => Err(NO_SERVICE),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use lb_core::{
     Queue, Rejection, Rng, Service, Step, Time, Wait,
 };
 
-use crate::arrivals::Arrival;
+use crate::arrivals::{Arrival, Turn};
 use crate::filling::PIECES;
 use crate::log::{End, Sink, What};
 
@@ -19,11 +19,12 @@ use super::weather::since_start;
 /// Tells the dice of attempts from those of the core.
 const ATTEMPTS: u64 = 0x6174_7465_6d70;
 
-/// A place for a request. Its turns are counted through, so that nobody takes one for another's.
+/// A place for a request. Each of its turns has a number of its own, so that nobody takes one for another's.
 #[derive(Default)]
 pub(super) struct Slot<'c> {
-    turn: u32,
+    turn: u64,
     open: Option<Open<'c>>,
+    state: State<'c>,
 }
 
 /// A request on its way.
@@ -33,6 +34,7 @@ pub(super) struct Open<'c> {
     pub(super) post: bool,
     pub(super) user: Option<u32>,
     pub(super) tries: u8,
+    pub(super) client: Option<Turn>,
     /// When the proxy got it, and when its client hangs up.
     pub(super) sent: Time,
     pub(super) gives_up: Time,
@@ -41,11 +43,12 @@ pub(super) struct Open<'c> {
     pub(super) era: usize,
     pub(super) service: &'c Service,
     pub(super) line: usize,
-    pub(super) state: State<'c>,
 }
 
 /// What a request waits for.
+#[derive(Default)]
 pub(super) enum State<'c> {
+    #[default]
     Starts,
     Trying(Attempt<'c>, Fate, Beside),
     Waiting(Wait<'c>, Option<Fate>),
@@ -101,22 +104,19 @@ impl<'c, S: Sink> Engine<'c, S> {
     /// A request waits from now on.
     fn wait(&mut self, slot: u32, state: State<'c>) {
         let place = &mut self.slots[slot as usize];
-        place.turn = place.turn.wrapping_add(1);
-        let turn = place.turn;
-        let open = self.open(slot);
+        let open = place.open.as_ref().expect("whoever waits is open");
         let until = state.until().min(open.gives_up);
-        open.state = state;
-        self.agenda.put(until.max(self.now), Due::Turn(slot, turn));
+        place.state = state;
+        place.turn = self.agenda.put_turn(until.max(self.now), slot);
     }
 
     /// A request goes on, if it still waits for this turn.
-    pub(super) fn turn(&mut self, slot: u32, turn: u32) {
+    pub(super) fn turn(&mut self, slot: u32, turn: u64) {
         let place = &mut self.slots[slot as usize];
-        if place.turn != turn {
+        if place.turn != turn || place.open.is_none() {
             return;
         }
-        let Some(open) = &mut place.open else { return };
-        let state = std::mem::replace(&mut open.state, State::Starts);
+        let state = std::mem::take(&mut place.state);
         if self.now < state.until() {
             return self.hang_up(slot, state);
         }
@@ -320,39 +320,52 @@ impl<'c, S: Sink> Engine<'c, S> {
 
     /// It is over.
     fn end(&mut self, slot: u32, end: End, is_told: bool) {
-        let open = self.slots[slot as usize].open.take().expect("it ends once");
+        let place = &mut self.slots[slot as usize];
+        let open = place.open.as_ref().expect("it ends once");
+        let Open { request, exchange, sent, trip, post, user, tries, client, .. } = *open;
+        place.open = None;
         self.vacant.push(slot);
-        let Open { request, exchange, sent, trip, post, user, tries, .. } = open;
         let took = (self.now - sent) + trip;
         let exchange = is_told.then_some(exchange);
-        let sent = since_start(sent);
-        self.say(What::Ended { request, end, exchange, sent, took });
+        let at = since_start(sent);
+        self.say(What::Ended { request, end, exchange, sent: at, took });
+        let asked = Arrival { at, post, user, reads_late: false, tries, client };
+        self.ask_again(asked, end, trip);
+    }
+
+    /// What a client does whose request came to this `end`, so long ago or ahead as its way home is long.
+    pub(super) fn ask_again(&mut self, asked: Arrival, end: End, trip: Duration) {
         let again = self.scenario.workload.again;
-        let at = self.now + again.after;
-        let ends = Time::ZERO + self.scenario.duration;
-        if !end.is_good() && tries < again.tries && at < ends {
-            let number = u32::try_from(self.again.len()).expect("fewer than 2³² requests");
-            self.agenda.put(at, Due::Again(number));
-            self.again.push(Arrival {
-                at: Duration::ZERO,
-                post,
-                user,
-                reads_late: false,
-                tries: tries + 1,
-            });
+        let at = since_start(self.now) + again.after;
+        if !end.is_good() && asked.tries < again.tries && at < self.scenario.duration {
+            self.put_again(Arrival { at, tries: asked.tries + 1, ..asked });
+        } else if let Some(turn) = asked.client
+            && let Some(next) = self.asking.next(turn, since_start(self.now) + trip)
+        {
+            self.put_again(next);
         }
+    }
+
+    /// Somebody will ask.
+    pub(super) fn put_again(&mut self, arrival: Arrival) {
+        let number = self.rested.pop().unwrap_or_else(|| {
+            self.again.push(arrival);
+            u32::try_from(self.again.len() - 1).expect("fewer than 2³² clients")
+        });
+        self.again[number as usize] = arrival;
+        self.agenda.put(Time::ZERO + arrival.at, Due::Again(number));
     }
 
     /// Something of a service has ended: whoever is first in line looks for a place, and so on as long as
     /// there are places.
     fn call(&mut self, line: usize) {
         while let Some((rank, slot)) = self.lines[line].pop_first() {
-            let state = std::mem::replace(&mut self.open(slot).state, State::Starts);
+            let state = std::mem::take(&mut self.slots[slot as usize].state);
             let State::InLine(queue) = state else { unreachable!("whoever is in line waits") };
             match queue.wake(self.now) {
                 Step::Queue(queue) => {
                     self.lines[line].insert(rank, slot);
-                    self.open(slot).state = State::InLine(queue);
+                    self.slots[slot as usize].state = State::InLine(queue);
                     return;
                 }
                 step => self.go_on(slot, step, None),

@@ -110,6 +110,21 @@ impl<'s> Weather<'s> {
         speeds.product()
     }
 
+    /// Whether places are ever taken away.
+    pub(super) fn shrinks(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Shrink { .. }))
+    }
+
+    /// When the place of this number is there, at `at` or later.
+    pub(super) fn opens(&self, place: usize, at: Time) -> Time {
+        let is_gone = |fault: &&Fault| matches!(fault.kind, FaultKind::Shrink { concurrency } if concurrency <= place);
+        let mut at = at;
+        while let Some(fault) = self.on(at).find(is_gone) {
+            at = Time::ZERO + fault.end();
+        }
+        at
+    }
+
     /// How long a body takes.
     pub(super) fn body(&self, at: Time) -> Duration {
         let over = self.on(at).map(|fault| match fault.kind {

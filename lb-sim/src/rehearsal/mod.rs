@@ -163,6 +163,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
         workload: Workload {
             rate: setting.rate,
             arrivals: Arrivals::Poisson,
+            closed: None,
             protocol: Protocol::Http1,
             connections: 1,
             slow_readers: 0.0,
@@ -172,6 +173,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
             upload: Duration::ZERO,
             users: 1_000,
             cookies: true,
+            zipf: None,
             heavy: 0.0,
             host: String::new(),
             crowd: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_config::read::{Table, Value};
 
-use crate::dice::Chance;
+use crate::dice::{Chance, times};
 
 use super::Span;
 use super::read::{DURATION_MAX, between, span};
@@ -77,7 +77,7 @@ impl Latency {
             Self::Within(span) => dice.within(span),
             Self::Exponential { mean } => dice.gap(mean),
             Self::Lognormal { median, sigma } => {
-                median.mul_f64(libm::exp(sigma * dice.normal())).min(DURATION_MAX)
+                times(median, libm::exp(sigma * dice.normal())).min(DURATION_MAX)
             }
             Self::Bimodal { often, rarely, share } => {
                 if dice.unit() < share {

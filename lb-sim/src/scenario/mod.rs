@@ -10,6 +10,7 @@ mod expectation;
 mod latency;
 mod origin;
 mod read;
+mod workload;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::{Latency, Seen};
 pub use origin::{Framing, Origin, Protocol};
 pub use read::{load, shape};
+pub use workload::{Again, Arrivals, Bursts, Closed, Surge, Workload};
 
 /// A whole scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,74 +74,6 @@ pub struct Span {
     pub max: Duration,
 }
 
-/// Requests that arrive whether or not earlier ones have been answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Workload {
-    /// Requests per second.
-    pub rate: f64,
-    /// How they follow each other.
-    pub arrivals: Arrivals,
-    /// What clients speak.
-    pub protocol: Protocol,
-    /// Over HTTP/2: how many connections they share.
-    pub connections: usize,
-    /// The share of the requests whose client reads nothing of its answer's body for a while.
-    pub slow_readers: f64,
-    /// For how long.
-    pub reads_after: Duration,
-    /// The share of POST requests; the others are GET.
-    pub post: f64,
-    /// Bytes of a POST's body.
-    pub body: usize,
-    /// How long a POST's body takes to send.
-    pub upload: Duration,
-    /// How many users send them, each named by a header `x-user`; 0 names nobody.
-    pub users: u32,
-    /// Whether users send back the cookie that they were told last.
-    pub cookies: bool,
-    /// The share of the requests that the first user sends, beyond its own.
-    pub heavy: f64,
-    /// The host they ask for.
-    pub host: String,
-    /// Who they are if they ask one service, which tells them apart in its own way; only in the model.
-    pub crowd: Option<Crowd>,
-    /// How long a client waits before it hangs up.
-    pub timeout: Duration,
-    /// When more requests arrive than otherwise.
-    pub surges: Vec<Surge>,
-    /// What clients do that got no good answer.
-    pub again: Again,
-}
-
-/// A time in which requests arrive more often.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Surge {
-    /// When it begins.
-    pub at: Duration,
-    /// How long it lasts.
-    pub lasts: Duration,
-    /// How many times as often.
-    pub times: f64,
-}
-
-/// What a client does that got no good answer: it asks again, as another request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Again {
-    /// How often, at most.
-    pub tries: u8,
-    /// How long it waits before, each time.
-    pub after: Duration,
-}
-
-/// How requests follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrivals {
-    /// Each on its own: gaps are exponential.
-    Poisson,
-    /// All gaps are the same.
-    Even,
-}
-
 /// Something that goes wrong, named by what can be observed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
@@ -179,6 +113,11 @@ pub enum FaultKind {
     Brownout {
         /// The share.
         speed: f64,
+    },
+    /// It works on no more answers at a time than this.
+    Shrink {
+        /// How many.
+        concurrency: usize,
     },
     /// Answers take this much longer.
     Slow {
@@ -249,6 +188,7 @@ impl FaultKind {
             Self::Crash => "crash",
             Self::Status { .. } => "status",
             Self::Brownout { .. } => "brownout",
+            Self::Shrink { .. } => "shrink",
             Self::Slow { .. } => "slow",
             Self::Truncate => "truncate",
             Self::Trickle { .. } => "trickle",

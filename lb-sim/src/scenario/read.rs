@@ -5,24 +5,21 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::config::Address;
-use lb_config::read::{Document, Mistake, Shape, Table, Value};
+use lb_config::read::{Document, Given, Mistake, Shape, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use crate::roster::Roster;
 
 use super::action::{Attack, action, attack, tunnels};
 use super::origin::{host_and_port, origins};
+use super::workload::workload;
 use super::{
-    Action, ActionKind, Again, Arrivals, Expect, Expectation, Fault, FaultKind, Mark, Metric,
-    Origin, Protocol, Scenario, Span, Surge, Whom, Workload,
+    Action, ActionKind, Expect, Expectation, Fault, FaultKind, Mark, Metric, Origin, Protocol,
+    Scenario, Span, Whom,
 };
 
 /// The longest run.
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(3_600);
-/// The most requests per second.
-const RATE_MAX: f64 = 10_000.0;
-/// The most users of a workload.
-const USERS_MAX: u32 = 1_000_000;
 /// The largest body on either side.
 pub(super) const BODY_MAX: usize = 16 * 1024 * 1024;
 /// Segments that wait at a socket. Fewer than the least stall a handshake and an answer; the most
@@ -32,20 +29,12 @@ const SOCKET: RangeInclusive<usize> = 4..=4_096;
 pub(super) const TICK: Duration = Duration::from_millis(1);
 /// A body that takes less has pieces that arrive together.
 const TRICKLE_MIN: Duration = Duration::from_millis(100);
-/// How long a slow reader reads nothing, if nothing else is said.
-const READS_AFTER: Duration = Duration::from_secs(5);
-/// Connections that clients of HTTP/2 share.
-const CONNECTIONS_MAX: usize = 1_000;
 /// Requests after which a connection says GOAWAY.
 const REQUESTS_MAX: u32 = 1_000_000;
 /// Answers that an origin works on, or that wait there.
 pub(super) const QUEUE_MAX: usize = 1_000_000;
 /// The share of its speed that is left to an origin: a thousandth is as good as nothing.
 const SPEED: RangeInclusive<f64> = 0.001..=1.0;
-/// How much more often requests may arrive.
-const TIMES_MAX: f64 = 100.0;
-/// How often a client asks again.
-const TRIES_MAX: u8 = 10;
 /// The shortest period in whose halves a connection can come about.
 const FLAP_MIN: Duration = Duration::from_millis(100);
 
@@ -86,7 +75,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let (origins, lineups) = origins(root);
     let workload = workload(root.table("workload"));
     let faults = root.tables("fault").or(Vec::new());
-    let faults: Vec<Fault> = faults.into_iter().filter_map(|it| fault(it, &origins)).collect();
+    let faults: Vec<Fault> = faults.into_iter().flat_map(|it| fault(it, &origins)).collect();
     let expect = expect(root.table("expect"), &origins);
     let tunnels = tunnels(root.table("tunnels"));
     let attacks = root.tables("attack").or(Vec::new());
@@ -223,57 +212,7 @@ pub(super) fn between(mut table: Table<'_>) -> Option<Span> {
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] =
     [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
 
-fn workload(mut table: Table<'_>) -> Option<Workload> {
-    let rate = table.number("rate", 0.1..=RATE_MAX).required("rate = 200");
-    let arrivals = [("poisson", Arrivals::Poisson), ("even", Arrivals::Even)];
-    let workload = Workload {
-        rate: 0.0,
-        arrivals: table.choice("arrivals", &arrivals).or(Arrivals::Poisson),
-        protocol: table.choice("protocol", &PROTOCOLS).or(Protocol::Http1),
-        connections: table.integer("connections", 1..=CONNECTIONS_MAX).or(4),
-        slow_readers: table.number("slow_readers", 0.0..=1.0).or(0.0),
-        reads_after: table.duration("reads_after", TICK..=DURATION_MAX).or(READS_AFTER),
-        post: table.number("post", 0.0..=1.0).or(0.0),
-        body: table.size("body", 0..=BODY_MAX).or(1024),
-        upload: table.duration("upload", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO),
-        users: table.integer("users", 0..=USERS_MAX).or(0),
-        cookies: table.boolean("cookies").or(false),
-        heavy: table.number("heavy", 0.0..=1.0).or(0.0),
-        host: table.text("host").or("web".to_owned()),
-        crowd: None,
-        timeout: table.duration("timeout", TICK..=DURATION_MAX).or(Duration::from_secs(30)),
-        surges: surges(&mut table),
-        again: again(table.table("again")),
-    };
-    if workload.protocol == Protocol::Http1 {
-        table.warn_without_effect(&["connections"], "without protocol = \"h2\"");
-    }
-    if workload.users == 0 {
-        table.warn_without_effect(&["cookies", "heavy"], "without users");
-    }
-    if workload.slow_readers == 0.0 {
-        table.warn_without_effect(&["reads_after"], "without slow_readers");
-    }
-    Some(Workload { rate: rate?.value, ..workload })
-}
-
-fn surges(workload: &mut Table<'_>) -> Vec<Surge> {
-    let read = |mut table: Table<'_>| {
-        let at = table.duration("at", Duration::ZERO..=DURATION_MAX).required("at = \"5s\"");
-        let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
-        let times = table.number("times", 0.1..=TIMES_MAX).required("times = 10");
-        Some(Surge { at: at?.value, lasts: lasts?.value, times: times?.value })
-    };
-    workload.tables("surge").or(Vec::new()).into_iter().filter_map(read).collect()
-}
-
-fn again(mut table: Table<'_>) -> Again {
-    let tries = table.integer("tries", 0..=TRIES_MAX).or(0);
-    let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::from_secs(1));
-    Again { tries, after }
-}
-
-const KINDS: [(&str, FaultKind); 15] = [
+const KINDS: [(&str, FaultKind); 16] = [
     ("blackhole", FaultKind::Blackhole),
     ("partition", FaultKind::Partition),
     ("half_open", FaultKind::HalfOpen),
@@ -282,6 +221,7 @@ const KINDS: [(&str, FaultKind); 15] = [
     ("status", FaultKind::Status { code: 0, rate: 1.0, whom: Whom::All }),
     ("slow", FaultKind::Slow { by: Duration::ZERO }),
     ("brownout", FaultKind::Brownout { speed: 1.0 }),
+    ("shrink", FaultKind::Shrink { concurrency: 1 }),
     ("truncate", FaultKind::Truncate),
     ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
     ("reset", FaultKind::Reset { rate: 1.0 }),
@@ -291,19 +231,85 @@ const KINDS: [(&str, FaultKind); 15] = [
     ("refused_stream", FaultKind::RefusedStream { rate: 1.0 }),
 ];
 
-fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
+/// One for each origin that it happens to.
+fn fault(mut table: Table<'_>, origins: &[Origin]) -> Vec<Fault> {
     let at = table.duration("at", Duration::ZERO..=DURATION_MAX).required("at = \"5s\"");
     let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
     let kind = table.choice("kind", &KINDS).required("kind = \"blackhole\"");
-    let origin = table.parsed("origin", |text| place(text, origins)).required("origin = \"b1:80\"");
+    let whom = whom(&mut table, origins);
     let Some(kind) = kind else {
         // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused =
-            ["code", "rate", "whom", "by", "speed", "over", "period", "after", "requests"]
-                .map(|key| table.field(key, |_| Some(())));
-        return None;
+        let _unused = [
+            "code",
+            "rate",
+            "whom",
+            "by",
+            "speed",
+            "over",
+            "period",
+            "after",
+            "requests",
+            "concurrency",
+        ]
+        .map(|key| table.field(key, |_| Some(())));
+        return Vec::new();
     };
-    let kind = match kind.value {
+    let (Some(at), Some(lasts), Some(kind)) = (at, lasts, of_kind(&mut table, kind.value)) else {
+        return Vec::new();
+    };
+    let (at, lasts) = (at.value, lasts.value);
+    for Given { value: origin, at, .. } in &whom {
+        let origin = &origins[*origin];
+        let name = format!("{}:{}", origin.host, origin.port);
+        if let Some(needs) = kind.protocol().filter(|needs| origin.protocol != *needs) {
+            let (what, word) =
+                (kind.as_str(), if needs == Protocol::Http2 { "h2" } else { "http1" });
+            let what = format!("{what} cannot happen to this origin");
+            let remedy = format!("let the origin have protocol = {word:?}");
+            table.report().error(*at, what, remedy);
+        }
+        if let FaultKind::Shrink { concurrency } = kind
+            && origin.concurrency.is_none_or(|most| most <= concurrency)
+        {
+            let what = format!("shrink leaves {name} no less than it has");
+            let remedy = format!("let the origin have concurrency above {concurrency}");
+            table.report().error(*at, what, remedy);
+        }
+    }
+    whom.iter().map(|origin| Fault { at, lasts, origin: origin.value, kind }).collect()
+}
+
+/// To whom it happens: one origin, or several at the same time.
+fn whom(table: &mut Table<'_>, origins: &[Origin]) -> Vec<Given<usize>> {
+    let both = table.has_any(&["origin"]) && table.has_any(&["origins"]);
+    let has_several = table.has_any(&["origins"]);
+    let one = table.parsed("origin", |text| place(text, origins));
+    let several = table.list("origins", |value| {
+        let at = value.at();
+        Some(Given { value: value.parsed(|text| place(text, origins))?, at, said: true })
+    });
+    if both {
+        table.report().error(table.at(), "a fault has origin and origins", "remove one of them");
+    }
+    if !has_several {
+        return one.required("origin = \"b1:80\"").into_iter().collect();
+    }
+    let Some(several) = several.given() else { return Vec::new() };
+    let twice = |(nth, it): &(usize, &Given<usize>)| {
+        several.value[..*nth].iter().any(|other| other.value == it.value)
+    };
+    if several.value.is_empty() {
+        let what = "origins names nobody";
+        table.report().error(several.at, what, "write origins = [\"b1:80\", \"b2:80\"]");
+    } else if let Some((_, again)) = several.value.iter().enumerate().find(twice) {
+        table.report().error(again.at, "origins names one twice", "remove it");
+    }
+    several.value
+}
+
+/// What it is, with all that belongs to it.
+fn of_kind(table: &mut Table<'_>, kind: FaultKind) -> Option<FaultKind> {
+    Some(match kind {
         FaultKind::Status { .. } => {
             let code = table.integer("code", 400..=599_u16).required("code = 523");
             let rate = table.number("rate", 0.0..=1.0).or(1.0);
@@ -318,6 +324,10 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
         FaultKind::Brownout { .. } => {
             let speed = table.number("speed", SPEED).required("speed = 0.2");
             FaultKind::Brownout { speed: speed?.value }
+        }
+        FaultKind::Shrink { .. } => {
+            let concurrency = table.integer("concurrency", 1..=QUEUE_MAX);
+            FaultKind::Shrink { concurrency: concurrency.required("concurrency = 2")?.value }
         }
         FaultKind::Trickle { .. } => {
             let over = table.duration("over", TRICKLE_MIN..=DURATION_MAX);
@@ -342,16 +352,7 @@ fn fault(mut table: Table<'_>, origins: &[Origin]) -> Option<Fault> {
             FaultKind::RefusedStream { rate: table.number("rate", 0.0..=1.0).or(1.0) }
         }
         kind => kind,
-    };
-    if let (Some(needs), Some(origin)) = (kind.protocol(), &origin)
-        && origins[origin.value].protocol != needs
-    {
-        let (what, word) = (kind.as_str(), if needs == Protocol::Http2 { "h2" } else { "http1" });
-        let what = format!("{what} cannot happen to this origin");
-        let remedy = format!("let the origin have protocol = {word:?}");
-        table.report().error(origin.at, what, remedy);
-    }
-    Some(Fault { at: at?.value, lasts: lasts?.value, origin: origin?.value, kind })
+    })
 }
 
 fn place(text: &str, origins: &[Origin]) -> Result<usize, Mistake> {

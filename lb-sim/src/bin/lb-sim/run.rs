@@ -89,6 +89,11 @@ pub(crate) fn once(
             return Err(format!("{}: not on real sockets: {}", scenario.file, refusals.join("; ")));
         }
     }
+    let too_much = engine::refusals(scenario);
+    if engine == Engine::Net && !too_much.is_empty() {
+        let what = too_much.join(", ");
+        return Err(format!("the net engine is not made for {what}: use --engine model"));
+    }
     Ok(match (engine, explains) {
         (Engine::Net, true) => engine::run_explained(scenario, seed),
         (Engine::Net, false) => engine::run(scenario, seed),

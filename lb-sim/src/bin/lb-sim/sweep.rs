@@ -219,7 +219,11 @@ fn world(base: &Base, seed: u64) -> Result<(Scenario, String), String> {
 
 /// Whether an engine can run a scenario.
 pub(crate) fn knows(engine: Engine, scenario: &Scenario) -> bool {
-    engine != Engine::Model || model::refusals(scenario).is_empty()
+    match engine {
+        Engine::Net => scenario.model_only || engine::refusals(scenario).is_empty(),
+        Engine::Model => model::refusals(scenario).is_empty(),
+        Engine::Real => false,
+    }
 }
 
 /// What a run of a scenario comes to.

@@ -1,0 +1,66 @@
+//! Exchanges per second of the model engine, on one thread: with nobody listening, with what a scenario
+//! expects, and with all invariants.
+//!
+//! `cargo bench --bench model`; how to read it: benches/README.md.
+
+use std::fmt::Write;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lb_sim::{Scenario, Scrutiny, model, scenario};
+
+/// Requests of each run: a tenth of a million.
+const REQUESTS: u64 = 100_000;
+/// Half of what the backends can carry: each works on eight at a time for 22.7 ms on average.
+const LOAD: f64 = 0.5;
+
+fn world(backends: u32, policy: &str) -> Scenario {
+    let rate = LOAD * f64::from(backends) * 8.0 / 0.0227;
+    let seconds = REQUESTS as f64 / rate;
+    let mut text = format!(
+        "# A world for a benchmark.\nschema = 1\nduration = \"{}us\"\n\
+         network = {{ min = \"200us\", max = \"400us\" }}\n[workload]\nrate = {rate}\n\
+         [expect]\nat_end = [\"error_ratio == 0\", \"p99 <= 500ms\"]\n",
+        (seconds * 1e6) as u64
+    );
+    let mut put = |line: std::fmt::Arguments<'_>| {
+        text.write_fmt(line).expect("writing to a string cannot fail");
+    };
+    for nth in 0..backends {
+        put(format_args!("[[origin]]\nat = \"b{nth}:80\"\nconcurrency = 8\n"));
+        put(format_args!("latency = {{ lognormal = \"20ms\", sigma = 0.5 }}\n"));
+    }
+    put(format_args!("[[config.listener]]\nbind = \"0.0.0.0:8080\"\n[[config.service]]\n"));
+    put(format_args!("name = \"web\"\nhosts = [\"web\"]\n[config.service.balance]\n"));
+    put(format_args!("policy = \"{policy}\"\n[[config.service.pool]]\nbackends = ["));
+    (0..backends).for_each(|nth| put(format_args!("{{ url = \"http://b{nth}\" }},")));
+    put(format_args!("]\n"));
+    let source = lb_config::Source { name: "bench.toml", text: &text };
+    let (scenario, diagnostics) = scenario::load(&source);
+    scenario.unwrap_or_else(|| panic!("{diagnostics:?}"))
+}
+
+fn exchanges(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("model");
+    group.throughput(Throughput::Elements(REQUESTS));
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for (backends, policy) in [(10, "least-request"), (1_000, "least-request"), (1_000, "maglev")] {
+        let world = world(backends, policy);
+        let name = |what: &str| BenchmarkId::new(what, format!("{policy}/{backends}"));
+        group.bench_function(name("alone"), |bencher| {
+            bencher.iter(|| model::run_into(black_box(&world), 1, &mut ()));
+        });
+        for (what, scrutiny) in
+            [("expected", Scrutiny::EXPECTED), ("invariants", Scrutiny::UNTRACED)]
+        {
+            group.bench_function(name(what), |bencher| {
+                bencher.iter(|| model::judged(black_box(&world), 1, scrutiny));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, exchanges);
+criterion_main!(benches);
