@@ -48,6 +48,8 @@ pub(crate) struct Http1 {
     asked: bool,
     sending: Sending,
     body: Body,
+    /// Why it broke off, until that is told.
+    broken: Option<io::Error>,
     /// Whether both sides let it be used again.
     keeps: bool,
 }
@@ -100,6 +102,7 @@ impl Http1 {
             asked: false,
             sending: Sending::Done,
             body: Body::Ended,
+            broken: None,
             keeps: true,
         }
     }
@@ -205,11 +208,25 @@ impl Http1 {
         }
     }
 
-    /// The next of the answer's body.
+    /// The next of the answer's body. Where it breaks off, what came before has a turn to go out first.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.poll_body(cx)) {
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             if self.body.is_ended() {
                 return Poll::Ready(None);
@@ -220,14 +237,19 @@ impl Http1 {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            let read = ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx));
+            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx);
             match read {
-                Ok(read) if read.is_empty() => {
+                Poll::Pending => {
+                    // Half a request cannot have a whole answer, and its backend may wait for ever.
+                    let Sending::Aside(aside) = &self.sending else { return Poll::Pending };
+                    return aside.poll_failed(cx).map(|error| Some(Err(error)));
+                }
+                Poll::Ready(Ok(read)) if read.is_empty() => {
                     let ended = self.body.end();
                     return Poll::Ready(ended.err().map(Err));
                 }
-                Ok(read) => self.ahead = read,
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Ok(read)) => self.ahead = read,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
             }
         }
     }

@@ -105,7 +105,7 @@ impl<'s> Arriving<'s> {
             workload,
             kinds: Kinds::new(workload),
             ends,
-            mean: workload.closed.map_or_else(mean, |_| Duration::MAX),
+            mean: workload.closed.as_ref().map_or_else(mean, |_| Duration::MAX),
             at: START,
             weather: bursts.map(|bursts| Bursting::new(bursts, dice("bursts"))),
             gaps: dice("gaps"),
@@ -195,7 +195,7 @@ impl Bursting {
 }
 
 /// Clients that ask, wait for the answer, think, and ask again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asking {
     closed: Option<Closed>,
     kinds: Kinds,
@@ -206,12 +206,12 @@ pub(crate) struct Asking {
 impl Asking {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
         let Scenario { workload, duration, .. } = scenario;
-        Self { closed: workload.closed, kinds: Kinds::new(workload), seed, ends: *duration }
+        Self { closed: workload.closed.clone(), kinds: Kinds::new(workload), seed, ends: *duration }
     }
 
     /// The first request of each client.
-    pub(crate) fn first(self) -> impl Iterator<Item = Arrival> {
-        let clients = 0..self.closed.map_or(0, |closed| closed.clients);
+    pub(crate) fn first(&self) -> impl Iterator<Item = Arrival> {
+        let clients = 0..self.closed.as_ref().map_or(0, |closed| closed.clients);
         clients.filter_map(move |client| self.at(Turn { client, count: 0 }, START))
     }
 
@@ -224,7 +224,7 @@ impl Asking {
     fn at(&self, turn: Turn, now: Duration) -> Option<Arrival> {
         let number = (u64::from(turn.client) << 32) | u64::from(turn.count);
         let mut dice = Rng::stream(self.seed ^ THINKS, number);
-        let at = now + self.closed?.think.draw(&mut dice);
+        let at = now + self.closed.as_ref()?.think.draw(&mut dice);
         let (post, user) = (self.kinds.is_post(&mut dice), self.kinds.user(&mut dice));
         let reads_late = self.kinds.reads_late(&mut dice);
         let client = Some(turn);

@@ -52,7 +52,7 @@ pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
     if *rate > RATE_MAX {
         refusals.push("more than 10,000 requests a second");
     }
-    if closed.is_some_and(|closed| closed.clients > CLIENTS_MAX) {
+    if closed.as_ref().is_some_and(|closed| closed.clients > CLIENTS_MAX) {
         refusals.push("more than 10,000 clients that wait for their answers");
     }
     refusals

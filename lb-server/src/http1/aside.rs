@@ -5,7 +5,9 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use tokio::task::AbortHandle;
 
@@ -14,24 +16,43 @@ use super::outbox::Outbox;
 
 /// A request on its way by itself.
 pub(super) struct Aside {
-    done: Rc<Cell<bool>>,
+    way: Rc<Way>,
     task: AbortHandle,
+}
+
+/// How far it has come.
+#[derive(Default)]
+struct Way {
+    /// Whether all of it has gone out, once it goes no further.
+    ended: Cell<Option<bool>>,
+    /// Who is told then.
+    waits: Cell<Option<Waker>>,
 }
 
 impl Aside {
     pub(super) fn begin(mut outbox: Outbox, line: Rc<Line>) -> Self {
-        let done = Rc::new(Cell::new(false));
-        let tells = Rc::clone(&done);
+        let way = Rc::new(Way::default());
+        let tells = Rc::clone(&way);
         let task = tokio::task::spawn_local(async move {
             let sent = poll_fn(|cx| outbox.poll(cx, &mut **line.io.borrow_mut())).await;
-            tells.set(sent.is_ok());
+            tells.ended.set(Some(sent.is_ok()));
+            tells.waits.take().iter().for_each(Waker::wake_by_ref);
         });
-        Self { done, task: task.abort_handle() }
+        Self { way, task: task.abort_handle() }
     }
 
     /// Whether all of it has gone out.
     pub(super) fn is_done(&self) -> bool {
-        self.done.get()
+        self.way.ended.get() == Some(true)
+    }
+
+    /// Waits until it is known not to go out.
+    pub(super) fn poll_failed(&self, cx: &Context<'_>) -> Poll<io::Error> {
+        if self.way.ended.get() == Some(false) {
+            return Poll::Ready(io::ErrorKind::BrokenPipe.into());
+        }
+        self.way.waits.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// Nobody takes the answer any more.

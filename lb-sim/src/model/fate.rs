@@ -5,6 +5,7 @@ use std::time::Duration;
 use lb_core::{Errand, Failure, Outcome, Rng, Time};
 
 use crate::dice::Chance;
+use crate::record::Past;
 use crate::scenario::{Latency, Span};
 
 use super::relive::relive;
@@ -34,7 +35,11 @@ impl Fate {
 /// An origin and everything around it.
 #[derive(Debug)]
 pub(super) struct Place<'s> {
-    pub(super) latency: Latency,
+    pub(super) latency: &'s Latency,
+    /// What it did when it was recorded, which it does again.
+    pub(super) past: Option<&'s Past>,
+    /// For how long its bad answers ask that it be left alone.
+    pub(super) retry_after: Option<Duration>,
     pub(super) weather: Weather<'s>,
     pub(super) server: Server,
     pub(super) network: Span,
@@ -67,7 +72,7 @@ struct Luck {
 impl Place<'_> {
     /// Sends a request at `now`. All chance of it comes from `dice`.
     pub(super) fn send(&mut self, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {
-        if let Some(past) = &self.origin.past {
+        if let Some(past) = self.past {
             return relive(past, now, deadlines, dice);
         }
         let there = dice.within(self.network);

@@ -163,7 +163,9 @@ struct Engine<'c, S> {
 impl<'c, S: Sink> Engine<'c, S> {
     fn new(scenario: &'c Scenario, seed: u64, stage: &'c Stage<'c, S>) -> Self {
         let place = |(nth, origin): (usize, &'c crate::scenario::Origin)| Place {
-            latency: origin.latency,
+            latency: &origin.latency,
+            past: origin.past.as_ref(),
+            retry_after: origin.retry_after,
             weather: Weather::of(scenario, nth),
             server: Server::new(origin.concurrency, origin.queue),
             network: scenario.network,
@@ -187,7 +189,7 @@ impl<'c, S: Sink> Engine<'c, S> {
             rested: Vec::new(),
             asking: Asking::new(scenario, seed),
         };
-        for arrival in engine.asking.first() {
+        for arrival in engine.asking.clone().first() {
             engine.put_again(arrival);
         }
         for (number, fault) in (0..).zip(&scenario.faults) {

@@ -227,7 +227,7 @@ impl<'c, S: Sink> Engine<'c, S> {
         let keeps_all = !post || self.scenario.workload.body <= self.replay_buffer(slot);
         let body = if keeps_all { lb_core::Body::Intact } else { lb_core::Body::Spent };
         let origin = self.origin(era, attempt.backend().id());
-        let attempt = match (fate.outcome, self.places[origin].origin.retry_after) {
+        let attempt = match (fate.outcome, self.places[origin].retry_after) {
             (Outcome::Answered(500..), Some(span)) => attempt.asked_to_wait(span),
             _ => attempt,
         };

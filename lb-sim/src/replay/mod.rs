@@ -262,6 +262,7 @@ impl<'r> Replay<'r> {
             user: Some(exchange.user),
             reads_late: false,
             tries: 0,
+            client: None,
         });
         let tally = RefCell::new(self.tally());
         model::drive(&self.stage.scenario, seed, arriving, &tally, false)?;

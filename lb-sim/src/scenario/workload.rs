@@ -104,7 +104,7 @@ impl Bursts {
 }
 
 /// Clients that ask, wait for the answer, think, and ask again: a closed loop.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Closed {
     /// How many.
     pub clients: u32,

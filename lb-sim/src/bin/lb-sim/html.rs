@@ -48,11 +48,8 @@ pub(crate) fn again() -> String {
 /// The page of one run.
 pub(crate) fn of_run(scenario: &Scenario, run: &Run, verdict: &Verdict, engine: Engine) -> String {
     let (file, seed) = (page::quoted(&scenario.file), verdict.seed);
-    let (engine, more) = match engine {
-        Engine::Net => ("net", ""),
-        Engine::Model => ("model", " --engine model"),
-    };
-    let again = format!("cargo run -p lb-sim -- run {file} --seed {seed}{more}");
+    let engine = engine.as_str();
+    let again = format!("cargo run -p lb-sim -- run {file} --seed {seed} --engine {engine}");
     page::Played { scenario, run, verdict, engine, again: &again }.page()
 }
 
