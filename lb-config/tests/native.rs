@@ -247,6 +247,7 @@ fn the_document_names_every_key_that_can_be_set() {
         "access_log",
         "dns",
         "state",
+        "record",
         "tracing",
         "service.balance",
         "service.steering",

@@ -1,4 +1,4 @@
-//! `discover = { .. }`, the list in a file, `[dns]` and `[state]`.
+//! `discover = { .. }`, the list in a file, `[dns]`, `[state]` and `[record]`.
 
 use expect_test::{Expect, expect};
 use lb_config::config::Format;
@@ -169,6 +169,24 @@ fn name_servers_and_state_are_where_they_can_be() {
         expect![[r#"
         lb.toml:1:33: every is more than max_age: the file is too old before it is written again; lower every or raise max_age
     "#]],
+    );
+}
+
+#[test]
+fn a_record_is_a_file_of_bounded_size() {
+    check_top(
+        "record = { when_full = 'rotate' }",
+        expect![[r#"
+        lb.toml:1:12: warning: when_full has no effect without file; remove it
+    "#]],
+    );
+    check_top(
+        "record = { file = '', bytes_max = '1KiB', when_full = 'grow' }",
+        expect![[r#"
+            lb.toml:1:19: file "" is empty; write a path, as in "/var/lib/lb/record.lb"
+            lb.toml:1:35: bytes_max "1KiB" is out of range; use 1MiB..=1024GiB
+            lb.toml:1:55: when_full "grow" is unknown; use one of "stop", "rotate"
+        "#]],
     );
 }
 
