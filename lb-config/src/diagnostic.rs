@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::Source;
+use crate::read::shape::{Kind, Shape};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +95,8 @@ pub struct Report<'s> {
     line_starts: Vec<usize>,
     found: RefCell<Vec<Diagnostic>>,
     hush: Hush,
+    /// What was asked, if somebody wants to know.
+    asked: Option<RefCell<Shape>>,
 }
 
 /// What is not reported, because it would only repeat a mistake in other words.
@@ -114,7 +117,26 @@ impl<'s> Report<'s> {
             line_starts: std::iter::once(0).chain(after_newlines).collect(),
             found: RefCell::default(),
             hush: Hush::Lines(BTreeSet::new()),
+            asked: None,
         }
+    }
+
+    /// From now on, it is noted what is asked.
+    pub(crate) fn note(&mut self) {
+        self.asked = Some(RefCell::default());
+    }
+
+    /// Notes that `kind` would do under a key, if it is wanted.
+    pub(crate) fn ask(&self, of_item: bool, asked: impl FnOnce() -> (String, Option<Kind>)) {
+        if let Some(shape) = &self.asked {
+            let (path, kind) = asked();
+            shape.borrow_mut().ask(path, of_item, kind);
+        }
+    }
+
+    /// All that was asked since [`note`](Self::note).
+    pub(crate) fn asked(self) -> Shape {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Something that makes the file unusable.

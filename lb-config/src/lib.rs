@@ -72,6 +72,14 @@ pub fn load(source: &Source<'_>) -> (Option<Config>, Vec<Diagnostic>) {
     document.finish(config)
 }
 
+/// What [`load`] asks of a document like this one: merged over documents that say everything, it is the
+/// schema of the format.
+pub fn shape(source: &Source<'_>) -> read::Shape {
+    let document = read::Document::parse(source).noting();
+    let _config = load_table(document.root());
+    document.into_shape()
+}
+
 /// Reads a list of backends, as a pool with `discover = { file = ".." }` asks for: `backends` with what
 /// [`load`] reads of each in a pool. In JSON the array may stand alone.
 ///

@@ -22,7 +22,7 @@ pub(crate) struct Fitness {
 }
 
 const BITS: usize = 64;
-/// The longest that a place whose bit was just cleared is left out without another look at it.
+/// The longest that a place is left out without another look at it.
 pub(crate) const REST_MAX: Duration = Duration::from_secs(1);
 
 impl Fitness {
@@ -68,8 +68,10 @@ impl Fitness {
                 Some(until) if now < until && self.is_fit(place) => {
                     self.rest(place, until.min(now + REST_MAX));
                 }
+                // Nor does anybody speak to a snapshot that a reload has replaced, and that requests under
+                // way still choose from: what only a word would end is looked at again all the same.
                 Some(until) if now < until => {
-                    self.due.fetch_min(until.as_micros(), Ordering::AcqRel);
+                    self.due.fetch_min(until.min(now + REST_MAX).as_micros(), Ordering::AcqRel);
                 }
                 _ if self.is_fit(place) => {}
                 _ => {
@@ -206,6 +208,20 @@ mod tests {
         assert_eq!((looked.get(), fitness.is_fit(64)), (1, false));
         fitness.refresh(Time::from_millis(9), |place| look(place, None));
         assert_eq!((looked.get(), fitness.is_fit(64)), (2, true));
+    }
+
+    #[test]
+    fn whoever_rests_until_somebody_speaks_for_him_is_looked_at_every_second_in_case_nobody_can() {
+        let fitness = Fitness::all(65);
+        fitness.look_again();
+        for now in [0, 1_000, 2_000].map(Time::from_millis) {
+            fitness.refresh(now, |place| (place == 3).then_some(NEVER));
+            assert_eq!((fitness.is_fit(3), fitness.due()), (false, now + REST_MAX));
+        }
+        fitness.refresh(Time::from_millis(2_999), |_| None);
+        assert!(!fitness.is_fit(3), "it is not yet time to look");
+        fitness.refresh(Time::from_millis(3_000), |_| None);
+        assert!(fitness.is_fit(3));
     }
 
     #[test]

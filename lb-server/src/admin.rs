@@ -21,7 +21,7 @@ use crate::discovery;
 use crate::download::{Outgoing, Whose};
 use crate::gateway::{Gateway, ReloadCall};
 use crate::headers;
-use crate::observe::{SHARES, Spread, exposition};
+use crate::observe::{Format, SHARES, Spread, exposition};
 use crate::snapshot::{Site, Snapshot};
 use crate::worker::Worker;
 
@@ -35,7 +35,6 @@ const INDEX: &str = "lb admin\n\n\
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers one request to the admin listener.
 pub(crate) async fn respond(
@@ -61,7 +60,11 @@ pub(crate) async fn respond(
             "/" => (StatusCode::OK, TEXT, INDEX.to_owned()),
             "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/ready" => ready(gateway, &view),
-            "/metrics" => (StatusCode::OK, OPEN_METRICS, exposition(gateway)),
+            "/metrics" => {
+                let accept = head.headers.get(header::ACCEPT);
+                let format = Format::for_who_accepts(accept.map_or(b"", HeaderValue::as_bytes));
+                (StatusCode::OK, format.content_type(), exposition(gateway, format))
+            }
             "/discovery" => {
                 (StatusCode::OK, JSON, format!("{:#}\n", discovery::report::report(gateway)))
             }

@@ -1,37 +1,31 @@
 //! One attempt: a connection, the request on it, and the head of the response by a deadline; or two
 //! of them side by side.
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::error::Error;
-use std::io;
 
 use http::request::Parts;
-use http::{Request, header};
-use hyper::Response;
-use hyper::body::Incoming;
+use http::{Response, header};
 use lb_config::config::{HostPolicy, Protocol};
-use lb_core::{Attempt, Errand, Failure, Outcome};
-use tokio::sync::oneshot;
+use lb_core::{Attempt, Body, Errand, Failure, Outcome};
 use tokio::time::timeout_at;
 
-use crate::body::{Replay, Upload};
-use crate::dial::{Announced, Speaks};
+use crate::body::Replay;
+use crate::dial::Announced;
 use crate::headers;
+use crate::http1::Asked;
 use crate::observe::Trace;
 use crate::platform::Clock;
-use crate::pool::{self, Connection, Remains};
+use crate::pool::{self, Connection};
 use crate::proxy_protocol::Ends;
 use crate::snapshot::Site;
-use crate::tls::HandshakeError;
 use crate::upgrade;
 use crate::view::View;
 
 /// The head of a response, and the connection its body arrives on.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<()>,
     pub(crate) connection: Connection,
-    /// What is left of the connection if the answer ends HTTP on it.
-    pub(crate) remains: Option<oneshot::Receiver<Remains>>,
 }
 
 /// A request as it goes out, as often as it takes.
@@ -119,39 +113,31 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
     loop {
-        let mut request = request(head, replay.upload());
+        // Mostly it goes out as it is, and then nobody needs a copy.
+        let mut fields = Cow::Borrowed(&head.headers);
         if let Some(trace) = trace {
-            trace.tell_backend(request.headers_mut(), trace.attempt(number));
+            trace.tell_backend(fields.to_mut(), trace.attempt(number));
         }
         // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
-        if (site.host == HostPolicy::Backend && !keeps_host)
-            || !request.headers().contains_key(header::HOST)
-        {
-            request.headers_mut().insert(header::HOST, endpoint.authority.clone());
+        if (site.host == HostPolicy::Backend && !keeps_host) || !fields.contains_key(header::HOST) {
+            fields.to_mut().insert(header::HOST, endpoint.authority.clone());
         }
-        match connection.speaks() {
-            Speaks::Http1 => headers::for_http1(&mut request),
-            Speaks::Http2 => headers::for_http2(&mut request, endpoint.scheme()),
-        }
-        let remains = if switches { connection.remains() } else { None };
-        let sending = connection.send(request);
-        let mut error = match in_time(&gateway.clock, errand, replay, sending).await {
+        let asked = Asked { method: &head.method, uri: &head.uri, fields };
+        let sending = connection.send(asked, replay.upload(), endpoint);
+        let failure = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(mut response)) => {
                 upgrade::unframe(head, &mut response);
                 let fits = response.headers().len() <= server.headers_max
                     && headers::is_answer(response.headers(), server.header_bytes_max)
                     && upgrade::fits(head, &response);
-                let answer = Answer { response, connection, remains };
+                let answer = Answer { response, connection };
                 return if fits { Ok(answer) } else { Err(Failure::Malformed) };
             }
-            Some(Err(error)) => error,
+            Some(Err(failure)) => failure,
             None => return Err(Failure::FirstByteTimeout),
         };
-        let failure = match error.take_message() {
-            Some(_) => Failure::Unsent,
-            None => failure_of(error.error()),
-        };
-        if !(failure == Failure::Unsent && connection.reused) {
+        let is_intact = matches!(replay.body(), Body::Intact);
+        if !(failure == Failure::Unsent && connection.reused && is_intact) {
             return Err(failure);
         }
         // The backend closed a kept connection while it was idle, which it may at any time, and
@@ -184,37 +170,5 @@ async fn in_time<A>(
             }
             return None;
         }
-    }
-}
-
-fn request(head: &Parts, body: Upload) -> Request<Upload> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = head.headers.clone();
-    request
-}
-
-/// What went wrong with a request of which something was sent.
-fn failure_of(error: &hyper::Error) -> Failure {
-    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    if let Some(refusal) = cause.and_then(HandshakeError::refusal) {
-        return refusal.failure();
-    }
-    match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
-        Some(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
-            Failure::RefusedStream
-        }
-        // Whatever it still answers, it does not answer this (RFC 9113 §6.8).
-        Some(error)
-            if error.is_remote()
-                && error.is_go_away()
-                && error.reason() == Some(h2::Reason::NO_ERROR) =>
-        {
-            Failure::Unsent
-        }
-        Some(error) if error.is_library() => Failure::Malformed,
-        _ if error.is_parse() => Failure::Malformed,
-        _ => Failure::Reset,
     }
 }

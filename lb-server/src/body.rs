@@ -332,7 +332,8 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    const EMPTY: Self = Self { source: None, turn: 0, sent: 0, ended: false };
+    /// No body.
+    pub(crate) const EMPTY: Self = Self { source: None, turn: 0, sent: 0, ended: false };
 }
 
 impl Body for Upload {

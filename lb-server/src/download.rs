@@ -7,13 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Version;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::{Broken, Replay, is_cut};
+use crate::body::{Broken, Replay};
 use crate::held::Held;
 use crate::observe::Journal;
 use crate::pool::Connection;
@@ -35,18 +34,17 @@ pub(crate) enum Whose {
 
 /// A backend's body: the lease, the connection and the record of the exchange end with it.
 pub(crate) struct Download {
-    /// Until it is given up.
-    pub(crate) incoming: Option<Incoming>,
-    /// What it is framed by.
-    pub(crate) version: Version,
-    pub(crate) held: Held,
-    pub(crate) connection: Option<Connection>,
+    held: Held,
+    /// Which it comes on, until it has ended or is given up.
+    connection: Option<Connection>,
+    /// Whether all of it has come.
+    complete: bool,
     /// The request's own body may still be on its way.
-    pub(crate) replay: Replay,
+    replay: Replay,
     /// Runs while the backend lets us wait, and says what its end would mean.
-    pub(crate) wait: Option<(Pin<Box<Sleep>>, BodyEnd)>,
+    wait: Option<(Pin<Box<Sleep>>, BodyEnd)>,
     /// Since when the last piece is in the client's hands, and no other was asked for.
-    pub(crate) handed: Option<Instant>,
+    handed: Option<Instant>,
 }
 
 impl Outgoing {
@@ -87,15 +85,21 @@ impl Whose {
 }
 
 impl Download {
+    /// What comes on `connection` in answer to the request that `replay` is the body of.
+    pub(crate) const fn new(held: Held, connection: Connection, replay: Replay) -> Self {
+        let connection = Some(connection);
+        Self { held, connection, complete: false, replay, wait: None, handed: None }
+    }
+
     pub(crate) fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.handed = None;
-        let Some(incoming) = &mut self.incoming else {
-            return Poll::Ready(Some(Err(Broken::Late)));
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(if self.complete { None } else { Some(Err(Broken::Late)) });
         };
-        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
+        let frame = match connection.poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
@@ -119,11 +123,11 @@ impl Download {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            None if !is_cut(incoming, self.version) => {
+            None => {
                 self.end(BodyEnd::Complete);
                 Poll::Ready(None)
             }
-            Some(Err(_)) | None => {
+            Some(Err(_)) => {
                 // A backend that answers while it still reads breaks off when its client does.
                 let fault = self.replay.broken().is_some();
                 self.end(if fault { BodyEnd::ClientLeft } else { BodyEnd::BackendBroke });
@@ -142,11 +146,15 @@ impl Download {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map(Body::size_hint).unwrap_or_default()
+        match &self.connection {
+            Some(connection) => connection.size_hint(),
+            None if self.complete => SizeHint::with_exact(0),
+            None => SizeHint::default(),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_some_and(Body::is_end_stream)
+        self.connection.as_ref().map_or(self.complete, Connection::is_ended)
     }
 
     /// Waits for whatever comes first: the backend idle for too long, or the exchange's end.
@@ -167,6 +175,7 @@ impl Download {
 
     /// Ends the exchange, once.
     fn end(&mut self, end: BodyEnd) {
+        self.complete |= end == BodyEnd::Complete;
         // A connection is worth keeping when nothing of this exchange is left on it.
         if self.held.end(end)
             && end == BodyEnd::Complete
@@ -189,7 +198,6 @@ impl Standing for RefCell<Download> {
         } else {
             return;
         }
-        download.incoming = None;
         download.connection = None;
     }
 }

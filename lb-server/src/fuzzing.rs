@@ -7,6 +7,8 @@
 //! Each function panics where something does not hold, and says what it found otherwise, so that a
 //! test can see that it got anywhere.
 
+mod answers;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::Cursor;
@@ -25,6 +27,9 @@ use hyper_util::rt::TokioIo;
 use lb_config::config::ProxyProtocol;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub use self::answers::answer;
+#[cfg(test)]
+pub(crate) use self::answers::{Told, told};
 use crate::framing::head::{self, Framing};
 use crate::framing::{Guard, Limits, Refusal};
 use crate::proxy_protocol::{accept, header, parse};

@@ -4,6 +4,7 @@
 //! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw, unless there are
 //! proxies whose claims may be believed (`forwarded.rs`).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version, request, response};
-use hyper::body::Body;
 use lb_config::config::Trust;
 
 use crate::forwarded::{Caller, Seen, Told, is_claim, tell_backend};
@@ -187,18 +187,12 @@ pub(crate) fn trailers(trailers: &mut HeaderMap) {
 }
 
 /// The last of what a request needs to go out over HTTP/1.1.
-pub(crate) fn for_http1<B: Body>(request: &mut Request<B>) {
-    *request.version_mut() = Version::HTTP_11;
+pub(crate) fn for_http1(headers: &mut Cow<'_, HeaderMap>) {
     for (name, option) in [(header::TE, "te"), (header::UPGRADE, "upgrade")] {
         // RFC 9110 §7.8 and §10.1.4.
-        if request.headers().contains_key(name) {
-            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(option));
+        if headers.contains_key(name) {
+            headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static(option));
         }
-    }
-    if request.body().size_hint().exact().is_none() {
-        // hyper sends a GET without its body unless it is told of one.
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 

@@ -15,6 +15,7 @@ mod framing;
 mod asking;
 mod attempt;
 mod pool;
+mod http1;
 mod slots;
 mod dial;
 mod names;

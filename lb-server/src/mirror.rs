@@ -91,18 +91,11 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
             tried: Cell::new(0),
         };
         let answered = exchange(&sending, &journal, ask).await;
-        let Ok((Answer { response, connection, .. }, delivery)) = answered else { return };
+        let Ok((Answer { response, connection }, delivery)) = answered else { return };
         journal.answered(response.status());
         // Read to its end, so that the connection can be used again.
-        let mut download = Download {
-            version: response.version(),
-            incoming: Some(response.into_body()),
-            held: Held::new(&view, &journal, delivery),
-            connection: Some(connection),
-            replay,
-            wait: None,
-            handed: None,
-        };
+        let held = Held::new(&view, &journal, delivery);
+        let mut download = Download::new(held, connection, replay);
         while !download.is_over() {
             let frame = poll_fn(|cx| download.poll_backend(cx)).await;
             if !matches!(frame, Some(Ok(_))) {

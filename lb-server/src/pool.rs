@@ -2,14 +2,16 @@
 //!
 //! HTTP/1.1: per backend a stack of idle connections. The one used last is used next, so that the
 //! others can grow old and be closed. A connection comes back when the last byte of a response was
-//! read and all of the request was written; before it goes out again it is asked whether the backend
-//! has closed it meanwhile.
+//! read and all of the request was written. While it rests there a [`bell`] rings if its backend closes
+//! it, and it leaves; before anything is said on it, it is asked once more.
 //!
 //! HTTP/2: per backend a few connections, each with as many streams as its backend allows. While one
 //! is being made that all can share, whoever comes waits for it. Another is made when all are full.
 //!
 //! Where a backend has as many connections as it may have, whoever comes waits for [`room`].
 
+mod asked;
+mod bell;
 mod room;
 mod speak;
 
@@ -19,22 +21,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use lb_config::config::{KeepAlive, Protocol};
 use lb_core::{BackendId, Failure, Time};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use crate::body::Upload;
 use crate::dial::{Announced, Speaks, dial};
 use crate::exec::Here;
+use crate::http1::Http1;
+pub(crate) use crate::http1::{PIECE_BYTES_MAX, Remains};
 use crate::platform::Io;
 use crate::slots::{Slot, Slots};
 use crate::view::View;
+use bell::Bell;
+pub(crate) use bell::Closed;
 use room::{Queue, Room};
 use speak::speak;
 
@@ -50,7 +54,7 @@ pub(crate) struct Connection {
 
 enum Speaker {
     Http1(Idle),
-    Http2(Stream),
+    Http2(Stream, Option<Incoming>),
 }
 
 /// The connections of one worker to one backend.
@@ -66,24 +70,15 @@ pub(crate) struct Stack {
     dialed: Notify,
     /// Who waits where there may be no more of them.
     queue: Queue,
+    /// Rung by those of HTTP/1.1 that close.
+    bell: Bell,
 }
 
 struct Idle {
-    sender: http1::SendRequest<Upload>,
-    /// Who gets what is left when HTTP has ended, if anybody wants it.
-    heir: Heir,
+    line: Box<Http1>,
     born: Time,
     since: Time,
 }
-
-/// A connection on which HTTP has ended, and what was read of it beyond that.
-pub(crate) struct Remains {
-    pub(crate) io: Box<dyn Io>,
-    pub(crate) begun: Bytes,
-    pub(crate) slot: Slot,
-}
-
-type Heir = Rc<RefCell<Option<oneshot::Sender<Remains>>>>;
 
 /// A connection of HTTP/2.
 struct Shared {
@@ -112,11 +107,6 @@ const NOTHING: KeepAlive = KeepAlive {
 const STREAMS_MAX: usize = 256;
 /// HTTP/2 connections to one backend. When all are full, streams wait on the least busy.
 const SHARED_MAX: usize = 16;
-
-/// The most that is read of a body at once. hyper has one bound for this and for heads, whose own is
-/// kept by [`is_answer`](crate::headers::is_answer): with 32 KiB, a body of 100 KiB takes three times as
-/// many system calls.
-pub(crate) const PIECE_BYTES_MAX: usize = 256 * 1024;
 
 /// A kept connection that still works, if nobody waits for one.
 pub(crate) fn kept(view: &View, backend: BackendId) -> Option<Connection> {
@@ -215,40 +205,20 @@ impl Drop for Dialing<'_> {
 }
 
 impl Connection {
-    /// What is spoken on it.
-    pub(crate) const fn speaks(&self) -> Speaks {
-        match &self.speaker {
-            Speaker::Http1(_) => Speaks::Http1,
-            Speaker::Http2(_) => Speaks::Http2,
+    /// What is left of it when its answer has ended HTTP on it, if that was asked for on one of its own.
+    pub(crate) fn into_remains(self) -> Option<Remains> {
+        match self.speaker {
+            Speaker::Http1(idle) => idle.line.into_remains(),
+            Speaker::Http2(..) => None,
         }
-    }
-
-    /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        match &mut self.speaker {
-            Speaker::Http1(idle) => idle.sender.try_send_request(request).await,
-            Speaker::Http2(stream) => stream.0.sender.clone().try_send_request(request).await,
-        }
-    }
-
-    /// What is left of it when HTTP ends with the answer to the request that is sent next.
-    /// `None`: others share it.
-    pub(crate) fn remains(&self) -> Option<oneshot::Receiver<Remains>> {
-        let Speaker::Http1(idle) = &self.speaker else { return None };
-        let (heir, remains) = oneshot::channel();
-        *idle.heir.borrow_mut() = Some(heir);
-        Some(remains)
     }
 
     /// Takes it back when its exchange is over.
     pub(crate) fn give_back(self, now: Time) {
         if let Speaker::Http1(idle) = self.speaker
             && self.kept
+            && idle.line.is_free()
         {
-            *idle.heir.borrow_mut() = None;
             self.stack.put(Idle { since: now, ..idle });
         }
     }
@@ -280,8 +250,8 @@ impl Stack {
         Connection { speaker, stack: Rc::clone(self), reused: true, kept: true }
     }
 
-    /// Of connections that each take one of these.
-    pub(crate) fn new(slots: Arc<Slots>) -> Self {
+    /// Of connections that each take one of `slots`. Those that close while they rest are told of.
+    pub(crate) fn new(slots: Arc<Slots>, closed: &Arc<Closed>) -> Self {
         Self {
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -290,6 +260,7 @@ impl Stack {
             shares: Cell::new(false),
             dialed: Notify::new(),
             queue: Queue::new(slots),
+            bell: Bell::new(closed),
         }
     }
 
@@ -312,15 +283,13 @@ impl Stack {
 
     fn take(&self, now: Time) -> Option<Speaker> {
         if self.shares.get() {
-            return self.take_place(now).map(Speaker::Http2);
+            return self.take_place(now).map(|place| Speaker::Http2(place, None));
         }
         let limits = self.keep_alive.get();
         let mut idle = self.idle.borrow_mut();
-        // One that is not ready is still busy with the end of its last exchange: it stays.
-        let newest = idle.iter().rposition(|idle| idle.sender.is_ready());
-        let taken = newest.map(|at| idle.remove(at)).filter(|idle| idle.is_young(limits, now));
+        let taken = idle.pop().filter(|idle| idle.is_young(limits, now));
         if taken.is_none() {
-            idle.retain(|idle| !idle.sender.is_closed() && idle.is_young(limits, now));
+            idle.retain(|idle| idle.is_young(limits, now));
         }
         taken.map(Speaker::Http1)
     }
@@ -338,9 +307,9 @@ impl Stack {
         found.map(Stream::begin)
     }
 
-    fn put(&self, idle: Idle) {
+    fn put(&self, mut idle: Idle) {
         let limits = self.keep_alive.get();
-        if idle.sender.is_closed() || limits.idle_max == 0 {
+        if limits.idle_max == 0 || self.bell.is_closed(&mut idle.line) {
             return;
         }
         let mut stack = self.idle.borrow_mut();
@@ -354,11 +323,17 @@ impl Stack {
         }
     }
 
-    /// Closes what has been idle for too long, or was closed by its backend.
+    /// Closes what its backend closed while it rested.
+    pub(crate) fn sweep(&self) {
+        if self.bell.has_rung() {
+            self.idle.borrow_mut().retain_mut(|idle| !self.bell.is_closed(&mut idle.line));
+        }
+    }
+
+    /// Closes what has been idle for too long, and what of HTTP/2 was closed by its backend.
     pub(crate) fn reap(&self, now: Time) {
         let limits = self.keep_alive.get();
-        let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.is_young(limits, now));
+        self.idle.borrow_mut().retain(|idle| idle.is_young(limits, now));
         self.shared.borrow_mut().retain(|it| {
             if it.streams.get() > 0 {
                 it.since.set(now);

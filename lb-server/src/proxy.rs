@@ -197,9 +197,8 @@ async fn pass(
     }
     let (answer, delivery) = made?;
 
-    let Answer { response, connection, remains } = answer;
-    let (mut parts, incoming) = response.into_parts();
-    let version = parts.version;
+    let Answer { response, connection } = answer;
+    let (mut parts, ()) = response.into_parts();
     journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
@@ -211,20 +210,12 @@ async fn pass(
     routed.edit_answer(&mut parts, delivery.backend());
     tell_client(&mut parts.headers, &delivery, site);
     let held = Held::new(view, journal, delivery);
-    if let (Some(wanted), Some(remains)) = (granted, remains) {
+    if let Some(wanted) = granted {
         wanted.grant(&mut parts, protocol);
-        Tunnel { held, remains }.begin(client, wanted.stream);
+        Tunnel { held, remains: connection.into_remains() }.begin(client, wanted.stream);
         return Ok(Response::from_parts(parts, Whose::nobodys()));
     }
-    let download = Download {
-        incoming: Some(incoming),
-        version,
-        held,
-        connection: Some(connection),
-        replay,
-        wait: None,
-        handed: None,
-    };
+    let download = Download::new(held, connection, replay);
     Ok(Response::from_parts(parts, Whose::backends(download)))
 }
 

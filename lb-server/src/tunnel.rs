@@ -7,7 +7,6 @@
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use lb_core::BodyEnd;
-use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::held::Held;
@@ -18,8 +17,8 @@ use crate::relay::{Idle, RelayEnd, Side, relay};
 /// A tunnel to a backend that waits for its client's side.
 pub(crate) struct Tunnel {
     pub(crate) held: Held,
-    /// What is left of the backend's connection, as soon as HTTP lets go of it.
-    pub(crate) remains: oneshot::Receiver<Remains>,
+    /// What is left of the backend's connection, unless it still carries a request.
+    pub(crate) remains: Option<Remains>,
 }
 
 impl Tunnel {
@@ -41,7 +40,7 @@ impl Tunnel {
     /// other may be silent for `body_idle`.
     pub(crate) async fn run(self, client: Box<dyn Io>, begun: Vec<u8>) {
         let Self { mut held, remains } = self;
-        let Ok(Remains { io, begun: answered, slot: _held }) = remains.await else {
+        let Some(Remains { io, begun: answered, slot: _held }) = remains else {
             held.end(BodyEnd::BackendBroke);
             return;
         };

@@ -11,7 +11,7 @@ use lb_core::{BackendId, Match};
 
 use crate::doors::{Key, Kind};
 use crate::gateway::Gateway;
-use crate::pool::Stack;
+use crate::pool::{Closed, Stack};
 use crate::snapshot::{Endpoint, Site, Snapshot};
 use crate::tls::ServerTls;
 
@@ -23,6 +23,8 @@ pub(crate) struct View {
     stacks: Box<[Box<[Rc<Stack>]>]>,
     /// Whether what still runs is cut short, since the process ends.
     cutting: Rc<Cell<bool>>,
+    /// Told of connections that backends close while they rest.
+    pub(crate) closed: Arc<Closed>,
 }
 
 impl View {
@@ -38,6 +40,7 @@ impl View {
     }
 
     fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, before: Option<&Self>) -> Self {
+        let closed = before.map(|view| Arc::clone(&view.closed)).unwrap_or_default();
         let stacks = |site: &Site| {
             let known = before.and_then(|view| view.stacks_of(site.service.name()));
             let (sites, stacks) = known.unzip();
@@ -52,8 +55,8 @@ impl View {
                     let same = before.leads_where(endpoint);
                     same.then(|| Rc::clone(&stacks.expect("they come together")[at]))
                 });
-                let stack =
-                    kept.unwrap_or_else(|| Rc::new(Stack::new(Arc::clone(&site.slots[place]))));
+                let new = || Rc::new(Stack::new(Arc::clone(&site.slots[place]), &closed));
+                let stack = kept.unwrap_or_else(new);
                 stack.allow(site.keep_alive);
                 stack
             };
@@ -61,7 +64,7 @@ impl View {
         };
         let stacks: Box<[Box<[Rc<Stack>]>]> = snapshot.sites.iter().map(stacks).collect();
         let cutting = before.map(|view| Rc::clone(&view.cutting)).unwrap_or_default();
-        let view = Self { gateway, snapshot, stacks, cutting };
+        let view = Self { gateway, snapshot, stacks, cutting, closed };
         before.iter().for_each(|before| before.close_what_is_not_in(&view));
         view
     }

@@ -220,6 +220,7 @@ impl Worker {
 /// Closes idle connections to backends: those that are too old, and at once those whose room is wanted.
 async fn reap(worker: Rc<Worker>) {
     let mut called = worker.gateway.calls_for_room();
+    let closed = Arc::clone(&worker.view().closed);
     let mut due = std::pin::pin!(sleep(reap_every(&worker.view())));
     loop {
         tokio::select! {
@@ -227,6 +228,9 @@ async fn reap(worker: Rc<Worker>) {
             called = called.changed() => {
                 called.expect("the gateway is held here");
                 worker.view().stacks().for_each(|stack| stack.make_room());
+            }
+            () = closed.notified() => {
+                worker.view().stacks().for_each(|stack| stack.sweep());
             }
             () = &mut due => {
                 let (view, now) = (worker.view(), worker.gateway.clock.now());

@@ -2,8 +2,7 @@
 //!
 //! The proxy counts too, and could count wrongly in the same way in which it acts wrongly. So the
 //! ledger believes what was told in passing (who was chosen, what came of it, how a breaker moved)
-//! and works out the rest itself. It forgets whom nobody can ask about any more, so that a run may be as long
-//! as it likes.
+//! and works out the rest itself. It forgets whom nobody asks about any more: a run may be of any length.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -225,16 +224,18 @@ impl<'s> Ledger<'s> {
         said.expect("what happens at a service happens after it was configured")
     }
 
-    /// Another configuration is served: what it does not have, and gets again some day, begins anew.
+    /// Another configuration is served: who is new in it begins anew. Who is taken out ends what he has.
     fn follow(&mut self, reloads: usize) {
-        self.reloads = reloads;
-        let (scenario, config) = (self.scenario, self.scenario.config_after(reloads));
-        let is_there = |backend: &BackendId| {
+        let scenario = self.scenario;
+        let has = |reloads, backend: &BackendId| {
+            let config = scenario.config_after(reloads);
             scenario.roster.backends(config, backend.service).contains(backend)
         };
-        self.breakers.retain(|backend, _| is_there(backend));
-        self.ejected.retain(|backend, _| is_there(backend));
-        self.unhealthy.retain(is_there);
+        let before = std::mem::replace(&mut self.reloads, reloads);
+        let stays = |backend: &BackendId| !has(reloads, backend) || has(before, backend);
+        self.breakers.retain(|backend, _| stays(backend));
+        self.ejected.retain(|backend, _| stays(backend));
+        self.unhealthy.retain(stays);
     }
 
     /// Takes an entry into account.

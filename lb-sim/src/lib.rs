@@ -50,10 +50,18 @@ mod gauge;
 mod bite;
 mod judging;
 mod verdict;
+pub mod sanity;
+mod failure;
+mod document;
+pub mod swarm;
+pub mod shrink;
+pub mod store;
 pub mod trace;
 pub mod story;
 pub mod report;
+pub mod page;
 
+pub use failure::Failure;
 pub use judging::{Judging, Scrutiny};
 pub use scenario::Scenario;
 pub use verdict::{Class, Expected, Verdict};

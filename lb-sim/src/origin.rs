@@ -356,6 +356,9 @@ impl Origin {
         let mut response = Response::new(filling);
         let status = if is_full { 503 } else { status };
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios say 400 to 599");
+        if let Some(span) = self.script.retry_after.filter(|_| status >= 500) {
+            response.headers_mut().insert(header::RETRY_AFTER, span.as_secs().into());
+        }
         Ok(response)
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use lb_config::quantity::show_duration;
-use lb_core::{BackendId, BreakerState, Event};
+use lb_core::{BreakerState, Event};
 
 use crate::engine::Run;
 use crate::invariant::Kind;
@@ -18,6 +18,7 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
     let mut out = String::new();
     let facts = Facts::of(scenario, &run.log);
     let all = Duration::ZERO..scenario.duration;
+    let moves = moves(scenario, run);
     out += "   second   requests  errors  retries     p99";
     for origin in &scenario.origins {
         put(&mut out, format_args!("  {:>11}", origin.host));
@@ -31,7 +32,7 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
         let p99 = measure.latency_ms(0.99).map_or("-   ".to_owned(), |p99| format!("{p99:.0} ms"));
         put(&mut out, format_args!("  {p99:>7}"));
         for place in 0..scenario.origins.len() {
-            put(&mut out, format_args!("  {}", cell(scenario, run, place, &measure, &second)));
+            put(&mut out, format_args!("  {}", cell(scenario, &moves, place, &measure, &second)));
         }
         for fault in &scenario.faults {
             for (when, word) in [(fault.at, "begins"), (fault.end(), "ends")] {
@@ -52,7 +53,7 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
 /// What an origin did in a second: fault, breaker, and its share of the attempts as a bar.
 fn cell(
     scenario: &Scenario,
-    run: &Run,
+    moves: &[Moved],
     place: usize,
     measure: &Measure,
     second: &std::ops::Range<Duration>,
@@ -61,7 +62,7 @@ fn cell(
         .faults
         .iter()
         .any(|fault| fault.origin == place && fault.at < second.end && fault.end() > second.start);
-    let state = match breaker(scenario, run, place, second.end) {
+    let state = match breaker(moves, place, second.end) {
         BreakerState::Closed => '●',
         BreakerState::Open => '○',
         BreakerState::HalfOpen => '◐',
@@ -74,22 +75,38 @@ fn cell(
     format!("{mark}{state}{bar} {:>3.0}%", share * 100.0)
 }
 
-/// Where the breaker of an origin was at a time.
-fn breaker(scenario: &Scenario, run: &Run, place: usize, at: Duration) -> BreakerState {
-    let is_there = |backend: BackendId| origin_of(scenario, backend) == place;
-    let moves = run.log.iter().take_while(|entry| entry.at < at);
-    let last = moves.filter_map(|entry| match entry.what {
-        What::Core(Event::BreakerMoved { backend, to, .. }) if is_there(backend) => Some(to),
+/// When the breaker of which origin moved, and to what.
+type Moved = (Duration, usize, BreakerState);
+
+/// All moves of breakers: few, where a log is long and every cell would have to read it.
+fn moves(scenario: &Scenario, run: &Run) -> Vec<Moved> {
+    let moved = run.log.iter().filter_map(|entry| match entry.what {
+        What::Core(Event::BreakerMoved { backend, to, .. }) => {
+            Some((entry.at, origin_of(scenario, backend), to))
+        }
         _ => None,
     });
-    last.last().unwrap_or(BreakerState::Closed)
+    moved.collect()
 }
 
-fn described(scenario: &Scenario, fault: &Fault) -> String {
-    let origin = &scenario.origins[fault.origin];
+/// Where the breaker of an origin was at a time.
+fn breaker(moves: &[Moved], place: usize, at: Duration) -> BreakerState {
+    let before = moves.iter().take_while(|(when, ..)| *when < at);
+    let last = before.filter(|(_, origin, _)| *origin == place).last();
+    last.map_or(BreakerState::Closed, |(.., to)| *to)
+}
+
+/// What is wrong, and with whom.
+pub(crate) fn described(scenario: &Scenario, fault: &Fault) -> String {
+    format!("{} at {}", kind_of(fault), scenario.origins[fault.origin].host)
+}
+
+/// What is wrong.
+pub(crate) fn kind_of(fault: &Fault) -> String {
     let how = match fault.kind {
         FaultKind::Status { code, rate, .. } => format!(" {code} for {:.0}%", rate * 100.0),
         FaultKind::Slow { by } => format!(" by {}", show_duration(by)),
+        FaultKind::Brownout { speed } => format!(" to {:.0}%", speed * 100.0),
         FaultKind::Trickle { over } => format!(" over {}", show_duration(over)),
         FaultKind::Reset { rate } => format!(" for {:.0}%", rate * 100.0),
         FaultKind::Flap { period } => format!(" every {}", show_duration(period)),
@@ -98,7 +115,7 @@ fn described(scenario: &Scenario, fault: &Fault) -> String {
         FaultKind::CloseIdle { after } => format!(" after {}", show_duration(after)),
         _ => String::new(),
     };
-    format!("{}{how} at {}", fault.kind.as_str(), origin.host)
+    format!("{}{how}", fault.kind.as_str())
 }
 
 /// What a run comes to, and how to see it again.

@@ -12,6 +12,31 @@ async fn admin(proxy: &Proxy, path: &str) -> Answer {
     Client::ask(proxy.admin, request).await
 }
 
+/// What Prometheus gets.
+async fn metrics(proxy: &Proxy) -> Answer {
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3";
+    let ask = format!(
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+    );
+    Client::ask(proxy.admin, ask).await
+}
+
+#[test]
+fn metrics_are_in_the_format_that_their_reader_accepts() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let open = metrics(&proxy).await;
+        let kind = open.one("content-type").unwrap();
+        assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+        assert!(open.text().ends_with("# EOF\n"));
+        let plain = admin(&proxy, "/metrics").await;
+        assert_eq!(plain.one("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        assert!(!plain.text().contains("# EOF") && !plain.text().contains("# UNIT"));
+        assert!(plain.text().contains("# TYPE lb_exchanges_total counter\n"));
+    });
+}
+
 #[test]
 fn a_line_tells_what_every_attempt_came_to_and_why_it_was_made() {
     run(async {
@@ -78,7 +103,7 @@ fn metrics_and_log_agree() {
             assert_eq!(said["consecutiveFailures"], 2);
             assert_eq!(said["inFlight"], 0);
         }
-        let text = admin(&proxy, "/metrics").await;
+        let text = metrics(&proxy).await;
         let exchanges = format!("lb_exchanges_total{{service=\"web\"}} {}\n", log.len());
         assert!(text.text().contains(&exchanges), "{}", text.text());
         assert!(text.text().ends_with("# EOF\n"));
@@ -154,7 +179,7 @@ fn every_count_agrees_with_the_log() {
             Client::post(proxy.addr, b"abc").await;
         }
         Client::ask(proxy.addr, "GET / HTTP/1.1\r\n\r\n").await;
-        let said = samples(admin(&proxy, "/metrics").await.text());
+        let said = samples(metrics(&proxy).await.text());
         let log = proxy.log();
         assert_eq!(log.len(), 11);
         let attempts = || log.iter().flat_map(|line| line["attempts"].as_array().unwrap());

@@ -5,7 +5,7 @@ use toml::de::{DeTable, Error};
 use crate::Source;
 use crate::diagnostic::{At, Diagnostic, Report};
 use crate::read::value::shorten;
-use crate::read::{Table, json};
+use crate::read::{Shape, Table, json};
 
 /// A parsed document and the report of its mistakes.
 #[derive(Debug)]
@@ -50,6 +50,17 @@ impl<'s> Document<'s> {
             DeTable::new()
         });
         Self { report, root }
+    }
+
+    /// Has it noted what is asked from now on, for [`into_shape`](Self::into_shape).
+    pub fn noting(mut self) -> Self {
+        self.report.note();
+        self
+    }
+
+    /// What was asked of the document. Tables must have been dropped.
+    pub fn into_shape(self) -> Shape {
+        self.report.asked()
     }
 
     /// The reader of the top-level keys.

@@ -37,6 +37,7 @@
 
 mod document;
 mod json;
+pub(crate) mod shape;
 mod field;
 mod suggest;
 mod table;
@@ -44,5 +45,6 @@ mod value;
 
 pub use document::Document;
 pub use field::{Field, Given};
+pub use shape::Shape;
 pub use table::Table;
 pub use value::{Mistake, Value};

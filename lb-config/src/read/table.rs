@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use crate::diagnostic::{At, Report};
 use crate::read::field::Found;
+use crate::read::shape::Kind;
 use crate::read::suggest::closest;
 use crate::read::value::shorten;
 use crate::read::{Field, Given, Mistake, Value};
@@ -96,6 +97,7 @@ impl<'d> Table<'d> {
         read: impl FnOnce(Value<'d>) -> Option<T>,
     ) -> Field<'d, T> {
         self.asked.push(key);
+        self.report.ask(false, || (join(&self.path, key), None));
         let value = self
             .entries
             .and_then(|entries| entries.get(key))
@@ -108,8 +110,14 @@ impl<'d> Table<'d> {
         Field { report: self.report, key, title: Rc::clone(&self.title), at, found }
     }
 
+    /// Notes what would do under a key, be it written or not.
+    fn note(&self, key: &str, kind: impl FnOnce() -> Kind) {
+        self.report.ask(false, || (join(&self.path, key), Some(kind())));
+    }
+
     /// A text, as it is.
     pub fn text(&mut self, key: &'static str) -> Field<'d, String> {
+        self.note(key, || Kind::Text);
         self.field(key, |value| value.text().map(str::to_owned))
     }
 
@@ -119,16 +127,19 @@ impl<'d> Table<'d> {
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Mistake>,
     ) -> Field<'d, T> {
+        self.note(key, || Kind::Text);
         self.field(key, |value| value.parsed(parse))
     }
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Field<'d, T> {
+        self.note(key, || Kind::words(words));
         self.field(key, |value| value.choice(words))
     }
 
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &'static str) -> Field<'d, bool> {
+        self.note(key, || Kind::Boolean);
         self.field(key, |value| value.boolean())
     }
 
@@ -137,11 +148,13 @@ impl<'d> Table<'d> {
     where
         T: Copy + PartialOrd + Display + TryFrom<i128>,
     {
+        self.note(key, || Kind::integer(&range));
         self.field(key, |value| value.integer(range))
     }
 
     /// A number with or without a fraction.
     pub fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Field<'d, f64> {
+        self.note(key, || Kind::Number(*range.start(), *range.end()));
         self.field(key, |value| value.number(range))
     }
 
@@ -151,11 +164,13 @@ impl<'d> Table<'d> {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Field<'d, Duration> {
+        self.note(key, || Kind::Duration);
         self.field(key, |value| value.duration(range))
     }
 
     /// A number of bytes as text, such as `"64KiB"`.
     pub fn size(&mut self, key: &'static str, range: RangeInclusive<usize>) -> Field<'d, usize> {
+        self.note(key, || Kind::Size);
         self.field(key, |value| value.size(range))
     }
 
@@ -165,17 +180,20 @@ impl<'d> Table<'d> {
         key: &'static str,
         read: impl FnMut(Value<'d>) -> Option<T>,
     ) -> Field<'d, Vec<T>> {
+        self.note(key, || Kind::List);
         self.field(key, |value| value.list(read))
     }
 
     /// The tables of `[[key]]`, in order.
     pub fn tables(&mut self, key: &'static str) -> Field<'d, Vec<Table<'d>>> {
+        self.note(key, || Kind::Tables);
         self.field(key, |value| value.tables())
     }
 
     /// The table `[key]`; one that is absent or no table reads like an empty one.
     pub fn table(&mut self, key: &'static str) -> Table<'d> {
         self.asked.push(key);
+        self.note(key, || Kind::Table);
         match self.entries.and_then(|entries| entries.get(key)) {
             Some(value) => {
                 let value = Value::new(self.report, &self.path, key, value);
@@ -199,7 +217,7 @@ impl<'d> Table<'d> {
         let mut all: Vec<_> = entries
             .map(|(key, value)| {
                 let name = Given { value: &**key.get_ref(), at: At(key.span().start), said: true };
-                (name, Value::new(self.report, &self.path, name.value, value))
+                (name, Value::new(self.report, &self.path, name.value, value).named())
             })
             .collect();
         all.sort_by_key(|(name, _)| name.at);

@@ -13,6 +13,7 @@ use toml::de::{DeInteger, DeValue};
 use crate::diagnostic::{At, Report};
 use crate::quantity;
 use crate::read::Table;
+use crate::read::shape::Kind;
 use crate::read::suggest::closest;
 use crate::read::table::{Many, join};
 
@@ -41,6 +42,10 @@ pub struct Value<'d> {
     owner: std::rc::Rc<str>,
     key: &'d str,
     value: &'d Spanned<DeValue<'d>>,
+    /// Whether it is an item of what is under the key.
+    is_item: bool,
+    /// Whether the key is a name that the user chose.
+    is_named: bool,
 }
 
 impl<'d> Value<'d> {
@@ -50,7 +55,21 @@ impl<'d> Value<'d> {
         key: &'d str,
         value: &'d Spanned<DeValue<'d>>,
     ) -> Self {
-        Self { report, owner: std::rc::Rc::clone(owner), key, value }
+        let owner = std::rc::Rc::clone(owner);
+        Self { report, owner, key, value, is_item: false, is_named: false }
+    }
+
+    /// The same under a name that the user chose.
+    pub(super) fn named(self) -> Self {
+        Self { is_named: true, ..self }
+    }
+
+    /// Notes what would do.
+    fn note(&self, kind: impl FnOnce() -> Kind) {
+        self.report.ask(self.is_item, || {
+            let key = if self.is_named { "*" } else { self.key };
+            (join(&self.owner, key), Some(kind()))
+        });
     }
 
     /// Where it is.
@@ -81,6 +100,7 @@ impl<'d> Value<'d> {
 
     /// A text, as it is.
     pub fn text(&self) -> Option<&'d str> {
+        self.note(|| Kind::Text);
         match self.value.get_ref() {
             DeValue::String(text) => Some(text),
             _ => self.wrong_kind("write a text in quotes"),
@@ -94,6 +114,7 @@ impl<'d> Value<'d> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.note(|| Kind::words(words));
         let all =
             || words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         let DeValue::String(text) = self.value.get_ref() else {
@@ -124,6 +145,7 @@ impl<'d> Value<'d> {
 
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
+        self.note(|| Kind::Boolean);
         match self.value.get_ref() {
             DeValue::Boolean(answer) => Some(*answer),
             _ => self.wrong_kind("write true or false, without quotes"),
@@ -135,6 +157,7 @@ impl<'d> Value<'d> {
     where
         T: Copy + PartialOrd + Display + TryFrom<i128>,
     {
+        self.note(|| Kind::integer(&range));
         if !self.value.get_ref().is_integer() {
             return self.wrong_kind("write a whole number");
         }
@@ -146,6 +169,7 @@ impl<'d> Value<'d> {
 
     /// A number in `range`, with or without a fraction.
     pub fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        self.note(|| Kind::Number(*range.start(), *range.end()));
         let number: Option<f64> = match self.value.get_ref() {
             DeValue::Float(float) => float.as_str().parse().ok(),
             // Through text, because that rounds to the nearest where `as` would be a lossy cast.
@@ -160,6 +184,7 @@ impl<'d> Value<'d> {
 
     /// A duration in `range`, as text.
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.note(|| Kind::Duration);
         let text = match self.value.get_ref() {
             DeValue::String(text) => text,
             DeValue::Integer(number) => return self.without_unit(number.as_str()),
@@ -179,6 +204,7 @@ impl<'d> Value<'d> {
 
     /// A number of bytes in `range`, as text.
     pub fn size(&self, range: RangeInclusive<usize>) -> Option<usize> {
+        self.note(|| Kind::Size);
         let text = match self.value.get_ref() {
             DeValue::String(text) => text,
             DeValue::Integer(number) => {
@@ -201,17 +227,25 @@ impl<'d> Value<'d> {
 
     /// An array, each item read by `read`. Items with a mistake are left out; when that leaves
     /// nothing, the array has a mistake itself, so that an empty one was really written empty.
-    pub fn list<T>(&self, mut read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
+    pub fn list<T>(&self, read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
+        self.note(|| Kind::List);
+        self.items(read)
+    }
+
+    fn items<T>(&self, mut read: impl FnMut(Value<'d>) -> Option<T>) -> Option<Vec<T>> {
         let DeValue::Array(items) = self.value.get_ref() else {
             return self.wrong_kind(&format!("write an array, as in {} = [..]", self.key));
         };
-        let good: Vec<T> =
-            items.iter().filter_map(|item| read(Self { value: item, ..self.clone() })).collect();
+        let good: Vec<T> = items
+            .iter()
+            .filter_map(|item| read(Self { value: item, is_item: true, ..self.clone() }))
+            .collect();
         (items.is_empty() || !good.is_empty()).then_some(good)
     }
 
     /// A table, as the single one of its key.
     pub fn table(&self) -> Option<Table<'d>> {
+        self.note(|| Kind::Table);
         match self.value.get_ref() {
             DeValue::Table(entries) => Some(Table::new(self, Some(entries), Many::One)),
             _ => self.wrong_kind(&format!("write a table, as in [{}]", self.path())),
@@ -220,6 +254,7 @@ impl<'d> Value<'d> {
 
     /// A table that is an item of an array.
     pub fn item_table(&self) -> Option<Table<'d>> {
+        self.note(|| Kind::Table);
         match self.value.get_ref() {
             DeValue::Table(entries) => Some(Table::new(self, Some(entries), Many::Array)),
             _ => self.wrong_kind(&format!("write a table, as in [[{}]]", self.path())),
@@ -228,13 +263,14 @@ impl<'d> Value<'d> {
 
     /// An array of tables. A single table is a mistake, but read all the same to find others.
     pub fn tables(&self) -> Option<Vec<Table<'d>>> {
+        self.note(|| Kind::Tables);
         match self.value.get_ref() {
             DeValue::Table(_) => {
                 let remedy = format!("write [[{}]] for each, with two brackets", self.path());
                 self.wrong(&Mistake::new("is a single table", remedy));
                 self.item_table().map(|table| vec![table])
             }
-            DeValue::Array(_) => self.list(|item| item.item_table()),
+            DeValue::Array(_) => self.items(|item| item.item_table()),
             _ => self.wrong_kind(&format!("write tables, as in [[{}]]", self.path())),
         }
     }

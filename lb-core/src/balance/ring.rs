@@ -4,19 +4,24 @@
 //! ketama's (Last.fm, 2007). A backend that goes away leaves its stretches to the points behind
 //! them, and no other key moves.
 //!
-//! The ring is cut into slots, some for each point, and a slot belongs to the first point at or behind
-//! its beginning. So all keys of a slot go the same way, and a look-up is one read of two bytes, where a
-//! search among a million points would miss the cache at every step.
+//! The ring is cut into slots, some for each point, and a slot knows the first point at or behind its
+//! beginning. From there it is a step or two to the point that a key belongs to, where a search among a
+//! million points would miss the cache at every step. The slots only say where to begin: with another
+//! number of them no key moves.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::rank::mix;
 
-/// Whose each slot is, in order.
+/// The points in order, and where to begin to look.
 #[derive(Debug)]
 pub(super) struct Ring {
-    slots: Box<[u16]>,
+    points: Box<[u64]>,
+    /// Whose each of them is.
+    places: Box<[u16]>,
+    /// The first point at or behind the beginning of each slot; their count if there is none.
+    slots: Box<[u32]>,
     /// What of a key is below the number of its slot.
     shift: u32,
 }
@@ -25,10 +30,10 @@ pub(super) struct Ring {
 const POINTS_PER_WEIGHT: u64 = 160;
 /// Points of a ring. Beyond it there are fewer per unit of weight, and each has one at least.
 const POINTS_MAX: u64 = 1 << 20;
-/// Slots for each point, at least: of points that share a slot only the first counts.
+/// Slots for each point, at least.
 const SLOTS_PER_POINT: usize = 2;
-/// Slots that a walk passes over before it gives up.
-const STEPS_MAX: usize = 2_048;
+/// Points that a walk passes over before it gives up.
+const STEPS_MAX: usize = 1_024;
 
 impl Ring {
     pub(super) fn new(ids: &[u64], weights: &[u32]) -> Self {
@@ -48,17 +53,44 @@ impl Ring {
             while points.get(next).is_some_and(|(point, ..)| *point < slot << shift) {
                 next += 1;
             }
-            // Behind the last point comes the first.
-            points[next % points.len()].2
+            u32::try_from(next).expect("POINTS_MAX and a point for each backend fit in 32 bits")
         });
-        Self { slots: slots.collect(), shift }
+        Self {
+            slots: slots.collect(),
+            places: points.iter().map(|(_, _, place)| *place).collect(),
+            points: points.iter().map(|(point, ..)| *point).collect(),
+            shift,
+        }
     }
 
     /// The places behind `key` in order, round the ring once at most; the same one comes again.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        let count = self.slots.len();
+        let count = self.points.len();
         let slot = usize::try_from(key >> self.shift).expect("a slot is an index");
-        let steps = count.min(STEPS_MAX);
-        (slot..slot + steps).map(move |slot| usize::from(self.slots[slot & (count - 1)]))
+        let near = self.slots[slot] as usize;
+        let before = self.points[near..].iter().take_while(|point| **point < key).count();
+        // Behind the last point comes the first.
+        let first = near + before;
+        (first..first + count.min(STEPS_MAX)).map(move |nth| usize::from(self.places[nth % count]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::stable_hash;
+
+    #[test]
+    fn one_that_goes_moves_its_own_keys_whatever_that_does_to_the_number_of_slots() {
+        let ids: Vec<u64> = (0..40_u64).map(|nth| stable_hash(&nth.to_le_bytes())).collect();
+        let ring = |count: usize| Ring::new(&ids[..count], &alloc::vec![1; count]);
+        let home = |ring: &Ring, key| ring.walk(key).next();
+        for count in 2..=ids.len() {
+            let (all, fewer) = (ring(count), ring(count - 1));
+            for key in (0..500_u64).map(|nth| stable_hash(&nth.to_be_bytes())) {
+                let (before, after) = (home(&all, key), home(&fewer, key));
+                assert!(before == Some(count - 1) || before == after, "{key} of {count}");
+            }
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! A chunked body, followed to its end so that the next head can be found (RFC 9112 §7.1).
 //!
-//! hyper decodes the same bytes and has the last word on them; this only has to agree on where the
-//! body ends, and gives up where anything is unusual.
+//! Of a request's body hyper decodes the same bytes and has the last word on them; there this only has
+//! to agree on where the body ends. Of an answer's it says what is data. It gives up where anything is
+//! unusual.
 
 /// Where in a chunked body the next byte lies.
 pub(crate) enum Chunks {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },
+    /// In blanks behind the digits.
+    Blanks { size: u64 },
     /// Behind the digits, in an extension, to the line's end.
     Extension { size: u64, bytes: u16 },
     /// At the line feed of a size line.
@@ -74,10 +77,14 @@ impl Chunks {
                 Self::Size { size: size * 16 + digit, digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return Err(Malformed),
-            (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => {
-                Self::SizeEnd { size: *size }
+            (
+                Self::Size { size, .. } | Self::Blanks { size } | Self::Extension { size, .. },
+                b'\r',
+            ) => Self::SizeEnd { size: *size },
+            (Self::Size { size, .. } | Self::Blanks { size }, b' ' | b'\t') => {
+                Self::Blanks { size: *size }
             }
-            (Self::Size { size, .. }, b';' | b' ' | b'\t') => {
+            (Self::Size { size, .. } | Self::Blanks { size }, b';') => {
                 Self::Extension { size: *size, bytes: 0 }
             }
             (Self::Extension { size, bytes }, byte) if byte != b'\n' && *bytes < EXTRAS_MAX => {

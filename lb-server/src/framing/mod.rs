@@ -10,7 +10,7 @@
 //! A head that arrives in one read is checked where it lies and copied nowhere. An incomplete one
 //! waits here until it is complete.
 
-mod chunks;
+pub(crate) mod chunks;
 pub(crate) mod head;
 mod target;
 mod watch;

@@ -26,6 +26,14 @@ const PROXIES: [&[u8]; 6] = [
     include_bytes!("../../../fuzz/seeds/proxy_protocol/v2-local"),
 ];
 
+const ANSWERS: [&[u8]; 5] = [
+    include_bytes!("../../../fuzz/seeds/answer/length"),
+    include_bytes!("../../../fuzz/seeds/answer/chunked"),
+    include_bytes!("../../../fuzz/seeds/answer/informed"),
+    include_bytes!("../../../fuzz/seeds/answer/old"),
+    include_bytes!("../../../fuzz/seeds/answer/bare"),
+];
+
 #[test]
 fn what_the_fuzz_targets_begin_with_is_good() {
     for seed in HEADS {
@@ -34,6 +42,9 @@ fn what_the_fuzz_targets_begin_with_is_good() {
     assert_eq!(connection(HEADS[7]), (2, None));
     for seed in PROXIES {
         assert!(proxy_header(seed), "{}", seed.escape_ascii());
+    }
+    for seed in ANSWERS {
+        assert!(answer(seed), "{}", seed.escape_ascii());
     }
     assert!(!request_head(b"GET / HTTP/1.1\r\nhost : a\r\n\r\n"));
     assert!(!proxy_header(b"PROXY TCP4"));
@@ -74,6 +85,11 @@ proptest! {
     #[test]
     fn hyper_has_no_complaint_about_what_passes(bytes in damaged(&HEADS)) {
         connection(&bytes);
+    }
+
+    #[test]
+    fn what_we_take_for_an_answer_is_one_for_hyper(bytes in damaged(&ANSWERS)) {
+        answer(&bytes);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/metrics`: the counters, and what the backends' state is at this moment, for Prometheus.
 
 mod latency;
+mod plain;
 mod tls;
 mod tracing;
 
@@ -20,8 +21,39 @@ use crate::discovery::known::Became;
 use crate::gateway::Gateway;
 use crate::snapshot::{Site, Snapshot};
 
+/// How metrics are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0.
+    Open,
+    /// Prometheus' older text, which everybody reads.
+    Plain,
+}
+
+impl Format {
+    /// The one for a scraper that accepts this.
+    pub(crate) fn for_who_accepts(accept: &[u8]) -> Self {
+        let open = b"application/openmetrics-text";
+        let is_open = accept.windows(open.len()).any(|part| part.eq_ignore_ascii_case(open));
+        if is_open { Self::Open } else { Self::Plain }
+    }
+
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Open => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// All metrics.
+pub(crate) fn exposition(gateway: &Arc<Gateway>, format: Format) -> String {
+    let text = open(gateway);
+    if format == Format::Open { text } else { plain::plain(&text) }
+}
+
 /// The OpenMetrics text of all metrics.
-pub(crate) fn exposition(gateway: &Arc<Gateway>) -> String {
+fn open(gateway: &Arc<Gateway>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Reading(Arc::clone(gateway), gateway.snapshot())));
     let mut text = String::new();

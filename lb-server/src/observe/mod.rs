@@ -10,7 +10,7 @@ pub(crate) mod trace;
 
 use lb_core::{Ask, Event, Explanation, Input, Time};
 
-pub(crate) use exposition::exposition;
+pub(crate) use exposition::{Format, exposition};
 pub(crate) use journal::{Journal, RequestFacts};
 pub use latencies::Latencies;
 pub(crate) use latencies::{SHARES, Spread};

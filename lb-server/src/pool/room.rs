@@ -73,9 +73,7 @@ impl Stack {
                 slot = next.as_mut() => return Room::Slot(slot),
                 () = returned.notified() => {
                     let kept = self.idle.borrow_mut().pop();
-                    if let Some(mut idle) = kept
-                        && idle.sender.ready().await.is_ok()
-                    {
+                    if let Some(idle) = kept {
                         return Room::Kept(idle);
                     }
                 }

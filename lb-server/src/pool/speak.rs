@@ -1,20 +1,22 @@
-//! The beginning of HTTP on a connection to a backend, and the task that drives it.
+//! The beginning of HTTP on a connection to a backend.
 //!
-//! That task holds the connection's slot: it ends when the socket is closed, or hands both on.
+//! Over HTTP/1.1 nothing happens before there is a request. A connection of HTTP/2, which exchanges
+//! share, is driven by a task of its own; that holds its slot, and ends when the socket is closed.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::config::Server;
 use lb_core::{Failure, Time};
 
-use super::{Heir, Idle, PIECE_BYTES_MAX, Remains, Shared, Speaker, Stack, Stream};
+use super::{Idle, Shared, Speaker, Stack, Stream};
 use crate::dial::{Speaks, Wire};
 use crate::exec::Here;
+use crate::http1::{Http1, Limits};
 use crate::slots::Slot;
 
 /// Bytes that a backend may send ahead of what is read: per stream, and per connection.
@@ -28,28 +30,14 @@ pub(super) async fn speak(
     stack: &Stack,
     now: Time,
 ) -> Result<Speaker, Failure> {
-    let io = TokioIo::new(wire.io);
     // What goes wrong on a connection is told to the exchange that uses it; between exchanges the
     // sender knows that it is closed.
     match wire.speaks {
         Speaks::Http1 => {
-            let (sender, mut connection) = http1::Builder::new()
-                .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX))
-                .max_headers(server.headers_max)
-                .handshake(io)
-                .await
-                .map_err(|_| Failure::ConnectFailed)?;
-            let heir = Heir::default();
-            let inherits = Rc::clone(&heir);
-            tokio::task::spawn_local(async move {
-                let _told_elsewhere = (&mut connection).await;
-                if let Some(heir) = inherits.take() {
-                    let parts = connection.into_parts();
-                    let io = parts.io.into_inner();
-                    let _nobody_waits = heir.send(Remains { io, begun: parts.read_buf, slot });
-                }
-            });
-            Ok(Speaker::Http1(Idle { sender, heir, born: now, since: now }))
+            let limits =
+                Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
+            let line = Box::new(Http1::new(wire.io, slot, limits));
+            Ok(Speaker::Http1(Idle { line, born: now, since: now }))
         }
         Speaks::Http2 => {
             let (sender, connection) = http2::Builder::new(Here)
@@ -57,7 +45,7 @@ pub(super) async fn speak(
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
-                .handshake(io)
+                .handshake(TokioIo::new(wire.io))
                 .await
                 .map_err(|_| Failure::ConnectFailed)?;
             let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
@@ -78,7 +66,7 @@ pub(super) async fn speak(
             if stack.keep_alive.get().idle_max > 0 {
                 stack.shared.borrow_mut().push(Rc::clone(&shared));
             }
-            Ok(Speaker::Http2(Stream::begin(&shared)))
+            Ok(Speaker::Http2(Stream::begin(&shared), None))
         }
     }
 }

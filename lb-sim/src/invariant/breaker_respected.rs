@@ -1,7 +1,8 @@
 //! No traffic to an open breaker, and no breaker moves where it must not.
 
+use lb_config::config::Service;
 use lb_core::config::WhenAllUnfit;
-use lb_core::{BreakerState, Event, Role};
+use lb_core::{BackendId, BreakerState, Event, Role};
 
 use super::{Invariant, Judge};
 use crate::engine::TICK;
@@ -41,7 +42,7 @@ impl Invariant for BreakerRespected {
             What::Core(Event::BreakerMoved { backend, from, to }) => {
                 use BreakerState::{Closed, HalfOpen, Open};
                 let known = ledger.breaker(backend);
-                let core = &ledger.service(backend.service).core;
+                let core = &service_of(ledger, backend).core;
                 if core.when_all_unfit == WhenAllUnfit::Reset && to == Closed {
                     return; // all is forgotten, from wherever it was
                 }
@@ -73,4 +74,14 @@ impl Invariant for BreakerRespected {
             _ => {}
         }
     }
+}
+
+/// The last configuration that has a backend: whoever was taken out ends what he has by the rules that he had.
+fn service_of<'s>(ledger: &Ledger<'s>, backend: BackendId) -> &'s Service {
+    let scenario = ledger.scenario;
+    let configs = (0..=ledger.reloads).rev().map(|reloads| scenario.config_after(reloads));
+    let mut those = configs
+        .filter(|config| scenario.roster.backends(config, backend.service).contains(&backend));
+    let found = those.find_map(|config| scenario.roster.service(config, backend.service));
+    found.unwrap_or_else(|| ledger.service(backend.service))
 }

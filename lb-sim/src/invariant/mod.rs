@@ -15,11 +15,34 @@ mod drains;
 mod ends_once;
 mod leases_return;
 mod no_duplicates;
+mod no_metastability;
 mod recovers;
 mod reloads_harmless;
 mod trials_bounded;
 mod tried_excluded;
 mod tunnels_last;
+
+mod lineup;
+mod asked_again;
+mod bounds_on_load;
+mod breaker_moves;
+mod clients_stay;
+mod ejections_bounded;
+mod health_in_time;
+mod hedges_harmless;
+mod keys_stay;
+mod less_loaded;
+mod limits_kept;
+mod lines_in_order;
+mod panic_due;
+mod pools_in_turn;
+mod ramps_rise;
+mod rates_kept;
+mod reloads_whole;
+mod shares_fair;
+mod time_goes_on;
+mod tries_within_whole;
+mod waits_in_bounds;
 
 use std::time::Duration;
 
@@ -157,6 +180,8 @@ impl<'s> Panel<'s> {
 }
 
 fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
+    let lineups = lineup::Lineups::of(scenario);
+    let lineups = &lineups;
     vec![
         Box::new(ends_once::EndsOnce),
         Box::new(answers_whole::AnswersWhole),
@@ -170,9 +195,30 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(budget_kept::BudgetKept::new(scenario)),
         Box::new(leases_return::LeasesReturn),
         Box::new(recovers::Recovers::default()),
+        Box::new(no_metastability::NoMetastability::new(scenario)),
         Box::new(reloads_harmless::ReloadsHarmless::default()),
         Box::new(tunnels_last::TunnelsLast::default()),
         Box::new(accepted_answered::AcceptedAnswered::default()),
         Box::new(drains::Drains::default()),
+        Box::new(breaker_moves::BreakerMoves::new(lineups)),
+        Box::new(asked_again::AskedAgain::new(lineups)),
+        Box::new(panic_due::PanicDue::new(lineups)),
+        Box::new(pools_in_turn::PoolsInTurn::new(lineups)),
+        Box::new(shares_fair::SharesFair::new(lineups)),
+        Box::new(less_loaded::LessLoaded::new(lineups)),
+        Box::new(limits_kept::LimitsKept::new(lineups)),
+        Box::new(lines_in_order::LinesInOrder::new(lineups)),
+        Box::new(rates_kept::RatesKept::new(lineups)),
+        Box::new(waits_in_bounds::WaitsInBounds::new(lineups)),
+        Box::new(tries_within_whole::TriesWithinWhole),
+        Box::new(hedges_harmless::HedgesHarmless::new(lineups)),
+        Box::new(ejections_bounded::EjectionsBounded::new(lineups)),
+        Box::new(health_in_time::HealthInTime::new(lineups, scenario)),
+        Box::new(ramps_rise::RampsRise::new(lineups)),
+        Box::new(clients_stay::ClientsStay::new(lineups)),
+        Box::new(keys_stay::KeysStay::new(lineups)),
+        Box::new(bounds_on_load::BoundsOnLoad::new(lineups)),
+        Box::new(reloads_whole::ReloadsWhole::new(lineups)),
+        Box::new(time_goes_on::TimeGoesOn::default()),
     ]
 }

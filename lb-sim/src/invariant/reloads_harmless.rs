@@ -39,10 +39,7 @@ impl Invariant for ReloadsHarmless {
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         match entry.what {
             What::Reloaded(_) => {
-                let disturbed = ledger.scenario.faults.iter().any(|fault| {
-                    let recovered = fault.end() + ledger.scenario.recover_within;
-                    (fault.at..recovered).contains(&entry.at)
-                });
+                let disturbed = is_disturbed(ledger, entry.at, entry.at);
                 self.at = (!disturbed).then_some(entry.at);
                 if !disturbed {
                     let open = ledger.requests.iter().filter(|(_, it)| it.end.is_none());
@@ -56,9 +53,21 @@ impl Invariant for ReloadsHarmless {
                 self.open.insert(request);
             }
             What::Ended { request, end, .. } if self.open.remove(&request) => {
-                judge.check(end.is_good(), || format!("request {request} ends as {end:?}"));
+                // Trouble that came later has a say in what ends later.
+                if self.at.is_some_and(|at| !is_disturbed(ledger, at, entry.at)) {
+                    judge.check(end.is_good(), || format!("request {request} ends as {end:?}"));
+                }
             }
             _ => {}
         }
     }
+}
+
+/// Whether something else goes wrong between two times, or did so shortly before: a fault, or a crowd.
+fn is_disturbed(ledger: &Ledger<'_>, from: Duration, to: Duration) -> bool {
+    let scenario = ledger.scenario;
+    let faults = scenario.faults.iter().map(|fault| (fault.at, fault.end()));
+    let surges = scenario.workload.surges.iter().filter(|surge| surge.times > 1.0);
+    let mut trouble = faults.chain(surges.map(|surge| (surge.at, surge.at + surge.lasts)));
+    trouble.any(|(begins, ends)| begins <= to && from < ends + scenario.recover_within)
 }

@@ -223,9 +223,14 @@ impl<'c, S: Sink> Engine<'c, S> {
     }
 
     fn conclude(&mut self, slot: u32, attempt: Attempt<'c>, fate: Fate) {
-        let Open { line, post, .. } = *self.open(slot);
+        let Open { line, post, era, .. } = *self.open(slot);
         let keeps_all = !post || self.scenario.workload.body <= self.replay_buffer(slot);
         let body = if keeps_all { lb_core::Body::Intact } else { lb_core::Body::Spent };
+        let origin = self.origin(era, attempt.backend().id());
+        let attempt = match (fate.outcome, self.places[origin].origin.retry_after) {
+            (Outcome::Answered(500..), Some(span)) => attempt.asked_to_wait(span),
+            _ => attempt,
+        };
         let step = attempt.finish(fate.outcome, body, self.now);
         self.go_on(slot, step, Some(fate));
         self.call(line);

@@ -194,6 +194,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
                 latency: setting.latency,
                 concurrency: None,
                 queue: QUEUE,
+                retry_after: None,
                 body: 1024,
                 framing: Framing::Length,
                 protocol: Protocol::Http1,

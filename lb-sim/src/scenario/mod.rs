@@ -20,7 +20,7 @@ pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use latency::Latency;
-pub use read::load;
+pub use read::{load, shape};
 
 /// A whole scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +81,8 @@ pub struct Origin {
     pub concurrency: Option<usize>,
     /// How many requests wait there for their turn; more are answered 503.
     pub queue: usize,
+    /// For how long answers from 500 on ask that it be left alone, in whole seconds.
+    pub retry_after: Option<Duration>,
     /// Bytes of its answers.
     pub body: usize,
     /// How it tells where they end.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::config::Address;
-use lb_config::read::{Document, Mistake, Table, Value};
+use lb_config::read::{Document, Mistake, Shape, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use crate::roster::Roster;
@@ -52,15 +52,25 @@ const FLAP_MIN: Duration = Duration::from_millis(100);
 /// Reads a scenario. There is one exactly if no diagnostic is an error.
 pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
     let document = Document::parse(source);
+    let scenario = read_whole(&document, source);
+    document.finish(scenario)
+}
+
+/// What [`load`] asks of a document like this one, as [`lb_config::shape`].
+pub fn shape(source: &Source<'_>) -> Shape {
+    let document = Document::parse(source).noting();
+    let _scenario = read_whole(&document, source);
+    document.into_shape()
+}
+
+fn read_whole(document: &Document<'_>, source: &Source<'_>) -> Option<Scenario> {
     let claim = source.text.lines().next().and_then(|line| line.strip_prefix("# "));
     let mut root = document.root();
     if claim.is_none() {
         let remedy = "begin with a comment, as in \"# A backend that vanishes costs no answer.\"";
         root.report().error(root.at(), "the first line says nothing", remedy);
     }
-    let scenario = read(&mut root, claim.unwrap_or_default(), source.name);
-    drop(root);
-    document.finish(scenario)
+    read(&mut root, claim.unwrap_or_default(), source.name)
 }
 
 fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
@@ -204,12 +214,14 @@ fn origin(mut table: Table<'_>) -> Option<Origin> {
     if concurrency.is_none() {
         table.warn_without_effect(&["queue"], "without concurrency");
     }
+    let span = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    let retry_after = table.duration("retry_after", span).given().map(|it| it.value);
     let body = table.size("body", 0..=BODY_MAX).or(1024);
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
     let (host, port) = at?.value;
-    Some(Origin { host, port, latency, concurrency, queue, body, framing, protocol })
+    Some(Origin { host, port, latency, concurrency, queue, retry_after, body, framing, protocol })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {

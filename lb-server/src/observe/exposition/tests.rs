@@ -40,7 +40,7 @@ fn text() -> String {
     }
     let took = Duration::from_millis(4);
     gateway.snapshot().sites[0].counts.closed(gateway.now(), Close::Answered(200), took);
-    exposition(&gateway)
+    exposition(&gateway, Format::Open)
 }
 
 #[test]

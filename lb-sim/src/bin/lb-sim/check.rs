@@ -14,10 +14,12 @@ use lb_config::Config;
 use lb_sim::engine::Run;
 use lb_sim::measure::Facts;
 use lb_sim::model;
+use lb_sim::page::check::Picture;
 use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric};
 
 use crate::cli::{World, few_seeds};
+use crate::html::{self, Html};
 use crate::parallel;
 use crate::{Watch, print, say};
 
@@ -38,7 +40,7 @@ pub(crate) struct Missed {
 impl fmt::Display for Missed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, level, found, is_latency } = self;
-        write!(out, "  MISSED  {case}: {level}: it is ")?;
+        write!(out, "{case}: {level}: it is ")?;
         match (is_latency, level.ends_with('%')) {
             (true, _) => write!(out, "{found:.1} ms"),
             (false, true) => write!(out, "{:.2}%", found * 100.0),
@@ -60,30 +62,40 @@ pub(crate) struct Check {
     cases: Vec<String>,
     /// How many seeds each case is run under, or from which to which: 5, 7..7
     #[arg(long, default_value = "5", value_name = "N|A..B", value_parser = few_seeds)]
-    seeds: RangeInclusive<u64>,
+    pub(crate) seeds: RangeInclusive<u64>,
     #[command(flatten)]
-    world: World,
+    pub(crate) world: World,
+    #[command(flatten)]
+    html: Html,
 }
 
 /// What became of a case under all seeds.
-struct Done {
-    outlook: Outlook,
-    missed: Vec<Missed>,
+pub(crate) struct Done {
+    pub(crate) outlook: Outlook,
+    pub(crate) missed: Vec<Missed>,
+    /// What it looks like, if there is to be a page.
+    pub(crate) picture: Option<Picture>,
 }
 
 pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
-    let Check { file, service, seeds, world, .. } = check;
+    let Check { file, service, world, .. } = check;
     let (config, service) = (read(file)?, service.as_deref());
     let one = service.map(|name| chosen(&config, Some(name))).transpose()?;
-    let (mut broken, mut missed) = (false, false);
+    let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
         let stage = Stage::new(&config, file, index, &world.setting());
         about_somebody(&stage, &world.slo)?;
         let battery = only(battery(&stage), &check.cases)?;
-        let done = rehearse(&stage, &battery.cases, seeds, &world.slo);
+        let done = rehearse(&stage, &battery.cases, check);
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
+        if check.html.file.is_some() {
+            sections.push(html::of_service(&stage, &battery, &done, check));
+        }
         print(&told(&stage, battery, done, check));
+    }
+    if let Some(path) = &check.html.file {
+        html::write(path, &html::of_check(file, &sections))?;
     }
     Ok(exit(broken, missed))
 }
@@ -153,22 +165,21 @@ pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<()
 }
 
 /// Runs all cases, on all cores.
-fn rehearse(
-    stage: &Stage,
-    cases: &[Case],
-    seeds: &RangeInclusive<u64>,
-    levels: &[Expectation],
-) -> Vec<Done> {
+fn rehearse(stage: &Stage, cases: &[Case], check: &Check) -> Vec<Done> {
     let watch = Watch::start();
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (case, mut outlook, mut missed) = (&cases[at], Outlook::none(), Vec::new());
-        for seed in seeds.clone() {
+        let mut picture = None;
+        for seed in check.seeds.clone() {
             let run = model::run(&case.scenario, seed);
             outlook.add(stage, case, seed, &run);
-            miss(&mut missed, case, &run, levels);
+            miss(&mut missed, case, &run, &check.world.slo);
+            if check.html.file.is_some() && picture.is_none() {
+                picture = Some(Picture::of(case, &run));
+            }
         }
-        Done { outlook, missed }
+        Done { outlook, missed, picture }
     };
     parallel::each(cases.len(), None, one, |at, done| {
         all.insert(at, done);
@@ -237,7 +248,7 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, check: &Check) -> Stri
             let _infallible = writeln!(out, "  UNSEEN  {name}, {runs}: {who}");
         }
         for missed in &done.missed {
-            let _infallible = writeln!(out, "{missed}");
+            let _infallible = writeln!(out, "  MISSED  {missed}");
         }
     }
     let service = &stage.scenario.config.services[stage.service].core;

@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_config::quantity;
@@ -17,14 +16,18 @@ use crate::run::Run;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{draw, shrink, sweep};
+
 const EXAMPLES: &str = "\
 Examples:
   lb-sim run scenarios/partition.toml                    under the scenario's own seed
   lb-sim run scenarios/partition.toml --seed 7 --trace a.txt
+  lb-sim run scenarios/partition.toml --html report.html one file to look at, and to hand on
   lb-sim explain a.txt 1475                              why one request went where it went
   lb-sim sweep scenarios --seeds 1..200                  every scenario under 200 seeds
   lb-sim repeat scenarios                                every decision once more, by the core alone
   lb-sim compare scenarios/partition.toml                three engines side by side
+  lb-sim sweep --swarm --minutes 5                       a world from each seed
   lb-sim check lb.toml --slo 'error_ratio < 0.1%'        what happens to your own configuration
   lb-sim diff lb.toml next.toml                          what a change would change
   lb-sim map lb.toml                                     how much load it may have to survive trouble
@@ -50,21 +53,16 @@ pub(crate) enum Command {
     /// attempts went where it went
     #[command(after_help = EXPLAIN)]
     Explain(Explain),
-    /// Run scenarios under many seeds; print those that fail
-    #[command(after_help = "Example: lb-sim sweep scenarios --seeds 1..200 --jobs 2")]
-    Sweep {
-        /// A scenario, or a folder of them
-        path: PathBuf,
-        /// From the first to the last
-        #[arg(long, value_name = "A..B", value_parser = seeds)]
-        seeds: RangeInclusive<u64>,
-        /// What runs them
-        #[arg(long, value_enum, default_value_t)]
-        engine: Engine,
-        /// Runs at the same time; by default one per core
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
-        jobs: Option<u16>,
-    },
+    /// Run scenarios, or worlds that are drawn, under many seeds; print and shrink those that fail
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Args),
+    /// Leave out of a scenario that fails all that does not matter to it
+    #[command(after_help = "Example: lb-sim shrink found.toml --seed 7 --engine model \
+        --out scenarios/regressions/a-name.toml")]
+    Shrink(shrink::Args),
+    /// Print the world that a seed of a swarm draws
+    #[command(after_help = "Example: lb-sim draw --seed 7 > world.toml")]
+    Draw(draw::Args),
     Repeat(crate::repeat::Repeat),
     Compare(crate::compare::Compare),
     /// Put a configuration through what happens sooner or later: one backend dies, turns slow, flaps, a
@@ -203,7 +201,7 @@ pub(crate) fn few_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     few.then_some(range).ok_or_else(|| format!("at most {FEW_SEEDS_MAX}"))
 }
 
-fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+pub(crate) fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     let range = text.split_once("..").and_then(|(first, last)| {
         Some((first.parse::<u64>().ok()?, last.trim_start_matches('=').parse::<u64>().ok()?))
     });

@@ -8,11 +8,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lb_sim::model;
+use lb_sim::page::diff::Difference;
 use lb_sim::rehearsal::{Broken, Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 
 use crate::check::{Missed, about_somebody, counted, exit, miss, read};
 use crate::cli::{World, few_seeds};
+use crate::html::{self, Html};
 use crate::parallel;
 use crate::print;
 
@@ -28,6 +30,8 @@ pub(crate) struct Diff {
     seeds: RangeInclusive<u64>,
     #[command(flatten)]
     world: World,
+    #[command(flatten)]
+    html: Html,
 }
 
 /// A number of an outlook that is compared.
@@ -53,14 +57,15 @@ const NUMBERS: [Number; 6] = [
 const NEGLIGIBLE: f64 = 0.01;
 
 /// The same case under both, seed by seed, and the levels that it misses under the new one.
-struct Compared {
-    case: &'static str,
-    pairs: Vec<(Outlook, Outlook)>,
-    missed: Vec<Missed>,
+pub(crate) struct Compared {
+    pub(crate) case: &'static str,
+    pub(crate) asks: &'static str,
+    pub(crate) pairs: Vec<(Outlook, Outlook)>,
+    pub(crate) missed: Vec<Missed>,
 }
 
 pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
-    let Diff { old: old_file, new: new_file, seeds, world } = diff;
+    let Diff { old: old_file, new: new_file, seeds, world, .. } = diff;
     if seeds.start() == seeds.end() {
         return Err(
             "--seeds: chance cannot be told from change in one pair; write 2 or more".into()
@@ -68,13 +73,14 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
     }
     let (old, new) = (read(old_file)?, read(new_file)?);
     let (mut broken, mut missed) = (false, false);
-    let mut out = String::new();
+    let (mut out, mut services) = (String::new(), Vec::new());
     for (at, said) in new.services.iter().enumerate() {
         let name = &said.core.name;
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
             // What is not looked at cannot be said to hold.
             missed |= !world.slo.is_empty();
+            services.push(html::of_one(name, "It is new: lb-sim check tells of it."));
             continue;
         };
         let stages = [
@@ -95,7 +101,8 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
             counted(seeds.clone().count(), "seed"),
         );
         out += &table(&all);
-        for Compared { case, pairs, missed: misses } in &all {
+        services.push(html::of_both(name, &all));
+        for Compared { case, pairs, missed: misses, .. } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
                 for Broken { seed, what } in &it.broken {
@@ -106,7 +113,7 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
             }
             for what in misses {
                 missed = true;
-                let _infallible = writeln!(out, "{what} after");
+                let _infallible = writeln!(out, "  MISSED  {what} after");
             }
         }
         out += "\n";
@@ -114,9 +121,13 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
     for gone in old.services.iter().map(|it| &it.core.name) {
         if !new.services.iter().any(|it| it.core.name == *gone) {
             let _infallible = writeln!(out, "service {gone} is gone");
+            services.push(html::of_one(gone, "It is gone."));
         }
     }
     print(&out);
+    if let Some(path) = &diff.html.file {
+        html::write(path, &html::of_diff([old_file, new_file], seeds, &services))?;
+    }
     Ok(exit(broken, missed))
 }
 
@@ -138,35 +149,49 @@ fn run(
             miss(&mut missed, after, &run, levels);
             pairs.push(pair);
         }
-        Compared { case: after.name, pairs, missed }
+        Compared { case: after.name, asks: after.asks, pairs, missed }
     };
     parallel::each(both.len(), None, one, |at, compared| drop(all.insert(at, compared)));
     all.into_values().collect()
+}
+
+/// All numbers of a case; none where there are too few seeds to say anything.
+pub(crate) fn differences(pairs: &[(Outlook, Outlook)]) -> Vec<Difference> {
+    let compare = |number: Number| {
+        let Number { name, of, times, digits, unit } = number;
+        let before = mean(pairs.iter().map(|it| of(&it.0)));
+        let after = mean(pairs.iter().map(|it| of(&it.1)));
+        let (low, high) = interval(pairs.iter().map(|it| of(&it.1) - of(&it.0)))?;
+        let is_sure = low > 0.0 || high < 0.0;
+        let is_large = (after - before).abs() > NEGLIGIBLE * before.abs().max(after.abs());
+        Some(Difference {
+            name,
+            means: (before * times, after * times),
+            interval: (low * times, high * times),
+            digits,
+            unit,
+            matters: is_sure && is_large,
+        })
+    };
+    NUMBERS.into_iter().filter_map(compare).collect()
 }
 
 /// Only what differs, and surely.
 fn table(all: &[Compared]) -> String {
     let mut out = String::new();
     for Compared { case, pairs, .. } in all {
-        for Number { name, of, times, digits, unit } in NUMBERS {
-            let (before, after) =
-                (mean(pairs.iter().map(|it| of(&it.0))), mean(pairs.iter().map(|it| of(&it.1))));
-            let Some((low, high)) = interval(pairs.iter().map(|it| of(&it.1) - of(&it.0))) else {
-                continue;
-            };
-            let is_sure = low > 0.0 || high < 0.0;
-            let matters = (after - before).abs() > NEGLIGIBLE * before.abs().max(after.abs());
-            if is_sure && matters {
-                let _infallible = writeln!(
-                    out,
-                    "  {:<20} {name:<7} {:>10} -> {:>10}   {:+.digits$} to {:+.digits$}{unit}",
-                    case,
-                    format!("{:.digits$}{unit}", before * times),
-                    format!("{:.digits$}{unit}", after * times),
-                    low * times,
-                    high * times,
-                );
-            }
+        for it in differences(pairs).into_iter().filter(|it| it.matters) {
+            let Difference { name, means: (before, after), interval: (low, high), .. } = it;
+            let Difference { digits, unit, .. } = it;
+            let _infallible = writeln!(
+                out,
+                "  {:<20} {name:<7} {:>10} -> {:>10}   {:+.digits$} to {:+.digits$}{unit}",
+                case,
+                format!("{before:.digits$}{unit}"),
+                format!("{after:.digits$}{unit}"),
+                low,
+                high,
+            );
         }
     }
     match out.is_empty() {

@@ -4,11 +4,14 @@ mod check;
 mod cli;
 mod compare;
 mod diff;
+mod draw;
 mod explain;
+mod html;
 mod map;
 mod parallel;
 mod repeat;
 mod run;
+mod shrink;
 mod sweep;
 
 use std::fs;
@@ -34,7 +37,9 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Check(args) => check::check(&args),
         Command::Diff(args) => diff::diff(&args),
-        Command::Sweep { path, seeds, engine, jobs } => sweep::sweep(&path, seeds, engine, jobs),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
+        Command::Draw(args) => draw::run(&args),
     };
     done.unwrap_or_else(|complaint| {
         say(&complaint);

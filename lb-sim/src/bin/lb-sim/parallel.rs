@@ -1,6 +1,6 @@
 //! The same work many times over, on as many threads as there are cores.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
 /// Results that wait to be looked at.
@@ -11,6 +11,17 @@ const DONE_MAX: usize = 64;
 pub(crate) fn each<T: Send>(
     count: usize,
     jobs: Option<u16>,
+    work: impl Fn(usize) -> T + Sync,
+    told: impl FnMut(usize, T),
+) {
+    until(count, jobs, &AtomicBool::new(false), work, told);
+}
+
+/// The same, until all is done or somebody says `stop`.
+pub(crate) fn until<T: Send>(
+    count: usize,
+    jobs: Option<u16>,
+    stop: &AtomicBool,
     work: impl Fn(usize) -> T + Sync,
     mut told: impl FnMut(usize, T),
 ) {
@@ -25,7 +36,8 @@ pub(crate) fn each<T: Send>(
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= count || send.send((at, work(at))).is_err() {
+                    let is_over = at >= count || stop.load(Ordering::Relaxed);
+                    if is_over || send.send((at, work(at))).is_err() {
                         return; // all is done, or nobody counts any more
                     }
                 }

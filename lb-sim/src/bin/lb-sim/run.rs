@@ -12,6 +12,7 @@ use lb_sim::{Scenario, Verdict, engine, model, real, report, story, trace};
 
 use crate::cli::Engine;
 use crate::explain;
+use crate::html::{self, Html};
 use crate::{Watch, print, read, say, speed};
 
 /// What is run, and what is told of it.
@@ -31,6 +32,8 @@ pub(crate) struct Run {
     /// Tell all of one request, and what each of its choices was made from
     #[arg(long, value_name = "REQUEST", value_parser = explain::which)]
     explain: Option<story::Which>,
+    #[command(flatten)]
+    html: Html,
 }
 
 pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
@@ -57,6 +60,9 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
     for Violation { at, what } in &late {
         let at = show_duration(*at);
         say(&format!("  a timer of this machine, not held against the proxy: at {at}: {what}"));
+    }
+    if let Some(path) = &args.html.file {
+        html::write(path, &html::of_run(&scenario, &run, &verdict, args.engine))?;
     }
     say(&format!("  {}", speed(run.simulated, took)));
     Ok(verdict.class().map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))

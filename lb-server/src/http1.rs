@@ -1,0 +1,296 @@
+//! HTTP/1.1 on a connection to a backend, driven by whoever waits for the answer.
+//!
+//! There is no task per connection and nothing to wake one: the request's own task writes the head,
+//! reads the answer, and goes on reading while its client takes the body. So an exchange costs one write
+//! and one read where both fit, and a connection at rest is its socket and nothing else. Only where an
+//! answer begins before the request has gone out does a task of its own carry the rest of it ([`aside`]).
+//!
+//! Heads are parsed by httparse into the map that hyper would make of them ([`head`]). What follows is
+//! read as one of three framings ([`body`]): a length, chunks, or all until the end (RFC 9112 §6.3).
+//! Whatever is out of place ends the connection; nothing is repaired.
+
+mod aside;
+mod body;
+mod head;
+mod outbox;
+mod piece;
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, Uri};
+use hyper::body::{Frame, SizeHint};
+use lb_core::Failure;
+use tokio::io::ReadBuf;
+
+use crate::body::Upload;
+use crate::platform::Io;
+use crate::slots::Slot;
+use crate::tls::HandshakeError;
+use aside::Aside;
+use body::Body;
+use outbox::{Cut, Outbox};
+pub(crate) use piece::PIECE_BYTES_MAX;
+
+/// A connection to a backend.
+pub(crate) struct Http1 {
+    line: Rc<Line>,
+    limits: Limits,
+    /// What was read and not looked at.
+    ahead: Bytes,
+    /// Whether anything was said since the last answer.
+    asked: bool,
+    sending: Sending,
+    body: Body,
+    /// Whether both sides let it be used again.
+    keeps: bool,
+}
+
+/// The socket and the place that it takes, for as long as anybody uses it.
+struct Line {
+    io: RefCell<Box<dyn Io>>,
+    slot: Slot,
+}
+
+/// What a head may be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Fields of a head, and of trailers.
+    pub(crate) fields_max: usize,
+    /// Bytes of a head.
+    pub(crate) head_bytes_max: usize,
+}
+
+/// The head of a request.
+pub(crate) struct Asked<'r> {
+    pub(crate) method: &'r Method,
+    pub(crate) uri: &'r Uri,
+    pub(crate) fields: Cow<'r, HeaderMap>,
+}
+
+/// Where the request is.
+enum Sending {
+    /// All of it has gone out.
+    Done,
+    /// On its way, with whoever waits for the answer.
+    Here(Box<Outbox>),
+    /// The answer came first, and the rest is on its way by itself.
+    Aside(Aside),
+}
+
+/// A connection on which HTTP has ended, and what was read of it beyond that.
+pub(crate) struct Remains {
+    pub(crate) io: Box<dyn Io>,
+    pub(crate) begun: Bytes,
+    pub(crate) slot: Slot,
+}
+
+impl Http1 {
+    pub(crate) fn new(io: Box<dyn Io>, slot: Slot, limits: Limits) -> Self {
+        Self {
+            line: Rc::new(Line { io: RefCell::new(io), slot }),
+            limits,
+            ahead: Bytes::new(),
+            asked: false,
+            sending: Sending::Done,
+            body: Body::Ended,
+            keeps: true,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn ask(
+        &mut self,
+        asked: Asked<'_>,
+        upload: Upload,
+    ) -> Result<Response<()>, Failure> {
+        let method = asked.method;
+        let mut request = Some((asked, upload));
+        let mut begun = BytesMut::new();
+        // A failure in the middle of it leaves a connection of no use.
+        (self.asked, self.keeps) = (false, false);
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = self.poll_head(cx, method, &mut begun) {
+                return Poll::Ready(read);
+            }
+            if let Some((asked, upload)) = request.take() {
+                self.sending = Sending::Here(Box::new(Outbox::new(asked, upload)));
+            }
+            if let Sending::Here(outbox) = &mut self.sending {
+                let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
+                self.asked = outbox.has_begun();
+                match ready!(sent) {
+                    Ok(()) => self.sending = Sending::Done,
+                    Err(Cut(None)) => return Poll::Ready(Err(Failure::Reset)),
+                    Err(Cut(Some(error))) => return Poll::Ready(Err(self.failure_of(&error))),
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reads until there is a head that ends the wait. What comes before anything was said is no
+    /// answer, and a backend that has closed by then has not looked.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        begun: &mut BytesMut,
+    ) -> Poll<Result<Response<()>, Failure>> {
+        loop {
+            while !self.ahead.is_empty() {
+                if !self.asked {
+                    return Poll::Ready(Err(Failure::Unsent));
+                }
+                let parsed = head::parse(&self.ahead, method, self.limits);
+                match parsed.map_err(|_| Failure::Malformed)? {
+                    None if self.ahead.len() > self.limits.head_bytes_max => {
+                        return Poll::Ready(Err(Failure::Malformed));
+                    }
+                    None => {
+                        begun.extend_from_slice(&self.ahead);
+                        self.ahead = Bytes::new();
+                    }
+                    Some(head) => {
+                        self.ahead = self.ahead.slice(head.bytes..);
+                        // RFC 9110 §15.2: more is to come.
+                        let Some(body) = head.body else { continue };
+                        (self.body, self.keeps) = (body, head.keeps);
+                        self.set_aside();
+                        return Poll::Ready(Ok(head.response));
+                    }
+                }
+            }
+            let read = ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx));
+            let read = match read {
+                Ok(read) if !read.is_empty() => read,
+                Ok(_end) => return Poll::Ready(Err(self.failed())),
+                Err(error) => return Poll::Ready(Err(self.failure_of(&error))),
+            };
+            if begun.is_empty() {
+                self.ahead = read;
+                continue;
+            }
+            let looked_at = begun.len();
+            begun.extend_from_slice(&read);
+            if head::may_end(begun, looked_at) {
+                self.ahead = begun.split().freeze();
+            } else if begun.len() > self.limits.head_bytes_max {
+                return Poll::Ready(Err(Failure::Malformed));
+            }
+        }
+    }
+
+    /// What it comes to that the connection failed before there was an answer.
+    const fn failed(&self) -> Failure {
+        if self.asked { Failure::Reset } else { Failure::Unsent }
+    }
+
+    fn failure_of(&self, error: &io::Error) -> Failure {
+        let refusal = HandshakeError::refusal(error);
+        refusal.map_or_else(|| self.failed(), |refusal| refusal.failure())
+    }
+
+    /// The answer has begun: what is left of the request goes out by itself.
+    fn set_aside(&mut self) {
+        if let Sending::Here(outbox) = std::mem::replace(&mut self.sending, Sending::Done) {
+            self.sending = Sending::Aside(Aside::begin(*outbox, Rc::clone(&self.line)));
+        }
+    }
+
+    /// The next of the answer's body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if self.body.is_ended() {
+                return Poll::Ready(None);
+            }
+            match self.body.take(&mut self.ahead, self.limits.fields_max) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.body.is_ended() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            let read = ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx));
+            match read {
+                Ok(read) if read.is_empty() => {
+                    let ended = self.body.end();
+                    return Poll::Ready(ended.err().map(Err));
+                }
+                Ok(read) => self.ahead = read,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Whether nothing more of the answer comes.
+    pub(crate) const fn is_ended(&self) -> bool {
+        self.body.is_ended()
+    }
+
+    /// How much is still to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    /// Whether the exchange is over, and another may follow.
+    pub(crate) fn is_free(&self) -> bool {
+        let sent = match &self.sending {
+            Sending::Done => true,
+            Sending::Here(_) => false,
+            Sending::Aside(aside) => aside.is_done(),
+        };
+        self.keeps && sent && self.body.is_ended() && self.ahead.is_empty()
+    }
+
+    /// Waits, while it is free, until its backend closes it or says something that nobody asked for.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sending = Sending::Done;
+        let mut byte = [0];
+        let mut io = self.line.io.borrow_mut();
+        Pin::new(&mut **io).poll_read(cx, &mut ReadBuf::new(&mut byte)).map(drop)
+    }
+
+    /// What is left of it when HTTP has ended with the last answer. `None`: the request has not.
+    pub(crate) fn into_remains(mut self) -> Option<Remains> {
+        let begun = std::mem::take(&mut self.ahead);
+        self.sending = Sending::Done;
+        let line = Rc::clone(&self.line);
+        drop(self);
+        let Line { io, slot } = Rc::into_inner(line)?;
+        Some(Remains { io: io.into_inner(), begun, slot })
+    }
+}
+
+impl Drop for Http1 {
+    /// A request goes on to its end when its answer has ended before it, and else ends with it.
+    fn drop(&mut self) {
+        if let Sending::Aside(aside) = &self.sending
+            && !self.body.is_ended()
+        {
+            aside.abort();
+        }
+    }
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug)]
+struct Malformed;
+
+impl From<Malformed> for io::Error {
+    fn from(Malformed: Malformed) -> Self {
+        Self::new(io::ErrorKind::InvalidData, "the body is not framed as its head says")
+    }
+}
+
+#[cfg(test)]
+mod tests;

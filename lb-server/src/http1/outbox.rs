@@ -1,0 +1,242 @@
+//! A request on its way out: its head, and its body as it comes.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::body::{Body, Frame};
+
+use super::{Asked, body, head};
+use crate::body::Upload;
+use crate::platform::Io;
+
+/// A request on its way out.
+pub(super) struct Outbox {
+    /// The head, and where nothing is gathered the body as well.
+    flat: Vec<u8>,
+    flat_at: usize,
+    /// What follows it.
+    pieces: VecDeque<Bytes>,
+    queued: usize,
+    upload: Upload,
+    framing: Framing,
+    /// Whether anything was written, and whether all of that has left.
+    begun: bool,
+    flushed: bool,
+}
+
+/// How the backend is told where the body ends.
+enum Framing {
+    /// It has ended.
+    Done,
+    /// So many bytes are missing.
+    Length(u64),
+    /// In chunks, behind which these fields may stand.
+    Chunked(Vec<HeaderName>),
+}
+
+/// The connection did not take all of it, for this reason; or the body did not come to its end.
+#[derive(Debug)]
+pub(super) struct Cut(pub(super) Option<io::Error>);
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// Bytes that wait to be written before the body is asked for more.
+const QUEUED_MAX: usize = 256 * 1024;
+/// Pieces that are written at once.
+const PIECES_MAX: usize = 16;
+/// Bytes of a head for which there is room from the beginning.
+const HEAD_BYTES: usize = 768;
+
+impl Outbox {
+    pub(super) fn new(mut asked: Asked<'_>, upload: Upload) -> Self {
+        let framing = frame(&mut asked.fields, &upload);
+        let mut flat = Vec::with_capacity(HEAD_BYTES);
+        head::write(&asked, &mut flat);
+        Self {
+            flat,
+            flat_at: 0,
+            pieces: VecDeque::new(),
+            queued: 0,
+            upload,
+            framing,
+            begun: false,
+            flushed: false,
+        }
+    }
+
+    /// Whether anything was written.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Sends what there is. Ready when all has left.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, io: &mut dyn Io) -> Poll<Result<(), Cut>> {
+        loop {
+            let waits = self.gather(cx, io.is_write_vectored())?;
+            if self.is_empty() {
+                if !self.flushed {
+                    ready!(Pin::new(&mut *io).poll_flush(cx))?;
+                    self.flushed = true;
+                }
+                return if waits { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            self.flushed = false;
+            ready!(self.poll_write(cx, io))?;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.flat_at == self.flat.len() && self.pieces.is_empty()
+    }
+
+    /// Takes of the body what there is, and room for. Says whether more of it is to come.
+    fn gather(&mut self, cx: &mut Context<'_>, vectored: bool) -> Result<bool, Cut> {
+        while !matches!(self.framing, Framing::Done) {
+            if self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX {
+                return Ok(true);
+            }
+            if self.upload.is_end_stream() {
+                self.end(None, vectored)?;
+                break;
+            }
+            match Pin::new(&mut self.upload).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(Some(Ok(frame))) => self.take(frame, vectored)?,
+                Poll::Ready(Some(Err(_broken))) => return Err(Cut(None)),
+                Poll::Ready(None) => self.end(None, vectored)?,
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>, vectored: bool) -> Result<(), Cut> {
+        let data = match frame.into_data() {
+            Ok(data) if data.is_empty() => return Ok(()),
+            Ok(data) => data,
+            Err(frame) => return self.end(frame.into_trailers().ok(), vectored),
+        };
+        match &mut self.framing {
+            Framing::Done => Err(Cut(None)),
+            Framing::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(Cut(None))?;
+                if *left == 0 {
+                    self.framing = Framing::Done;
+                }
+                self.push(data, vectored);
+                Ok(())
+            }
+            Framing::Chunked(_) => {
+                self.push(Bytes::from(format!("{:X}\r\n", data.len())), vectored);
+                self.push(data, vectored);
+                self.push(Bytes::from_static(b"\r\n"), vectored);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>, vectored: bool) -> Result<(), Cut> {
+        match std::mem::replace(&mut self.framing, Framing::Done) {
+            Framing::Done | Framing::Length(0) => Ok(()),
+            Framing::Length(_) => Err(Cut(None)),
+            Framing::Chunked(allowed) => {
+                let mut last = b"0\r\n".to_vec();
+                if let Some(mut trailers) = trailers {
+                    let said: Vec<HeaderName> = trailers.keys().cloned().collect();
+                    for name in said.iter().filter(|name| !allowed.contains(name)) {
+                        trailers.remove(name);
+                    }
+                    head::write_fields(&trailers, &mut last);
+                }
+                last.extend_from_slice(b"\r\n");
+                self.push(Bytes::from(last), vectored);
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, data: Bytes, vectored: bool) {
+        self.queued += data.len();
+        if vectored {
+            self.pieces.push_back(data);
+        } else {
+            self.flat.extend_from_slice(&data);
+        }
+    }
+
+    /// Writes something.
+    fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut dyn Io) -> Poll<io::Result<()>> {
+        let head = &self.flat[self.flat_at..];
+        let wrote = if self.pieces.is_empty() {
+            ready!(Pin::new(io).poll_write(cx, head))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); 2 * PIECES_MAX];
+            let queued = std::iter::once(head).chain(self.pieces.iter().map(|piece| &piece[..]));
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(queued.filter(|it| !it.is_empty())) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            ready!(Pin::new(io).poll_write_vectored(cx, &slices[..count]))?
+        };
+        if wrote == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.wrote(wrote);
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, mut count: usize) {
+        self.begun = true;
+        let head = count.min(self.flat.len() - self.flat_at);
+        self.flat_at += head;
+        count -= head;
+        if self.flat_at == self.flat.len() {
+            self.flat.clear();
+            self.flat_at = 0;
+        }
+        while let Some(piece) = self.pieces.front_mut().filter(|_| count > 0) {
+            let here = count.min(piece.len());
+            let _gone = piece.split_to(here);
+            count -= here;
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+        self.queued = self.pieces.iter().map(Bytes::len).sum::<usize>() + self.flat.len();
+    }
+}
+
+/// Says in the head how the body is framed, and how it will be.
+fn frame(fields: &mut Cow<'_, HeaderMap>, upload: &Upload) -> Framing {
+    if fields.contains_key(header::TRANSFER_ENCODING) {
+        // Whoever edits heads does not frame them.
+        fields.to_mut().remove(header::TRANSFER_ENCODING);
+    }
+    if upload.is_end_stream() {
+        return Framing::Done;
+    }
+    if let Some(length) = upload.size_hint().exact() {
+        if !matches!(body::length(fields), Ok(Some(said)) if said == length) {
+            fields.to_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        return Framing::Length(length);
+    }
+    let fields = fields.to_mut();
+    fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    // A length beside chunks would be another way to read it (RFC 9112 §6.2).
+    fields.remove(header::CONTENT_LENGTH);
+    let announced = fields.get_all(header::TRAILER).iter();
+    let names = announced.flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
+    Framing::Chunked(
+        names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect(),
+    )
+}

@@ -1,0 +1,102 @@
+//! Where keys are bound by load, nobody has more than its share of all that is in flight, times what
+//! is allowed: ⌈c · weight/all · (all in flight)⌉ (Mirrokni, Thorup and Zadimoghaddam, 2018).
+
+use std::collections::BTreeMap;
+
+use lb_core::{BackendId, Event, ExchangeId, How, Outcome, Role};
+
+use super::lineup::Lineups;
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
+
+pub(super) struct BoundsOnLoad {
+    lineups: Lineups,
+    /// Attempts that hold a place, by exchange. Of two services there are two lots.
+    held: BTreeMap<ExchangeId, Vec<(u8, BackendId)>>,
+    counts: BTreeMap<BackendId, u64>,
+    all: BTreeMap<u16, u64>,
+}
+
+/// An answer that is kept while a retry is thought over holds its place, and is not seen here.
+const KEPT_MAX: u64 = 1;
+
+impl BoundsOnLoad {
+    pub(super) fn new(lineups: &Lineups) -> Self {
+        let (held, counts, all) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { lineups: lineups.clone(), held, counts, all }
+    }
+
+    fn give_back(&mut self, id: ExchangeId, attempt: Option<u8>) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        for (_, backend) in held.iter().filter(|it| attempt.is_none_or(|attempt| attempt == it.0)) {
+            *self.counts.entry(*backend).or_insert(1) -= 1;
+            *self.all.entry(backend.service).or_insert(1) -= 1;
+        }
+        held.retain(|it| attempt.is_some_and(|attempt| attempt != it.0));
+        if held.is_empty() {
+            self.held.remove(&id);
+        }
+    }
+}
+
+impl Invariant for BoundsOnLoad {
+    fn name(&self) -> &'static str {
+        "popular keys are bound"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.hash.load_percent.is_some()) {
+            true => Topics::ATTEMPTED
+                .and(Topics::CONCLUDED)
+                .and(Topics::ASIDE)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let What::Core(event) = entry.what else { return };
+        let (id, attempt, backend, choice) = match event {
+            Event::Attempted { exchange, attempt, backend, choice, .. } => {
+                (exchange, attempt, backend, choice)
+            }
+            Event::Concluded { exchange, attempt, outcome: Outcome::Failed(_), .. }
+            | Event::Overtaken { exchange, attempt, .. } => {
+                return self.give_back(exchange, Some(attempt));
+            }
+            Event::Ended { exchange, .. }
+            | Event::Rejected { exchange, .. }
+            | Event::Left { exchange } => return self.give_back(exchange, None),
+            _ => return,
+        };
+        let lineups = self.lineups.clone();
+        let Some(lineup) = lineups.at(ledger.reloads, backend.service) else { return };
+        let Some(percent) = lineup.core.hash.load_percent else { return };
+        self.held.entry(id).or_default().push((attempt, backend));
+        let count = self.counts.entry(backend).or_default();
+        *count += 1;
+        let all = self.all.entry(backend.service).or_default();
+        *all += 1;
+        let (count, all) = (*count, *all);
+        let seats = || lineup.pools.iter().flatten();
+        let by_key = matches!(choice.how, How::Key | How::KeyNext);
+        // Where some are not fit, the others may have to carry more.
+        let all_fit = seats().all(|seat| seat.is_fit(ledger)) && lineup.pools.len() == 1;
+        if !by_key || choice.role != Role::Normal || !all_fit {
+            return;
+        }
+        let Some(seat) = lineup.seat(backend) else { return };
+        let weights: u64 = seats().map(|seat| u64::from(seat.weight)).sum();
+        let most = (all * u64::from(seat.weight) * u64::from(percent)).div_ceil(weights * 100);
+        judge.check(count <= most + KEPT_MAX, || {
+            format!(
+                "{} has {count} of {all} in flight, and {most} is the most",
+                ledger.name(backend)
+            )
+        });
+    }
+}

@@ -1,0 +1,180 @@
+//! Who sticks to a backend gets it for as long as it may be chosen, through reloads and all.
+//!
+//! Where a client was told to stay is read off what origins saw and what clients got: the last whole
+//! answer that had ended well before the request began. A client that has two requests under way may
+//! be told two things at once, and either is right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lb_core::config::{KeySource, StickBy};
+use lb_core::{BackendId, BodyEnd, Event, ExchangeId};
+
+use super::lineup::{Lineup, Lineups};
+use super::{Invariant, Judge};
+use crate::ledger::Ledger;
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
+
+pub(super) struct ClientsStay {
+    lineups: Lineups,
+    /// First attempts under way: when each exchange began, and at which backend it was tried first.
+    first: BTreeMap<ExchangeId, (Duration, Option<BackendId>)>,
+    /// Who asked, as far as an origin has seen it.
+    users: BTreeMap<ExchangeId, u32>,
+    /// By service and user: whose answers it got of late.
+    told: BTreeMap<(u16, u32), Vec<Told>>,
+    /// When something was last said for or against a backend.
+    moved: BTreeMap<BackendId, Duration>,
+}
+
+/// That a user was answered by a backend: since when it has all of the answer, if it does.
+struct Told {
+    exchange: ExchangeId,
+    backend: BackendId,
+    since: Option<Duration>,
+}
+
+/// How long an answer may be on its way to whoever is to remember it.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
+/// Answers of a user that are remembered.
+const TOLD_MAX: usize = 8;
+
+impl ClientsStay {
+    pub(super) fn new(lineups: &Lineups) -> Self {
+        Self {
+            lineups: lineups.clone(),
+            first: BTreeMap::new(),
+            users: BTreeMap::new(),
+            told: BTreeMap::new(),
+            moved: BTreeMap::new(),
+        }
+    }
+
+    /// Where a user may be that began to ask at `began`: what it was told last before, or since.
+    fn may_be(&self, who: (u16, u32), began: Duration) -> Option<Vec<BackendId>> {
+        let told = self.told.get(&who)?;
+        let old = |told: &Told| told.since.is_some_and(|since| since + ON_ITS_WAY < began);
+        let last = told.iter().rposition(old)?;
+        Some(told[last..].iter().map(|told| told.backend).collect())
+    }
+
+    fn reached(&self, id: ExchangeId, user: u32, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let Some((began, Some(first))) = self.first.get(&id).copied() else { return };
+        let Some(exchange) = ledger.exchanges.get(&id) else { return };
+        let Some(lineup) = self.lineups.at(exchange.reloads, exchange.service) else { return };
+        let mut all = self.lineups.all(exchange.service);
+        let same = all.all(|other| other.core.affinity == lineup.core.affinity);
+        if !same || !sticks(lineup, ledger) || exchange.attempts.len() != 1 {
+            return;
+        }
+        let Some(homes) = self.may_be((exchange.service, user), began) else { return };
+        let may_serve = |home: &BackendId| {
+            let quiet = self.moved.get(home).is_none_or(|at| *at < began);
+            quiet && lineup.seat(*home).is_some() && ledger.is_fit(*home)
+        };
+        if homes.iter().all(may_serve) {
+            judge.check(homes.contains(&first), || {
+                let (home, other) = (ledger.name(homes[0]), ledger.name(first));
+                format!("user {user} of {home} goes to {other} with exchange {}", id.0)
+            });
+        }
+    }
+
+    fn delivered(&mut self, exchange: ExchangeId, backend: BackendId) {
+        self.first.remove(&exchange);
+        let Some(user) = self.users.get(&exchange) else { return };
+        let told = self.told.entry((backend.service, *user)).or_default();
+        if told.len() == TOLD_MAX {
+            told.remove(0);
+        }
+        told.push(Told { exchange, backend, since: None });
+    }
+
+    fn ended(&mut self, id: ExchangeId, backend: BackendId, end: BodyEnd, at: Duration) {
+        let Some(user) = self.users.remove(&id) else { return };
+        let told = self.told.entry((backend.service, user)).or_default();
+        if let Some(told) = told.iter_mut().find(|told| told.exchange == id) {
+            told.since = (end == BodyEnd::Complete).then_some(at);
+        }
+    }
+}
+
+/// Whether clients of a service stick, and the workload's are such as can.
+fn sticks(lineup: &Lineup, ledger: &Ledger<'_>) -> bool {
+    let core = &lineup.core;
+    let Some(affinity) = &core.affinity else { return false };
+    // Whoever is busy may not be had. Memories end in time, and that is not looked into.
+    let can_be_had = core.limits.per_backend.is_none();
+    can_be_had
+        && match &affinity.by {
+            StickBy::Cookie(_) => ledger.scenario.workload.cookies,
+            StickBy::Key(stick) => {
+                let by_user = stick.key.first() == Some(&KeySource::Header("x-user".into()));
+                by_user && stick.ttl > ledger.scenario.duration
+            }
+        }
+}
+
+impl Invariant for ClientsStay {
+    fn name(&self) -> &'static str {
+        "clients stay where they are"
+    }
+
+    fn wants(&self, scenario: &Scenario) -> Topics {
+        match scenario.workload.users > 0 && self.lineups.any(|core| core.affinity.is_some()) {
+            true => Topics::STARTED
+                .and(Topics::ATTEMPTED)
+                .and(Topics::REACHED)
+                .and(Topics::DELIVERED)
+                .and(Topics::BACKEND)
+                .and(Topics::BODY_ENDED)
+                .and(Topics::REJECTED)
+                .and(Topics::LEFT),
+            false => Topics::NONE,
+        }
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        if ledger.scenario.workload.users == 0 {
+            return;
+        }
+        match entry.what {
+            What::Core(Event::Started { exchange, .. }) => {
+                self.first.insert(exchange, (entry.at, None));
+            }
+            What::Core(Event::Attempted { exchange, attempt: 1, backend, .. }) => {
+                if let Some((_, first)) = self.first.get_mut(&exchange) {
+                    *first = Some(backend);
+                }
+            }
+            What::Core(Event::Attempted { exchange, .. }) => {
+                self.first.remove(&exchange);
+            }
+            What::Reached { exchange, user: Some(user), .. } => {
+                self.reached(exchange, user, ledger, judge);
+                self.users.insert(exchange, user);
+            }
+            What::Core(Event::Delivered { exchange, backend, .. }) => {
+                // Who remembers for a client does so as the answer goes out.
+                self.delivered(exchange, backend);
+            }
+            What::Core(Event::Ended { exchange, backend, end }) => {
+                self.ended(exchange, backend, end, entry.at);
+            }
+            What::Core(Event::Rejected { exchange, .. } | Event::Left { exchange }) => {
+                self.first.remove(&exchange);
+                self.users.remove(&exchange);
+            }
+            What::Core(
+                Event::BreakerMoved { backend, .. }
+                | Event::HealthMoved { backend, .. }
+                | Event::Ejected { backend, .. }
+                | Event::Pardoned { backend },
+            ) => {
+                self.moved.insert(backend, entry.at);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Only so much of a pool is ejected at once, nobody for longer than may be, and who is ejected again
+//! at once for twice as long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lb_core::{BackendId, Event, Time};
+
+use super::lineup::Lineups;
+use super::{Invariant, Judge};
+use crate::engine::TICK;
+use crate::ledger::Ledger;
+use crate::log::{Entry, Topics, What};
+use crate::scenario::Scenario;
+
+pub(super) struct EjectionsBounded {
+    lineups: Lineups,
+    /// How each was ejected last.
+    last: BTreeMap<BackendId, Last>,
+}
+
+/// An ejection: since when, for how long, and when the first answer came that was not a leftover of the
+/// time before.
+struct Last {
+    since: Duration,
+    span: Duration,
+    asked: Option<Duration>,
+}
+
+impl EjectionsBounded {
+    pub(super) fn new(lineups: &Lineups) -> Self {
+        Self { lineups: lineups.clone(), last: BTreeMap::new() }
+    }
+}
+
+impl Invariant for EjectionsBounded {
+    fn name(&self) -> &'static str {
+        "ejections are bounded"
+    }
+
+    fn wants(&self, _scenario: &Scenario) -> Topics {
+        match self.lineups.any(|core| core.outliers.is_some()) {
+            true => Topics::CONCLUDED.and(Topics::BACKEND).and(Topics::RELOADS),
+            false => Topics::NONE,
+        }
+    }
+
+    fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        let (backend, until) = match entry.what {
+            What::Core(Event::Concluded { backend, .. }) => {
+                let Some(last) = self.last.get_mut(&backend) else { return };
+                let lineup = self.lineups.at(ledger.reloads, backend.service);
+                let said = lineup.and_then(|lineup| lineup.core.outliers);
+                if said.is_some_and(|said| entry.at > last.since + said.interval) {
+                    last.asked.get_or_insert(entry.at);
+                }
+                return;
+            }
+            What::Core(Event::Ejected { backend, until, .. }) => (backend, until - Time::ZERO),
+            What::Core(Event::Pardoned { backend }) => {
+                self.last.remove(&backend);
+                return;
+            }
+            What::Serves(_) => return self.last.clear(),
+            _ => return,
+        };
+        let Some(lineup) = self.lineups.at(ledger.reloads, backend.service) else { return };
+        let (Some(said), Some(pool)) = (lineup.core.outliers, lineup.pool_of(backend)) else {
+            return;
+        };
+        let name = || ledger.name(backend);
+        let now = Time::ZERO + entry.at;
+        let pool = &lineup.pools[pool];
+        let others = pool.iter().filter(|seat| seat.backend != backend);
+        let is_out = |backend| ledger.ejected.get(&backend).is_some_and(|until| now < *until);
+        let out = others.filter(|seat| is_out(seat.backend)).count() + 1;
+        let percent = usize::from(said.eject_percent_max);
+        judge.check(out == 1 || out * 100 <= pool.len() * percent, || {
+            format!("{} is ejected as {out} of {}, and {percent} % may be", name(), pool.len())
+        });
+        let span = until.saturating_sub(entry.at);
+        judge.check(span <= said.eject_for_max + TICK, || {
+            format!("{} is ejected for {span:?}, and {:?} is the most", name(), said.eject_for_max)
+        });
+        judge.check(span + TICK >= said.eject_for.min(said.eject_for_max), || {
+            format!("{} is ejected for {span:?}, and {:?} is the least", name(), said.eject_for)
+        });
+        let new = Last { since: entry.at, span, asked: None };
+        if let Some(Last { span: before, asked, .. }) = self.last.insert(backend, new) {
+            // Comparisons are an interval apart. If nothing came of it until the last one, it cannot have
+            // done well in anybody's eyes since.
+            let at_once = asked.is_some_and(|asked| asked + said.interval > entry.at);
+            let doubled = (before * 2).min(said.eject_for_max);
+            judge.check(!at_once || span + 2 * TICK >= doubled, || {
+                format!("{} is ejected at once again for {span:?} after {before:?}", name())
+            });
+        }
+    }
+}
