@@ -4,7 +4,7 @@
 //! stand on: the kernel's TCP, its scheduler and its timers, where the net engine has turmoil's. What is
 //! left between the two is what the simulation leaves out, so the distance between their figures is the
 //! simulator's fidelity ([`agreement`](crate::agreement)). Only the network's delays and its faults are
-//! still the scenario's ([`wire`](crate::wire)).
+//! still the scenario's (`wire.rs`).
 //!
 //! Everybody runs on one thread and one runtime. A run takes as long as it says, so it is bounded, and it
 //! does not repeat. What timers are late by is the machine's: [`verdict`] sets it apart.
