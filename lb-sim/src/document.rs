@@ -129,23 +129,23 @@ pub(crate) fn table_mut<'v>(root: &'v mut Table, path: &[Step]) -> Option<&'v mu
 pub(crate) fn paths(root: &Table) -> Vec<Path> {
     let mut found = Vec::new();
     for (key, value) in root {
-        walk(value, vec![Step::Key(key.clone())], &mut found);
+        walk(value, &[Step::Key(key.clone())], &mut found);
     }
     found
 }
 
-fn walk(value: &Value, path: Path, found: &mut Vec<Path>) {
-    found.push(path.clone());
-    let below = |step: Step| [&path[..], &[step]].concat();
+fn walk(value: &Value, path: &[Step], found: &mut Vec<Path>) {
+    found.push(path.to_vec());
+    let below = |step: Step| [path, &[step]].concat();
     match value {
         Value::Table(table) => {
             for (key, value) in table {
-                walk(value, below(Step::Key(key.clone())), found);
+                walk(value, &below(Step::Key(key.clone())), found);
             }
         }
         Value::Array(list) => {
             for (nth, value) in list.iter().enumerate() {
-                walk(value, below(Step::Nth(nth)), found);
+                walk(value, &below(Step::Nth(nth)), found);
             }
         }
         _ => {}

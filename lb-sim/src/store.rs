@@ -11,7 +11,7 @@
 //! assert_eq!(store.kept()[0].seed, 7);
 //!
 //! let faster = Kept { seed: 9, requests: 40, ..store.kept()[0].clone() };
-//! store.add(faster);
+//! store.add(&faster);
 //! assert_eq!(store.kept()[0].seed, 9, "the fastest comes first");
 //!
 //! store.remove("swarm", 7, "model");
@@ -59,7 +59,9 @@ impl Store {
                 continue;
             }
             match entry(line) {
-                Ok(kept) => drop(store.add(kept)),
+                Ok(kept) => {
+                    store.add(&kept);
+                }
                 Err((column, what)) => {
                     wrong.push(format!("{name}:{number}:{column}: {what}; {REMEDY}"))
                 }
@@ -83,7 +85,7 @@ impl Store {
     }
 
     /// Keeps a seed, unless there are enough that fail alike and are faster. Whether it was kept.
-    pub fn add(&mut self, new: Kept) -> bool {
+    pub fn add(&mut self, new: &Kept) -> bool {
         self.remove(&new.scenario, new.seed, &new.engine);
         self.kept.push(new.clone());
         self.kept.sort_by(|one, other| {
@@ -99,7 +101,7 @@ impl Store {
             !is_alike(it) || alike <= ALIKE_MAX
         });
         self.kept.truncate(KEPT_MAX);
-        self.kept.contains(&new)
+        self.kept.contains(new)
     }
 
     /// Forgets a seed, if it is there: it fails no more.
@@ -148,18 +150,18 @@ mod tests {
     fn of_those_that_fail_alike_the_three_fastest_are_kept() {
         let mut store = Store::default();
         for (seed, requests) in [(1, 50), (2, 40), (3, 60)] {
-            assert!(store.add(kept(seed, requests)));
+            assert!(store.add(&kept(seed, requests)));
         }
-        assert!(!store.add(kept(4, 70)), "there are three faster ones");
-        assert!(store.add(kept(5, 10)));
-        assert!(store.add(Kept { what: "another".to_owned(), ..kept(6, 900) }));
+        assert!(!store.add(&kept(4, 70)), "there are three faster ones");
+        assert!(store.add(&kept(5, 10)));
+        assert!(store.add(&Kept { what: "another".to_owned(), ..kept(6, 900) }));
         assert_eq!(store.kept().iter().map(|it| it.seed).collect::<Vec<_>>(), [5, 2, 1, 6]);
     }
 
     #[test]
     fn what_is_written_is_read_as_the_same_and_what_is_none_is_told_with_its_place() {
         let mut store = Store::default();
-        store.add(kept(1, 50));
+        store.add(&kept(1, 50));
         let again = Store::parse("seeds.txt", &store.text()).expect("it was written by the same");
         assert_eq!(again.kept(), store.kept());
         let wrong = Store::parse("seeds.txt", "# seeds\nmodel\tx\t1\tswarm\ta\ngarbage\n");

@@ -52,11 +52,12 @@ impl Invariant for ReloadsHarmless {
             {
                 self.open.insert(request);
             }
-            What::Ended { request, end, .. } if self.open.remove(&request) => {
-                // Trouble that came later has a say in what ends later.
-                if self.at.is_some_and(|at| !is_disturbed(ledger, at, entry.at)) {
-                    judge.check(end.is_good(), || format!("request {request} ends as {end:?}"));
-                }
+            // Trouble that came later has a say in what ends later.
+            What::Ended { request, end, .. }
+                if self.open.remove(&request)
+                    && self.at.is_some_and(|at| !is_disturbed(ledger, at, entry.at)) =>
+            {
+                judge.check(end.is_good(), || format!("request {request} ends as {end:?}"));
             }
             _ => {}
         }

@@ -26,10 +26,10 @@ pub(super) fn draw(root: &mut Table, draw: &impl Fn(&str) -> Draw) -> Duration {
         root.insert("fault".into(), Value::Array(faults));
     }
     let surges = surges(&mut draw("surges"), &mut ends);
-    if let Some(workload) = root.get_mut("workload").and_then(Value::as_table_mut) {
-        if !surges.is_empty() {
-            workload.insert("surge".into(), Value::Array(surges));
-        }
+    if let Some(workload) = root.get_mut("workload").and_then(Value::as_table_mut)
+        && !surges.is_empty()
+    {
+        workload.insert("surge".into(), Value::Array(surges));
     }
     root.remove("action");
     let reloads = reloads(root, &mut draw("reloads"), &mut ends);

@@ -79,8 +79,16 @@ struct Done {
     source: usize,
     verdict: Verdict,
     reached: BTreeSet<String>,
-    /// What was run, if it failed: what failed, after how many requests, and the file.
-    failed: Option<(Class, Option<(Failure, u64)>, String)>,
+    failed: Option<Failed>,
+}
+
+/// A run that failed.
+struct Failed {
+    class: Class,
+    /// What failed, and after how many requests; `None` if the run only proves nothing.
+    failure: Option<(Failure, u64)>,
+    /// What was run.
+    text: String,
 }
 
 /// One run to be done.
@@ -277,7 +285,7 @@ fn work(sources: &[Source], engine: Engine, task: Task) -> Result<Done, String> 
             let requests = requests(engine, scenario, &verdict, &failure);
             (failure, requests)
         });
-        (class, failure, text.clone())
+        Failed { class, failure, text: text.clone() }
     });
     Ok(Done { source, verdict, reached, failed })
 }

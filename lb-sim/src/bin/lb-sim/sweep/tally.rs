@@ -15,7 +15,7 @@ use crate::cli::Engine;
 use crate::shrink::{again, deliver, least};
 use crate::{print, say, speed};
 
-use super::{Done, Source};
+use super::{Done, Failed, Source};
 
 /// Failures that are told of one by one, and those that are shrunk: the fastest of each kind.
 const TOLD_MAX: usize = 20;
@@ -95,7 +95,7 @@ impl<'s> Tally<'s> {
         self.reached.extend(done.reached.iter().cloned());
         self.flat = if self.reached.len() > before { 0 } else { self.flat + 1 };
         let (name, seed) = (self.sources[done.source].name(), done.verdict.seed);
-        let Some((class, failure, _)) = &done.failed else {
+        let Some(Failed { class, failure, .. }) = &done.failed else {
             if is_known && let Some(kept) = store.remove(name, seed, self.engine.as_str()) {
                 say(&format!("\r{name} seed {seed} is mended: no more {}", kept.what));
             }
@@ -104,7 +104,7 @@ impl<'s> Tally<'s> {
         self.failed += 1;
         self.worst = self.worst.map_or(Some(*class), |worst| Some(worst.min(*class)));
         if let Some((failure, requests)) = failure {
-            store.add(Kept {
+            store.add(&Kept {
                 engine: self.engine.as_str().to_owned(),
                 seed,
                 requests: *requests,
@@ -127,7 +127,9 @@ impl<'s> Tally<'s> {
 
     /// Keeps a run for later, if it failed with fewer requests than any that failed alike.
     pub(super) fn keep(&mut self, done: Done) {
-        let Some((_, Some((failure, requests)), text)) = done.failed else { return };
+        let Some(Failed { failure: Some((failure, requests)), text, .. }) = done.failed else {
+            return;
+        };
         let found = Found { seed: done.verdict.seed, requests, failure, text };
         let key = (done.source, found.failure.to_string());
         if self.fastest.get(&key).is_none_or(|known| found.requests < known.requests) {
