@@ -76,6 +76,9 @@ impl Kinds {
     }
 }
 
+/// The gap before somebody who never comes: longer than any run, and short of what overflows.
+const MAX_GAP: Duration = Duration::from_secs(1 << 20);
+
 /// The arrivals of a run, one after the other: those that come whether or not others were answered.
 pub(crate) struct Arriving<'s> {
     workload: &'s Workload,
@@ -98,14 +101,15 @@ impl<'s> Arriving<'s> {
             Arrivals::Bursts(bursts) => Some(bursts),
             Arrivals::Poisson | Arrivals::Even => None,
         };
-        let mean = || Duration::from_secs_f64(1.0 / workload.rate);
-        // Clients that wait for their answers bring none that do not.
-        let ends = if workload.closed.is_some() { Duration::ZERO } else { scenario.duration };
+        // Clients that wait for their answers bring none that do not: nobody ever comes.
+        let is_closed = workload.closed.is_some();
+        let ends = if is_closed { Duration::ZERO } else { scenario.duration };
+        let mean = if is_closed { MAX_GAP } else { Duration::from_secs_f64(1.0 / workload.rate) };
         Self {
             workload,
             kinds: Kinds::new(workload),
             ends,
-            mean: workload.closed.as_ref().map_or_else(mean, |_| Duration::MAX),
+            mean,
             at: START,
             weather: bursts.map(|bursts| Bursting::new(bursts, dice("bursts"))),
             gaps: dice("gaps"),

@@ -51,7 +51,9 @@ fn of_service(service: &ServiceConfig, rate: f64) -> Duration {
 fn trials(service: &ServiceConfig, successes: u8, rate: f64) -> Duration {
     let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
     let gap = f64::from(u32::try_from(backends).unwrap_or(u32::MAX)) / rate;
-    Duration::from_secs_f64(gap * 4.0 * (f64::from(successes) + 3.0)).min(TRIALS_MAX)
+    // Clients that wait for their answers have no rate.
+    let span = Duration::try_from_secs_f64(gap * 4.0 * (f64::from(successes) + 3.0));
+    span.map_or(TRIALS_MAX, |span| span.min(TRIALS_MAX))
 }
 
 /// What servers still have to do for whom nobody waits any more.

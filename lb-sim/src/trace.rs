@@ -69,10 +69,12 @@ fn line(out: &mut String, what: &What) -> std::fmt::Result {
             let took = took.as_micros();
             write!(out, "ended request={request} exchange={exchange} end={end:?} took={took}")
         }
-        What::Reached { origin, exchange, post, status, user: _ } => {
+        What::Reached { origin, exchange, post, status, user } => {
             let method = if *post { "POST" } else { "GET" };
             let exchange = exchange.0;
-            write!(out, "reached exchange={exchange} origin={origin} method={method} says={status}")
+            write!(out, "reached exchange={exchange} origin={origin} method={method}")?;
+            user.map_or(Ok(()), |user| write!(out, " user={user}"))?;
+            write!(out, " says={status}")
         }
         What::HungUp { origin } => write!(out, "hung-up origin={origin}"),
         What::SaidGoodbye { origin } => write!(out, "said-goodbye origin={origin}"),

@@ -11,7 +11,7 @@ use lb_sim::invariant::Kind;
 use lb_sim::scenario::Phase;
 use lb_sim::{Scenario, engine, model, real, repeat, report, scenario};
 
-/// All scenarios below a folder.
+/// All scenarios that the net engine is made for.
 fn scenarios() -> Vec<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let (mut folders, mut files) = (vec![folder], Vec::<PathBuf>::new());
@@ -28,7 +28,7 @@ fn scenarios() -> Vec<Scenario> {
     files.sort();
     let read =
         |file: PathBuf| load(&file.display().to_string(), &fs::read_to_string(&file).unwrap());
-    files.into_iter().map(read).collect()
+    files.into_iter().map(read).filter(|it| !it.model_only).collect()
 }
 
 fn load(name: &str, text: &str) -> Scenario {

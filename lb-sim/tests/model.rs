@@ -129,31 +129,3 @@ fn a_run_of_the_model_repeats() {
         assert_eq!(differs, None, "{}", scenario.file);
     }
 }
-
-/// How far the two may be apart in a share of the requests: beyond luck, which differs between them.
-const APART_MAX: f64 = 0.08;
-
-#[test]
-fn both_engines_measure_the_same_within_a_few_percent() {
-    for scenario in scenarios() {
-        let measures = [engine::run, model::run].map(|run| {
-            let facts = Facts::of(&scenario, &run(&scenario, scenario.seed).log);
-            [None, Some(Phase::Faults)].map(|it| facts.measure(&scenario, &span(&scenario, it)))
-        });
-        let [net, model] = measures;
-        for (net, model) in net.iter().zip(&model) {
-            let apart = |of: &dyn Fn(&Measure) -> f64| (of(net) - of(model)).abs();
-            let share = |it: &Measure, origin| it.share(Some(origin)).unwrap_or(0.0);
-            let ratio = |part: u64, it: &Measure| part as f64 / it.requests.max(1) as f64;
-            let mut all = vec![
-                ("errors", apart(&|it| ratio(it.errors, it))),
-                ("retries", apart(&|it| ratio(it.retries, it))),
-            ];
-            let shares = (0..scenario.origins.len()).map(|at| apart(&|it| share(it, at)));
-            all.extend(shares.map(|apart| ("a share", apart)));
-            for (what, apart) in all {
-                assert!(apart <= APART_MAX, "{}: {what} differs by {apart:.3}", scenario.file);
-            }
-        }
-    }
-}

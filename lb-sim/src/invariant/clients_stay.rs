@@ -33,6 +33,9 @@ struct Told {
     exchange: ExchangeId,
     backend: BackendId,
     since: Option<Duration>,
+    /// Whether the exchange began before a reload: what serves since then may not hear of its end, as
+    /// memories are handed over when the reload comes.
+    is_late: bool,
 }
 
 /// How long an answer may be on its way to whoever is to remember it.
@@ -54,7 +57,9 @@ impl ClientsStay {
     /// Where a user may be that began to ask at `began`: what it was told last before, or since.
     fn may_be(&self, who: (u16, u32), began: Duration) -> Option<Vec<BackendId>> {
         let told = self.told.get(&who)?;
-        let old = |told: &Told| told.since.is_some_and(|since| since + ON_ITS_WAY < began);
+        let old = |told: &Told| {
+            !told.is_late && told.since.is_some_and(|since| since + ON_ITS_WAY < began)
+        };
         let last = told.iter().rposition(old)?;
         Some(told[last..].iter().map(|told| told.backend).collect())
     }
@@ -81,14 +86,14 @@ impl ClientsStay {
         }
     }
 
-    fn delivered(&mut self, exchange: ExchangeId, backend: BackendId) {
+    fn delivered(&mut self, exchange: ExchangeId, backend: BackendId, is_late: bool) {
         self.first.remove(&exchange);
         let Some(user) = self.users.get(&exchange) else { return };
         let told = self.told.entry((backend.service, *user)).or_default();
         if told.len() == TOLD_MAX {
             told.remove(0);
         }
-        told.push(Told { exchange, backend, since: None });
+        told.push(Told { exchange, backend, since: None, is_late });
     }
 
     fn ended(&mut self, id: ExchangeId, backend: BackendId, end: BodyEnd, at: Duration) {
@@ -157,7 +162,8 @@ impl Invariant for ClientsStay {
             }
             What::Core(Event::Delivered { exchange, backend, .. }) => {
                 // Who remembers for a client does so as the answer goes out.
-                self.delivered(exchange, backend);
+                let began = ledger.exchanges.get(&exchange).map(|it| it.reloads);
+                self.delivered(exchange, backend, began != Some(ledger.reloads));
             }
             What::Core(Event::Ended { exchange, backend, end }) => {
                 self.ended(exchange, backend, end, entry.at);

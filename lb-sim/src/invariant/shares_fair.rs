@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_core::config::{Policy, ServiceConfig, SteeringPolicy};
+use lb_core::config::{Policy, ServiceConfig, SteeringPolicy, WhenAllUnfit};
 use lb_core::{BackendId, Event, How, Role, Steered};
 
 use super::lineup::{Lineup, Lineups};
@@ -79,11 +79,17 @@ impl SharesFair {
         let Some(lineup) = self.lineups.at(self.reloads, service) else { return };
         let Some(counts) = self.pools.get(&service) else { return };
         let total: u64 = counts.values().sum();
-        let weights: f64 = lineup.core.pools.iter().map(|pool| f64::from(pool.weight)).sum();
+        // The pool for when nobody else is fit is asked for nothing else.
+        let serves = |nth: usize| match lineup.core.when_all_unfit {
+            WhenAllUnfit::FallbackPool(fallback) => usize::from(fallback) != nth,
+            _ => true,
+        };
+        let pools = || lineup.core.pools.iter().enumerate().filter(|(nth, _)| serves(*nth));
+        let weights: f64 = pools().map(|(_, pool)| f64::from(pool.weight)).sum();
         if total < CHOICES_MIN || weights <= 0.0 {
             return;
         }
-        for (nth, pool) in lineup.core.pools.iter().enumerate() {
+        for (nth, pool) in pools() {
             let got = counts.get(&nth).copied().unwrap_or_default();
             let share = f64::from(pool.weight) / weights;
             let due = share * total as f64;

@@ -7,6 +7,7 @@
 mod action;
 pub(crate) mod crowd;
 mod expectation;
+mod fault;
 mod latency;
 mod origin;
 mod read;
@@ -21,6 +22,7 @@ use crate::roster::Roster;
 pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
+pub use fault::{Fault, FaultKind, Whom};
 pub use latency::{Latency, Seen};
 pub use origin::{Framing, Origin, Protocol};
 pub use read::{load, shape};
@@ -74,161 +76,6 @@ pub struct Span {
     pub max: Duration,
 }
 
-/// Something that goes wrong, named by what can be observed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// When it begins.
-    pub at: Duration,
-    /// How long it lasts.
-    pub lasts: Duration,
-    /// Which origin, by its place in the scenario.
-    pub origin: usize,
-    /// What it is.
-    pub kind: FaultKind,
-}
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FaultKind {
-    /// Nothing arrives and nothing comes back: connections hang, and connecting does.
-    Blackhole,
-    /// New connections are refused at once; established ones hang.
-    Partition,
-    /// Requests arrive, and nothing comes back.
-    HalfOpen,
-    /// The process has stopped: connections are closed, and connecting is refused.
-    Refuse,
-    /// The machine has lost its power: connections break, and connecting hangs.
-    Crash,
-    /// This share of the requests is answered with this status.
-    Status {
-        /// The status.
-        code: u16,
-        /// The share.
-        rate: f64,
-        /// Which of them.
-        whom: Whom,
-    },
-    /// It works at this share of its speed.
-    Brownout {
-        /// The share.
-        speed: f64,
-    },
-    /// It works on no more answers at a time than this.
-    Shrink {
-        /// How many.
-        concurrency: usize,
-    },
-    /// Answers take this much longer.
-    Slow {
-        /// How much.
-        by: Duration,
-    },
-    /// Bodies break off half-way.
-    Truncate,
-    /// Bodies take this long, in pieces.
-    Trickle {
-        /// How long.
-        over: Duration,
-    },
-    /// This share of the requests is read, and then the connection ends without an answer.
-    Reset {
-        /// The share.
-        rate: f64,
-    },
-    /// As [`Refuse`](Self::Refuse) in the first half of every period; sound in the second.
-    Flap {
-        /// How long both halves are.
-        period: Duration,
-    },
-    /// Kept connections are closed when they have been idle.
-    CloseIdle {
-        /// For this long; at once if it is zero.
-        after: Duration,
-    },
-    /// Every connection of HTTP/2 says GOAWAY at one of its requests, and takes no more.
-    Goaway {
-        /// At which.
-        requests: u32,
-    },
-    /// This share of the streams is not taken: REFUSED_STREAM.
-    RefusedStream {
-        /// The share.
-        rate: f64,
-    },
-}
-
-/// Who meets a fault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Whom {
-    /// Everybody.
-    #[default]
-    All,
-    /// Requests of clients, and no health check: it goes unnoticed there.
-    Requests,
-    /// Health checks, and no request of a client: a false alarm.
-    Checks,
-}
-
-impl Whom {
-    /// Whether a request meets it that is a check, or is not.
-    pub(crate) fn has(self, is_check: bool) -> bool {
-        self == Self::All || (self == Self::Checks) == is_check
-    }
-}
-
-impl FaultKind {
-    /// As written in scenario files and reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Blackhole => "blackhole",
-            Self::Partition => "partition",
-            Self::HalfOpen => "half_open",
-            Self::Refuse => "refuse",
-            Self::Crash => "crash",
-            Self::Status { .. } => "status",
-            Self::Brownout { .. } => "brownout",
-            Self::Shrink { .. } => "shrink",
-            Self::Slow { .. } => "slow",
-            Self::Truncate => "truncate",
-            Self::Trickle { .. } => "trickle",
-            Self::Reset { .. } => "reset",
-            Self::Flap { .. } => "flap",
-            Self::CloseIdle { .. } => "close_idle",
-            Self::Goaway { .. } => "goaway",
-            Self::RefusedStream { .. } => "refused_stream",
-        }
-    }
-
-    /// The protocol without which it cannot happen, if there is one.
-    pub const fn protocol(self) -> Option<Protocol> {
-        match self {
-            Self::Goaway { .. } | Self::RefusedStream { .. } => Some(Protocol::Http2),
-            Self::CloseIdle { .. } => Some(Protocol::Http1),
-            _ => None,
-        }
-    }
-}
-
-impl Fault {
-    /// When it is over.
-    pub fn end(&self) -> Duration {
-        self.at + self.lasts
-    }
-
-    /// Whether it does its harm at this time.
-    pub fn is_on(&self, now: Duration) -> bool {
-        let lasts = self.at <= now && now < self.end();
-        match self.kind {
-            FaultKind::Flap { period } if lasts => {
-                let into = (now - self.at).as_nanos() % period.as_nanos();
-                into < (period / 2).as_nanos()
-            }
-            _ => lasts,
-        }
-    }
-}
-
 /// What must hold, beside the invariants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expect {
@@ -279,26 +126,5 @@ impl Scenario {
         let (host, port) = written.rsplit_once(':')?;
         let port: u16 = port.parse().ok()?;
         self.origins.iter().position(|it| it.port == port && it.host == host)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The times, in milliseconds, at which a fault from 1 s to 2 s turns on or off.
-    fn turns(kind: FaultKind) -> Vec<u64> {
-        let second = Duration::from_secs(1);
-        let fault = Fault { at: second, lasts: second, origin: 0, kind };
-        let is_on = |ms| fault.is_on(Duration::from_millis(ms));
-        (1..3_000).filter(|ms| is_on(*ms) != is_on(ms - 1)).collect()
-    }
-
-    #[test]
-    fn a_fault_that_flaps_is_on_in_the_first_half_of_each_period_and_never_after_its_end() {
-        assert_eq!(turns(FaultKind::Refuse), [1_000, 2_000]);
-        let flap = |ms| turns(FaultKind::Flap { period: Duration::from_millis(ms) });
-        assert_eq!(flap(400), [1_000, 1_200, 1_400, 1_600, 1_800, 2_000]);
-        assert_eq!(flap(10_000), [1_000, 2_000]);
     }
 }

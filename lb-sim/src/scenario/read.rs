@@ -5,17 +5,17 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_config::config::Address;
-use lb_config::read::{Document, Given, Mistake, Shape, Table, Value};
+use lb_config::read::{Document, Mistake, Shape, Table, Value};
 use lb_config::{Config, Diagnostic, Source, load_table};
 
 use crate::roster::Roster;
 
 use super::action::{Attack, action, attack, tunnels};
-use super::origin::{host_and_port, origins};
+use super::fault::{fault, place};
+use super::origin::origins;
 use super::workload::workload;
 use super::{
-    Action, ActionKind, Expect, Expectation, Fault, FaultKind, Mark, Metric, Origin, Protocol,
-    Scenario, Span, Whom,
+    Action, ActionKind, Expect, Expectation, Fault, Mark, Metric, Origin, Protocol, Scenario, Span,
 };
 
 /// The longest run.
@@ -27,16 +27,8 @@ pub(super) const BODY_MAX: usize = 16 * 1024 * 1024;
 const SOCKET: RangeInclusive<usize> = 4..=4_096;
 /// The shortest time that the network tells apart.
 pub(super) const TICK: Duration = Duration::from_millis(1);
-/// A body that takes less has pieces that arrive together.
-const TRICKLE_MIN: Duration = Duration::from_millis(100);
-/// Requests after which a connection says GOAWAY.
-const REQUESTS_MAX: u32 = 1_000_000;
 /// Answers that an origin works on, or that wait there.
 pub(super) const QUEUE_MAX: usize = 1_000_000;
-/// The share of its speed that is left to an origin: a thousandth is as good as nothing.
-const SPEED: RangeInclusive<f64> = 0.001..=1.0;
-/// The shortest period in whose halves a connection can come about.
-const FLAP_MIN: Duration = Duration::from_millis(100);
 
 /// Reads a scenario. There is one exactly if no diagnostic is an error.
 pub fn load(source: &Source<'_>) -> (Option<Scenario>, Vec<Diagnostic>) {
@@ -132,11 +124,6 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
         report.error(root.at(), format!("backend {host} has no origin"), remedy);
     }
     check_actions(root, scenario);
-    let known = crate::invariant::names(scenario);
-    for name in scenario.expect.breaks.iter().filter(|name| !known.contains(&name.as_str())) {
-        let remedy = format!("the invariants are: {}", known.join(", "));
-        report.error(root.at(), format!("[expect] breaks {name:?}, which is unknown"), remedy);
-    }
     if scenario.configs().any(|config| config.server.workers.is_some()) {
         let what = "[config.server] workers has no effect: the simulator runs one worker";
         report.warn(root.at(), what, "remove it");
@@ -144,6 +131,15 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
     if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
         let remedy = "let duration be longer, or the faults end earlier";
         report.error(root.at(), "the run ends before the world has recovered", remedy);
+    }
+    // Invariants look up who is who, and somebody may be missing.
+    if report.errors() > 0 {
+        return;
+    }
+    let known = crate::invariant::names(scenario);
+    for name in scenario.expect.breaks.iter().filter(|name| !known.contains(&name.as_str())) {
+        let remedy = format!("the invariants are: {}", known.join(", "));
+        report.error(root.at(), format!("[expect] breaks {name:?}, which is unknown"), remedy);
     }
 }
 
@@ -211,157 +207,6 @@ pub(super) fn between(mut table: Table<'_>) -> Option<Span> {
 
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] =
     [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
-
-const KINDS: [(&str, FaultKind); 16] = [
-    ("blackhole", FaultKind::Blackhole),
-    ("partition", FaultKind::Partition),
-    ("half_open", FaultKind::HalfOpen),
-    ("refuse", FaultKind::Refuse),
-    ("crash", FaultKind::Crash),
-    ("status", FaultKind::Status { code: 0, rate: 1.0, whom: Whom::All }),
-    ("slow", FaultKind::Slow { by: Duration::ZERO }),
-    ("brownout", FaultKind::Brownout { speed: 1.0 }),
-    ("shrink", FaultKind::Shrink { concurrency: 1 }),
-    ("truncate", FaultKind::Truncate),
-    ("trickle", FaultKind::Trickle { over: Duration::ZERO }),
-    ("reset", FaultKind::Reset { rate: 1.0 }),
-    ("flap", FaultKind::Flap { period: Duration::ZERO }),
-    ("close_idle", FaultKind::CloseIdle { after: Duration::ZERO }),
-    ("goaway", FaultKind::Goaway { requests: 1 }),
-    ("refused_stream", FaultKind::RefusedStream { rate: 1.0 }),
-];
-
-/// One for each origin that it happens to.
-fn fault(mut table: Table<'_>, origins: &[Origin]) -> Vec<Fault> {
-    let at = table.duration("at", Duration::ZERO..=DURATION_MAX).required("at = \"5s\"");
-    let lasts = table.duration("for", TICK..=DURATION_MAX).required("for = \"10s\"");
-    let kind = table.choice("kind", &KINDS).required("kind = \"blackhole\"");
-    let whom = whom(&mut table, origins);
-    let Some(kind) = kind else {
-        // Which keys belong to it is anybody's guess: complaints about them would only distract.
-        let _unused = [
-            "code",
-            "rate",
-            "whom",
-            "by",
-            "speed",
-            "over",
-            "period",
-            "after",
-            "requests",
-            "concurrency",
-        ]
-        .map(|key| table.field(key, |_| Some(())));
-        return Vec::new();
-    };
-    let (Some(at), Some(lasts), Some(kind)) = (at, lasts, of_kind(&mut table, kind.value)) else {
-        return Vec::new();
-    };
-    let (at, lasts) = (at.value, lasts.value);
-    for Given { value: origin, at, .. } in &whom {
-        let origin = &origins[*origin];
-        let name = format!("{}:{}", origin.host, origin.port);
-        if let Some(needs) = kind.protocol().filter(|needs| origin.protocol != *needs) {
-            let (what, word) =
-                (kind.as_str(), if needs == Protocol::Http2 { "h2" } else { "http1" });
-            let what = format!("{what} cannot happen to this origin");
-            let remedy = format!("let the origin have protocol = {word:?}");
-            table.report().error(*at, what, remedy);
-        }
-        if let FaultKind::Shrink { concurrency } = kind
-            && origin.concurrency.is_none_or(|most| most <= concurrency)
-        {
-            let what = format!("shrink leaves {name} no less than it has");
-            let remedy = format!("let the origin have concurrency above {concurrency}");
-            table.report().error(*at, what, remedy);
-        }
-    }
-    whom.iter().map(|origin| Fault { at, lasts, origin: origin.value, kind }).collect()
-}
-
-/// To whom it happens: one origin, or several at the same time.
-fn whom(table: &mut Table<'_>, origins: &[Origin]) -> Vec<Given<usize>> {
-    let both = table.has_any(&["origin"]) && table.has_any(&["origins"]);
-    let has_several = table.has_any(&["origins"]);
-    let one = table.parsed("origin", |text| place(text, origins));
-    let several = table.list("origins", |value| {
-        let at = value.at();
-        Some(Given { value: value.parsed(|text| place(text, origins))?, at, said: true })
-    });
-    if both {
-        table.report().error(table.at(), "a fault has origin and origins", "remove one of them");
-    }
-    if !has_several {
-        return one.required("origin = \"b1:80\"").into_iter().collect();
-    }
-    let Some(several) = several.given() else { return Vec::new() };
-    let twice = |(nth, it): &(usize, &Given<usize>)| {
-        several.value[..*nth].iter().any(|other| other.value == it.value)
-    };
-    if several.value.is_empty() {
-        let what = "origins names nobody";
-        table.report().error(several.at, what, "write origins = [\"b1:80\", \"b2:80\"]");
-    } else if let Some((_, again)) = several.value.iter().enumerate().find(twice) {
-        table.report().error(again.at, "origins names one twice", "remove it");
-    }
-    several.value
-}
-
-/// What it is, with all that belongs to it.
-fn of_kind(table: &mut Table<'_>, kind: FaultKind) -> Option<FaultKind> {
-    Some(match kind {
-        FaultKind::Status { .. } => {
-            let code = table.integer("code", 400..=599_u16).required("code = 523");
-            let rate = table.number("rate", 0.0..=1.0).or(1.0);
-            let all = [("all", Whom::All), ("requests", Whom::Requests), ("checks", Whom::Checks)];
-            let whom = table.choice("whom", &all).or(Whom::All);
-            FaultKind::Status { code: code?.value, rate, whom }
-        }
-        FaultKind::Slow { .. } => {
-            let by = table.duration("by", TICK..=DURATION_MAX).required("by = \"500ms\"");
-            FaultKind::Slow { by: by?.value }
-        }
-        FaultKind::Brownout { .. } => {
-            let speed = table.number("speed", SPEED).required("speed = 0.2");
-            FaultKind::Brownout { speed: speed?.value }
-        }
-        FaultKind::Shrink { .. } => {
-            let concurrency = table.integer("concurrency", 1..=QUEUE_MAX);
-            FaultKind::Shrink { concurrency: concurrency.required("concurrency = 2")?.value }
-        }
-        FaultKind::Trickle { .. } => {
-            let over = table.duration("over", TRICKLE_MIN..=DURATION_MAX);
-            FaultKind::Trickle { over: over.required("over = \"2s\"")?.value }
-        }
-        FaultKind::Reset { .. } => {
-            FaultKind::Reset { rate: table.number("rate", 0.0..=1.0).or(1.0) }
-        }
-        FaultKind::Flap { .. } => {
-            let period = table.duration("period", FLAP_MIN..=DURATION_MAX);
-            FaultKind::Flap { period: period.required("period = \"2s\"")?.value }
-        }
-        FaultKind::CloseIdle { .. } => {
-            let after = table.duration("after", Duration::ZERO..=DURATION_MAX).or(Duration::ZERO);
-            FaultKind::CloseIdle { after }
-        }
-        FaultKind::Goaway { .. } => {
-            let requests = table.integer("requests", 1..=REQUESTS_MAX);
-            FaultKind::Goaway { requests: requests.required("requests = 20")?.value }
-        }
-        FaultKind::RefusedStream { .. } => {
-            FaultKind::RefusedStream { rate: table.number("rate", 0.0..=1.0).or(1.0) }
-        }
-        kind => kind,
-    })
-}
-
-fn place(text: &str, origins: &[Origin]) -> Result<usize, Mistake> {
-    let (host, port) = host_and_port(text)?;
-    origins.iter().position(|origin| origin.host == host && origin.port == port).ok_or_else(|| {
-        let all: Vec<_> = origins.iter().map(|it| format!("{}:{}", it.host, it.port)).collect();
-        Mistake::new("is no origin", format!("the origins are {}", all.join(", ")))
-    })
-}
 
 fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
     let one = |value: &Value<'_>| {
