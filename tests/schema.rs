@@ -81,7 +81,10 @@ fn configuration_schema() -> Value {
 }
 
 fn configuration() -> Value {
-    asked(&configurations(), lb_config::shape).schema("The configuration of lb-server", &[])
+    let mut all = asked(&configurations(), lb_config::shape);
+    // Scenarios embed configurations, and some say what no example does.
+    all.merge(asked(&scenarios(), lb_sim::scenario::shape).below("config"));
+    all.schema("The configuration of lb-server", &[])
 }
 
 fn scenario_schema() -> Value {

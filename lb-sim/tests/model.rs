@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lb_sim::log::Entry;
-use lb_sim::measure::{Facts, Measure, seconds, span};
-use lb_sim::scenario::{Expectation, Phase};
-use lb_sim::{Scenario, Scrutiny, Verdict, engine, model, report, scenario, trace};
+use lb_sim::measure::{Facts, seconds, span};
+use lb_sim::scenario::Expectation;
+use lb_sim::{Scenario, Scrutiny, Verdict, model, report, scenario, trace};
 
 /// The scenarios that the model knows everything of.
 fn scenarios() -> Vec<Scenario> {

@@ -69,6 +69,15 @@ impl Shape {
         }
     }
 
+    /// What was asked of the table at `path`, as if it were a document of its own.
+    pub fn below(&self, path: &str) -> Self {
+        let inside = self.asked.iter().filter_map(|(whole, asked)| {
+            let rest = whole.strip_prefix(path)?.strip_prefix('.')?;
+            Some((rest.to_owned(), asked.clone()))
+        });
+        Self { asked: inside.collect() }
+    }
+
     pub(crate) fn ask(&mut self, path: String, of_item: bool, kind: Option<Kind>) {
         let known = self.asked.entry(path).or_default();
         let kinds = if of_item { &mut known.items } else { &mut known.kinds };
