@@ -33,7 +33,7 @@ pub struct Ledger<'s> {
     pub breakers: BTreeMap<BackendId, Breaker>,
     /// Trials under way.
     pub trials: BTreeMap<BackendId, BTreeSet<ExchangeId>>,
-    /// Backends that health checks have taken out.
+    /// Backends that health checks have taken out, and those that count as ill before their first check.
     pub unhealthy: BTreeSet<BackendId>,
     /// Backends that were ejected, and until when.
     pub ejected: BTreeMap<BackendId, Time>,
@@ -117,7 +117,7 @@ pub struct Breaker {
 impl<'s> Ledger<'s> {
     /// An empty account.
     pub fn new(scenario: &'s Scenario) -> Self {
-        Self {
+        let mut ledger = Self {
             scenario,
             exchanges: Shelf::new(),
             requests: Shelf::new(),
@@ -129,7 +129,9 @@ impl<'s> Ledger<'s> {
             reloads: 0,
             draining: None,
             now: Duration::ZERO,
-        }
+        };
+        ledger.distrust(0, None);
+        ledger
     }
 
     /// Where a backend's breaker is.
@@ -214,7 +216,29 @@ impl<'s> Ledger<'s> {
         let stays = |backend: &BackendId| !has(reloads, backend) || has(before, backend);
         self.breakers.retain(|backend, _| stays(backend));
         self.ejected.retain(|backend, _| stays(backend));
-        self.unhealthy.retain(stays);
+        // Where nobody is checked any more, nobody stays ill.
+        let config = scenario.config_after(reloads);
+        let said = |it: &BackendId| scenario.roster.service(config, it.service);
+        self.unhealthy.retain(|it| said(it).is_none_or(|said| said.core.probe.is_some()));
+    }
+
+    /// What those count as who are new since the configuration that is `served`: no event tells. It
+    /// holds from the reload on, since a check may be over before a request comes.
+    fn distrust(&mut self, reloads: usize, served: Option<usize>) {
+        let (scenario, roster) = (self.scenario, &self.scenario.roster);
+        let config = scenario.config_after(reloads);
+        for service in (0..roster.services()).flat_map(u16::try_from) {
+            let before = served.map(|it| roster.backends(scenario.config_after(it), service));
+            let is_new = |it: &BackendId| before.as_ref().is_none_or(|before| !before.contains(it));
+            let probe = roster.service(config, service).and_then(|it| it.core.probe.as_ref());
+            let distrusts = probe.is_some_and(|probe| probe.distrusts);
+            for new in roster.backends(config, service).into_iter().filter(is_new) {
+                match distrusts {
+                    true => self.unhealthy.insert(new),
+                    false => self.unhealthy.remove(&new),
+                };
+            }
+        }
     }
 
     /// Takes an entry into account.
@@ -240,8 +264,8 @@ impl<'s> Ledger<'s> {
             }
             What::Serves(reloads) => self.follow(*reloads),
             What::DrainBegan => self.draining = Some(entry.at),
-            What::Reloaded(_)
-            | What::TunnelOpened { .. }
+            What::Reloaded(reloads) => self.distrust(*reloads, Some(self.reloads)),
+            What::TunnelOpened { .. }
             | What::TunnelEnded { .. }
             | What::Reached { .. }
             | What::HungUp { .. }
