@@ -5,7 +5,7 @@
 //! request shows is told before the breaker moves, what a body shows right after; so a move is held
 //! against the count so far, or against the body's end that has to come next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lb_core::config::{BreakerConfig, StatusSet, WhenAllUnfit};
@@ -21,6 +21,8 @@ use crate::scenario::Scenario;
 pub(super) struct BreakerMoves {
     lineups: Lineups,
     watched: BTreeMap<BackendId, Watched>,
+    /// Who came again while its predecessor was still at work.
+    twins: BTreeSet<BackendId>,
     /// Attempts whose verdict is still to come.
     open: BTreeMap<(ExchangeId, u8), Shown>,
     /// A breaker that opened for a body whose end must be told of next.
@@ -109,9 +111,9 @@ impl Watched {
 
 impl BreakerMoves {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        let (watched, open) = (BTreeMap::new(), BTreeMap::new());
+        let (watched, open, twins) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let (lineups, now) = (lineups.clone(), Duration::ZERO);
-        Self { lineups, watched, open, owes: None, good: None, now }
+        Self { lineups, watched, twins, open, owes: None, good: None, now }
     }
 
     /// The rules of a service's breakers, where all its configurations agree on them.
@@ -297,15 +299,19 @@ impl BreakerMoves {
         shown.era += 1;
     }
 
-    /// Whoever is not there any more, and comes again some day, begins anew.
-    fn follow(&mut self, reloads: usize) {
+    /// Who is taken out ends what it has by its old breaker; who comes again some day gets a new one. As
+    /// long as both may be at work under one number, no move can be told to be of the one or the other.
+    fn follow(&mut self, before: usize, reloads: usize) {
         let lineups = &self.lineups;
-        let is_there = |backend: &BackendId| {
+        let has = |reloads, backend: &BackendId| {
             let lineup = lineups.at(reloads, backend.service);
             lineup.is_some_and(|lineup| lineup.seat(*backend).is_some())
         };
-        self.watched.retain(|backend, _| is_there(backend));
-        self.open.retain(|_, shown| is_there(&shown.backend));
+        let comes = |backend: &BackendId| has(reloads, backend) && !has(before, backend);
+        let at_work = self.open.values().map(|shown| shown.backend);
+        self.twins.extend(at_work.filter(comes));
+        self.watched.retain(|backend, _| !comes(backend));
+        self.open.retain(|_, shown| !comes(&shown.backend));
     }
 }
 
@@ -340,11 +346,13 @@ impl Invariant for BreakerMoves {
         }
         let What::Core(event) = &entry.what else {
             if let What::Serves(reloads) = entry.what {
-                self.follow(reloads);
+                self.follow(ledger.reloads, reloads);
             }
             return;
         };
         match *event {
+            Event::Attempted { backend, .. } | Event::BreakerMoved { backend, .. }
+                if self.twins.contains(&backend) => {}
             Event::Attempted { exchange, attempt, backend, choice, .. } => {
                 let Some((config, _)) = self.rules(backend.service) else { return };
                 let (who, whom) = ((exchange, attempt), (backend, choice.role));

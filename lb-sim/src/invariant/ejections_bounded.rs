@@ -19,12 +19,27 @@ pub(super) struct EjectionsBounded {
     last: BTreeMap<BackendId, Last>,
 }
 
-/// An ejection: since when, for how long, and when the first answer came that was not a leftover of the
-/// time before.
+/// An ejection: for how long, from when on answers count for the backend, and when the first of those came.
 struct Last {
-    since: Duration,
     span: Duration,
+    counts: Duration,
     asked: Option<Duration>,
+}
+
+impl Last {
+    /// What is left over from the time before goes unheard if the next comparison finds the backend out.
+    /// Who is back by then is compared, and everything that came since the last one speaks for it.
+    fn new(since: Duration, span: Duration, interval: Duration) -> Self {
+        let unheard = if span > interval + TICK { interval } else { Duration::ZERO };
+        Self { span, counts: since + unheard, asked: None }
+    }
+
+    /// The backend is compared by heads that fail and by bodies that end, whichever came.
+    fn hear(&mut self, at: Duration) {
+        if at > self.counts {
+            self.asked.get_or_insert(at);
+        }
+    }
 }
 
 impl EjectionsBounded {
@@ -40,19 +55,18 @@ impl Invariant for EjectionsBounded {
 
     fn wants(&self, _scenario: &Scenario) -> Topics {
         match self.lineups.any(|core| core.outliers.is_some()) {
-            true => Topics::CONCLUDED.and(Topics::BACKEND).and(Topics::RELOADS),
+            true => {
+                Topics::CONCLUDED.and(Topics::BODY_ENDED).and(Topics::BACKEND).and(Topics::RELOADS)
+            }
             false => Topics::NONE,
         }
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let (backend, until) = match entry.what {
-            What::Core(Event::Concluded { backend, .. }) => {
-                let Some(last) = self.last.get_mut(&backend) else { return };
-                let lineup = self.lineups.at(ledger.reloads, backend.service);
-                let said = lineup.and_then(|lineup| lineup.core.outliers);
-                if said.is_some_and(|said| entry.at > last.since + said.interval) {
-                    last.asked.get_or_insert(entry.at);
+            What::Core(Event::Concluded { backend, .. } | Event::Ended { backend, .. }) => {
+                if let Some(last) = self.last.get_mut(&backend) {
+                    last.hear(entry.at);
                 }
                 return;
             }
@@ -85,7 +99,7 @@ impl Invariant for EjectionsBounded {
         judge.check(span + TICK >= said.eject_for.min(said.eject_for_max), || {
             format!("{} is ejected for {span:?}, and {:?} is the least", name(), said.eject_for)
         });
-        let new = Last { since: entry.at, span, asked: None };
+        let new = Last::new(entry.at, span, said.interval);
         if let Some(Last { span: before, asked, .. }) = self.last.insert(backend, new) {
             // Comparisons are an interval apart. If nothing came of it until the last one, it cannot have
             // done well in anybody's eyes since.

@@ -29,6 +29,8 @@ struct Spell {
     well_until: Duration,
     /// How long a check takes to fail.
     silent: bool,
+    /// Whether a check that only connects passes all the same: it does not hear what comes then.
+    connects: bool,
     /// Who fell and rose for it, and when.
     moves: Vec<(BackendId, bool, Duration)>,
 }
@@ -51,6 +53,7 @@ impl HealthInTime {
                 to: fault.end(),
                 well_until: next.unwrap_or(scenario.duration),
                 silent: fails_checks(fault.kind).filter(|_| !overlaps)?,
+                connects: matches!(fault.kind, FaultKind::HalfOpen | FaultKind::Status { .. }),
                 moves: Vec::new(),
             })
         };
@@ -102,7 +105,7 @@ impl HealthInTime {
     }
 }
 
-/// Whether a fault fails every check, and if so whether it does by silence.
+/// Whether a fault fails every check that asks for an answer, and if so whether it does by silence.
 fn fails_checks(kind: FaultKind) -> Option<bool> {
     match kind {
         FaultKind::Blackhole | FaultKind::HalfOpen | FaultKind::Crash => Some(true),
@@ -140,14 +143,16 @@ impl Invariant for HealthInTime {
         for service in 0..services {
             let Some(lineup) = self.lineups.at(0, service) else { continue };
             let Some(config) = &lineup.core.probe else { continue };
-            let fixed = matches!(config.kind, ProbeKind::Tcp)
-                || matches!(&config.kind, ProbeKind::Http { path: Some(_), .. });
+            let asks = !matches!(config.kind, ProbeKind::Tcp);
+            let fixed = !asks || matches!(&config.kind, ProbeKind::Http { path: Some(_), .. });
             if !fixed || config.interval_max.is_some() || config.timeout >= config.interval {
                 continue;
             }
             for seat in lineup.pools.iter().flatten() {
                 let place = ledger.scenario.place(&ledger.name(seat.backend));
-                for spell in self.spells.iter().filter(|spell| Some(spell.origin) == place) {
+                let fails = |spell: &&Spell| asks || !spell.connects;
+                let mine = self.spells.iter().filter(|spell| Some(spell.origin) == place);
+                for spell in mine.filter(fails) {
                     self.check(spell, seat.backend, config, judge);
                 }
             }
