@@ -316,6 +316,12 @@ impl<'c> Exchange<'c> {
                 return self.attempt_at(lease, choice, now);
             }
         }
+        // Who may serve as far as is known may yet be unhealthy still, or in a pool that has too few:
+        // whoever finds nobody to go to at once backs off as any other does.
+        let until = if at_once { now + wait } else { until };
+        if at_once && self.deadline <= until {
+            return self.withhold(Withheld::DeadlineNear, last, now);
+        }
         self.waited = u32::try_from(micros(wait)).unwrap_or(u32::MAX);
         self.tell(now, Event::Delayed { exchange: self.id, until });
         Step::Wait(Wait { exchange: self, until, last, same })

@@ -39,6 +39,15 @@ impl BoundsOnLoad {
             self.held.remove(&id);
         }
     }
+
+    /// An exchange is tried elsewhere: whatever it held before is over.
+    fn let_go_before(&mut self, id: ExchangeId, attempt: u8) {
+        let held = self.held.get(&id).into_iter().flatten();
+        let over: Vec<u8> = held.map(|it| it.0).filter(|other| *other != attempt).collect();
+        for other in over {
+            self.give_back(id, Some(other));
+        }
+    }
 }
 
 impl Invariant for BoundsOnLoad {
@@ -64,9 +73,16 @@ impl Invariant for BoundsOnLoad {
             Event::Attempted { exchange, attempt, backend, choice, .. } => {
                 (exchange, attempt, backend, choice)
             }
-            Event::Concluded { exchange, attempt, outcome: Outcome::Failed(_), .. }
-            | Event::Overtaken { exchange, attempt, .. } => {
+            Event::Overtaken { exchange, attempt, .. } => {
                 return self.give_back(exchange, Some(attempt));
+            }
+            Event::Concluded { exchange, attempt, outcome, .. } => {
+                // Beside another that goes on, an answer that is not handed on is not kept either.
+                let is_beside = self.held.get(&exchange).is_some_and(|held| held.len() > 1);
+                if is_beside || matches!(outcome, Outcome::Failed(_)) {
+                    self.give_back(exchange, Some(attempt));
+                }
+                return;
             }
             Event::Ended { exchange, .. }
             | Event::Rejected { exchange, .. }
@@ -86,10 +102,13 @@ impl Invariant for BoundsOnLoad {
         let by_key = matches!(choice.how, How::Key | How::KeyNext);
         // Where some are not fit, the others may have to carry more.
         let all_fit = seats().all(|seat| seat.is_fit(ledger)) && lineup.pools.len() == 1;
-        if !by_key || choice.role != Role::Normal || !all_fit {
-            return;
+        let seat =
+            lineup.seat(backend).filter(|_| by_key && choice.role == Role::Normal && all_fit);
+        // An answer that was kept holds its place for as long as it takes to choose who is asked instead.
+        if !choice.hedge {
+            self.let_go_before(id, attempt);
         }
-        let Some(seat) = lineup.seat(backend) else { return };
+        let Some(seat) = seat else { return };
         let weights: u64 = seats().map(|seat| u64::from(seat.weight)).sum();
         let most = (all * u64::from(seat.weight) * u64::from(percent)).div_ceil(weights * 100);
         judge.check(count <= most + KEPT_MAX, || {

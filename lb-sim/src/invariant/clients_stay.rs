@@ -2,7 +2,8 @@
 //!
 //! Where a client was told to stay is read off what origins saw and what clients got: the last whole
 //! answer that had ended well before the request began. A client that has two requests under way may
-//! be told two things at once, and either is right.
+//! be told two things at once, and either is right: an answer from where a request said that its client
+//! is says nothing new, and what the other one said meanwhile stands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::scenario::Scenario;
 
 pub(super) struct ClientsStay {
     lineups: Lineups,
-    /// First attempts under way: when each exchange began, and at which backend it was tried first.
+    /// Exchanges under way: when each began, and who is asked as long as it is the first.
     first: BTreeMap<ExchangeId, (Duration, Option<BackendId>)>,
     /// Who asked, as far as an origin has seen it.
     users: BTreeMap<ExchangeId, u32>,
@@ -32,6 +33,9 @@ pub(super) struct ClientsStay {
 struct Told {
     exchange: ExchangeId,
     backend: BackendId,
+    /// When it was asked, and when the head of its answer went out.
+    began: Duration,
+    head: Duration,
     since: Option<Duration>,
     /// Whether the exchange began before a reload: what serves since then may not hear of its end, as
     /// memories are handed over when the reload comes.
@@ -61,7 +65,11 @@ impl ClientsStay {
             !told.is_late && told.since.is_some_and(|since| since + ON_ITS_WAY < began)
         };
         let last = told.iter().rposition(old)?;
-        Some(told[last..].iter().map(|told| told.backend).collect())
+        // Whoever asked for the last did not know yet what was said as late as this.
+        let beside = |other: &Told| other.head + ON_ITS_WAY >= told[last].began;
+        let (before, since) = told.split_at(last);
+        let known = before.iter().filter(|it| beside(it)).chain(since);
+        Some(known.map(|told| told.backend).collect())
     }
 
     fn reached(&self, id: ExchangeId, user: u32, ledger: &Ledger<'_>, judge: &mut Judge) {
@@ -86,14 +94,13 @@ impl ClientsStay {
         }
     }
 
-    fn delivered(&mut self, exchange: ExchangeId, backend: BackendId, is_late: bool) {
-        self.first.remove(&exchange);
-        let Some(user) = self.users.get(&exchange) else { return };
-        let told = self.told.entry((backend.service, *user)).or_default();
+    fn delivered(&mut self, answer: Told) {
+        let Some(user) = self.users.get(&answer.exchange) else { return };
+        let told = self.told.entry((answer.backend.service, *user)).or_default();
         if told.len() == TOLD_MAX {
             told.remove(0);
         }
-        told.push(Told { exchange, backend, since: None, is_late });
+        told.push(answer);
     }
 
     fn ended(&mut self, id: ExchangeId, backend: BackendId, end: BodyEnd, at: Duration) {
@@ -154,16 +161,21 @@ impl Invariant for ClientsStay {
                 }
             }
             What::Core(Event::Attempted { exchange, .. }) => {
-                self.first.remove(&exchange);
+                if let Some((_, first)) = self.first.get_mut(&exchange) {
+                    *first = None;
+                }
             }
             What::Reached { exchange, user: Some(user), .. } => {
                 self.reached(exchange, user, ledger, judge);
                 self.users.insert(exchange, user);
             }
             What::Core(Event::Delivered { exchange, backend, .. }) => {
+                let Some((began, _)) = self.first.remove(&exchange) else { return };
+                let reloads = ledger.exchanges.get(&exchange).map(|it| it.reloads);
+                let is_late = reloads != Some(ledger.reloads);
                 // Who remembers for a client does so as the answer goes out.
-                let began = ledger.exchanges.get(&exchange).map(|it| it.reloads);
-                self.delivered(exchange, backend, began != Some(ledger.reloads));
+                let head = entry.at;
+                self.delivered(Told { exchange, backend, began, head, since: None, is_late });
             }
             What::Core(Event::Ended { exchange, backend, end }) => {
                 self.ended(exchange, backend, end, entry.at);
