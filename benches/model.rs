@@ -17,12 +17,12 @@ const LOAD: f64 = 0.5;
 
 fn world(backends: u32, policy: &str) -> Scenario {
     let rate = LOAD * f64::from(backends) * 8.0 / 0.0227;
-    let seconds = REQUESTS as f64 / rate;
+    let duration = Duration::from_secs_f64(REQUESTS as f64 / rate);
     let mut text = format!(
         "# A world for a benchmark.\nschema = 1\nduration = \"{}us\"\n\
          network = {{ min = \"200us\", max = \"400us\" }}\n[workload]\nrate = {rate}\n\
          [expect]\nat_end = [\"error_ratio == 0\", \"p99 <= 500ms\"]\n",
-        (seconds * 1e6) as u64
+        duration.as_micros()
     );
     let mut put = |line: std::fmt::Arguments<'_>| {
         text.write_fmt(line).expect("writing to a string cannot fail");

@@ -194,7 +194,7 @@ impl Seen<'_> {
                 "{storm:.0} % of the answers fail, and {errors:.0} % of the requests: the breakers of all backends open"
             )
         };
-        let remedy = "let the service have when_all_unfit = \"fail-open\", or [service.breaker] go by a higher error_rate";
+        let remedy = "let the service have when_all_unfit = \"fail-open\", and bound what runs at once by [service.limits], or clients that ask again keep it down";
         worse.then(|| (what(), remedy))
     }
 

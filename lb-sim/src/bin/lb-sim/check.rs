@@ -42,6 +42,9 @@ impl fmt::Display for Missed {
         let Self { case, level, found, is_latency } = self;
         write!(out, "{case}: {level}: it is ")?;
         match (is_latency, level.ends_with('%')) {
+            (true, _) if found.is_infinite() => {
+                out.write_str("unknown, since nobody got a good answer")
+            }
             (true, _) => write!(out, "{found:.1} ms"),
             (false, true) => write!(out, "{:.2}%", found * 100.0),
             (false, false) => write!(out, "{found:.4}"),
@@ -197,6 +200,9 @@ pub(crate) fn miss(missed: &mut Vec<Missed>, case: &Case, run: &Run, levels: &[E
     for level in levels {
         let measure = facts.measure(&case.scenario, &case.span(level.phase));
         let found = measure.of(&level.metric, &case.scenario);
+        // Where nobody got a good answer there is no latency, and certainly not the one that is wanted.
+        let none = level.is_latency() && measure.requests > 0;
+        let found = found.or_else(|| none.then_some(f64::INFINITY));
         let known = missed.iter().any(|it| it.level == level.text);
         if let Some(found) = found.filter(|found| !level.holds(*found) && !known) {
             let (level, is_latency) = (level.text.clone(), level.is_latency());
