@@ -2,7 +2,7 @@
 //!
 //! A system is metastable when trouble that is long over still keeps it down: clients that ask again, and
 //! attempts that are made again, are themselves the load that nobody can carry (Bronson et al., HotOS 2021).
-//! Whether it comes to that depends on the load before and on how hard and long the trouble is. A [`Map`]
+//! Whether it comes to that depends on the load before and on how hard and long the trouble is. A map
 //! tries all of that: each cell is an ordinary run of the model engine.
 
 use std::time::Duration;
