@@ -1,61 +1,30 @@
-//! The net engine: turmoil runs the real proxy between scripted origins and open-loop clients.
-//!
-//! A run has four parts: requests arrive and faults come and go; then the clients wait for what is
-//! still open; then the world is quiet, and leases are counted; then the proxy is told to drain, if it
-//! was not before.
+//! What runs a scenario: one of three engines, and what any of them leaves behind.
 
-use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use lb_config::Config;
-use lb_server::shutdown::{self, Shutdown, Trigger};
-use lb_server::{Gateway, Listeners, Listening, Platform, WorkerOptions};
-use turmoil::{Builder, Sim};
+use clap::ValueEnum;
 
-use crate::attackers::Attackers;
-use crate::client::Clients;
-use crate::harm::{Harm, Net};
-use crate::life::Life;
-use crate::log::{Entry, Log, What};
-use crate::origin::Origin;
-use crate::panics;
-use crate::scenario::{Scenario, Workload};
-use crate::tape::Tape;
-use crate::tunnels::Tunnels;
-use crate::world::{EPOCH, World};
+use crate::invariant::Violation;
+use crate::judging::Scrutiny;
+use crate::log::{Entry, Log};
+use crate::page::quoted;
+use crate::scenario::Scenario;
+use crate::verdict::Verdict;
+use crate::{model, net, panics, real};
 
-/// The host on which the proxy runs.
-pub(crate) const PROXY: &str = "proxy";
-/// The host from which all clients come.
-const CLIENTS: &str = "clients";
-/// The host from which all tunnels come.
-const TUNNELS: &str = "tunnels";
-/// The host from which all attacks come.
-const ATTACKERS: &str = "attackers";
-/// turmoil's time goes in steps of this.
+/// Simulated time goes in steps of this where it goes in steps.
 pub const TICK: Duration = Duration::from_millis(1);
-/// How long after the last arrival everything must have ended: more than any default timeout.
-const SETTLE_MAX: Duration = Duration::from_secs(400);
 
-/// More requests a second than it has been made for; they would take hours.
-const RATE_MAX: f64 = 10_000.0;
-/// More clients than it has been made for, each of which may have a connection.
-const CLIENTS_MAX: u32 = 10_000;
-
-/// What of a scenario is too much for this engine. Nothing: it can run it.
-pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
-    let Workload { rate, closed, .. } = &scenario.workload;
-    let mut refusals = Vec::new();
-    if *rate > RATE_MAX {
-        refusals.push("more than 10,000 requests a second");
-    }
-    if closed.as_ref().is_some_and(|closed| closed.clients > CLIENTS_MAX) {
-        refusals.push("more than 10,000 clients that wait for their answers");
-    }
-    refusals
+/// What a scenario runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The real proxy, with HTTP and all, in a simulated network
+    Net,
+    /// The proxy's decisions alone: a hundred times as fast
+    Model,
+    /// The real proxy on real sockets, in real time
+    Real,
 }
 
 /// What a run left behind.
@@ -69,197 +38,99 @@ pub struct Run {
     pub panic: Option<String>,
 }
 
-/// Runs `scenario` under `seed`.
-pub fn run(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::new(&scenario.roster, false), scenario, seed)
+impl Engine {
+    /// What runs a scenario where nobody asks for another.
+    pub const fn of(scenario: &Scenario) -> Self {
+        if scenario.model_only { Self::Model } else { Self::Net }
+    }
+
+    /// Its name, as `--engine` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Model => "model",
+            Self::Real => "real",
+        }
+    }
+
+    /// Why it cannot run a scenario. Nothing: it can.
+    pub fn refusals(self, scenario: &Scenario) -> Vec<String> {
+        let mut refusals = match self {
+            Self::Net => net::refusals(scenario),
+            Self::Model => model::refusals(scenario),
+            Self::Real => real::refusals(scenario),
+        };
+        if scenario.model_only && self != Self::Model {
+            refusals.push("it says engine = \"model\"".to_owned());
+        }
+        refusals
+    }
+
+    /// The same in a sentence.
+    ///
+    /// # Errors
+    /// If there is a reason.
+    pub fn admits(self, scenario: &Scenario) -> Result<(), String> {
+        let refusals = self.refusals(scenario);
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let others = [Self::Net, Self::Model].into_iter().filter(|it| *it != self);
+        let other = others.into_iter().find(|it| it.refusals(scenario).is_empty());
+        let remedy = other.map_or(String::new(), |it| format!(": use --engine {}", it.as_str()));
+        let (file, name, why) = (&scenario.file, self.as_str(), refusals.join("; "));
+        Err(format!("{file}: not for the engine {name}: {why}{remedy}"))
+    }
+
+    /// Runs a scenario under a seed.
+    pub fn run(self, scenario: &Scenario, seed: u64) -> Run {
+        self.told(scenario, seed, false)
+    }
+
+    /// The same, and the log also says what every choice was made from.
+    pub fn run_explained(self, scenario: &Scenario, seed: u64) -> Run {
+        self.told(scenario, seed, true)
+    }
+
+    fn told(self, scenario: &Scenario, seed: u64, explains: bool) -> Run {
+        match self {
+            Self::Net => net::run_into(&Log::new(&scenario.roster, explains), scenario, seed),
+            Self::Model => model::logged(scenario, seed, explains),
+            Self::Real => real::run_into(&Log::new(&scenario.roster, explains), scenario, seed),
+        }
+    }
+
+    /// What a run comes to, and what its machine's timers were late by, which nobody is blamed for.
+    pub fn verdict(self, scenario: &Scenario, seed: u64, run: &Run) -> (Verdict, Vec<Violation>) {
+        match self {
+            Self::Real => real::verdict(scenario, seed, run),
+            Self::Net | Self::Model => (Verdict::of(scenario, seed, run), Vec::new()),
+        }
+    }
+
+    /// Runs a scenario for what it comes to alone.
+    pub fn judged(self, scenario: &Scenario, seed: u64) -> Verdict {
+        match self {
+            Self::Model => model::judged(scenario, seed, Scrutiny::UNTRACED),
+            Self::Net | Self::Real => self.verdict(scenario, seed, &self.run(scenario, seed)).0,
+        }
+    }
+
+    /// The command that repeats a run of a file.
+    pub fn again(self, file: &str, seed: u64) -> String {
+        let (file, engine) = (quoted(file), self.as_str());
+        format!("cargo run -p lb-sim -- run {file} --seed {seed} --engine {engine}")
+    }
 }
 
-/// The same, and the log also says what every choice was made from.
-pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::new(&scenario.roster, true), scenario, seed)
-}
-
-/// The same, and all that the core was handed is on the tape.
-pub fn run_taped(scenario: &Scenario, seed: u64) -> (Run, Tape) {
-    let tape = Tape::default();
-    (run_into(&Log::new(&scenario.roster, false).with_tape(&tape), scenario, seed), tape)
-}
-
-fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
+/// How long a run took in its own time, and what went wrong with it: what it says itself, or what panicked.
+/// A panic in a task of the proxy ends that task alone, and nobody would hear of it.
+pub(crate) fn caught(run: impl FnOnce() -> Result<Duration, String>) -> (Duration, Option<String>) {
     panics::forget();
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| drive(scenario, seed, log)));
-    let (simulated, error) = match ran {
+    let (simulated, error) = match panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(simulated)) => (simulated, None),
         Ok(Err(error)) => (Duration::ZERO, Some(error)),
-        Err(_) => (Duration::ZERO, Some("the simulation panicked".to_owned())),
+        Err(_) => (Duration::ZERO, Some("the rehearsal panicked".to_owned())),
     };
-    // A panic in a task of the proxy ends that task alone, and nobody would hear of it.
-    Run { log: log.take(), simulated, panic: panics::first().or(error) }
-}
-
-/// The world of one run.
-struct Stage<'a> {
-    sim: Sim<'a>,
-    harm: Harm<'a>,
-    /// Whether the proxy has come to its end, and whether the log says so.
-    ended: Rc<Cell<bool>>,
-    drained: bool,
-    log: Log,
-}
-
-/// The network of the simulated world. turmoil's verbs surprise: `hold` is what a black hole is, and
-/// `partition` refuses connections at once.
-impl Net for Sim<'_> {
-    fn hold(&mut self, host: &str, begins: bool) {
-        if begins { Sim::hold(self, PROXY, host) } else { self.release(PROXY, host) }
-    }
-
-    fn cut(&mut self, host: &str, begins: bool) {
-        if begins { self.partition(PROXY, host) } else { self.repair(PROXY, host) }
-    }
-
-    fn mute(&mut self, host: &str, begins: bool) {
-        match begins {
-            true => self.partition_oneway(host, PROXY),
-            false => self.repair_oneway(host, PROXY),
-        }
-    }
-
-    fn power(&mut self, host: &str, is_on: bool) -> bool {
-        if is_on {
-            self.bounce(host)
-        } else {
-            self.crash(host)
-        }
-        true
-    }
-}
-
-fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> {
-    let mut builder = Builder::new();
-    builder
-        .rng_seed(seed)
-        .epoch(std::time::UNIX_EPOCH + EPOCH)
-        .tick_duration(TICK)
-        .simulation_duration(scenario.duration + 2 * SETTLE_MAX)
-        .min_message_latency(scenario.network.min)
-        .max_message_latency(scenario.network.max)
-        .tcp_capacity(scenario.socket);
-    let mut sim = builder.build();
-    // turmoil draws the part of the span beyond its minimum from an exponential distribution, cuts it off
-    // at the maximum and rounds it down. With this curve a span of one tick is its minimum as often as
-    // its maximum; with turmoil's own, nearly every segment would take the minimum.
-    sim.set_message_latency_curve(std::f64::consts::LN_2);
-    let world: Arc<dyn Platform> = Arc::new(World { seed });
-    let origins: Vec<_> = (0..)
-        .zip(&scenario.origins)
-        .map(|(place, script)| Origin::new(place, script.clone(), Arc::clone(&world), log.clone()))
-        .collect();
-    for (origin, script) in origins.iter().zip(&scenario.origins) {
-        let origin = Rc::clone(origin);
-        sim.host(script.host.as_str(), move || Rc::clone(&origin).serve());
-    }
-    let (trigger, shutdown) = shutdown::pair();
-    let trigger = Rc::new(trigger);
-    let ended = Rc::new(Cell::new(false));
-    let reins = Reins { trigger: Rc::clone(&trigger), shutdown, ended: Rc::clone(&ended) };
-    host_proxy(&mut sim, scenario, seed, log, reins);
-    let listener = scenario.config.listeners[0].bind.ip();
-    let port = listener.expect("a scenario has no Unix sockets").port();
-    let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
-    let all = Rc::clone(&clients);
-    sim.host(CLIENTS, move || Rc::clone(&all).run());
-    let tunnels = scenario
-        .tunnels
-        .map(|said| Tunnels::new(said, scenario, Arc::clone(&world), (PROXY, port), log.clone()));
-    if let Some(tunnels) = tunnels.clone() {
-        sim.host(TUNNELS, move || Rc::clone(&tunnels).run());
-    }
-    if !scenario.attacks.is_empty() {
-        let attackers = Attackers::new(scenario, world, (PROXY, port), log.clone());
-        sim.host(ATTACKERS, move || Rc::clone(&attackers).run());
-    }
-
-    let harm = Harm::new(scenario, origins, log);
-    let mut stage = Stage { sim, harm, ended, drained: false, log: log.clone() };
-    stage.until(|stage| stage.sim.elapsed() >= scenario.duration)?;
-    let settled_by = scenario.duration + SETTLE_MAX;
-    let held = || held(log);
-    stage.until(|stage| {
-        let open = clients.open() > 0 || tunnels.as_ref().is_some_and(|it| it.open() > 0);
-        let quiet = !open && held().iter().all(|held| *held == 0);
-        quiet || stage.sim.elapsed() >= settled_by
-    })?;
-    log.write_at(stage.sim.elapsed(), What::Quiet(held()));
-    trigger.drain();
-    let drain = scenario.config.server.drain_timeout + Duration::from_secs(1);
-    let drained_by = stage.sim.elapsed() + drain;
-    stage.until(|stage| stage.drained || stage.sim.elapsed() >= drained_by)?;
-    Ok(stage.sim.elapsed())
-}
-
-/// What a proxy is led by, and what it says of itself.
-#[derive(Clone)]
-struct Reins {
-    trigger: Rc<Trigger>,
-    shutdown: Shutdown,
-    /// Whether it has come to its end.
-    ended: Rc<Cell<bool>>,
-}
-
-fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Log, reins: Reins) {
-    let log = log.clone();
-    sim.host(PROXY, move || {
-        let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
-        let (log, Reins { trigger, shutdown, ended }) = (log.clone(), reins.clone());
-        let (config, actions) = (scenario.config.clone(), scenario.actions.clone());
-        let refused = scenario.configs().try_for_each(refuse_tls);
-        async move {
-            refused?;
-            let made = Gateway::new(Arc::new(World { seed }), config, listeners)?;
-            log.knows(made.snapshot());
-            let listening = Listening::open(Arc::clone(&made), WorkerOptions::default()).await?;
-            let life = Life { gateway: made, trigger, log };
-            tokio::task::spawn_local(life.lead(actions));
-            listening.serve(shutdown).await;
-            ended.set(true);
-            // The machine stays: whoever connects is refused, and does not wait for an answer.
-            std::future::pending().await
-        }
-    });
-}
-
-/// Keys and nonces come from the system: no run with TLS could be repeated.
-pub(crate) fn refuse_tls(config: &Config) -> Result<(), String> {
-    let listeners = config.listeners.iter().any(|listener| listener.tls.is_some());
-    let origins = config.services.iter().flat_map(|service| &service.origins).any(|it| it.tls);
-    match listeners || origins {
-        true => {
-            Err("a simulated world has no TLS: leave [listener.tls] out and say http://".into())
-        }
-        false => Ok(()),
-    }
-}
-
-/// Leases held on each backend of each service; after a reload, of what was served before as well.
-pub(crate) fn held(log: &Log) -> Vec<u32> {
-    let snapshots = log.snapshots();
-    let services = snapshots.iter().flat_map(|snapshot| snapshot.services());
-    services.flat_map(|service| service.backends()).map(|backend| backend.in_flight()).collect()
-}
-
-impl Stage<'_> {
-    /// Lets time pass until `done`, and faults begin and end when they should.
-    fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
-        while !done(self) {
-            let now = self.sim.elapsed();
-            self.harm.follow(now, &mut self.sim);
-            self.sim.step().map_err(|error| format!("the simulation failed: {error}"))?;
-            if !self.drained && self.ended.get() {
-                self.drained = true;
-                self.log.write_at(self.sim.elapsed(), What::Drained);
-            }
-        }
-        Ok(())
-    }
+    (simulated, panics::first().or(error))
 }

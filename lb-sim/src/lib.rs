@@ -1,19 +1,19 @@
 //! Rehearse the real proxy in a simulated world, and hold it to what it promises.
 //!
 //! A [`Scenario`] embeds the configuration that will be deployed, and says what the world around it
-//! is like and what goes wrong in it. [`engine::run`] lets turmoil run `lb_server` itself in that
+//! is like and what goes wrong in it. [`Engine::Net`] lets turmoil run `lb_server` itself in that
 //! world and writes down everything that happens. [`Verdict::of`] reads that log: the invariants,
 //! which hold in every run, the scenario's own expectations, and whether its faults were noticed.
 //! The same scenario, seed and binary give the same log, byte for byte.
 //!
 //! ```no_run
-//! use lb_sim::{Verdict, engine, scenario};
+//! use lb_sim::{Engine, Verdict, scenario};
 //!
 //! # let text = "";
 //! let source = lb_config::Source { name: "partition.toml", text };
 //! let (scenario, diagnostics) = scenario::load(&source);
 //! let scenario = scenario.unwrap_or_else(|| panic!("{diagnostics:?}"));
-//! let verdict = Verdict::of(&scenario, 7, &engine::run(&scenario, 7));
+//! let verdict = Verdict::of(&scenario, 7, &Engine::Net.run(&scenario, 7));
 //! assert_eq!(verdict.class(), None);
 //! ```
 //!
@@ -22,6 +22,7 @@
 pub mod scenario;
 pub mod roster;
 pub mod engine;
+mod net;
 pub mod model;
 pub mod rehearsal;
 pub mod record;
@@ -31,7 +32,7 @@ mod life;
 mod world;
 mod wire;
 mod street;
-pub mod real;
+mod real;
 pub mod agreement;
 mod harm;
 mod origin;
@@ -44,6 +45,7 @@ mod tunnels;
 mod attackers;
 mod dice;
 mod panics;
+pub mod parallel;
 pub mod log;
 pub mod tape;
 pub mod repeat;
@@ -66,6 +68,7 @@ pub mod story;
 pub mod report;
 pub mod page;
 
+pub use engine::Engine;
 pub use failure::Failure;
 pub use judging::{Judging, Scrutiny};
 pub use scenario::Scenario;

@@ -10,7 +10,6 @@
 //! does not repeat. What timers are late by is the machine's: [`verdict`] sets it apart.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +24,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::attackers::Attackers;
 use crate::client::Clients;
-use crate::engine::{PROXY, Run, TICK, held, refuse_tls};
+use crate::engine::{Run, TICK, caught};
 use crate::harm::Harm;
 use crate::invariant::Violation;
 use crate::life::Life;
 use crate::log::{Log, What};
+use crate::net::{PROXY, held, refuse_tls};
 use crate::origin::Origin;
-use crate::panics;
 use crate::scenario::Scenario;
 use crate::street::{Street, Who};
-use crate::tape::Tape;
 use crate::tunnels::Tunnels;
 use crate::verdict::Verdict;
 
 /// The longest scenario that is run in real time.
-pub const DURATION_MAX: Duration = Duration::from_secs(60);
+const DURATION_MAX: Duration = Duration::from_secs(60);
 /// How long after the last arrival everything must have ended.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// Segments at a socket, where a scenario says nothing of it.
@@ -48,7 +46,7 @@ const SOCKET: usize = 4_096;
 const TIMED: &str = "deadlines are kept";
 
 /// Why a scenario cannot be run on real sockets. Nothing: it can be.
-pub fn refusals(scenario: &Scenario) -> Vec<String> {
+pub(crate) fn refusals(scenario: &Scenario) -> Vec<String> {
     let mut refusals = Vec::new();
     if scenario.duration > DURATION_MAX {
         refusals.push(format!(
@@ -63,45 +61,23 @@ pub fn refusals(scenario: &Scenario) -> Vec<String> {
     refusals
 }
 
-/// Runs `scenario` under `seed`: for as long as it lasts.
-pub fn run(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::new(&scenario.roster, false), scenario, seed)
-}
-
-/// The same, and the log also says what every choice was made from.
-pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
-    run_into(&Log::new(&scenario.roster, true), scenario, seed)
-}
-
-/// The same, and all that the core was handed is on the tape.
-pub fn run_taped(scenario: &Scenario, seed: u64) -> (Run, Tape) {
-    let tape = Tape::default();
-    (run_into(&Log::new(&scenario.roster, false).with_tape(&tape), scenario, seed), tape)
-}
-
 /// What a run comes to, and by what timers were late: a machine that is busy with something else says
 /// nothing about the proxy.
-pub fn verdict(scenario: &Scenario, seed: u64, run: &Run) -> (Verdict, Vec<Violation>) {
+pub(crate) fn verdict(scenario: &Scenario, seed: u64, run: &Run) -> (Verdict, Vec<Violation>) {
     let mut verdict = Verdict::of(scenario, seed, run);
     let timed = verdict.findings.iter_mut().filter(|finding| finding.name == TIMED);
     let late = timed.flat_map(|finding| std::mem::take(&mut finding.violations)).collect();
     (verdict, late)
 }
 
-fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
-    panics::forget();
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| {
+/// Runs `scenario` under `seed` for as long as it lasts, and tells `log` all of it.
+pub(crate) fn run_into(log: &Log, scenario: &Scenario, seed: u64) -> Run {
+    let (simulated, panic) = caught(|| {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("there is no runtime: {error}"))?;
         LocalSet::new().block_on(&runtime, play(scenario, seed, log))
-    }));
-    let (simulated, error) = match ran {
-        Ok(Ok(simulated)) => (simulated, None),
-        Ok(Err(error)) => (Duration::ZERO, Some(error)),
-        Err(_) => (Duration::ZERO, Some("the rehearsal panicked".to_owned())),
-    };
-    // A panic in a task of the proxy ends that task alone, and nobody would hear of it.
-    Run { log: log.take(), simulated, panic: panics::first().or(error) }
+    });
+    Run { log: log.take(), simulated, panic }
 }
 
 /// The world of one run.

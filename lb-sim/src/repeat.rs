@@ -14,8 +14,11 @@ use lb_core::{
     Queue, Service, Step, Then, Time, Wait,
 };
 
+use crate::engine::Run;
+use crate::log::Log;
 use crate::scenario::Scenario;
 use crate::tape::{Heard, Note, Tape};
+use crate::{net, real};
 
 /// What came of repeating a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub struct Difference {
     pub was: String,
     /// What the core does when it is asked again.
     pub is: String,
+}
+
+/// Runs a scenario in an engine that has the real proxy, and writes down what the core was handed.
+pub fn taped(scenario: &Scenario, seed: u64, is_real: bool) -> (Run, Tape) {
+    let tape = Tape::default();
+    let log = Log::new(&scenario.roster, false).with_tape(&tape);
+    let run = if is_real { real::run_into } else { net::run_into };
+    (run(&log, scenario, seed), tape)
 }
 
 /// Hands the core what is on the `tape` of a run of `scenario` under `seed`, and compares what it decides.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lb_config::quantity::show_duration;
 use lb_core::{BreakerState, Event};
 
-use crate::engine::Run;
+use crate::engine::{Engine, Run};
 use crate::invariant::Kind;
 use crate::log::What;
 use crate::measure::{Facts, Measure, origin_of, seconds};
@@ -120,7 +120,7 @@ pub(crate) fn kind_of(fault: &Fault) -> String {
 }
 
 /// What a run comes to, and how to see it again.
-pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
+pub fn verdict(scenario: &Scenario, verdict: &Verdict, engine: Engine) -> String {
     let mut out = String::new();
     out += "\n  invariants                                 checks\n";
     for finding in &verdict.findings {
@@ -167,13 +167,7 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     if verdict.findings.iter().any(|it| it.checks == 0) {
         out += "  · had nothing to check this time\n";
     }
-    let missing: Vec<&str> = scenario
-        .expect
-        .sometimes
-        .iter()
-        .filter(|mark| !verdict.marks.contains(mark))
-        .map(|mark| mark.0.as_str())
-        .collect();
+    let missing = verdict.missing(scenario);
     if !missing.is_empty() {
         put(&mut out, format_args!("  – not reached this time: {}\n", missing.join(", ")));
     }
@@ -183,19 +177,20 @@ pub fn verdict(scenario: &Scenario, verdict: &Verdict) -> String {
     if let Some(hash) = verdict.trace_hash {
         put(&mut out, format_args!("\n  trace {hash:016x}\n"));
     }
-    put(&mut out, format_args!("{}", conclusion(scenario, verdict)));
+    put(&mut out, format_args!("{}", conclusion(scenario, verdict, engine)));
     out
 }
 
 /// The last lines: whether all is well, and if not, how to see it again.
-fn conclusion(scenario: &Scenario, verdict: &Verdict) -> String {
+fn conclusion(scenario: &Scenario, verdict: &Verdict, engine: Engine) -> String {
     let mut out = String::new();
     match verdict.class() {
         None => put(&mut out, format_args!("  PASS  {}\n", scenario.claim)),
         Some(class) => {
             put(&mut out, format_args!("  FAIL  {}: {}\n", class.as_str(), scenario.claim));
             put(&mut out, format_args!("  seed {}: {}\n", verdict.seed, failures(verdict)));
-            put(&mut out, format_args!("  again: {}\n", replay(scenario, verdict.seed)));
+            let again = engine.again(&scenario.file, verdict.seed);
+            put(&mut out, format_args!("  again: {again}\n"));
         }
     }
     out
@@ -225,11 +220,6 @@ pub fn failures(verdict: &Verdict) -> String {
         .chain(panic)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The command that repeats a run.
-pub fn replay(scenario: &Scenario, seed: u64) -> String {
-    format!("cargo run -p lb-sim -- run {} --seed {seed}", scenario.file)
 }
 
 /// A time of the run.

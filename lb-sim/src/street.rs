@@ -228,7 +228,7 @@ impl Platform for House {
             let origin = names.find(|(_, name)| *name == host);
             let origin = origin.map(|(ip, _)| SocketAddr::new(*ip, port));
             let proxy = || self.street.proxy().get(&port).copied();
-            let at = origin.or_else(|| proxy().filter(|_| host == crate::engine::PROXY));
+            let at = origin.or_else(|| proxy().filter(|_| host == crate::net::PROXY));
             at.map(|at| vec![at]).ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }

@@ -122,6 +122,12 @@ impl Verdict {
         ];
         classes.into_iter().find_map(|(is, class)| is.then_some(class))
     }
+
+    /// The marks of its scenario that this run did not reach: a sweep has to.
+    pub fn missing<'s>(&self, scenario: &'s Scenario) -> Vec<&'s str> {
+        let marks = scenario.expect.sometimes.iter();
+        marks.filter(|it| !self.marks.contains(it)).map(|it| it.0.as_str()).collect()
+    }
 }
 
 impl Verdict {

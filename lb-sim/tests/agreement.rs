@@ -3,32 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_sim::agreement::{Apart, Figures};
 use lb_sim::invariant::Kind;
 use lb_sim::scenario::Phase;
-use lb_sim::{Scenario, engine, model, real, repeat, report, scenario};
+use lb_sim::{Engine, Scenario, parallel, repeat, report, scenario};
 
 /// All scenarios that the net engine is made for.
 fn scenarios() -> Vec<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let (mut folders, mut files) = (vec![folder], Vec::<PathBuf>::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "toml") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    let read =
-        |file: PathBuf| load(&file.display().to_string(), &fs::read_to_string(&file).unwrap());
-    files.into_iter().map(read).filter(|it| !it.model_only).collect()
+    let read = |file: PathBuf| scenario::read(&file).unwrap().0;
+    let all = scenario::files(&folder).unwrap().into_iter().map(read);
+    all.filter(|it| Engine::Net.refusals(it).is_empty()).collect()
 }
 
 fn load(name: &str, text: &str) -> Scenario {
@@ -38,20 +25,23 @@ fn load(name: &str, text: &str) -> Scenario {
 
 #[test]
 fn every_decision_of_the_proxy_is_one_that_the_core_alone_makes_again() {
-    for scenario in scenarios() {
-        let seed = scenario.seed;
-        let (run, tape) = engine::run_taped(&scenario, seed);
-        assert_eq!(run.panic, None, "{}", scenario.file);
-        let done = repeat::repeat(&scenario, seed, &tape).unwrap();
-        assert_eq!(done.differs, None, "{} seed {seed}", scenario.file);
-        assert!(done.decisions > 100, "{}: {done:?}", scenario.file);
-    }
+    let scenarios = scenarios();
+    let repeated = |at: usize| {
+        let scenario = &scenarios[at];
+        let (run, tape) = repeat::taped(scenario, scenario.seed, false);
+        (run.panic, repeat::repeat(scenario, scenario.seed, &tape).unwrap())
+    };
+    parallel::each(scenarios.len(), None, repeated, |at, (panic, done)| {
+        let Scenario { file, seed, .. } = &scenarios[at];
+        assert_eq!((panic, &done.differs), (None, &None), "{file} seed {seed}");
+        assert!(done.decisions > 100, "{file}: {done:?}");
+    });
 }
 
 #[test]
 fn a_decision_that_differs_is_found_and_has_a_place() {
     let scenario = load("brief.toml", BRIEF);
-    let (_, tape) = engine::run_taped(&scenario, 7);
+    let (_, tape) = repeat::taped(&scenario, 7, false);
     // Other dice: the first choice by chance is another one.
     let done = repeat::repeat(&scenario, 8, &tape).unwrap();
     let differs = done.differs.unwrap();
@@ -60,23 +50,28 @@ fn a_decision_that_differs_is_found_and_has_a_place() {
 
 #[test]
 fn model_and_net_measure_the_same_latencies() {
-    for scenario in scenarios().iter().filter(|it| model::refusals(it).is_empty()) {
-        let seed = scenario.seed;
-        let runs = [engine::run(scenario, seed), model::run(scenario, seed)];
+    let both = |it: &Scenario| Engine::Model.refusals(it).is_empty();
+    let scenarios: Vec<Scenario> = scenarios().into_iter().filter(both).collect();
+    let runs = |at: usize| {
+        let scenario = &scenarios[at];
+        [Engine::Net, Engine::Model].map(|engine| engine.run(scenario, scenario.seed))
+    };
+    parallel::each(scenarios.len(), None, runs, |at, runs| {
+        let scenario = &scenarios[at];
         for phase in [None, Some(Phase::Healed)] {
             let [net, model] = [0, 1].map(|at| Figures::of(scenario, &runs[at], phase));
             let too_far = net.apart(&model, scenario).into_iter().filter(|it| !it.is_tolerable());
             let told: Vec<String> = too_far.map(|apart: Apart| apart.to_string()).collect();
             assert!(told.is_empty(), "{} {phase:?}: {}", scenario.file, told.join(", "));
         }
-    }
+    });
 }
 
 #[test]
 fn what_is_safe_in_the_simulation_is_safe_on_real_sockets() {
     let scenario = load("brief.toml", BRIEF);
-    let (run, tape) = real::run_taped(&scenario, 7);
-    let (verdict, _late) = real::verdict(&scenario, 7, &run);
+    let (run, tape) = repeat::taped(&scenario, 7, true);
+    let (verdict, _late) = Engine::Real.verdict(&scenario, 7, &run);
     assert_eq!(verdict.panic, None);
     // How soon things happen is the machine's business, and this one may be busy.
     let broken =
@@ -93,7 +88,7 @@ fn what_is_safe_in_the_simulation_is_safe_on_real_sockets() {
 #[test]
 fn real_time_is_bounded() {
     let long = BRIEF.replace("duration = \"3s\"", "duration = \"90s\"");
-    let refusals = real::refusals(&load("long.toml", &long));
+    let refusals = Engine::Real.refusals(&load("long.toml", &long));
     assert_eq!(refusals.len(), 1, "{refusals:?}");
     assert!(refusals[0].contains("shorten `duration`"), "{refusals:?}");
 }

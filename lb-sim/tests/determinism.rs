@@ -6,29 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lb_sim::{Scenario, engine, scenario, trace};
+use lb_sim::{Engine, Scenario, parallel, scenario, trace};
 
 /// Not the scenarios' own seeds, so that nothing here has been tuned to pass.
 const SEEDS: [u64; 2] = [11, 12];
 
-fn scenarios() -> Vec<(PathBuf, Scenario)> {
+fn scenarios() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    files.sort();
-    assert!(files.len() >= 3, "the scenarios are gone: {files:?}");
-    files
-        .into_iter()
-        .map(|file| {
-            let (name, text) = (file.display().to_string(), fs::read_to_string(&file).unwrap());
-            let source = lb_config::Source { name: &name, text: &text };
-            let (scenario, diagnostics) = scenario::load(&source);
-            (file, scenario.unwrap_or_else(|| panic!("{diagnostics:#?}")))
-        })
-        .collect()
+    let files = scenario::files(&folder).unwrap().into_iter();
+    files.filter(|file| !load(file).model_only).collect()
+}
+
+fn load(file: &Path) -> Scenario {
+    scenario::read(file).unwrap().0
 }
 
 /// A trace that was written to a file, without its first line, which says what it is of.
@@ -43,36 +33,33 @@ fn same(what: &str, left: &str, right: &str) {
     }
 }
 
-#[test]
-fn a_run_repeats_in_the_same_process() {
-    for (file, scenario) in scenarios() {
-        let once = trace::text(&engine::run(&scenario, SEEDS[1]).log);
-        let again = trace::text(&engine::run(&scenario, SEEDS[1]).log);
-        same(&file.display().to_string(), &once, &again);
-    }
-}
-
+/// One run here, on a thread among others, and one in a process of its own.
 #[test]
 fn a_run_repeats_in_another_process() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    for (file, scenario) in scenarios() {
-        let here = trace::text(&engine::run(&scenario, SEEDS[0]).log);
-        let written = folder.join(file.with_extension("trace").file_name().unwrap());
+    let files = scenarios();
+    let runs = |at: usize| {
+        let file: &Path = &files[at];
+        let here = trace::text(&Engine::Net.run(&load(file), SEEDS[0]).log);
+        let written = folder.join(format!("{at}.trace"));
         let output = Command::new(env!("CARGO_BIN_EXE_lb-sim"))
             .arg("run")
-            .arg(&file)
+            .arg(file)
             .args(["--seed", &SEEDS[0].to_string(), "--trace"])
             .arg(&written)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        same(&file.display().to_string(), &here, bare(&fs::read_to_string(&written).unwrap()));
-    }
+        (here, fs::read_to_string(&written).unwrap())
+    };
+    parallel::each(files.len(), None, runs, |at, (here, written)| {
+        same(&files[at].display().to_string(), &here, bare(&written));
+    });
 }
 
 #[test]
 fn another_seed_is_another_run() {
-    let (_, scenario) = scenarios().remove(0);
-    let [left, right] = SEEDS.map(|seed| trace::text(&engine::run(&scenario, seed).log));
+    let scenario = load(&scenarios()[0]);
+    let [left, right] = SEEDS.map(|seed| trace::text(&Engine::Net.run(&scenario, seed).log));
     assert!(trace::first_difference(&left, &right).is_some());
 }

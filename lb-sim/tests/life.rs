@@ -1,7 +1,7 @@
 //! What is done to a proxy, and who stays or means harm: noticed if it happens, and a failure if not.
 
 use expect_test::{Expect, expect};
-use lb_sim::{Class, Scenario, Verdict, engine, report, scenario, trace};
+use lb_sim::{Class, Engine, Scenario, Verdict, report, scenario, trace};
 
 /// Three seconds in front of one backend; `more` goes on in the table of the workload.
 fn text(more: &str) -> String {
@@ -59,9 +59,9 @@ fn load(text: &str) -> (Option<Scenario>, String) {
 fn judged(text: &str) -> (Verdict, String, String) {
     let (scenario, said) = load(text);
     let scenario = scenario.unwrap_or_else(|| panic!("{said}"));
-    let run = engine::run(&scenario, 7);
+    let run = Engine::Net.run(&scenario, 7);
     let verdict = Verdict::of(&scenario, 7, &run);
-    let report = report::verdict(&scenario, &verdict);
+    let report = report::verdict(&scenario, &verdict, Engine::Net);
     (verdict, report, trace::text(&run.log))
 }
 

@@ -1,7 +1,7 @@
 //! One origin may stand for many, and a scenario may mean something to be broken.
 
 use expect_test::{Expect, expect};
-use lb_sim::{Class, Scenario, Verdict, model, report, scenario};
+use lb_sim::{Class, Engine, Scenario, Verdict, report, scenario};
 
 /// Ten seconds of three servers, of which the configuration names one.
 fn text(origin: &str, expect: &str, backends: &str) -> String {
@@ -62,8 +62,8 @@ fn load(text: &str) -> (Option<Scenario>, String) {
 fn judged(expect: &str) -> (Verdict, String) {
     let (scenario, said) = load(&text("count = 3", expect, ONE));
     let scenario = scenario.unwrap_or_else(|| panic!("{said}"));
-    let verdict = Verdict::of(&scenario, 7, &model::run(&scenario, 7));
-    let report = report::verdict(&scenario, &verdict);
+    let verdict = Verdict::of(&scenario, 7, &Engine::Model.run(&scenario, 7));
+    let report = report::verdict(&scenario, &verdict, Engine::Model);
     (verdict, report)
 }
 

@@ -2,32 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use lb_sim::log::Entry;
 use lb_sim::measure::{Facts, seconds, span};
 use lb_sim::scenario::Expectation;
-use lb_sim::{Scenario, Scrutiny, Verdict, model, report, scenario, trace};
+use lb_sim::{Engine, Scenario, Scrutiny, Verdict, model, report, scenario, trace};
 
 /// The scenarios that the model knows everything of.
 fn scenarios() -> Vec<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    files.sort();
-    let all = files.into_iter().map(|file| {
-        let (name, text) = (file.display().to_string(), fs::read_to_string(&file).unwrap());
-        let source = lb_config::Source { name: &name, text: &text };
-        let (scenario, diagnostics) = scenario::load(&source);
-        scenario.unwrap_or_else(|| panic!("{diagnostics:#?}"))
-    });
-    let known: Vec<_> = all.filter(|it| model::refusals(it).is_empty()).collect();
+    let files = scenario::files(&folder).unwrap().into_iter();
+    let all = files.map(|file| scenario::read(&file).unwrap().0);
+    let both = |it: &Scenario| !it.model_only && Engine::Model.refusals(it).is_empty();
+    let known: Vec<_> = all.filter(both).collect();
     assert!(known.len() >= 28, "the model has forgotten something: {} scenarios", known.len());
     known
 }
@@ -36,7 +26,7 @@ fn scenarios() -> Vec<Scenario> {
 fn scenarios_hold_in_the_model_as_well() {
     for scenario in scenarios() {
         for seed in 1..=5 {
-            let verdict = Verdict::of(&scenario, seed, &model::run(&scenario, seed));
+            let verdict = Verdict::of(&scenario, seed, &Engine::Model.run(&scenario, seed));
             let failures = report::failures(&verdict);
             assert_eq!(verdict.class(), None, "{} seed {seed}: {failures}", scenario.file);
         }
@@ -48,7 +38,7 @@ fn a_run_that_is_judged_while_it_goes_on_comes_to_what_its_log_comes_to() {
     for scenario in scenarios() {
         for seed in [3, 4] {
             let streamed = model::judged(&scenario, seed, Scrutiny::FULL);
-            let read = Verdict::of(&scenario, seed, &model::run(&scenario, seed));
+            let read = Verdict::of(&scenario, seed, &Engine::Model.run(&scenario, seed));
             assert_eq!(streamed, read, "{} seed {seed}", scenario.file);
             let untraced = model::judged(&scenario, seed, Scrutiny::UNTRACED);
             assert_eq!(untraced, Verdict { trace_hash: None, ..read }, "{}", scenario.file);
@@ -59,7 +49,7 @@ fn a_run_that_is_judged_while_it_goes_on_comes_to_what_its_log_comes_to() {
 #[test]
 fn the_hash_of_a_trace_is_that_of_its_text() {
     let scenario = scenarios().remove(0);
-    let run = model::run(&scenario, 3);
+    let run = Engine::Model.run(&scenario, 3);
     let hash = lb_core::stable_hash(trace::text(&run.log).as_bytes());
     assert_eq!(Verdict::of(&scenario, 3, &run).trace_hash, Some(hash));
 }
@@ -113,7 +103,7 @@ fn gauges_measure_what_the_facts_of_a_whole_log_say() {
             EVERYTHING.iter().map(of_phase).map(|it| Expectation::parse(&it).unwrap())
         });
         scenario.expect.at_end.extend(phases);
-        let run = model::run(&scenario, 5);
+        let run = Engine::Model.run(&scenario, 5);
         let expected = Verdict::of(&scenario, 5, &run).expected;
         let measured: Vec<_> = expected.iter().map(|it| (it.checks, it.broken)).collect();
         assert_eq!(measured, looked_up(&scenario, &run.log), "{}", scenario.file);
@@ -123,8 +113,8 @@ fn gauges_measure_what_the_facts_of_a_whole_log_say() {
 #[test]
 fn a_run_of_the_model_repeats() {
     for scenario in scenarios() {
-        let once = trace::text(&model::run(&scenario, 11).log);
-        let again = trace::text(&model::run(&scenario, 11).log);
+        let once = trace::text(&Engine::Model.run(&scenario, 11).log);
+        let again = trace::text(&Engine::Model.run(&scenario, 11).log);
         let differs = trace::first_difference(&once, &again);
         assert_eq!(differs, None, "{}", scenario.file);
     }

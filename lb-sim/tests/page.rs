@@ -11,7 +11,7 @@ use html5ever::tendril::TendrilSink;
 use html5ever::tokenizer::TokenizerOpts;
 use html5ever::{ParseOpts, parse_document};
 use lb_sim::page::Played;
-use lb_sim::{Scenario, Verdict, model, scenario};
+use lb_sim::{Engine, Scenario, Verdict, scenario};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
 /// What a page is made of.
@@ -112,11 +112,10 @@ fn load(name: &str, text: &str) -> Scenario {
 }
 
 fn played(scenario: &Scenario, change: impl FnOnce(&mut lb_sim::engine::Run)) -> String {
-    let mut run = model::run(scenario, 7);
+    let mut run = Engine::Model.run(scenario, 7);
     change(&mut run);
     let verdict = Verdict::of(scenario, 7, &run);
-    let again = "lb-sim run <b>";
-    Played { scenario, run: &run, verdict: &verdict, engine: "model", again }.page()
+    Played { scenario, run: &run, verdict: &verdict, engine: Engine::Model }.page()
 }
 
 /// Three backends of which one is black, and breaks an expectation.
@@ -155,7 +154,6 @@ fn a_name_that_looks_like_markup_is_a_name() {
     let read = Read::of(&page);
     read.is_harmless();
     assert!(read.text.matches(EVIL).count() >= 3, "it is shown as it is written");
-    assert!(read.text.contains("lb-sim run <b>"));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_configuration_that_would_have_helped_helps() {
 fn a_backend_that_is_new_is_like_the_others_and_one_that_is_gone_is_not_asked() {
     let (_, is, notes) = replayed(&record("new.lb"), &toml(4, PLAIN), &setting());
     near(is.share(Some(3)), Some(0.25), 0.01);
-    assert_eq!(notes, ["not in the record, and as quick as the others: 10.0.0.4"]);
+    assert_eq!(notes, ["not in the record, and as quick as the others: 10.0.0.4:80"]);
     let (was, is, notes) = replayed(&record("gone.lb"), &toml(2, PLAIN), &setting());
     assert_eq!(notes, ["not in the configuration, and not asked: http://10.0.0.3"]);
     near(was.share(None), Some(1.0 / 3.0), 0.01);

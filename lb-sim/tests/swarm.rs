@@ -6,7 +6,7 @@ use lb_sim::sanity::{has_time, is_ample};
 use lb_sim::scenario::{self, Scenario};
 use lb_sim::shrink::{Question, Shrunk, shrink};
 use lb_sim::swarm::{Base, drawn};
-use lb_sim::{Class, Failure, Verdict, engine, model, report};
+use lb_sim::{Class, Engine, Failure, Verdict, report};
 
 fn base() -> Base {
     Base { name: "swarm".to_owned(), text: None }
@@ -18,7 +18,7 @@ fn read(text: &str) -> Scenario {
 }
 
 fn judged(scenario: &Scenario, seed: u64) -> Verdict {
-    Verdict::of(scenario, seed, &model::run(scenario, seed))
+    Verdict::of(scenario, seed, &Engine::Model.run(scenario, seed))
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn all_that_is_drawn_can_be_read_and_held_to_its_promises() {
     for seed in 1..=300 {
         let world = read(&drawn(&base(), seed).unwrap());
         assert!(has_time(&world) && is_ample(&world), "seed {seed}");
-        assert!(model::refusals(&world).is_empty(), "seed {seed}");
+        assert!(Engine::Model.refusals(&world).is_empty(), "seed {seed}");
         assert_eq!(world.seed, seed);
     }
 }
@@ -65,7 +65,7 @@ fn drawn_worlds_keep_every_promise() {
 fn the_real_proxy_keeps_them_as_well() {
     let text = drawn(&base(), 2).unwrap();
     let scenario = read(&text);
-    let verdict = Verdict::of(&scenario, 2, &engine::run(&scenario, 2));
+    let verdict = Verdict::of(&scenario, 2, &Engine::Net.run(&scenario, 2));
     let class = verdict.class().filter(|class| *class != Class::Toothless);
     assert_eq!(class, None, "{}", report::failures(&verdict));
 }
@@ -89,7 +89,7 @@ fn things(scenario: &Scenario) -> usize {
 
 fn least(seed: u64, text: &str, failure: &Failure, is_over: &dyn Fn() -> bool) -> Shrunk {
     let run = |scenario: &Scenario, seed| {
-        model::refusals(scenario).is_empty().then(|| judged(scenario, seed))
+        Engine::Model.refusals(scenario).is_empty().then(|| judged(scenario, seed))
     };
     let question = Question { name: "drawn.toml", seed, failure, run: &run, is_over };
     shrink(text, &question).unwrap()

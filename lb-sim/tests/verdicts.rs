@@ -1,7 +1,7 @@
 //! A run that proves nothing does not pass, and a complaint says what is wrong and nothing else.
 
 use expect_test::{Expect, expect};
-use lb_sim::{Class, Scenario, Verdict, engine, report, scenario};
+use lb_sim::{Class, Engine, Scenario, Verdict, report, scenario};
 
 /// Three seconds of calm before a backend that needs no introduction.
 fn text(more: &str) -> String {
@@ -38,8 +38,8 @@ fn load(text: &str) -> (Option<Scenario>, String) {
 fn judged(text: &str) -> (Verdict, String) {
     let (scenario, said) = load(text);
     let scenario = scenario.unwrap_or_else(|| panic!("{said}"));
-    let verdict = Verdict::of(&scenario, 7, &engine::run(&scenario, 7));
-    let report = report::verdict(&scenario, &verdict);
+    let verdict = Verdict::of(&scenario, 7, &Engine::Net.run(&scenario, 7));
+    let report = report::verdict(&scenario, &verdict, Engine::Net);
     (verdict, report)
 }
 

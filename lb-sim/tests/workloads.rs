@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use lb_sim::engine::Run;
 use lb_sim::log::What;
-use lb_sim::{Scenario, Verdict, engine, model, report, scenario};
+use lb_sim::{Engine, Scenario, Verdict, report, scenario};
 
 /// Two backends with room for eight, and a workload.
 fn text(workload: &str) -> String {
@@ -51,8 +51,16 @@ fn loaded(workload: &str) -> Scenario {
 }
 
 /// What both engines make of it.
-fn runs(scenario: &Scenario) -> [(&'static str, Run); 2] {
-    [("net", engine::run(scenario, 7)), ("model", model::run(scenario, 7))]
+fn runs(scenario: &Scenario) -> [(Engine, Run); 2] {
+    [Engine::Net, Engine::Model].map(|engine| (engine, engine.run(scenario, 7)))
+}
+
+fn hold_and_bite_twice(scenario: &Scenario) {
+    for (engine, run) in runs(scenario) {
+        let verdict = Verdict::of(scenario, 7, &run);
+        let said = report::verdict(scenario, &verdict, engine);
+        assert_eq!((verdict.class(), &verdict.bit[..]), (None, &[true, true][..]), "{said}");
+    }
 }
 
 fn sent(run: &Run) -> usize {
@@ -65,9 +73,9 @@ fn clients_that_wait_ask_as_often_as_the_law_of_interactive_systems_says() {
     for (engine, run) in runs(&scenario) {
         // 20 clients, each once in 100 ms of thought and 24 ms or so of waiting, for 9.9 s.
         let requests = sent(&run);
-        assert!((1_450..1_750).contains(&requests), "{engine}: {requests}");
+        assert!((1_450..1_750).contains(&requests), "{engine:?}: {requests}");
         let verdict = Verdict::of(&scenario, 7, &run);
-        assert_eq!(verdict.class(), None, "{engine}: {}", report::verdict(&scenario, &verdict));
+        assert_eq!(verdict.class(), None, "{}", report::verdict(&scenario, &verdict, engine));
     }
 }
 
@@ -87,7 +95,7 @@ fn clients_that_wait_never_have_more_open_than_they_are() {
             }
             most = most.max(open);
         }
-        assert_eq!(most, 10, "{engine}");
+        assert_eq!(most, 10, "{engine:?}");
     }
 }
 
@@ -108,7 +116,7 @@ fn bursts_bring_both_engines_the_same_requests() {
 #[test]
 fn by_zipf_s_law_the_first_of_many_users_asks_most() {
     let scenario = loaded("rate = 2000\nusers = 1000\nzipf = 1.1");
-    let run = model::run(&scenario, 7);
+    let run = Engine::Model.run(&scenario, 7);
     let user = |entry: &lb_sim::log::Entry| match entry.what {
         What::Reached { user, .. } => user,
         _ => None,
@@ -127,15 +135,7 @@ fn a_fault_of_several_origins_has_to_be_noticed_at_each() {
                  [expect]\nat_end = [\"p50@faults >= 100ms\", \"p50@healed <= 40ms\"]";
     let scenario = loaded(fault);
     assert_eq!(scenario.faults.len(), 2);
-    for (engine, run) in runs(&scenario) {
-        let verdict = Verdict::of(&scenario, 7, &run);
-        let said = report::verdict(&scenario, &verdict);
-        assert_eq!(
-            (verdict.class(), &verdict.bit[..]),
-            (None, &[true, true][..]),
-            "{engine} {said}"
-        );
-    }
+    hold_and_bite_twice(&scenario);
 }
 
 #[test]
@@ -146,24 +146,22 @@ fn a_backend_that_shrinks_makes_its_requests_wait() {
                  [expect]\nat_end = [\"p50@calm <= 40ms\", \"p50@faults >= 100ms\", \"max@healed <= 3s\"]\n\
                  eventually = [\"max <= 100ms\"]";
     let scenario = loaded(fault);
-    for (engine, run) in runs(&scenario) {
-        let verdict = Verdict::of(&scenario, 7, &run);
-        let said = report::verdict(&scenario, &verdict);
-        assert_eq!(
-            (verdict.class(), &verdict.bit[..]),
-            (None, &[true, true][..]),
-            "{engine} {said}"
-        );
-    }
+    hold_and_bite_twice(&scenario);
 }
 
 #[test]
 fn a_load_that_the_net_engine_is_not_made_for_is_refused_by_it_alone() {
     let many = loaded("rate = 20000");
-    assert_eq!(engine::refusals(&many), ["more than 10,000 requests a second"]);
-    assert!(model::refusals(&many).is_empty());
+    assert_eq!(
+        Engine::Net.refusals(&many),
+        ["it is not made for more than 10,000 requests a second"]
+    );
+    assert!(Engine::Model.refusals(&many).is_empty());
     let many = loaded("clients = 20000\nthink = \"10s\"");
-    assert_eq!(engine::refusals(&many), ["more than 10,000 clients that wait for their answers"]);
+    assert_eq!(
+        Engine::Net.refusals(&many),
+        ["it is not made for more than 10,000 clients that wait for their answers"]
+    );
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "calls read best with the text in place")]

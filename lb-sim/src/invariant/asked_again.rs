@@ -2,11 +2,11 @@
 //! several comes by it before long.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lb_core::{BackendId, BreakerState, Event, How, Role};
 
 use super::lineup::Lineups;
+use super::moves::SETTLES;
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -18,8 +18,6 @@ pub(super) struct AskedAgain {
     passed: BTreeMap<BackendId, usize>,
 }
 
-/// How long the core may go by what it knew.
-const SETTLES: Duration = Duration::from_millis(1_100);
 /// Choices of others, for each backend of a pool, after which it was surely drawn as well.
 const PASSED_MAX: usize = 40;
 

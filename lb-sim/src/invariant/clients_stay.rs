@@ -12,6 +12,7 @@ use lb_core::config::{KeySource, StickBy};
 use lb_core::{BackendId, BodyEnd, Event, ExchangeId};
 
 use super::lineup::{Lineup, Lineups};
+use super::moves::Moves;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -25,8 +26,7 @@ pub(super) struct ClientsStay {
     users: BTreeMap<ExchangeId, u32>,
     /// By service and user: whose answers it got of late.
     told: BTreeMap<(u16, u32), Vec<Told>>,
-    /// When something was last said for or against a backend.
-    moved: BTreeMap<BackendId, Duration>,
+    moves: Moves,
 }
 
 /// That a user was answered by a backend: since when it has all of the answer, if it does.
@@ -54,7 +54,7 @@ impl ClientsStay {
             first: BTreeMap::new(),
             users: BTreeMap::new(),
             told: BTreeMap::new(),
-            moved: BTreeMap::new(),
+            moves: Moves::default(),
         }
     }
 
@@ -83,8 +83,9 @@ impl ClientsStay {
         }
         let Some(homes) = self.may_be((exchange.service, user), began) else { return };
         let may_serve = |home: &BackendId| {
-            let quiet = self.moved.get(home).is_none_or(|at| *at < began);
-            quiet && lineup.seat(*home).is_some() && ledger.is_fit(*home)
+            self.moves.none_since(*home, began)
+                && lineup.seat(*home).is_some()
+                && ledger.is_fit(*home)
         };
         if homes.iter().all(may_serve) {
             judge.check(homes.contains(&first), || {
@@ -151,6 +152,7 @@ impl Invariant for ClientsStay {
         if ledger.scenario.workload.users == 0 {
             return;
         }
+        self.moves.enter(entry);
         match entry.what {
             What::Core(Event::Started { exchange, .. }) => {
                 self.first.insert(exchange, (entry.at, None));
@@ -183,14 +185,6 @@ impl Invariant for ClientsStay {
             What::Core(Event::Rejected { exchange, .. } | Event::Left { exchange }) => {
                 self.first.remove(&exchange);
                 self.users.remove(&exchange);
-            }
-            What::Core(
-                Event::BreakerMoved { backend, .. }
-                | Event::HealthMoved { backend, .. }
-                | Event::Ejected { backend, .. }
-                | Event::Pardoned { backend },
-            ) => {
-                self.moved.insert(backend, entry.at);
             }
             _ => {}
         }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use lb_core::config::{KeySource, Policy};
 use lb_core::{BackendId, Event, ExchangeId, How, Role};
 
-use super::lineup::{Lineup, Lineups};
+use super::lineup::{Lineup, Lineups, Seat};
+use super::moves::Moves;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -24,16 +25,13 @@ pub(super) struct KeysStay {
     homes: BTreeMap<(u16, u32), (BackendId, usize)>,
     /// By service: keys that a reload left in place, and such that it moved for nothing.
     moved_by_reload: BTreeMap<u16, (u32, u32)>,
-    /// When something was last said for or against a backend.
-    moved: BTreeMap<BackendId, Duration>,
+    moves: Moves,
 }
 
 /// The share of other keys that Maglev may move when a backend comes or goes: with ten backends a tenth.
 const MAGLEV_MOVES: f64 = 0.2;
 /// Keys from which on the share of those that moved says something.
 const KEYS_MIN: u32 = 20;
-/// How long the core may go by what it knew.
-const SETTLES: Duration = Duration::from_millis(1_100);
 
 impl KeysStay {
     pub(super) fn new(lineups: &Lineups) -> Self {
@@ -42,7 +40,7 @@ impl KeysStay {
             first: BTreeMap::new(),
             homes: BTreeMap::new(),
             moved_by_reload: BTreeMap::new(),
-            moved: BTreeMap::new(),
+            moves: Moves::default(),
         }
     }
 
@@ -51,13 +49,11 @@ impl KeysStay {
         let Some(exchange) = ledger.exchanges.get(&id) else { return };
         let (service, reloads) = (exchange.service, exchange.reloads);
         let Some(lineup) = self.lineups.at(reloads, service) else { return };
-        let settled =
-            |backend: BackendId| self.moved.get(&backend).is_none_or(|moved| *moved + SETTLES < at);
         let key = (service, user);
         let known = self.homes.get(&key).copied();
         match known {
             Some((home, of)) if of == reloads => {
-                let stays = ledger.is_fit(home) && settled(home);
+                let stays = ledger.is_fit(home) && self.moves.is_settled(home, at);
                 judge.check(backend == home || !stays || bound(lineup), || {
                     let (home, other) = (ledger.name(home), ledger.name(backend));
                     format!("user {user} of {home} goes to {other} with exchange {}", id.0)
@@ -97,9 +93,7 @@ fn bound(lineup: &Lineup) -> bool {
 /// Whether a table of both is made by the same rule.
 fn same_weights(before: Option<&Lineup>, now: &Lineup) -> bool {
     let Some(before) = before else { return false };
-    let same = |seat: &super::lineup::Seat| {
-        now.seat(seat.backend).is_none_or(|other| other.weight == seat.weight)
-    };
+    let same = |seat: &Seat| now.seat(seat.backend).is_none_or(|other| other.weight == seat.weight);
     let policy = (before.core.policy, &before.core.hash) == (now.core.policy, &now.core.hash);
     policy && before.pools.len() == now.pools.len() && before.pools.iter().flatten().all(same)
 }
@@ -130,6 +124,7 @@ impl Invariant for KeysStay {
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
+        self.moves.enter(entry);
         match entry.what {
             What::Core(Event::Attempted { exchange, attempt: 1, backend, choice, .. }) => {
                 let lineup = self.lineups.at(ledger.reloads, backend.service);
@@ -148,14 +143,6 @@ impl Invariant for KeysStay {
                 | Event::Ended { exchange, .. },
             ) => {
                 self.first.remove(&exchange);
-            }
-            What::Core(
-                Event::BreakerMoved { backend, .. }
-                | Event::HealthMoved { backend, .. }
-                | Event::Ejected { backend, .. }
-                | Event::Pardoned { backend },
-            ) => {
-                self.moved.insert(backend, entry.at);
             }
             _ => {}
         }

@@ -23,6 +23,7 @@ mod tried_excluded;
 mod tunnels_last;
 
 mod lineup;
+mod moves;
 mod asked_again;
 mod bounds_on_load;
 mod breaker_moves;

@@ -1,13 +1,11 @@
 //! Nobody panics without need: backends that nobody trusts are asked where the service says so, and
 //! only while too few of its pool are fit or none of them is left to be tried.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use lb_core::config::WhenAllUnfit;
-use lb_core::{BackendId, Event, Role};
+use lb_core::{Event, Role};
 
 use super::lineup::{Lineups, Seat};
+use super::moves::Moves;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -15,20 +13,12 @@ use crate::scenario::Scenario;
 
 pub(super) struct PanicDue {
     lineups: Lineups,
-    /// When something was last said for or against a backend: the core may take note of it later.
-    moved: BTreeMap<BackendId, Duration>,
+    moves: Moves,
 }
-
-/// How long the core may go by what it knew. Its bitmap is a hint that is looked at once a second.
-const SETTLES: Duration = Duration::from_millis(1_100);
 
 impl PanicDue {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        Self { lineups: lineups.clone(), moved: BTreeMap::new() }
-    }
-
-    fn is_settled(&self, seat: &Seat, now: Duration) -> bool {
-        self.moved.get(&seat.backend).is_none_or(|moved| now > *moved + SETTLES)
+        Self { lineups: lineups.clone(), moves: Moves::default() }
     }
 }
 
@@ -42,17 +32,9 @@ impl Invariant for PanicDue {
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Core(event) = entry.what else { return };
-        let (id, backend, choice) = match event {
-            Event::Attempted { exchange, backend, choice, .. } => (exchange, backend, choice),
-            Event::BreakerMoved { backend, .. }
-            | Event::HealthMoved { backend, .. }
-            | Event::Ejected { backend, .. }
-            | Event::Pardoned { backend } => {
-                self.moved.insert(backend, entry.at);
-                return;
-            }
-            _ => return,
+        self.moves.enter(entry);
+        let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
+            return;
         };
         if choice.role != Role::Panic {
             return;
@@ -71,13 +53,13 @@ impl Invariant for PanicDue {
         // Whoever may be full cannot be asked; whoever was ejected may be back without a word.
         let told = lineup.core.limits.per_backend.is_none() && lineup.core.outliers.is_none();
         let Some(pool) = lineup.pool_of(backend).map(|pool| &lineup.pools[pool]) else { return };
-        if !told || !pool.iter().all(|seat| self.is_settled(seat, entry.at)) {
+        if !told || !self.moves.all_settled(pool, entry.at) {
             return;
         }
         let fit = pool.iter().filter(|seat| seat.is_fit(ledger)).count();
         let is_below = fit * 100 < usize::from(lineup.core.panic_below) * pool.len();
         let all = || lineup.pools.iter().flatten();
-        let settled = all().all(|seat| self.is_settled(seat, entry.at));
+        let settled = lineup.pools.iter().all(|pool| self.moves.all_settled(pool, entry.at));
         let is_left = all().any(|seat| seat.is_fit(ledger) && !tried(seat));
         judge.check(is_below || !settled || !is_left, || {
             let (name, count) = (ledger.name(backend), pool.len());

@@ -1,13 +1,11 @@
 //! A pool with too few fit backends serves nobody, the last resort nobody whom another pool could have
 //! served, and a backend that drains nobody who is new to it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use lb_core::config::{ServiceConfig, WhenAllUnfit};
-use lb_core::{BackendId, BreakerState, Event, How, Role};
+use lb_core::{BreakerState, Event, How, Role};
 
 use super::lineup::{Lineups, Seat};
+use super::moves::Moves;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -15,20 +13,12 @@ use crate::scenario::Scenario;
 
 pub(super) struct PoolsInTurn {
     lineups: Lineups,
-    /// When something was last said for or against a backend.
-    moved: BTreeMap<BackendId, Duration>,
+    moves: Moves,
 }
-
-/// How long the core may go by what it knew.
-const SETTLES: Duration = Duration::from_millis(1_100);
 
 impl PoolsInTurn {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        Self { lineups: lineups.clone(), moved: BTreeMap::new() }
-    }
-
-    fn is_settled(&self, seat: &Seat, now: Duration) -> bool {
-        self.moved.get(&seat.backend).is_none_or(|moved| now > *moved + SETTLES)
+        Self { lineups: lineups.clone(), moves: Moves::default() }
     }
 }
 
@@ -55,17 +45,9 @@ impl Invariant for PoolsInTurn {
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Core(event) = entry.what else { return };
-        let (id, backend, choice) = match event {
-            Event::Attempted { exchange, backend, choice, .. } => (exchange, backend, choice),
-            Event::BreakerMoved { backend, .. }
-            | Event::HealthMoved { backend, .. }
-            | Event::Ejected { backend, .. }
-            | Event::Pardoned { backend } => {
-                self.moved.insert(backend, entry.at);
-                return;
-            }
-            _ => return,
+        self.moves.enter(entry);
+        let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
+            return;
         };
         let looked_for = matches!(choice.how, How::Session | How::Same);
         if looked_for || choice.role == Role::Panic {
@@ -82,7 +64,7 @@ impl Invariant for PoolsInTurn {
                 format!("exchange {} is new to {}, which drains", id.0, ledger.name(backend))
             });
         }
-        let settled = |pool: &[Seat]| pool.iter().all(|seat| self.is_settled(seat, entry.at));
+        let settled = |pool: &[Seat]| self.moves.all_settled(pool, entry.at);
         let min_fit = usize::from(lineup.core.pools[pool].min_fit);
         if min_fit > 1 && settled(&lineup.pools[pool]) && lineup.core.outliers.is_none() {
             // One that may be tried out counts as fit.

@@ -22,17 +22,16 @@ mod weather;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
 
 use crate::arrivals::{Arrival, Arriving, Asking};
 use crate::dice::Chance;
-use crate::engine::Run;
+use crate::engine::{Run, caught};
 use crate::judging::{Judging, Scrutiny};
 use crate::log::{End, Entry, Sink, What};
-use crate::panics;
+use crate::measure::Facts;
 use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
 use crate::verdict::Verdict;
 
@@ -45,21 +44,33 @@ use stage::{Era, Stage};
 use turn::{Open, Slot};
 use weather::Weather;
 
-/// Runs `scenario` under `seed`.
-pub fn run(scenario: &Scenario, seed: u64) -> Run {
-    logged(scenario, seed, false)
-}
-
-/// The same, and the log also says what every choice was made from.
-pub fn run_explained(scenario: &Scenario, seed: u64) -> Run {
-    logged(scenario, seed, true)
-}
-
 /// Runs `scenario` under `seed` and judges it meanwhile: nothing is kept but what is open.
 pub fn judged(scenario: &Scenario, seed: u64, scrutiny: Scrutiny) -> Verdict {
     let mut judging = Judging::new(scenario, scrutiny);
     let Ran { simulated, panic } = run_into(scenario, seed, &mut judging);
     judging.verdict(seed, simulated, panic)
+}
+
+/// The same, and all that can be measured of it.
+pub fn measured(scenario: &Scenario, seed: u64) -> (Verdict, Facts) {
+    let judging = Judging::new(scenario, Scrutiny::UNTRACED);
+    let mut both = Both { judging, facts: Facts::new(scenario) };
+    let Ran { simulated, panic } = run_into(scenario, seed, &mut both);
+    (both.judging.verdict(seed, simulated, panic), both.facts)
+}
+
+/// Whoever judges a run, and whoever measures it.
+struct Both<'s> {
+    judging: Judging<'s>,
+    facts: Facts,
+}
+
+impl Sink for Both<'_> {
+    fn enter(&mut self, at: Duration, what: What) {
+        let entry = Entry { at, what };
+        self.judging.add(&entry);
+        self.facts.add(&entry);
+    }
 }
 
 /// What is left of a run that somebody listened to.
@@ -76,34 +87,28 @@ pub fn run_into(scenario: &Scenario, seed: u64, sink: &mut impl Sink) -> Ran {
     told(scenario, seed, sink, false)
 }
 
-fn logged(scenario: &Scenario, seed: u64, explains: bool) -> Run {
+pub(crate) fn logged(scenario: &Scenario, seed: u64, explains: bool) -> Run {
     let mut log = Vec::<Entry>::new();
     let Ran { simulated, panic } = told(scenario, seed, &mut log, explains);
     Run { log, simulated, panic }
 }
 
 fn told(scenario: &Scenario, seed: u64, sink: &mut impl Sink, explains: bool) -> Ran {
-    panics::forget();
     let sink = RefCell::new(sink);
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| {
+    let (simulated, panic) = caught(|| {
         let arriving = Arriving::new(scenario, seed);
         drive(scenario, seed, arriving, &sink, explains)
-    }));
-    let (simulated, error) = match ran {
-        Ok(Ok(simulated)) => (simulated, None),
-        Ok(Err(error)) => (Duration::ZERO, Some(error)),
-        Err(_) => (Duration::ZERO, Some("the simulation panicked".to_owned())),
-    };
-    Ran { simulated, panic: panics::first().or(error) }
+    });
+    Ran { simulated, panic }
 }
 
 /// What of a scenario this engine has no notion of. Nothing: it can run it.
-pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
+pub(crate) fn refusals(scenario: &Scenario) -> Vec<String> {
     let workload = &scenario.workload;
     let mut refusals = Vec::new();
-    let mut refuse = |is_there: bool, what| {
+    let mut refuse = |is_there: bool, what: &str| {
         if is_there {
-            refusals.push(what);
+            refusals.push(format!("it knows nothing of {what}"));
         }
     };
     refuse(scenario.tunnels.is_some(), "tunnels");
@@ -112,8 +117,8 @@ pub fn refusals(scenario: &Scenario) -> Vec<&'static str> {
     refuse(workload.upload > Duration::ZERO, "uploads that take time");
     refuse(scenario.actions.iter().any(|it| it.kind == ActionKind::Drain), "a drain");
     let http2 = |protocol| protocol == Protocol::Http2;
-    refuse(scenario.origins.iter().any(|it| http2(it.protocol)), "HTTP/2");
-    refuse(http2(workload.protocol), "HTTP/2");
+    let origins = scenario.origins.iter().any(|it| http2(it.protocol));
+    refuse(origins || http2(workload.protocol), "HTTP/2");
     let of_bytes = |kind| matches!(kind, FaultKind::CloseIdle { .. });
     refuse(scenario.faults.iter().any(|it| of_bytes(it.kind)), "the fault close_idle");
     refusals

@@ -9,7 +9,7 @@ use super::scene::{Scene, float};
 use super::timeline::{Alarm, timeline};
 use super::words::{count, millis, percent, seconds, several};
 use super::{again, document};
-use crate::engine::Run;
+use crate::engine::{Engine, Run};
 use crate::invariant::{Finding, Kind};
 use crate::measure::span;
 use crate::report::described;
@@ -28,10 +28,8 @@ pub struct Played<'a> {
     pub run: &'a Run,
     /// What it comes to.
     pub verdict: &'a Verdict,
-    /// In what it ran: `net` or `model`.
-    pub engine: &'a str,
-    /// The command that repeats it.
-    pub again: &'a str,
+    /// In what it ran.
+    pub engine: Engine,
 }
 
 impl Played<'_> {
@@ -87,12 +85,12 @@ impl Played<'_> {
             (verdict_is)
             h1 { (claim(scenario)) }
             p.facts {
-                span { (scenario.file) } span { "seed " (verdict.seed) } span { "engine " (engine) }
+                span { (scenario.file) } span { "seed " (verdict.seed) } span { "engine " (engine.as_str()) }
                 span { (seconds(run.simulated)) " simulated" }
                 span { (several(scenario.origins.len(), "backend")) }
                 @if let Some(hash) = verdict.trace_hash { span { "trace " (format!("{hash:016x}")) } }
             }
-            (again(self.again))
+            (again(&engine.again(&scenario.file, verdict.seed)))
             dl.headline {
                 @for (name, figure) in figures { div { dt { (name) } dd { (figure) } } }
             }
@@ -261,13 +259,7 @@ fn noticed(scenario: &Scenario, verdict: &Verdict) -> Markup {
 
 /// Marks that were reached, and those that a sweep has still to reach.
 fn marks(scenario: &Scenario, verdict: &Verdict) -> Markup {
-    let missing: Vec<&str> = scenario
-        .expect
-        .sometimes
-        .iter()
-        .filter(|mark| !verdict.marks.contains(mark))
-        .map(|mark| mark.0.as_str())
-        .collect();
+    let missing = verdict.missing(scenario);
     html! {
         div.marks {
             h3 { "Marks" }

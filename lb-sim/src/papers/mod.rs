@@ -25,12 +25,9 @@ mod overflow;
 mod list;
 pub mod page;
 
-use std::time::Duration;
-
-use crate::judging::{Judging, Scrutiny};
-use crate::log::{Entry, Sink, What};
-use crate::measure::{Facts, span};
-use crate::model::{self, Ran};
+use crate::engine::Engine;
+use crate::measure::span;
+use crate::model;
 use crate::report;
 use crate::scenario::{Scenario, load};
 
@@ -95,13 +92,7 @@ impl Study {
         let (scenario, diagnostics) = load(&lb_config::Source { name, text });
         let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
         let scenario = scenario.ok_or_else(|| lines.join("\n"))?;
-        let refusals = model::refusals(&scenario);
-        if !refusals.is_empty() {
-            let what = refusals.join(", ");
-            return Err(format!(
-                "{name}:1:1: the model engine knows nothing of {what}; move it up"
-            ));
-        }
+        Engine::Model.admits(&scenario)?;
         let notes = Notes::read(text)
             .map_err(|(line, said)| format!("{name}:{line}:1: {}; {}", said.what, said.remedy))?;
         Ok(Self { scenario, notes })
@@ -110,12 +101,8 @@ impl Study {
     /// Runs it under its own seed.
     pub fn run(&self) -> Result {
         let scenario = &self.scenario;
-        let judging = Judging::new(scenario, Scrutiny::UNTRACED);
-        let mut both = Both { judging, facts: Facts::new(scenario) };
-        let Ran { simulated, panic } = model::run_into(scenario, scenario.seed, &mut both);
-        let Both { judging, facts } = both;
-        let verdict = judging.verdict(scenario.seed, simulated, panic);
-        let failed = verdict.class().map(|_| report::verdict(scenario, &verdict));
+        let (verdict, facts) = model::measured(scenario, scenario.seed);
+        let failed = verdict.class().map(|_| report::verdict(scenario, &verdict, Engine::Model));
         let row = |figure: &Figure| {
             let formula = &figure.formula;
             let measure = facts.measure(scenario, &span(scenario, formula.phase));
@@ -124,20 +111,6 @@ impl Study {
             Row { what: figure.what.clone(), paper: figure.paper.clone(), ours }
         };
         Result { rows: self.notes.figures.iter().map(row).collect(), failed }
-    }
-}
-
-/// Whoever judges a run, and whoever measures it.
-struct Both<'s> {
-    judging: Judging<'s>,
-    facts: Facts,
-}
-
-impl Sink for Both<'_> {
-    fn enter(&mut self, at: Duration, what: What) {
-        let entry = Entry { at, what };
-        self.judging.add(&entry);
-        self.facts.add(&entry);
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use crate::engine::Run;
 use crate::measure::Facts;
 use crate::model;
 use crate::scenario::{Again, Fault, FaultKind, Scenario, Whom};
@@ -110,7 +109,7 @@ pub struct Patience {
 /// Runs a cell under each of `seeds`; the worst counts.
 pub fn fate(scenario: &Scenario, lasts: Duration, seeds: impl Iterator<Item = u64>) -> Fate {
     let ends = AT + lasts;
-    let of = |seed| judged(scenario, &model::run(scenario, seed), ends);
+    let of = |seed| judged(scenario, seed, ends);
     seeds
         .map(of)
         .max_by(|one, other| one.badness().total_cmp(&other.badness()))
@@ -127,8 +126,9 @@ impl Fate {
     }
 }
 
-fn judged(scenario: &Scenario, run: &Run, ends: Duration) -> Fate {
-    let facts = Facts::of(scenario, &run.log);
+fn judged(scenario: &Scenario, seed: u64, ends: Duration) -> Fate {
+    let mut facts = Facts::new(scenario);
+    model::run_into(scenario, seed, &mut facts);
     let good = |from: Duration, to: Duration| {
         let seen = facts.measure(scenario, &(from..to));
         match seen.requests {

@@ -64,13 +64,16 @@ impl Stage {
     /// Around the service of this number in `config`, which was read from `file`.
     pub fn new(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
         let (mut config, mut notes) = (config.clone(), Vec::new());
-        for said in &mut config.services {
+        for (number, said) in config.services.iter_mut().enumerate() {
             // A Unix socket is as good as any other address here.
             for target in said.origins.iter_mut().filter(|it| it.socket.is_some()) {
                 let path = target.socket.take().unwrap_or_default();
                 (target.host, target.port) = (path.display().to_string(), 1);
             }
-            stand_in(said, &mut notes);
+            let made_up = stand_in(said);
+            if number == service {
+                notes = made_up;
+            }
         }
         let mut scenario = calm(config, file, setting);
         let said = &scenario.config.services[service];
@@ -128,8 +131,8 @@ impl Stage {
 }
 
 /// Gives backends to pools that would have to look for theirs.
-fn stand_in(said: &mut lb_config::config::Service, notes: &mut Vec<String>) {
-    let mut at = 0;
+fn stand_in(said: &mut lb_config::config::Service) -> Vec<String> {
+    let (mut at, mut notes) = (0, Vec::new());
     for pool in &mut said.core.pools {
         if pool.backends.is_empty() {
             notes.push(format!(
@@ -145,6 +148,7 @@ fn stand_in(said: &mut lb_config::config::Service, notes: &mut Vec<String>) {
         }
         at += pool.backends.len();
     }
+    notes
 }
 
 /// A world where all is well.

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::engine::Run;
 use crate::invariant::{Kind, RELOADS_HARMLESS};
 use crate::measure::{Facts, Measure};
 use crate::scenario::Metric;
@@ -64,9 +63,8 @@ impl Outlook {
     }
 
     /// Takes another run of `case` into account.
-    pub fn add(&mut self, stage: &Stage, case: &Case, seed: u64, run: &Run) {
+    pub fn add(&mut self, stage: &Stage, case: &Case, verdict: &Verdict, facts: &Facts) {
         let scenario = &case.scenario;
-        let facts = Facts::of(scenario, &run.log);
         let (begins, ends) = case.trouble.unwrap_or_default();
         let measure = |span: Range<Duration>| facts.measure(scenario, &span);
         let after = measure(begins..scenario.duration);
@@ -123,7 +121,6 @@ impl Outlook {
             let back = (well_from + 2 * WINDOW <= scenario.duration).then(|| well_from - ends);
             self.recover = later(self.recover, back);
         }
-        let verdict = Verdict::of(scenario, seed, run);
         // How long it takes to be as before is told above, and is the user's to judge.
         let safety = verdict.findings.iter().filter(|finding| finding.kind == Kind::Safety);
         // Here people get bad answers without a reload, from too much load or too little time.
@@ -131,8 +128,8 @@ impl Outlook {
         let broken = safety.filter(|finding| !finding.violations.is_empty());
         let first = broken.filter_map(|finding| Some((finding.name, finding.violations.first()?)));
         let first = first.map(|(name, violation)| format!("{name}: {}", violation.what));
-        let all = first.chain(run.panic.clone());
-        self.broken.extend(all.map(|what| Broken { seed, what }));
+        let all = first.chain(verdict.panic.clone());
+        self.broken.extend(all.map(|what| Broken { seed: verdict.seed, what }));
         // A backend that answers sooner than before is noticed by nobody, and beside other trouble.
         let unnoticed = !verdict.bit.is_empty() && !verdict.bit.contains(&true);
         self.unnoticed += u32::from(unnoticed);

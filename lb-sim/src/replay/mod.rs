@@ -10,6 +10,7 @@
 //! would have taken. So it is told beside what was recorded: who replays the configuration that served sees
 //! how far the model is off.
 
+mod matching;
 mod tally;
 
 use std::cell::RefCell;
@@ -28,6 +29,9 @@ use crate::record::{Attempt, End, Exchange, Past, Record, Tried};
 use crate::rehearsal::{self, Stage};
 use crate::scenario::{Arrivals, Latency, Seen, Span};
 
+use matching::{address, listed};
+
+pub use matching::{Matched, known, services};
 pub use tally::{Counts, SLICES, Tally};
 
 /// How a record is replayed.
@@ -53,54 +57,6 @@ pub struct Replay<'r> {
     pub stage: Stage,
 }
 
-/// Which services of a record are which of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matched {
-    /// By their places in the record, and in the configuration.
-    pub pairs: Vec<(u16, usize)>,
-    /// What is to be said of it.
-    pub notes: Vec<String>,
-}
-
-/// Which services of a record are which of a configuration.
-///
-/// # Errors
-/// There is no such service, or there is nothing that they have in common.
-pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<Matched, String> {
-    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
-    let place = |name: &str| names.iter().position(|known| *known == name);
-    if let Some(only) = only.filter(|only| place(only).is_none()) {
-        return Err(format!("there is no service {only:?}; there are {}", names.join(", ")));
-    }
-    let wanted = |at: usize| only.is_none_or(|only| names[at] == only);
-    let (mut pairs, mut notes) = (Vec::new(), Vec::new());
-    let target = only.or_else(|| names.first().copied().filter(|_| names.len() == 1));
-    if let ([theirs], Some(ours)) = (&*record.services, target) {
-        // There is nothing to confuse.
-        if theirs != ours && !theirs.is_empty() {
-            notes.push(format!("the record's service {theirs} is taken for {ours}"));
-        }
-        pairs.push((0, place(ours).expect("it was found above")));
-        return Ok(Matched { pairs, notes });
-    }
-    for (number, name) in (0..).zip(&record.services) {
-        match place(name) {
-            Some(at) if wanted(at) => pairs.push((number, at)),
-            Some(_) => {}
-            None => notes.push(format!("service {name} of the record is in no configuration")),
-        }
-    }
-    if pairs.is_empty() {
-        return Err(format!(
-            "the record has the services {}, the configuration {}; say with --service for which of these \
-             a record of one service is",
-            record.services.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
-            names.join(", ")
-        ));
-    }
-    Ok(Matched { pairs, notes })
-}
-
 impl<'r> Replay<'r> {
     /// Of the service `theirs` of `record` under the service `ours` of `config`, which was read from `file`.
     pub fn new(
@@ -119,6 +75,7 @@ impl<'r> Replay<'r> {
             Self { record, service: theirs, speed: setting.speed, places: Vec::new(), stage };
         replay.find(setting);
         replay.relive(setting);
+        replay.misses();
         replay.arrange();
         replay
     }
@@ -171,7 +128,10 @@ impl<'r> Replay<'r> {
         let fresh: Vec<usize> =
             origins.iter().copied().filter(|place| !pasts.contains_key(place)).collect();
         if !fresh.is_empty() {
-            let name = |at: &usize| scenario.origins[*at].host.clone();
+            let name = |at: &usize| {
+                let origin = &scenario.origins[*at];
+                format!("{}:{}", origin.host, origin.port)
+            };
             let names: Vec<String> = fresh.iter().map(name).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let thin = good.len().div_ceil(POOLED_MAX).max(1);
@@ -193,6 +153,20 @@ impl<'r> Replay<'r> {
             origin.past = pasts.remove(&place);
             // What they waited for is in how long they took.
             origin.concurrency = None;
+        }
+    }
+
+    /// Says what of the record nobody can do again: errors of backends that it does not name.
+    fn misses(&mut self) {
+        // What the proxy answered itself is decided again, unless nobody says what it was that answered.
+        let is_mute = self.record.attempts.is_empty();
+        let is_lost =
+            |it: &&Exchange| it.count == 0 && !it.is_good() && (is_mute || it.end != End::Ours);
+        let lost = self.exchanges().filter(is_lost).count();
+        if lost > 0 {
+            self.stage.notes.push(format!(
+                "errors that the record says no backend of, and that are not replayed: {lost}"
+            ));
         }
     }
 
@@ -227,6 +201,8 @@ impl<'r> Replay<'r> {
     /// What was recorded.
     pub fn recorded(&self) -> Tally {
         let mut tally = self.tally();
+        // A log may say nothing of how long anything took.
+        let is_timed = self.exchanges().any(|it| it.took > 0);
         for exchange in self.exchanges() {
             let attempts = self.record.attempts_of(exchange);
             let at = self.when(exchange.at);
@@ -243,7 +219,7 @@ impl<'r> Replay<'r> {
             match exchange.end {
                 End::Left => tally.left(at),
                 End::Complete | End::Ours | End::Broken => {
-                    let took = Duration::from_micros(to_head);
+                    let took = is_timed.then(|| Duration::from_micros(to_head));
                     tally.ended(at, exchange.status, exchange.is_good(), took);
                 }
             }
@@ -285,16 +261,6 @@ const POOLED_MAX: usize = 1_000_000;
 /// Longer than clients wait.
 const PATIENCE: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Names, of which the first are told.
-fn listed(names: &[&str]) -> String {
-    const TOLD: usize = 5;
-    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told} and {more} more"),
-    }
-}
 
 /// Gives a pool that discovers its backends those of the record that no other pool has.
 fn discover(record: &Record, theirs: u16, config: &mut Config, ours: usize) {
@@ -340,32 +306,5 @@ fn go_by_user(config: &mut Config) {
         {
             by_user(&mut stick.key);
         }
-    }
-}
-
-/// Host and port of a url, or of what a log calls an upstream.
-fn address(name: &str) -> (&str, u16) {
-    let (scheme, rest) = name.split_once("://").unwrap_or(("http", name));
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let default = if scheme == "https" { 443 } else { 80 };
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            (host, port.parse().unwrap_or(default))
-        }
-        _ => (authority, default),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_backend_is_known_by_host_and_port_however_it_is_written() {
-        for name in ["http://10.0.0.1:80", "10.0.0.1:80", "10.0.0.1", "http://10.0.0.1/"] {
-            assert_eq!(address(name), ("10.0.0.1", 80), "{name}");
-        }
-        assert_eq!(address("https://example.com"), ("example.com", 443));
-        assert_eq!(address("http://[::1]:8080"), ("[::1]", 8080));
     }
 }

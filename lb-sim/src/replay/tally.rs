@@ -81,12 +81,18 @@ impl Tally {
     }
 
     /// A request that arrived at `at` was answered, as it should be or not.
-    pub(super) fn ended(&mut self, at: Duration, status: u16, is_good: bool, took: Duration) {
+    pub(super) fn ended(
+        &mut self,
+        at: Duration,
+        status: u16,
+        is_good: bool,
+        took: Option<Duration>,
+    ) {
         let counts = self.at(at);
         counts.requests += 1;
         counts.errors += u64::from(!is_good);
         *counts.answered.entry(status).or_default() += 1;
-        if is_good {
+        if let Some(took) = took.filter(|_| is_good) {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             counts.latencies.saturating_record(micros);
         }
@@ -117,9 +123,9 @@ impl Sink for Tally {
             What::Ended { end, sent, took, .. } => match end {
                 crate::log::End::TimedOut => self.left(sent),
                 crate::log::End::Answered(status) => {
-                    self.ended(sent, status, end.is_good(), took);
+                    self.ended(sent, status, end.is_good(), Some(took));
                 }
-                _ => self.ended(sent, 0, false, took),
+                _ => self.ended(sent, 0, false, Some(took)),
             },
             _ => {}
         }
@@ -159,9 +165,10 @@ impl Counts {
         ratio(self.errors, self.requests)
     }
 
-    /// Requests to backends for each of a client.
+    /// Requests to backends for each of a client; none where nobody tells of them.
     pub fn amplification(&self) -> Option<f64> {
-        ratio(self.attempts.iter().sum(), self.requests + self.left)
+        let all = self.attempts.iter().sum();
+        ratio(all, self.requests + self.left).filter(|_| all > 0)
     }
 
     /// The share of the attempts that went to an origin; `None` for those in no configuration.

@@ -167,6 +167,13 @@ impl Expectation {
         })?;
         let (metric, phase) = Metric::parse(left)?;
         let bound = read_bound(right.trim(), &metric)?;
+        if bound < 0.0 {
+            return Err(Mistake::new("compares with less than nothing", "write 0 or more"));
+        }
+        if metric.is_part() && bound > 1.0 {
+            let remedy = "write 0% to 100%, or 0 to 1";
+            return Err(Mistake::new("compares a part with more than the whole", remedy));
+        }
         Ok(Self { text: text.to_owned(), metric, phase, op, bound })
     }
 
@@ -198,6 +205,12 @@ impl Metric {
             None => (text.trim(), None),
         };
         Ok((read_metric(name.trim())?, phase))
+    }
+
+    /// Whether it is a part of a whole.
+    const fn is_part(&self) -> bool {
+        let of_requests = matches!(self, Self::ErrorRatio | Self::Answered(_) | Self::Wanderers);
+        of_requests || matches!(self, Self::Share(_) | Self::ShareMax | Self::ShareMin)
     }
 
     /// Whether it is a latency, in milliseconds.

@@ -15,7 +15,8 @@ use super::fault::{fault, place};
 use super::origin::origins;
 use super::workload::workload;
 use super::{
-    Action, ActionKind, Expect, Expectation, Fault, Mark, Metric, Origin, Protocol, Scenario, Span,
+    Action, ActionKind, Expect, Expectation, Fault, Mark, Metric, Origin, Phase, Protocol,
+    Scenario, Span,
 };
 
 /// The longest run.
@@ -131,6 +132,14 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
     if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
         let remedy = "let duration be longer, or the faults end earlier";
         report.error(root.at(), "the run ends before the world has recovered", remedy);
+    }
+    for expectation in &scenario.expect.at_end {
+        if let Some(Phase::Between(from, _)) = expectation.phase
+            && from >= scenario.duration
+        {
+            let what = format!("{:?} looks at nothing: the run is over by then", expectation.text);
+            report.error(root.at(), what, "let duration be longer, or the times earlier");
+        }
     }
     // Invariants look up who is who, and somebody may be missing.
     if report.errors() > 0 {

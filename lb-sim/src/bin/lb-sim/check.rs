@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use clap::Args;
 use lb_config::Config;
-use lb_sim::engine::Run;
+use lb_config::quantity::show_duration;
 use lb_sim::measure::Facts;
-use lb_sim::model;
 use lb_sim::page::check::Picture;
 use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
-use lb_sim::scenario::{Expectation, Metric};
+use lb_sim::scenario::{Expectation, Metric, Phase};
+use lb_sim::{Engine, model, parallel};
 
 use crate::cli::{World, few_seeds};
 use crate::html::{self, Html};
-use crate::parallel;
 use crate::{Watch, print, say};
 
 /// What a service level that is missed says to a shell.
@@ -28,26 +27,32 @@ pub(crate) const MISSED: u8 = 131;
 /// What a broken invariant says.
 const BROKEN: u8 = 129;
 
-/// A level that was missed: in which case, under which seed, and what there was instead.
+/// A level that was missed: in which case, under which seed first, what there was instead, and how often.
 #[derive(Debug)]
 pub(crate) struct Missed {
     case: &'static str,
     level: String,
     found: f64,
     is_latency: bool,
+    first: u64,
+    seeds: u64,
 }
 
 impl fmt::Display for Missed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { case, level, found, is_latency } = self;
+        let Self { case, level, found, is_latency, first, seeds } = self;
         write!(out, "{case}: {level}: it is ")?;
         match (is_latency, level.ends_with('%')) {
             (true, _) if found.is_infinite() => {
-                out.write_str("unknown, since nobody got a good answer")
+                out.write_str("unknown, since nobody got a good answer,")
             }
             (true, _) => write!(out, "{found:.1} ms"),
             (false, true) => write!(out, "{:.2}%", found * 100.0),
             (false, false) => write!(out, "{found:.4}"),
+        }?;
+        match seeds {
+            1 => write!(out, " under seed {first} alone"),
+            _ => write!(out, " under seed {first}, the first of {seeds} that miss it"),
         }
     }
 }
@@ -83,22 +88,23 @@ pub(crate) struct Done {
 pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
     let Check { file, service, world, .. } = check;
     let (config, service) = (read(file)?, service.as_deref());
+    let page = check.html.open()?;
     let one = service.map(|name| chosen(&config, Some(name))).transpose()?;
     let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
         let stage = Stage::new(&config, file, index, &world.setting());
         about_somebody(&stage, &world.slo)?;
         let battery = only(battery(&stage), &check.cases)?;
-        let done = rehearse(&stage, &battery.cases, check);
+        let done = rehearse(&stage, &battery.cases, check, page.is_some());
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
-        if check.html.file.is_some() {
+        if page.is_some() {
             sections.push(html::of_service(&stage, &battery, &done, check));
         }
         print(&told(&stage, battery, done, check));
     }
-    if let Some(path) = &check.html.file {
-        html::write(path, &html::of_check(file, &sections))?;
+    if let Some(page) = page {
+        page.write(&html::of_check(file, &sections))?;
     }
     Ok(exit(broken, missed))
 }
@@ -154,9 +160,15 @@ pub(crate) fn read(file: &Path) -> Result<Config, String> {
     }
 }
 
-/// Refuses a level about a backend that the service does not have: it would always hold.
+/// Refuses a level about a backend or a time that the service does not have: it would always hold.
 pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<(), String> {
     for level in levels {
+        if let Some(Phase::Between(from, _)) = level.phase
+            && from >= stage.scenario.duration
+        {
+            let (text, span) = (&level.text, show_duration(stage.scenario.duration));
+            return Err(format!("{text:?}: a case lasts {span}: nothing would be looked at"));
+        }
         if let Metric::Share(origin) = &level.metric
             && stage.scenario.place(origin).is_none()
         {
@@ -168,18 +180,19 @@ pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<()
 }
 
 /// Runs all cases, on all cores.
-fn rehearse(stage: &Stage, cases: &[Case], check: &Check) -> Vec<Done> {
+fn rehearse(stage: &Stage, cases: &[Case], check: &Check, has_page: bool) -> Vec<Done> {
     let watch = Watch::start();
     let mut all = BTreeMap::new();
     let one = |at: usize| {
         let (case, mut outlook, mut missed) = (&cases[at], Outlook::none(), Vec::new());
         let mut picture = None;
         for seed in check.seeds.clone() {
-            let run = model::run(&case.scenario, seed);
-            outlook.add(stage, case, seed, &run);
-            miss(&mut missed, case, &run, &check.world.slo);
-            if check.html.file.is_some() && picture.is_none() {
-                picture = Some(Picture::of(case, &run));
+            let (verdict, facts) = model::measured(&case.scenario, seed);
+            outlook.add(stage, case, &verdict, &facts);
+            miss(&mut missed, (case, seed), &facts, &check.world.slo);
+            if has_page && picture.is_none() {
+                // A picture needs the log, which is kept for this one run.
+                picture = Some(Picture::of(case, &Engine::Model.run(&case.scenario, seed)));
             }
         }
         Done { outlook, missed, picture }
@@ -192,22 +205,25 @@ fn rehearse(stage: &Stage, cases: &[Case], check: &Check) -> Vec<Done> {
 }
 
 /// Adds the levels that a run misses, each as it is missed first.
-pub(crate) fn miss(missed: &mut Vec<Missed>, case: &Case, run: &Run, levels: &[Expectation]) {
-    if levels.is_empty() {
-        return;
-    }
-    let facts = Facts::of(&case.scenario, &run.log);
+pub(crate) fn miss(
+    missed: &mut Vec<Missed>,
+    (case, seed): (&Case, u64),
+    facts: &Facts,
+    levels: &[Expectation],
+) {
     for level in levels {
         let measure = facts.measure(&case.scenario, &case.span(level.phase));
         let found = measure.of(&level.metric, &case.scenario);
         // Where nobody got a good answer there is no latency, and certainly not the one that is wanted.
         let none = level.is_latency() && measure.requests > 0;
         let found = found.or_else(|| none.then_some(f64::INFINITY));
-        let known = missed.iter().any(|it| it.level == level.text);
-        if let Some(found) = found.filter(|found| !level.holds(*found) && !known) {
-            let (level, is_latency) = (level.text.clone(), level.is_latency());
-            missed.push(Missed { case: case.name, level, found, is_latency });
+        let Some(found) = found.filter(|found| !level.holds(*found)) else { continue };
+        if let Some(known) = missed.iter_mut().find(|it| it.level == level.text) {
+            known.seeds += 1;
+            continue;
         }
+        let (level, is_latency) = (level.text.clone(), level.is_latency());
+        missed.push(Missed { case: case.name, level, found, is_latency, first: seed, seeds: 1 });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::explain::Explain;
 use crate::map::Map;
 use crate::run::Run;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{draw, shrink, sweep};
 
@@ -33,7 +33,7 @@ Examples:
   lb-sim replay access.log --config next.toml            and what to the traffic that you had
   lb-sim map lb.toml                                     how much load it may have to survive trouble
 
-Exit codes: 0 all is well; 1 the scenario or configuration is wrong, 2 the command; 127 something panicked;
+Exit codes: 0 all is well; 1 something that was given cannot be used, 2 the command is not understood; 127 something panicked;
 128 something good did not happen in time; 129 something bad happened; 130 a fault was noticed
 by nobody, or a sweep never reached one of its marks; 131 a service level was missed.";
 
@@ -164,28 +164,6 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
 
 pub(crate) fn level(text: &str) -> Result<Expectation, String> {
     Expectation::parse(text).map_err(in_words)
-}
-
-/// What a scenario runs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Engine {
-    /// The real proxy, with HTTP and all, in a simulated network
-    #[default]
-    Net,
-    /// The proxy's decisions alone: a hundred times as fast
-    Model,
-    /// The real proxy on real sockets, in real time
-    Real,
-}
-
-impl Engine {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Net => "net",
-            Self::Model => "model",
-            Self::Real => "real",
-        }
-    }
 }
 
 /// Seeds of one sweep.

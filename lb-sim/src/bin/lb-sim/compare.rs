@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use lb_sim::agreement::{Apart, Figures};
-use lb_sim::{Class, Scenario, engine, model, real, report};
+use lb_sim::{Class, Engine, Scenario, parallel, report, scenario};
 
-use crate::cli::Engine;
-use crate::parallel;
-use crate::{files, print, read, say};
+use crate::output::Output;
+use crate::{print, read, say};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -58,8 +56,16 @@ struct Seen {
 
 impl Compare {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
-        let scenarios =
-            files(&self.path)?.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+        let scenarios = scenario::files(&self.path)?
+            .iter()
+            .map(|file| read(file))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(twice) =
+            (1..self.engines.len()).find(|at| self.engines[..*at].contains(&self.engines[*at]))
+        {
+            return Err(format!("--engines: {} is named twice", self.engines[twice].as_str()));
+        }
+        let written = Output::open(self.write.as_ref())?;
         let mut ran: Vec<BTreeMap<usize, Ran>> = vec![BTreeMap::new(); scenarios.len()];
         // Real time waits for nobody who computes.
         for is_real in [false, true] {
@@ -85,9 +91,8 @@ impl Compare {
         for one in &compared {
             print(&table(one));
         }
-        if let Some(path) = &self.write {
-            let written = fs::write(path, self.document(&compared));
-            written.map_err(|error| format!("{}: {error}", path.display()))?;
+        if let Some(file) = written {
+            file.write(&self.document(&compared))?;
         }
         let is_apart = compared.iter().any(Compared::is_apart);
         let code = Class::Safety.exit_code();
@@ -146,24 +151,12 @@ that is little. Written by
 type Ran = Result<(Figures, Option<Class>), String>;
 
 fn run(engine: Engine, scenario: &Scenario, seed: u64) -> Ran {
-    let mut refusals = match engine {
-        Engine::Net => Vec::new(),
-        Engine::Model => model::refusals(scenario).into_iter().map(str::to_owned).collect(),
-        Engine::Real => real::refusals(scenario),
-    };
-    refusals.dedup();
+    let refusals = engine.refusals(scenario);
     if !refusals.is_empty() {
-        return Err(refusals.join(", "));
+        return Err(refusals.join("; "));
     }
-    let run = match engine {
-        Engine::Net => engine::run(scenario, seed),
-        Engine::Model => model::run(scenario, seed),
-        Engine::Real => real::run(scenario, seed),
-    };
-    let verdict = match engine {
-        Engine::Real => real::verdict(scenario, seed, &run).0,
-        Engine::Net | Engine::Model => lb_sim::Verdict::of(scenario, seed, &run),
-    };
+    let run = engine.run(scenario, seed);
+    let (verdict, _late) = engine.verdict(scenario, seed, &run);
     if verdict.class().is_some() {
         say(&format!(
             "{} in the engine {}:\n{}",

@@ -7,15 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use lb_sim::model;
 use lb_sim::page::diff::Difference;
 use lb_sim::rehearsal::{Broken, Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
+use lb_sim::{model, parallel};
 
 use crate::check::{Missed, about_somebody, counted, exit, miss, read};
 use crate::cli::{World, few_seeds};
 use crate::html::{self, Html};
-use crate::parallel;
 use crate::print;
 
 /// What is compared, and under which seeds.
@@ -72,14 +71,19 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         );
     }
     let (old, new) = (read(old_file)?, read(new_file)?);
+    let page = diff.html.open()?;
     let (mut broken, mut missed) = (false, false);
     let (mut out, mut services) = (String::new(), Vec::new());
     for (at, said) in new.services.iter().enumerate() {
         let name = &said.core.name;
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
-            let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it\n");
+            let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it");
             // What is not looked at cannot be said to hold.
-            missed |= !world.slo.is_empty();
+            for level in &world.slo {
+                missed = true;
+                let text = &level.text;
+                let _infallible = writeln!(out, "  MISSED  {text}: nothing of it was rehearsed");
+            }
             services.push(html::of_one(name, "It is new: lb-sim check tells of it."));
             continue;
         };
@@ -125,8 +129,8 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         }
     }
     print(&out);
-    if let Some(path) = &diff.html.file {
-        html::write(path, &html::of_diff([old_file, new_file], seeds, &services))?;
+    if let Some(page) = page {
+        page.write(&html::of_diff([old_file, new_file], seeds, &services))?;
     }
     Ok(exit(broken, missed))
 }
@@ -143,10 +147,11 @@ fn run(
         let (mut pairs, mut missed) = (Vec::new(), Vec::new());
         for seed in seeds.clone() {
             let mut pair = (Outlook::none(), Outlook::none());
-            pair.0.add(&stages[0], before, seed, &model::run(&before.scenario, seed));
-            let run = model::run(&after.scenario, seed);
-            pair.1.add(&stages[1], after, seed, &run);
-            miss(&mut missed, after, &run, levels);
+            let (verdict, facts) = model::measured(&before.scenario, seed);
+            pair.0.add(&stages[0], before, &verdict, &facts);
+            let (verdict, facts) = model::measured(&after.scenario, seed);
+            pair.1.add(&stages[1], after, &verdict, &facts);
+            miss(&mut missed, (after, seed), &facts, levels);
             pairs.push(pair);
         }
         Compared { case: after.name, asks: after.asks, pairs, missed }

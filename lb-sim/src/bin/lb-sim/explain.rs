@@ -12,10 +12,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use lb_sim::log::{Entry, What};
 use lb_sim::story::{self, Which};
-use lb_sim::{Scenario, trace};
+use lb_sim::{Engine, Scenario, trace};
 
-use crate::cli::Engine;
-use crate::run::once;
 use crate::{print, read};
 
 /// Which request of which trace.
@@ -45,8 +43,7 @@ const MARK: &str = "# lb-sim run ";
 impl fmt::Display for Head {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, seed, engine } = self;
-        let engine = engine.to_possible_value().expect("every engine can be asked for");
-        write!(out, "{MARK}--seed {seed} --engine {} {file}", engine.get_name())
+        write!(out, "{MARK}--seed {seed} --engine {} {file}", engine.as_str())
     }
 }
 
@@ -68,7 +65,7 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     let head = Head::parse(first)
         .ok_or_else(|| format!("{name}:1: does not say which run it is of; {remedy}"))?;
     let scenario = read(Path::new(&head.file)).map_err(|complaint| {
-        format!("{name}:1: is of a scenario that cannot be had from here:\n{complaint}")
+        format!("{name}:1: is of a scenario that cannot be had from here; run this where {} can be read:\n{complaint}", head.file)
     })?;
     if head.engine == Engine::Real {
         let file = head.file;
@@ -76,7 +73,8 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
             "a run on real sockets does not repeat: lb-sim run {file} --engine real --explain REQUEST"
         ));
     }
-    let run = once(&scenario, head.seed, head.engine, true)?;
+    head.engine.admits(&scenario)?;
+    let run = head.engine.run_explained(&scenario, head.seed);
     let bare: Vec<Entry> = run.log.iter().filter(|it| !is_extra(it)).cloned().collect();
     if let Some((line, was, is)) = trace::first_difference(rest, &trace::text(&bare)) {
         return Err(format!(

@@ -1,6 +1,5 @@
 //! Pages: where a command writes what it found, for people who were not there.
 
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -9,24 +8,25 @@ use lb_sim::engine::Run;
 use lb_sim::page::check::{Checked, Rehearsed, Section};
 use lb_sim::page::diff::{Compared, Service};
 use lb_sim::rehearsal::{Battery, Broken, Stage};
-use lb_sim::{Scenario, Verdict, page};
+use lb_sim::{Engine, Scenario, Verdict, page};
 
 use crate::check::{Check, Done};
-use crate::cli::Engine;
 use crate::diff::{self, differences};
+use crate::output::Output;
 
 /// Whether there is to be a page, and where.
 #[derive(Debug, Args)]
 pub(crate) struct Html {
     /// Write all of it here as one HTML file that needs nothing else, as in --html report.html
     #[arg(id = "html", long = "html", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
+    file: Option<PathBuf>,
 }
 
-/// Writes a page.
-pub(crate) fn write(file: &Path, page: &str) -> Result<(), String> {
-    let written = fs::write(file, page);
-    written.map_err(|error| format!("{}: cannot be written: {error}", file.display()))
+impl Html {
+    /// The file, if there is to be one.
+    pub(crate) fn open(&self) -> Result<Option<Output>, String> {
+        Output::open(self.file.as_ref())
+    }
 }
 
 /// The command that this process was given, without where it wrote to, as a shell takes it. Whoever reads a
@@ -47,10 +47,7 @@ pub(crate) fn again() -> String {
 
 /// The page of one run.
 pub(crate) fn of_run(scenario: &Scenario, run: &Run, verdict: &Verdict, engine: Engine) -> String {
-    let (file, seed) = (page::quoted(&scenario.file), verdict.seed);
-    let engine = engine.as_str();
-    let again = format!("cargo run -p lb-sim -- run {file} --seed {seed} --engine {engine}");
-    page::Played { scenario, run, verdict, engine, again: &again }.page()
+    page::Played { scenario, run, verdict, engine }.page()
 }
 
 /// A service's part of the page of a check.

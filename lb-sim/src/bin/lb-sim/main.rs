@@ -8,17 +8,16 @@ mod draw;
 mod explain;
 mod html;
 mod map;
+mod output;
 mod papers;
-mod parallel;
 mod repeat;
 mod replay;
 mod run;
 mod shrink;
 mod sweep;
 
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,37 +65,11 @@ fn speed(simulated: Duration, took: Duration) -> String {
     format!("{simulated:.1} s simulated in {took:.2} s: {factor:.0} times as fast as real time")
 }
 
+/// A scenario; what it is warned of is said.
 fn read(file: &Path) -> Result<Scenario, String> {
-    let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-    let (scenario, diagnostics) = scenario::load(&lb_config::Source { name: &name, text: &text });
-    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-    match scenario {
-        None => Err(lines.join("\n")),
-        Some(scenario) => {
-            lines.iter().for_each(|warning| say(warning));
-            Ok(scenario)
-        }
-    }
-}
-
-/// All scenario files below a folder, or the one file, in order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let said = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(said)? {
-        let entry = entry.map_err(said)?.path();
-        if entry.is_dir() {
-            found.extend(files(&entry)?);
-        } else if entry.extension().is_some_and(|extension| extension == "toml") {
-            found.push(entry);
-        }
-    }
-    found.sort();
-    Ok(found)
+    let (scenario, warnings) = scenario::read(file)?;
+    warnings.iter().for_each(|warning| say(warning));
+    Ok(scenario)
 }
 
 /// How long something takes on the clock on the wall, which says nothing about the run itself.

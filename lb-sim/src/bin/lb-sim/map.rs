@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lb_config::quantity::{self, show_duration};
+use lb_sim::parallel;
 use lb_sim::rehearsal::map::{Axis, Fate, Patience, Spot, Trigger, WATCHED, fate, scenario};
 use lb_sim::rehearsal::{Setting, Stage};
 use lb_sim::scenario::{Again, Latency};
 
 use crate::check::{MISSED, chosen, progress, read};
 use crate::cli::{SIGMA, in_words, latency, percent, rate};
-use crate::parallel;
 use crate::{Watch, print};
 
 /// What is mapped.
@@ -96,14 +96,6 @@ const LOADS: [f64; 12] = [10., 20., 30., 40., 50., 60., 70., 75., 80., 85., 90.,
 const SIZES: [f64; 8] = [100., 95., 90., 80., 70., 50., 30., 10.];
 const LASTS: [f64; 8] = [30., 20., 15., 10., 7., 5., 3., 1.];
 
-fn steps(axis: Axis) -> &'static [f64] {
-    match axis {
-        Axis::Load => &LOADS,
-        Axis::Size => &SIZES,
-        Axis::Lasts => &LASTS,
-    }
-}
-
 fn lasting(text: &str) -> Result<Duration, String> {
     let span = quantity::duration(text).map_err(in_words)?;
     let range = Duration::from_secs(1)..=Duration::from_secs(60);
@@ -114,6 +106,9 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     let (x, y) = (Axis::from(args.x), Axis::from(args.y));
     if x == y {
         return Err("--x and --y are the same; let one be load, size or lasts".to_owned());
+    }
+    if args.stable.is_some() && ![x, y].contains(&Axis::Load) {
+        return Err("--stable asks about loads: let --x or --y be load".to_owned());
     }
     let config = read(&args.file)?;
     let service = chosen(&config, args.service.as_deref())?;
@@ -127,10 +122,10 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
         TriggerName::Refuse => Trigger::Refuse,
         TriggerName::Status => Trigger::Status,
     };
-    let spots: Vec<Spot> = steps(y)
-        .iter()
-        .flat_map(|row| steps(x).iter().map(move |column| args.spot((x, *column), (y, *row))))
-        .collect();
+    let (columns, rows) = (args.steps(x), args.steps(y));
+    let spot = |row: &f64, column: &f64| args.spot((x, *column), (y, *row));
+    let spots: Vec<Spot> =
+        rows.iter().flat_map(|row| columns.iter().map(move |column| spot(row, column))).collect();
     let watch = Watch::start();
     let mut fates = BTreeMap::new();
     let one = |at: usize| {
@@ -159,6 +154,21 @@ fn stable(spots: &[Spot], fates: &[Fate]) -> Option<f64> {
 }
 
 impl Map {
+    /// What is tried along an axis. A load that has to be safe is tried itself.
+    fn steps(&self, axis: Axis) -> Vec<f64> {
+        let mut steps = match axis {
+            Axis::Load => LOADS.to_vec(),
+            Axis::Size => SIZES.to_vec(),
+            Axis::Lasts => LASTS.to_vec(),
+        };
+        if let (Axis::Load, Some(wanted)) = (axis, self.stable) {
+            steps.push(wanted);
+            steps.sort_by(f64::total_cmp);
+            steps.dedup();
+        }
+        steps
+    }
+
     fn spot(&self, x: (Axis, f64), y: (Axis, f64)) -> Spot {
         let of = |axis, fixed| [x, y].iter().find(|(on, _)| *on == axis).map_or(fixed, |it| it.1);
         Spot {
@@ -191,7 +201,7 @@ impl Map {
         let varies = [x, y];
         for (axis, fixed) in [
             (Axis::Load, format!("the load is {} %", self.load)),
-            (Axis::Size, format!("the share is {} %", self.size)),
+            (Axis::Size, format!("the size is {} %", self.size)),
             (Axis::Lasts, format!("it lasts {}", show_duration(self.lasts))),
         ] {
             if !varies.contains(&axis) {
@@ -199,13 +209,14 @@ impl Map {
             }
         }
         let _infallible = writeln!(out, "  {:>9}    {}", word(y), word(x));
+        let columns = self.steps(x);
         let unit = |axis| if axis == Axis::Lasts { "s" } else { "%" };
         out += "             ";
-        for column in steps(x) {
+        for column in &columns {
             let _infallible = write!(out, "{:>6}", format!("{column}{}", unit(x)));
         }
         out += "\n";
-        for (row, cells) in steps(y).iter().zip(fates.chunks(steps(x).len())) {
+        for (row, cells) in self.steps(y).iter().zip(fates.chunks(columns.len())) {
             let _infallible = write!(out, "  {:>9}  ", format!("{row}{}", unit(y)));
             for cell in cells {
                 let shown = match cell {
@@ -224,7 +235,14 @@ impl Map {
             "\n  · all is as before at once; 3s: after so long; ✗ not within {watched} s after the trouble is \
              over; # too much without any trouble",
         );
+        let has_loads = varies.contains(&Axis::Load);
         let _infallible = match stable {
+            Some(load) if !has_loads => {
+                writeln!(out, "  it comes back from all of this at a load of {load:.0} %")
+            }
+            None if !has_loads => {
+                writeln!(out, "  it does not come back from all of this at this load")
+            }
             Some(load) => {
                 writeln!(out, "  it comes back from all of this up to a load of {load:.0} %")
             }
@@ -237,7 +255,7 @@ impl Map {
 fn word(axis: Axis) -> &'static str {
     match axis {
         Axis::Load => "load",
-        Axis::Size => "share",
+        Axis::Size => "size",
         Axis::Lasts => "lasts",
     }
 }

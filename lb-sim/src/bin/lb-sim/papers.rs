@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use lb_sim::papers::page::{self, Told};
 use lb_sim::papers::{PAPERS, Study};
+use lb_sim::{parallel, scenario};
 
-use crate::{Watch, files, parallel, print, say};
+use crate::{Watch, print, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,8 +84,10 @@ fn run(root: &Path, folder: &str) -> Result<Vec<Told>, String> {
         }
         Ok((file, study))
     };
-    let studies: Vec<(String, Study)> =
-        files(&root.join(folder))?.into_iter().map(load).collect::<Result<_, String>>()?;
+    let studies: Vec<(String, Study)> = scenario::files(&root.join(folder))?
+        .into_iter()
+        .map(load)
+        .collect::<Result<_, String>>()?;
     let mut results = BTreeMap::new();
     let work = |at: usize| studies[at].1.run();
     parallel::each(studies.len(), None, work, |at, result| drop(results.insert(at, result)));

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lb_config::quantity::show_duration;
-use lb_sim::{Class, engine, real, repeat};
+use lb_sim::{Class, Engine, repeat, scenario};
 
-use crate::{files, print, read, say};
+use crate::{print, read, say};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -34,18 +34,16 @@ impl Repeat {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let mut differ = 0;
         print("inputs  decisions  differ  scenario\n");
-        for file in files(&self.path)? {
+        for file in scenario::files(&self.path)? {
             let scenario = read(&file)?;
-            let refusals = real::refusals(&scenario);
-            if self.real && !refusals.is_empty() {
+            let engine = if self.real { Engine::Real } else { Engine::Net };
+            let refusals = engine.refusals(&scenario);
+            if !refusals.is_empty() {
                 say(&format!("{}: left out: {}", scenario.file, refusals.join("; ")));
                 continue;
             }
             let seed = self.seed.unwrap_or(scenario.seed);
-            let (run, tape) = match self.real {
-                true => real::run_taped(&scenario, seed),
-                false => engine::run_taped(&scenario, seed),
-            };
+            let (run, tape) = repeat::taped(&scenario, seed, self.real);
             if let Some(panic) = run.panic {
                 return Err(format!("{}: {panic}", scenario.file));
             }

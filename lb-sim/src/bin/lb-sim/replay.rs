@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lb_config::Config;
+use lb_sim::parallel;
 use lb_sim::record::{self, Record};
 use lb_sim::replay::{self, Counts, Setting, Tally};
 use lb_sim::scenario::{Expectation, Latency};
@@ -14,7 +15,7 @@ use lb_sim::scenario::{Expectation, Latency};
 use crate::check::{exit, read};
 use crate::cli::{latency, level};
 use crate::diff::interval;
-use crate::{Watch, parallel, print, say};
+use crate::{Watch, print, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,6 +115,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<ExitCode, String> {
         say(&mistake.to_string());
     }
     record.notes.iter().for_each(|note| say(note));
+    replay::known(&record, &config, &asked.same)?;
     let replay::Matched { pairs, notes } =
         replay::services(&record, &config, asked.service.as_deref())?;
     notes.iter().for_each(|note| say(note));
@@ -187,12 +189,13 @@ fn head(asked: &Replay, replay: &replay::Replay<'_>, recorded: &Tally) -> String
     let span = replay.span().as_secs_f64() / asked.speed;
     let count = recorded.whole();
     let all = count.requests + count.left;
-    let rate = all as f64 / span.max(1.0);
+    let rate = all as f64 / span.max(1e-3);
+    let digits = if span < 10.0 { 3 } else { 0 };
     let against = asked.against.iter().map(|old| format!("{} before, ", old.display()));
     let after = if asked.against.is_some() { " after" } else { "" };
     let plural = if asked.seeds == 1 { "" } else { "s" };
     format!(
-        "service {}: {all} requests in {span:.0} s ({rate:.1}/s); {}{}{after}; {} seed{plural}\n\n",
+        "service {}: {all} requests in {span:.digits$} s ({rate:.1}/s); {}{}{after}; {} seed{plural}\n\n",
         replay.stage.name(),
         against.collect::<String>(),
         asked.config.display(),

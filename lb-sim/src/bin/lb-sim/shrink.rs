@@ -1,15 +1,15 @@
 //! The least of a scenario that still fails, as a file for scenarios/regressions.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lb_sim::shrink::{Question, Shrunk, shrink};
-use lb_sim::{Failure, report};
+use lb_sim::{Engine, Failure, report};
 
-use crate::cli::Engine;
-use crate::sweep::{judged, knows, simulated};
+use crate::output::Output;
+use crate::sweep::simulated;
 use crate::{Watch, print, read, say};
 
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// The seed that it fails under; by default the scenario's own
     #[arg(long)]
     seed: Option<u64>,
-    /// What runs it
-    #[arg(long, value_enum, default_value_t)]
-    engine: Engine,
+    /// What runs it; by default what the scenario says, or net
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
     /// How long to look for less
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
@@ -32,16 +32,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let name = args.file.display().to_string();
-    simulated(args.engine)?;
     let scenario = read(&args.file)?;
     let text = fs::read_to_string(&args.file).map_err(|error| format!("{name}: {error}"))?;
     let seed = args.seed.unwrap_or(scenario.seed);
-    if !knows(args.engine, &scenario) {
-        return Err(format!(
-            "{name}: the model engine knows nothing of something in it: use --engine net"
-        ));
-    }
-    let verdict = judged(args.engine, &scenario, seed);
+    let engine = simulated(args.engine.unwrap_or(Engine::of(&scenario)))?;
+    engine.admits(&scenario)?;
+    let out = Output::open(args.out.as_ref())?;
+    let verdict = engine.judged(&scenario, seed);
     let Some(failure) = Failure::of(&verdict) else {
         let what = match verdict.class() {
             None => "nothing fails".to_owned(),
@@ -51,8 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     };
     say(&format!("{name} under seed {seed}: {failure}"));
     let limit = Duration::from_secs(args.seconds.into());
-    let shrunk = least(&name, &text, seed, args.engine, &failure, limit)?;
-    deliver(&shrunk, args.out.as_deref(), seed, args.engine)?;
+    let shrunk = least(&name, &text, seed, engine, &failure, limit)?;
+    deliver(&shrunk, out, seed, engine)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,7 +64,7 @@ pub(crate) fn least(
 ) -> Result<Shrunk, String> {
     let watch = Watch::start();
     let run = |scenario: &lb_sim::Scenario, seed| {
-        knows(engine, scenario).then(|| judged(engine, scenario, seed))
+        engine.refusals(scenario).is_empty().then(|| engine.judged(scenario, seed))
     };
     let is_over = || watch.took() >= limit;
     let question = Question { name, seed, failure, run: &run, is_over: &is_over };
@@ -77,16 +74,16 @@ pub(crate) fn least(
 /// Writes or prints what is left, and says how to see it again.
 pub(crate) fn deliver(
     shrunk: &Shrunk,
-    out: Option<&Path>,
+    out: Option<Output>,
     seed: u64,
     engine: Engine,
 ) -> Result<(), String> {
     let least =
         if shrunk.is_least { "nothing more can be left out" } else { "time was up before the end" };
     let file = match out {
-        Some(path) => {
-            fs::write(path, &shrunk.text)
-                .map_err(|error| format!("{}: {error}", path.display()))?;
+        Some(file) => {
+            let path = file.path().to_owned();
+            file.write(&shrunk.text)?;
             path.display().to_string()
         }
         None => {
@@ -97,12 +94,7 @@ pub(crate) fn deliver(
     say(&format!(
         "  shrunk in {} runs; {least}\n  again: {}",
         shrunk.runs,
-        again(&file, seed, engine)
+        engine.again(&file, seed)
     ));
     Ok(())
-}
-
-/// The command that repeats a run.
-pub(crate) fn again(file: &str, seed: u64, engine: Engine) -> String {
-    format!("cargo run -p lb-sim -- run {file} --seed {seed} --engine {}", engine.as_str())
 }

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use lb_sim::store::Store;
 use lb_sim::swarm::{Base, coverage, drawn};
-use lb_sim::{Class, Failure, Scenario, Scrutiny, Verdict, engine, model, scenario};
+use lb_sim::{Class, Engine, Failure, Scenario, Verdict, parallel, scenario};
 
-use crate::cli::{Engine, seeds};
-use crate::{Watch, files, parallel, read};
+use crate::cli::seeds;
+use crate::{Watch, read};
+
+use crate::output::Output;
 
 use tally::Tally;
 
@@ -41,7 +43,7 @@ pub(crate) struct Args {
         default_missing_value = "500",
         value_parser = clap::value_parser!(u64).range(1..))]
     until_saturated: Option<u64>,
-    /// What runs them; by default net, and model for a swarm
+    /// What runs them; by default what each says, or net; and model for a swarm
     #[arg(long, value_enum)]
     engine: Option<Engine>,
     /// Runs at the same time; by default one per core
@@ -69,7 +71,12 @@ Examples:
   lb-sim sweep --swarm --until-saturated=1000 --out found";
 
 /// What every seed is put to.
-enum Source {
+struct Source {
+    given: Given,
+    engine: Engine,
+}
+
+enum Given {
     Scenario { scenario: Box<Scenario>, text: String },
     Swarm(Base),
 }
@@ -102,17 +109,21 @@ struct Task {
 const SEEDS_MAX: u64 = 10_000_000;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
-    let engine = args.engine.unwrap_or(if args.swarm { Engine::Model } else { Engine::Net });
-    let engine = simulated(engine)?;
-    let sources = sources(args, engine)?;
+    args.engine.map(simulated).transpose()?;
+    let sources = sources(args)?;
     let mut store = open(args.store.as_deref())?;
     let limit = args.minutes.map(time).transpose()?;
+    let kept = Output::open(args.store.as_ref())?;
+    if let Some(folder) = &args.out {
+        let made = fs::create_dir_all(folder);
+        made.map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let seeds = args.seeds.clone().unwrap_or(1..=SEEDS_MAX);
 
     // Those that failed before come first.
-    let known = store.kept().iter().filter(|kept| kept.engine == engine.as_str());
-    let known = known.filter_map(|kept| {
-        let source = sources.iter().position(|it| it.name() == kept.scenario)?;
+    let known = store.kept().iter().filter_map(|kept| {
+        let is_of = |it: &Source| it.name() == kept.scenario && it.engine.as_str() == kept.engine;
+        let source = sources.iter().position(is_of)?;
         Some(Task { source, seed: kept.seed })
     });
     let known: Vec<Task> = known.collect();
@@ -127,8 +138,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     };
 
     let (watch, stop) = (Watch::start(), AtomicBool::new(false));
-    let mut tally = Tally::new(&sources, engine, count, limit);
-    let work = |nth| (!stop.load(Ordering::Relaxed)).then(|| work(&sources, engine, task(nth)));
+    let mut tally = Tally::new(&sources, count, limit);
+    let work = |nth| (!stop.load(Ordering::Relaxed)).then(|| work(&sources, task(nth)));
     parallel::until(count, args.jobs, &stop, work, |nth, done| {
         let Some(done) = done else { return };
         match done {
@@ -145,8 +156,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         }
         tally.progress(watch.took());
     });
-    if let Some(path) = &args.store {
-        fs::write(path, store.text()).map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Some(kept) = kept {
+        kept.write(&store.text())?;
     }
     let shrink = (!args.no_shrink).then(|| Duration::from_secs(args.shrink_seconds.into()));
     tally.deliver(args.out.as_deref(), shrink)?;
@@ -156,40 +167,38 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
 impl Source {
     /// As seeds are kept under.
     fn name(&self) -> &str {
-        match self {
-            Self::Scenario { scenario, .. } => &scenario.file,
-            Self::Swarm(base) => &base.name,
+        match &self.given {
+            Given::Scenario { scenario, .. } => &scenario.file,
+            Given::Swarm(base) => &base.name,
         }
     }
 }
 
-fn sources(args: &Args, engine: Engine) -> Result<Vec<Source>, String> {
-    let found = match &args.path {
-        Some(path) => files(path)?,
-        None => return Ok(vec![Source::Swarm(base(None)?)]),
+fn sources(args: &Args) -> Result<Vec<Source>, String> {
+    let swarm = |file: Option<&Path>| {
+        let engine = args.engine.unwrap_or(Engine::Model);
+        let base = base(file)?;
+        let is_known = engine.refusals(&world(&base, 1)?.0).is_empty();
+        Ok::<_, String>(is_known.then_some(Source { given: Given::Swarm(base), engine }))
     };
-    let mut sources = Vec::new();
-    for file in &found {
-        // What the model has no notion of is left to the other.
-        let source = match args.swarm {
-            true => Source::Swarm(base(Some(file))?),
-            false => Source::Scenario { scenario: Box::new(read(file)?), text: text_of(file)? },
-        };
-        let is_known = match &source {
-            Source::Swarm(base) => knows(engine, &world(base, 1)?.0),
-            Source::Scenario { scenario, .. } => knows(engine, scenario),
-        };
-        if is_known {
-            sources.push(source);
+    let plain = |file: &Path| {
+        let scenario = Box::new(read(file)?);
+        let engine = args.engine.unwrap_or(Engine::of(&scenario));
+        let is_known = engine.refusals(&scenario).is_empty();
+        let given = Given::Scenario { scenario, text: text_of(file)? };
+        Ok::<_, String>(is_known.then_some(Source { given, engine }))
+    };
+    let Some(path) = &args.path else { return Ok(swarm(None)?.into_iter().collect()) };
+    let one = |file: &PathBuf| if args.swarm { swarm(Some(file)) } else { plain(file) };
+    // What one engine has no notion of is left to the other.
+    let sources = scenario::files(path)?.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let sources: Vec<Source> = sources.into_iter().flatten().collect();
+    match (sources.is_empty(), args.engine) {
+        (false, _) => Ok(sources),
+        (true, engine) => {
+            let engine = engine.map_or("any engine", Engine::as_str);
+            Err(format!("{}: there is no scenario here for {engine}", path.display()))
         }
-    }
-    match (sources.is_empty(), &args.path) {
-        (true, Some(path)) => Err(format!(
-            "{}: there is no scenario (*.toml) here that {} knows",
-            path.display(),
-            engine.as_str()
-        )),
-        _ => Ok(sources),
     }
 }
 
@@ -225,26 +234,6 @@ fn world(base: &Base, seed: u64) -> Result<(Scenario, String), String> {
     Ok((world.ok_or_else(said)?, text))
 }
 
-/// Whether an engine can run a scenario.
-pub(crate) fn knows(engine: Engine, scenario: &Scenario) -> bool {
-    match engine {
-        Engine::Net => scenario.model_only || engine::refusals(scenario).is_empty(),
-        Engine::Model => model::refusals(scenario).is_empty(),
-        Engine::Real => false,
-    }
-}
-
-/// What a run of a scenario comes to.
-pub(crate) fn judged(engine: Engine, scenario: &Scenario, seed: u64) -> Verdict {
-    match engine {
-        Engine::Net if !scenario.model_only => {
-            Verdict::of(scenario, seed, &engine::run(scenario, seed))
-        }
-        Engine::Net | Engine::Model => model::judged(scenario, seed, Scrutiny::UNTRACED),
-        Engine::Real => unreachable!("simulated() refused it"),
-    }
-}
-
 /// Refuses the engine that cannot run the same thing twice.
 pub(crate) fn simulated(engine: Engine) -> Result<Engine, String> {
     match engine {
@@ -256,33 +245,25 @@ pub(crate) fn simulated(engine: Engine) -> Result<Engine, String> {
     }
 }
 
-/// How many requests a run sends until something fails. It runs once more: few fail, and logs are long.
-fn requests(engine: Engine, scenario: &Scenario, verdict: &Verdict, failure: &Failure) -> u64 {
-    let run = match engine {
-        Engine::Net if !scenario.model_only => engine::run(scenario, verdict.seed),
-        Engine::Net | Engine::Model => model::run(scenario, verdict.seed),
-        Engine::Real => unreachable!("simulated() refused it"),
-    };
-    failure.requests(verdict, &run.log)
-}
-
-fn work(sources: &[Source], engine: Engine, task: Task) -> Result<Done, String> {
+fn work(sources: &[Source], task: Task) -> Result<Done, String> {
     let Task { source, seed } = task;
+    let Source { given, engine } = &sources[source];
     let drawn;
-    let (scenario, text, is_swarm) = match &sources[source] {
-        Source::Scenario { scenario, text } => (&**scenario, text, false),
-        Source::Swarm(base) => {
+    let (scenario, text, is_swarm) = match given {
+        Given::Scenario { scenario, text } => (&**scenario, text, false),
+        Given::Swarm(base) => {
             drawn = world(base, seed)?;
             (&drawn.0, &drawn.1, true)
         }
     };
-    let verdict = judged(engine, scenario, seed);
+    let verdict = engine.judged(scenario, seed);
     let reached = coverage::reached(scenario, &verdict);
     // Nobody said that what was drawn would be felt.
     let class = verdict.class().filter(|class| !is_swarm || *class != Class::Toothless);
     let failed = class.map(|class| {
         let failure = Failure::of(&verdict).map(|failure| {
-            let requests = requests(engine, scenario, &verdict, &failure);
+            // How far it came is in its log, for which it runs once more: few fail, and logs are long.
+            let requests = failure.requests(&verdict, &engine.run(scenario, seed).log);
             (failure, requests)
         });
         Failed { class, failure, text: text.clone() }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ledger::Ledger;
 use crate::measure::Facts;
-use crate::{model, scenario};
+use crate::{Engine, scenario};
 
 /// A scenario of the folder, and what the model makes of it.
 fn run(name: &str) -> (Scenario, Vec<Entry>) {
@@ -11,7 +11,7 @@ fn run(name: &str) -> (Scenario, Vec<Entry>) {
     let text = std::fs::read_to_string(&file).expect("the scenario is there");
     let (scenario, said) = scenario::load(&lb_config::Source { name: &file, text: &text });
     let scenario = scenario.unwrap_or_else(|| panic!("{said:?}"));
-    let log = model::run(&scenario, 7).log;
+    let log = Engine::Model.run(&scenario, 7).log;
     (scenario, log)
 }
 

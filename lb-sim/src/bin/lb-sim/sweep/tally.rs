@@ -11,11 +11,11 @@ use lb_sim::scenario::Mark;
 use lb_sim::store::{Kept, Store};
 use lb_sim::{Class, Failure, report};
 
-use crate::cli::Engine;
-use crate::shrink::{again, deliver, least};
+use crate::output::Output;
+use crate::shrink::{deliver, least};
 use crate::{print, say, speed};
 
-use super::{Done, Failed, Source};
+use super::{Done, Failed, Given, Source};
 
 /// Failures that are told of one by one, and those that are shrunk: the fastest of each kind.
 const TOLD_MAX: usize = 20;
@@ -23,7 +23,6 @@ const SHRUNK_MAX: usize = 5;
 
 pub(super) struct Tally<'s> {
     sources: &'s [Source],
-    engine: Engine,
     runs: usize,
     limit: Option<Duration>,
     done: usize,
@@ -49,15 +48,9 @@ struct Found {
 }
 
 impl<'s> Tally<'s> {
-    pub(super) fn new(
-        sources: &'s [Source],
-        engine: Engine,
-        runs: usize,
-        limit: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(sources: &'s [Source], runs: usize, limit: Option<Duration>) -> Self {
         Self {
             sources,
-            engine,
             runs,
             limit,
             done: 0,
@@ -94,9 +87,10 @@ impl<'s> Tally<'s> {
         let before = self.reached.len();
         self.reached.extend(done.reached.iter().cloned());
         self.flat = if self.reached.len() > before { 0 } else { self.flat + 1 };
-        let (name, seed) = (self.sources[done.source].name(), done.verdict.seed);
+        let (source, seed) = (&self.sources[done.source], done.verdict.seed);
+        let (name, engine) = (source.name(), source.engine);
         let Some(Failed { class, failure, .. }) = &done.failed else {
-            if is_known && let Some(kept) = store.remove(name, seed, self.engine.as_str()) {
+            if is_known && let Some(kept) = store.remove(name, seed, engine.as_str()) {
                 say(&format!("\r{name} seed {seed} is mended: no more {}", kept.what));
             }
             return;
@@ -105,7 +99,7 @@ impl<'s> Tally<'s> {
         self.worst = self.worst.map_or(Some(*class), |worst| Some(worst.min(*class)));
         if let Some((failure, requests)) = failure {
             store.add(&Kept {
-                engine: self.engine.as_str().to_owned(),
+                engine: engine.as_str().to_owned(),
                 seed,
                 requests: *requests,
                 scenario: name.to_owned(),
@@ -113,14 +107,14 @@ impl<'s> Tally<'s> {
             });
         }
         if self.failed <= TOLD_MAX {
-            let what = match (&self.sources[done.source], failure) {
+            let what = match (&source.given, failure) {
                 // What nobody felt is no news where it was drawn.
-                (Source::Swarm(_), Some((failure, _))) => failure.to_string(),
+                (Given::Swarm(_), Some((failure, _))) => failure.to_string(),
                 _ => report::failures(&done.verdict),
             };
             say(&format!("\r{name} seed {seed} fails, {}: {what}", class.as_str()));
-            if let Source::Scenario { scenario, .. } = &self.sources[done.source] {
-                say(&format!("  again: {}", again(&scenario.file, seed, self.engine)));
+            if let Given::Scenario { scenario, .. } = &source.given {
+                say(&format!("  again: {}", engine.again(&scenario.file, seed)));
             }
         }
     }
@@ -161,32 +155,29 @@ impl<'s> Tally<'s> {
         out: Option<&Path>,
         shrink: Option<Duration>,
     ) -> Result<(), String> {
-        if let Some(folder) = out.filter(|_| !self.fastest.is_empty()) {
-            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
         for (nth, ((source, what), found)) in (1..).zip(self.fastest.iter().take(SHRUNK_MAX)) {
             let Found { seed, requests, failure, text } = found;
             let source = &self.sources[*source];
             say(&format!("\r{} seed {seed}: {what} after {requests} requests", source.name()));
-            let is_drawn = matches!(source, Source::Swarm(_));
+            let is_drawn = matches!(source.given, Given::Swarm(_));
             match out.map(|folder| folder.join(format!("found-{nth}-seed-{seed}.toml"))) {
                 Some(path) if is_drawn => {
                     fs::write(&path, text)
                         .map_err(|error| format!("{}: {error}", path.display()))?;
                     say(&format!(
                         "  drawn: {}",
-                        again(&path.display().to_string(), *seed, self.engine)
+                        source.engine.again(&path.display().to_string(), *seed)
                     ));
                 }
                 None if is_drawn => print(&format!("\n{text}\n")),
                 _ => {}
             }
             let Some(limit) = shrink else { continue };
-            match least(source.name(), text, *seed, self.engine, failure, limit) {
+            match least(source.name(), text, *seed, source.engine, failure, limit) {
                 Ok(shrunk) => {
                     let path =
                         out.map(|it| it.join(format!("found-{nth}-seed-{seed}-shrunk.toml")));
-                    deliver(&shrunk, path.as_deref(), *seed, self.engine)?;
+                    deliver(&shrunk, Output::open(path.as_ref())?, *seed, source.engine)?;
                 }
                 Err(why) => say(&format!("  {why}")),
             }
@@ -200,17 +191,22 @@ impl<'s> Tally<'s> {
         }
         let mut missing = 0;
         for (source, reached) in self.sources.iter().zip(&self.marks) {
-            let Source::Scenario { scenario, .. } = source else { continue };
+            let Given::Scenario { scenario, .. } = &source.given else { continue };
             for Mark(mark) in scenario.expect.sometimes.iter().filter(|it| !reached.contains(it)) {
                 missing += 1;
                 say(&format!("\r{} never reached {mark} under any seed", scenario.file));
             }
         }
         let (done, failed, sources) = (self.done, self.failed, self.sources.len());
-        let is_swarm = matches!(self.sources.first(), Some(Source::Swarm(_)));
+        let is_swarm = matches!(self.sources.first(), Some(Source { given: Given::Swarm(_), .. }));
+        let around = match (self.sources.first().map(Source::name), sources) {
+            (Some("swarm"), _) => " that seeds drew".to_owned(),
+            (_, 1) => " drawn around one scenario".to_owned(),
+            _ => format!(" drawn around {sources} scenarios"),
+        };
         print(&match is_swarm {
             true => format!(
-                "{done} worlds drawn around {sources} scenarios: {failed} failed, {} marks reached, none new in \
+                "{done} worlds{around}: {failed} failed, {} marks reached, none new in \
                  the last {} runs\n",
                 self.reached.len(),
                 self.flat,

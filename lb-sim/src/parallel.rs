@@ -8,7 +8,7 @@ const DONE_MAX: usize = 64;
 
 /// Does `work` for each number below `count`, `jobs` at a time or one per core, and tells of each as it is
 /// done.
-pub(crate) fn each<T: Send>(
+pub fn each<T: Send>(
     count: usize,
     jobs: Option<u16>,
     work: impl Fn(usize) -> T + Sync,
@@ -18,7 +18,7 @@ pub(crate) fn each<T: Send>(
 }
 
 /// The same, until all is done or somebody says `stop`.
-pub(crate) fn until<T: Send>(
+pub fn until<T: Send>(
     count: usize,
     jobs: Option<u16>,
     stop: &AtomicBool,

@@ -1,0 +1,38 @@
+//! Files that a command writes: opened before it begins, so that nobody waits for what cannot be written.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A file that is there, and that has in it what it had until it is written.
+pub(crate) struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    /// Opens a file, if there is to be one.
+    pub(crate) fn open(path: Option<&PathBuf>) -> Result<Option<Self>, String> {
+        let open = |path: &PathBuf| {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            let file = opened.map_err(|error| complaint(path, &error))?;
+            Ok(Self { path: path.clone(), file })
+        };
+        path.map(open).transpose()
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write(mut self, text: &str) -> Result<(), String> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| complaint(&self.path, &error))
+    }
+}
+
+fn complaint(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: cannot be written: {error}", path.display())
+}

@@ -1,0 +1,124 @@
+//! Which services and backends of a record are which of a configuration.
+
+use lb_config::Config;
+
+use crate::record::Record;
+
+/// Which services of a record are which of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// By their places in the record, and in the configuration.
+    pub pairs: Vec<(u16, usize)>,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
+}
+
+/// Whether all that is said to be the same is there to be.
+///
+/// # Errors
+/// What is not, and what there is instead.
+pub fn known(record: &Record, config: &Config, same: &[(String, String)]) -> Result<(), String> {
+    for (theirs, ours) in same {
+        if !record.backends.contains(theirs) {
+            let all: Vec<&str> = record.backends.iter().map(String::as_str).collect();
+            let all = if all.is_empty() { "none at all".to_owned() } else { listed(&all) };
+            return Err(format!(
+                "--same {theirs}={ours}: the record names no {theirs:?}; it has {all}"
+            ));
+        }
+        let (host, port) = address(ours);
+        let mut origins = config.services.iter().flat_map(|service| &service.origins);
+        if !origins.any(|it| it.host == host && it.port == port) {
+            return Err(format!(
+                "--same {theirs}={ours}: the configuration has no backend at {host}:{port}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Which services of a record are which of a configuration.
+///
+/// # Errors
+/// There is no such service, or there is nothing that they have in common.
+pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<Matched, String> {
+    let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
+    let place = |name: &str| names.iter().position(|known| *known == name);
+    if let Some(only) = only.filter(|only| place(only).is_none()) {
+        return Err(format!("there is no service {only:?}; there are {}", names.join(", ")));
+    }
+    let wanted = |at: usize| only.is_none_or(|only| names[at] == only);
+    let (mut pairs, mut notes) = (Vec::new(), Vec::new());
+    let target = only.or_else(|| names.first().copied().filter(|_| names.len() == 1));
+    if let ([theirs], Some(ours)) = (&*record.services, target) {
+        // There is nothing to confuse.
+        if theirs != ours && !theirs.is_empty() {
+            notes.push(format!("the record's service {theirs} is taken for {ours}"));
+        }
+        pairs.push((0, place(ours).expect("it was found above")));
+        return Ok(Matched { pairs, notes });
+    }
+    for (number, name) in (0..).zip(&record.services) {
+        match (place(name), target.and_then(place)) {
+            (Some(at), _) if wanted(at) => pairs.push((number, at)),
+            (Some(_), _) => {}
+            (None, Some(at)) if name.is_empty() => {
+                notes.push(format!("what names no service is taken for {}", names[at]));
+                pairs.push((number, at));
+            }
+            (None, None) if name.is_empty() => {
+                notes.push(
+                    "what names no service is left out; say with --service which it is of"
+                        .to_owned(),
+                );
+            }
+            (None, _) => notes.push(format!("service {name} of the record is in no configuration")),
+        }
+    }
+    if pairs.is_empty() {
+        return Err(format!(
+            "the record has the services {}, the configuration {}; say with --service for which of these \
+             a record of one service is",
+            record.services.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
+            names.join(", ")
+        ));
+    }
+    Ok(Matched { pairs, notes })
+}
+
+/// Names, of which the first are told.
+pub(super) fn listed(names: &[&str]) -> String {
+    const TOLD: usize = 5;
+    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
+/// Host and port of a url, or of what a log calls an upstream.
+pub(super) fn address(name: &str) -> (&str, u16) {
+    let (scheme, rest) = name.split_once("://").unwrap_or(("http", name));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let default = if scheme == "https" { 443 } else { 80 };
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().unwrap_or(default))
+        }
+        _ => (authority, default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_known_by_host_and_port_however_it_is_written() {
+        for name in ["http://10.0.0.1:80", "10.0.0.1:80", "10.0.0.1", "http://10.0.0.1/"] {
+            assert_eq!(address(name), ("10.0.0.1", 80), "{name}");
+        }
+        assert_eq!(address("https://example.com"), ("example.com", 443));
+        assert_eq!(address("http://[::1]:8080"), ("[::1]", 8080));
+    }
+}
