@@ -11,11 +11,12 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use lb_core::Time;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::discovery;
 use crate::download::{Outgoing, Whose};
@@ -40,7 +41,7 @@ const JSON: &str = "application/json";
 pub(crate) async fn respond(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
 ) -> Response<Outgoing> {
     let busy = client.begin();
     let (gateway, view) = (&worker.gateway, worker.view());

@@ -15,10 +15,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http::HeaderMap;
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::arriving::Arriving;
 use crate::headers;
 
 /// Why a body could not go on. Told to hyper, which then closes the connection.
@@ -75,8 +76,6 @@ struct Source {
 /// What a request's body may be like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// What it is framed by.
-    pub(crate) version: Version,
     /// How long the client may pause between two pieces.
     pub(crate) idle_for: Duration,
     /// Bytes that are kept to be sent again.
@@ -87,7 +86,7 @@ pub(crate) struct Bounds {
 
 struct State {
     /// `None`: all of it is kept.
-    incoming: Option<Incoming>,
+    incoming: Option<Arriving>,
     /// What was read, as long as all of it is.
     kept: Option<Kept>,
     /// What came behind the body, for as long as that is kept.
@@ -108,7 +107,7 @@ enum Kept {
 impl Replay {
     /// The body of a request. What the client sends is counted in `bytes`, if it may send any.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: Arriving,
         bounds: Bounds,
         bytes: impl FnOnce() -> Rc<Cell<u64>>,
     ) -> Self {
@@ -257,25 +256,16 @@ impl Source {
                     Poll::Ready(Some(Ok(Frame::trailers(trailers))))
                 }
             },
-            None if !is_cut(incoming, self.bounds.version) => {
+            None => {
                 state.done = true;
                 Poll::Ready(None)
             }
-            Some(Err(_)) | None => {
+            Some(Err(_)) => {
                 state.broken = Some(Broken::Client);
                 Poll::Ready(Some(Err(Broken::Client)))
             }
         }
     }
-}
-
-/// Whether a body of which nothing more comes has no end.
-///
-/// Over HTTP/1.1 hyper calls that an error; over HTTP/2 too, but for a reset with NO_ERROR, after which
-/// it says that nothing more comes. Such a reset tells the *other* side that the rest of its message is
-/// not needed (RFC 9113 §8.1). What was sent itself has an end only with END_STREAM.
-pub(crate) fn is_cut(body: &Incoming, version: Version) -> bool {
-    version == Version::HTTP_2 && !body.is_end_stream()
 }
 
 impl State {

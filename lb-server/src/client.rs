@@ -162,8 +162,14 @@ impl Client {
     pub(crate) async fn silent(&self, server: &Server) -> Silence {
         let Some(watch) = &self.watch else { return std::future::pending().await };
         let mut look = std::pin::pin!(sleep_until(self.pulse.since.get() + REST_AFTER));
+        let mut is_set = false;
         poll_fn(|cx| {
             let (until, silence) = self.silence(watch, server);
+            // Most connections that are opened for one request never need a timer.
+            is_set |= until.is_some();
+            if !is_set {
+                return Poll::Pending;
+            }
             if let Some(until) = until.filter(|until| *until < look.deadline()) {
                 look.as_mut().reset(until);
             }

@@ -9,11 +9,13 @@
 //! read as one of three framings ([`body`]): a length, chunks, or all until the end (RFC 9112 §6.3).
 //! Whatever is out of place ends the connection; nothing is repaired.
 
+mod answer;
 mod aside;
 mod body;
 mod head;
 mod outbox;
 mod piece;
+mod visit;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -36,7 +38,7 @@ use crate::tls::HandshakeError;
 use aside::Aside;
 use body::Body;
 use outbox::{Cut, Outbox};
-pub(crate) use piece::PIECE_BYTES_MAX;
+pub(crate) use visit::{Farewell, Guarded, Inbound, Visit};
 
 /// A connection to a backend.
 pub(crate) struct Http1 {
@@ -81,7 +83,7 @@ enum Sending {
     /// All of it has gone out.
     Done,
     /// On its way, with whoever waits for the answer.
-    Here(Box<Outbox>),
+    Here(Box<Outbox<Upload>>),
     /// The answer came first, and the rest is on its way by itself.
     Aside(Aside),
 }
@@ -123,7 +125,7 @@ impl Http1 {
                 return Poll::Ready(read);
             }
             if let Some((asked, upload)) = request.take() {
-                self.sending = Sending::Here(Box::new(Outbox::new(asked, upload)));
+                self.sending = Sending::Here(Box::new(Outbox::of_request(&asked, upload)));
             }
             if let Sending::Here(outbox) = &mut self.sending {
                 let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
@@ -305,7 +307,7 @@ impl Drop for Http1 {
 }
 
 /// Why a connection cannot go on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Malformed;
 
 impl From<Malformed> for io::Error {

@@ -12,6 +12,7 @@ mod retry_after;
 mod headers;
 mod line;
 mod framing;
+mod arriving;
 mod asking;
 mod attempt;
 mod pool;

@@ -33,7 +33,7 @@ use crate::body::Upload;
 use crate::dial::{Announced, Speaks, dial};
 use crate::exec::Here;
 use crate::http1::Http1;
-pub(crate) use crate::http1::{PIECE_BYTES_MAX, Remains};
+pub(crate) use crate::http1::Remains;
 use crate::platform::Io;
 use crate::slots::{Slot, Slots};
 use crate::view::View;

@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
 
+use crate::arriving::Arriving;
 use crate::asking::Asking;
 use crate::attempt::{self, Answer, Sending};
 use crate::body::{Bounds, Broken, Replay};
@@ -39,7 +40,7 @@ use crate::worker::Worker;
 pub(crate) async fn respond(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
 ) -> Response<Outgoing> {
     let busy = client.begin();
     let view = worker.view();
@@ -158,12 +159,11 @@ async fn pass(
     journal: &Rc<Journal>,
     (id, told): (RequestId, HeaderValue),
     asking: &Asking<'_>,
-    incoming: Incoming,
+    incoming: Arriving,
 ) -> Result<Response<Whose>, Problem> {
     let Case { worker, view, client, wanted } = case;
     let (site, head) = (routed.site, asking.head);
     let bounds = Bounds {
-        version: head.version,
         idle_for: site.service.timeouts().body_idle,
         keep_max: site.replay_buffer,
         size_max: site.body_bytes_max,

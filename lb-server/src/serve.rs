@@ -7,18 +7,17 @@
 mod http1;
 mod http2;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
-use hyper::body::Incoming;
 use lb_config::config::{Alpn, Server};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::admin;
+use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::crowd::Share;
 use crate::doors::{Key, Kind};
@@ -146,8 +145,8 @@ impl Seat {
         worker: Rc<Worker>,
         kind: Kind,
         client: Rc<Client>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Outgoing>, Infallible> {
+        request: Request<Arriving>,
+    ) -> Response<Outgoing> {
         let asked = Rc::clone(&client);
         let mut response = match kind {
             Kind::Client => proxy::respond(worker, client, request).await,
@@ -160,6 +159,6 @@ impl Seat {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        Ok(response)
+        response
     }
 }

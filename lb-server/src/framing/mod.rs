@@ -185,6 +185,11 @@ impl<I> Guard<I> {
         self.limits.http2 && self.shared.passed.get() == 0 && head == head::PREFACE
     }
 
+    /// Whether a head was refused, behind which nothing is read.
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self.next, Next::Refused { .. })
+    }
+
     /// What it watched, and what was read of it and not passed on.
     pub(crate) fn into_parts(self) -> (I, Vec<u8>) {
         (self.io, self.head)

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::Line;
 use super::outbox::Outbox;
+use crate::body::Upload;
 
 /// A request on its way by itself.
 pub(super) struct Aside {
@@ -30,7 +31,7 @@ struct Way {
 }
 
 impl Aside {
-    pub(super) fn begin(mut outbox: Outbox, line: Rc<Line>) -> Self {
+    pub(super) fn begin(mut outbox: Outbox<Upload>, line: Rc<Line>) -> Self {
         let way = Rc::new(Way::default());
         let tells = Rc::clone(&way);
         let task = tokio::task::spawn_local(async move {

@@ -3,11 +3,12 @@
 use std::io;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::body::{Frame, SizeHint};
 
-use super::{Malformed, head};
+use super::Malformed;
+use super::head::{self, Said};
 use crate::framing::chunks::{Chunks, State};
 
 /// What is still to come of an answer.
@@ -26,7 +27,7 @@ pub(super) enum Body {
 pub(super) fn follows(
     status: StatusCode,
     is_current: bool,
-    headers: &HeaderMap,
+    said: &Said,
     method: &Method,
 ) -> Result<Option<Body>, Malformed> {
     // RFC 9112 §6.3, in its order.
@@ -39,31 +40,43 @@ pub(super) fn follows(
     if is_bare {
         return Ok(Some(Body::Ended));
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next_back() {
+    if let Some(is_chunked) = said.chunked {
         // What is coded otherwise is refused as a whole by `headers::is_answer`.
-        let is_chunked = is_current && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         let chunked = || Body::Chunked { chunks: Chunks::new(), trailers: Vec::new() };
-        return is_chunked.then(chunked).map(Some).ok_or(Malformed);
+        return (is_current && is_chunked).then(chunked).map(Some).ok_or(Malformed);
     }
-    Ok(Some(match length(headers)? {
+    Ok(Some(match said.length.transpose()? {
         Some(0) => Body::Ended,
         Some(length) => Body::Length(length),
         None => Body::ToEnd,
     }))
 }
 
-/// The length that a head says, once or several times the same (RFC 9110 §8.6).
-pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let said = headers.get_all(header::CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-    let mut length = None;
-    for said in said.flat_map(|field| field.split(|byte| *byte == b',')) {
+/// The body that follows a request's head (RFC 9112 §6.3): nothing, where nothing is said.
+pub(super) fn of_request(is_current: bool, said: &Said) -> Result<Body, Malformed> {
+    match (said.chunked, said.length.transpose()?) {
+        (Some(is_chunked), _) if is_current && is_chunked => {
+            Ok(Body::Chunked { chunks: Chunks::new(), trailers: Vec::new() })
+        }
+        (Some(_), _) => Err(Malformed),
+        (None, None | Some(0)) => Ok(Body::Ended),
+        (None, Some(length)) => Ok(Body::Length(length)),
+    }
+}
+
+/// The length that a field says, which is the same as `before`, if that was said.
+pub(super) fn length(
+    value: &HeaderValue,
+    before: Option<Result<u64, Malformed>>,
+) -> Result<u64, Malformed> {
+    let mut length = before.transpose()?;
+    for said in value.as_bytes().split(|byte| *byte == b',') {
         let said = number(said.trim_ascii())?;
         if length.replace(said).is_some_and(|before| before != said) {
             return Err(Malformed);
         }
     }
-    Ok(length)
+    length.ok_or(Malformed)
 }
 
 /// Digits, and no sign.

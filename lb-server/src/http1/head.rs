@@ -5,11 +5,13 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
+use super::answer::Told;
 use super::body::{self, Body};
+use super::outbox::Framing;
 use super::{Asked, Limits, Malformed};
 
 /// The head of an answer.
@@ -21,6 +23,14 @@ pub(super) struct Head {
     pub(super) body: Option<Body>,
     /// Whether the connection may be used again behind the body.
     pub(super) keeps: bool,
+}
+
+/// The head of a request.
+pub(super) struct Asking {
+    pub(super) request: Request<()>,
+    pub(super) told: Told,
+    /// What follows it.
+    pub(super) body: Body,
 }
 
 /// Fields of a head for which there is room without asking for any.
@@ -63,14 +73,56 @@ fn parse_into<'b>(
         let reason = ReasonPhrase::try_from(reason.as_bytes()).map_err(|_| Malformed)?;
         response.extensions_mut().insert(reason);
     }
-    let headers = response.headers_mut();
-    fill(headers, bytes, read.headers)?;
-    let closes = headers.get_all(header::CONNECTION).iter().any(says_close);
-    let body = body::follows(status, is_current, headers, method)?;
+    let said = fill(response.headers_mut(), bytes, read.headers)?;
+    let body = body::follows(status, is_current, &said, method)?;
     let switches = is_switch(status, method);
     // Who speaks HTTP/1.0 gets a connection of its own for each request.
-    let keeps = is_current && !closes && !switches && !matches!(body, Some(Body::ToEnd));
+    let keeps = is_current && !said.closes && !switches && !matches!(body, Some(Body::ToEnd));
     Ok(Some(Head { bytes: length, response, body, keeps }))
+}
+
+/// The head of a request that `bytes` begin with, if all of it is there, and how long it is.
+pub(super) fn parse_request(
+    bytes: &Bytes,
+    limits: Limits,
+) -> Result<Option<(Asking, usize)>, Malformed> {
+    if limits.fields_max <= FIELDS {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+        parse_request_into(bytes, &mut fields[..limits.fields_max])
+    } else {
+        parse_request_into(bytes, &mut vec![MaybeUninit::uninit(); limits.fields_max])
+    }
+}
+
+fn parse_request_into<'b>(
+    bytes: &'b Bytes,
+    fields: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<(Asking, usize)>, Malformed> {
+    let mut read = httparse::Request::new(&mut []);
+    let parser = ParserConfig::default();
+    let length = match parser.parse_request_with_uninit_headers(&mut read, bytes, fields) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        Err(_) => return Err(Malformed),
+    };
+    let method = Method::from_bytes(read.method.ok_or(Malformed)?.as_bytes());
+    let target = bytes.slice_ref(read.path.ok_or(Malformed)?.as_bytes());
+    let mut request = Request::new(());
+    *request.method_mut() = method.map_err(|_| Malformed)?;
+    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Malformed)?;
+    let is_current = read.version == Some(1);
+    *request.version_mut() = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
+    let said = fill(request.headers_mut(), bytes, read.headers)?;
+    let body = body::of_request(is_current, &said)?;
+    let told = Told {
+        is_head: *request.method() == Method::HEAD,
+        connects: *request.method() == Method::CONNECT,
+        is_current,
+        keeps: (is_current || said.keeps) && !said.closes,
+        expects: is_current && said.expects,
+        trailers: said.trailers,
+    };
+    Ok(Some((Asking { request, told, body }, length)))
 }
 
 /// Whether HTTP ends with the head of this answer.
@@ -78,19 +130,60 @@ fn is_switch(status: StatusCode, method: &Method) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
 }
 
+/// What a head says of its message, noticed while its fields go by: to look each of them up takes as long
+/// as all the rest.
+#[derive(Default)]
+pub(super) struct Said {
+    /// `Connection` asks for its end, or that it goes on.
+    pub(super) closes: bool,
+    pub(super) keeps: bool,
+    /// There are transfer codings; whether the last is `chunked`.
+    pub(super) chunked: Option<bool>,
+    /// The length of the body, once or several times the same (RFC 9110 §8.6).
+    pub(super) length: Option<Result<u64, Malformed>>,
+    /// A client waits for 100 (Continue), and takes trailers.
+    pub(super) expects: bool,
+    pub(super) trailers: bool,
+}
+
+impl Said {
+    /// The length of the body, where one is said that can be read.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length?.ok()
+    }
+
+    fn notice(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == header::CONNECTION {
+            self.closes |= says(value, b"close");
+            self.keeps |= says(value, b"keep-alive");
+        } else if *name == header::CONTENT_LENGTH {
+            self.length = Some(body::length(value, self.length));
+        } else if *name == header::TRANSFER_ENCODING {
+            self.chunked = Some(value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        } else if *name == header::EXPECT {
+            self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        } else if *name == header::TE {
+            self.trailers |= says(value, b"trailers");
+        }
+    }
+}
+
 /// Puts `fields`, which lie in `bytes`, into a map. Their values stay where they lie.
 pub(super) fn fill(
     headers: &mut HeaderMap,
     bytes: &Bytes,
     fields: &[Header<'_>],
-) -> Result<(), Malformed> {
+) -> Result<Said, Malformed> {
     headers.reserve(fields.len());
+    let mut said = Said::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name, value.map_err(|_| Malformed)?);
+        let value = value.map_err(|_| Malformed)?;
+        said.notice(&name, &value);
+        headers.append(name, value);
     }
-    Ok(())
+    Ok(said)
 }
 
 /// Whether a head of which `looked_at` bytes have no end may have one now.
@@ -105,20 +198,18 @@ pub(super) fn may_end(bytes: &[u8], looked_at: usize) -> bool {
     false
 }
 
-/// Whether one field of `Connection` asks for the connection's end (RFC 9112 §9.6).
-fn says_close(value: &HeaderValue) -> bool {
+/// Whether a list of options has this one.
+fn says(value: &HeaderValue, said: &[u8]) -> bool {
     let mut options = value.as_bytes().split(|byte| *byte == b',');
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(said))
 }
 
-/// Writes the head of a request.
-pub(super) fn write(asked: &Asked<'_>, out: &mut Vec<u8>) {
+/// Writes the first line of a request.
+pub(super) fn write_line(asked: &Asked<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(asked.method.as_str().as_bytes());
     out.push(b' ');
     write_target(asked.uri, out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(&asked.fields, out);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn write_target(uri: &Uri, out: &mut Vec<u8>) {
@@ -128,11 +219,43 @@ fn write_target(uri: &Uri, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes fields.
 pub(super) fn write_fields(headers: &HeaderMap, out: &mut Vec<u8>) {
+    headers.iter().for_each(|(name, value)| write_field(name, value, out));
+}
+
+/// Writes the fields of a message but for those that say how it is framed: whoever edits heads does not
+/// frame them. Returns what they say.
+pub(super) fn write_unframed(headers: &HeaderMap, out: &mut Vec<u8>) -> Said {
+    let mut said = Said::default();
     for (name, value) in headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        said.notice(name, value);
+        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+            write_field(name, value, out);
+        }
     }
+    said
+}
+
+fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Says how a body is framed, and that the head ends.
+pub(super) fn write_framing(framing: &Framing, said: Option<u64>, out: &mut Vec<u8>) {
+    let length = match framing {
+        Framing::Length(length) => Some(*length),
+        Framing::Done => said,
+        Framing::Chunked(_) | Framing::ToEnd => None,
+    };
+    if let Some(length) = length {
+        write!(out, "content-length: {length}\r\n").expect("there is room in memory");
+    }
+    if matches!(framing, Framing::Chunked(_)) {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
 }

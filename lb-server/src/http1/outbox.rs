@@ -1,42 +1,49 @@
-//! A request on its way out: its head, and its body as it comes.
+//! A message on its way out: its head, and its body as it comes.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 use hyper::body::{Body, Frame};
 
-use super::{Asked, body, head};
+use super::{Asked, answer, head};
 use crate::body::Upload;
 use crate::platform::Io;
 
-/// A request on its way out.
-pub(super) struct Outbox {
+/// A message on its way out.
+pub(super) struct Outbox<B> {
     /// The head, and where nothing is gathered the body as well.
     flat: Vec<u8>,
     flat_at: usize,
     /// What follows it.
     pieces: VecDeque<Bytes>,
     queued: usize,
-    upload: Upload,
+    body: B,
     framing: Framing,
     /// Whether anything was written, and whether all of that has left.
     begun: bool,
     flushed: bool,
 }
 
-/// How the backend is told where the body ends.
-enum Framing {
+/// How the other side is told where the body ends.
+pub(super) enum Framing {
     /// It has ended.
     Done,
     /// So many bytes are missing.
     Length(u64),
     /// In chunks, behind which these fields may stand.
     Chunked(Vec<HeaderName>),
+    /// With the connection.
+    ToEnd,
+}
+
+impl Framing {
+    pub(super) const fn of(length: u64) -> Self {
+        if length == 0 { Self::Done } else { Self::Length(length) }
+    }
 }
 
 /// The connection did not take all of it, for this reason; or the body did not come to its end.
@@ -53,20 +60,36 @@ impl From<io::Error> for Cut {
 const QUEUED_MAX: usize = 256 * 1024;
 /// Pieces that are written at once.
 const PIECES_MAX: usize = 16;
-/// Bytes of a head for which there is room from the beginning.
-const HEAD_BYTES: usize = 768;
+/// Bytes of a body that go out in one run with what is before them.
+const COPIED_MAX: usize = 2 * 1024;
+/// Bytes for which there is room from the beginning: a head and a small body.
+pub(super) const HEAD_BYTES: usize = 2 * 1024;
 
-impl Outbox {
-    pub(super) fn new(mut asked: Asked<'_>, upload: Upload) -> Self {
-        let framing = frame(&mut asked.fields, &upload);
+impl Outbox<Upload> {
+    /// A request on its way to a backend.
+    pub(super) fn of_request(asked: &Asked<'_>, upload: Upload) -> Self {
         let mut flat = Vec::with_capacity(HEAD_BYTES);
-        head::write(&asked, &mut flat);
+        head::write_line(asked, &mut flat);
+        let said = head::write_unframed(&asked.fields, &mut flat);
+        let framing = match upload.size_hint().exact() {
+            _ if upload.is_end_stream() => Framing::Done,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked(answer::announced(&asked.fields)),
+        };
+        head::write_framing(&framing, said.length().filter(|length| *length == 0), &mut flat);
+        Self::new(flat, framing, upload)
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
+    /// With the head, and how it says that the body is framed.
+    pub(super) const fn new(head: Vec<u8>, framing: Framing, body: B) -> Self {
         Self {
-            flat,
+            flat: head,
             flat_at: 0,
             pieces: VecDeque::new(),
             queued: 0,
-            upload,
+            body,
             framing,
             begun: false,
             flushed: false,
@@ -104,11 +127,11 @@ impl Outbox {
             if self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX {
                 return Ok(true);
             }
-            if self.upload.is_end_stream() {
+            if self.body.is_end_stream() {
                 self.end(None, vectored)?;
                 break;
             }
-            match Pin::new(&mut self.upload).poll_frame(cx) {
+            match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(Some(Ok(frame))) => self.take(frame, vectored)?,
                 Poll::Ready(Some(Err(_broken))) => return Err(Cut(None)),
@@ -126,6 +149,10 @@ impl Outbox {
         };
         match &mut self.framing {
             Framing::Done => Err(Cut(None)),
+            Framing::ToEnd => {
+                self.push(data, vectored);
+                Ok(())
+            }
             Framing::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(Cut(None))?;
                 if *left == 0 {
@@ -145,7 +172,7 @@ impl Outbox {
 
     fn end(&mut self, trailers: Option<HeaderMap>, vectored: bool) -> Result<(), Cut> {
         match std::mem::replace(&mut self.framing, Framing::Done) {
-            Framing::Done | Framing::Length(0) => Ok(()),
+            Framing::Done | Framing::ToEnd | Framing::Length(0) => Ok(()),
             Framing::Length(_) => Err(Cut(None)),
             Framing::Chunked(allowed) => {
                 let mut last = b"0\r\n".to_vec();
@@ -165,7 +192,9 @@ impl Outbox {
 
     fn push(&mut self, data: Bytes, vectored: bool) {
         self.queued += data.len();
-        if vectored {
+        // To gather costs more than to copy a little.
+        let is_little = self.pieces.is_empty() && data.len() <= COPIED_MAX;
+        if vectored && !is_little {
             self.pieces.push_back(data);
         } else {
             self.flat.extend_from_slice(&data);
@@ -213,30 +242,4 @@ impl Outbox {
         }
         self.queued = self.pieces.iter().map(Bytes::len).sum::<usize>() + self.flat.len();
     }
-}
-
-/// Says in the head how the body is framed, and how it will be.
-fn frame(fields: &mut Cow<'_, HeaderMap>, upload: &Upload) -> Framing {
-    if fields.contains_key(header::TRANSFER_ENCODING) {
-        // Whoever edits heads does not frame them.
-        fields.to_mut().remove(header::TRANSFER_ENCODING);
-    }
-    if upload.is_end_stream() {
-        return Framing::Done;
-    }
-    if let Some(length) = upload.size_hint().exact() {
-        if !matches!(body::length(fields), Ok(Some(said)) if said == length) {
-            fields.to_mut().insert(header::CONTENT_LENGTH, length.into());
-        }
-        return Framing::Length(length);
-    }
-    let fields = fields.to_mut();
-    fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    // A length beside chunks would be another way to read it (RFC 9112 §6.2).
-    fields.remove(header::CONTENT_LENGTH);
-    let announced = fields.get_all(header::TRAILER).iter();
-    let names = announced.flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
-    Framing::Chunked(
-        names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect(),
-    )
 }

@@ -15,7 +15,7 @@ use tokio::io::ReadBuf;
 use crate::platform::Io;
 
 /// Bytes that are read at once. With 32 KiB, a body of 100 KiB takes three times as many system calls.
-pub(crate) const PIECE_BYTES_MAX: usize = 256 * 1024;
+const PIECE_BYTES_MAX: usize = 256 * 1024;
 /// From here on a piece is handed on and not copied: so it fills at least an eighth of its buffer.
 const HANDED_BYTES_MIN: usize = 32 * 1024;
 /// Buffers that a thread keeps while nobody uses them.

@@ -197,10 +197,13 @@ impl Listen for Listener {
         Box::pin(std::future::poll_fn(move |cx| {
             let count = self.listeners.len();
             for at in (self.turn..self.turn + count).map(|at| at % count) {
-                let accepted = match &self.listeners[at].polled {
+                let Entry { polled, held } = &self.listeners[at];
+                let said = held.addr.ip().filter(|addr| !addr.ip().is_unspecified());
+                let accepted = match polled {
                     // Its options are its socket's.
                     Polled::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
-                        let local = stream.local_addr().ok();
+                        // Who listens at one address is asked at that one.
+                        let local = said.or_else(|| stream.local_addr().ok());
                         Accepted { io: Box::new(stream), peer: Some(peer), local }
                     }),
                     Polled::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| {

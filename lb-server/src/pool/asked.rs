@@ -11,7 +11,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use lb_core::Failure;
 
 use super::{Connection, Speaker};
-use crate::body::{Broken, Upload, is_cut};
+use crate::arriving::is_cut;
+use crate::body::{Broken, Upload};
 use crate::headers;
 use crate::http1::Asked;
 use crate::snapshot::Endpoint;
@@ -60,9 +61,7 @@ impl Connection {
             }
             Speaker::Http2(_, None) => Poll::Ready(None),
             Speaker::Http2(_, Some(body)) => match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Ready(None) if is_cut(body, http::Version::HTTP_2) => {
-                    Poll::Ready(Some(Err(Broken::Backend)))
-                }
+                Poll::Ready(None) if is_cut(body) => Poll::Ready(Some(Err(Broken::Backend))),
                 frame => frame.map_err(|_| Broken::Backend),
             },
         }

@@ -1,33 +1,26 @@
 //! A connection on which HTTP/1.1 is spoken, as far as is known.
 //!
-//! Between requests a connection rests: hyper, its buffers and what a request needs are gone, some 25
-//! KiB, and only the guarded socket waits. When its client begins to speak they are made anew.
+//! Between requests a connection rests: what a request needs is gone, and only the guarded socket waits. When its client begins to speak they are made anew.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Seat;
 use crate::client::{Client, Silence};
-use crate::framing::{Guard, Limits};
+use crate::framing::{self, Guard};
+use crate::http1::{Farewell, Guarded, Limits, Visit};
 use crate::platform::{Io, Prefixed};
-use crate::pool::PIECE_BYTES_MAX;
 use crate::shutdown::Phase;
-
-/// A client's socket.
-type Guarded = Guard<Box<dyn Io>>;
 
 /// Serves a connection to its end, or to the preface of HTTP/2, if that is what it begins with
 /// (RFC 9113 §3.4): then it comes back as it was.
 pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> {
     let server = seat.server;
-    let limits = Limits {
+    let limits = framing::Limits {
         bytes_max: server.header_bytes_max,
         lines_max: server.headers_max,
         timeout: server.header_timeout,
@@ -95,47 +88,42 @@ fn work<'s>(
 ) -> Pin<Box<impl Future<Output = Option<Guarded>> + 's>> {
     let server = seat.server;
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
-    let service =
+    let respond =
         move |request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(client), request);
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        // Ours tell an idle connection from a slow head, and Date comes from the platform.
-        .header_read_timeout(None)
-        .auto_date_header(false)
-        .max_headers(server.headers_max)
-        // The guard sees to the length of heads.
-        .max_buf_size(server.header_bytes_max.max(PIECE_BYTES_MAX));
-    let mut serving = builder.serve_connection(TokioIo::new(io), service_fn(service));
+    let limits = Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
+    let visit = Visit::new(io, limits, seat.whence.secure.is_none());
     Box::pin(async move {
-        let mut next = Phase::Draining;
-        loop {
-            tokio::select! {
-                biased;
-                // What goes wrong on a client's connection is the client's, and in the access log.
-                _served = &mut serving => break,
-                () = seat.stopping.reached(next) => {
-                    if next == Phase::Stopping {
-                        return None;
+        let farewell = {
+            let mut talk = std::pin::pin!(visit.talk(respond));
+            let mut next = Phase::Draining;
+            loop {
+                tokio::select! {
+                    biased;
+                    // What goes wrong on a client's connection is the client's, and in the access log.
+                    farewell = &mut talk => break Some(farewell),
+                    () = seat.stopping.reached(next) => {
+                        if next == Phase::Stopping {
+                            return None;
+                        }
+                        next = Phase::Stopping;
+                        // A request may be on its way to a connection that waits for one: it is
+                        // answered, and told that it was the last.
+                        client.leave();
                     }
-                    next = Phase::Stopping;
-                    // hyper would close a connection between two requests on the spot, with a request
-                    // that is on its way to it. One more is answered, and says that it was the last.
-                    client.leave();
-                }
-                silence = client.silent(&server) => match silence {
-                    Silence::TooLong => return None,
-                    Silence::Rest => {
-                        let parts = serving.into_parts();
-                        let mut io = parts.io.into_inner();
-                        io.give_back(&parts.read_buf);
-                        return Some(io);
+                    silence = client.silent(&server) => match silence {
+                        Silence::TooLong => return None,
+                        Silence::Rest => break None,
                     }
                 }
             }
+        };
+        match farewell {
+            None => return Some(visit.into_io()),
+            Some(Farewell::Over) => return None,
+            Some(Farewell::Switched) => {}
         }
         let tunnel = client.tunnel()?;
-        let (io, begun) = serving.into_parts().io.into_inner().into_parts();
+        let (io, begun) = visit.into_io().into_parts();
         tokio::select! {
             biased;
             () = tunnel.run(io, begun) => {}

@@ -5,15 +5,19 @@
 //! how often a client may take its requests back, how long a connection may idle, and how long a
 //! client may leave an answer where it is.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::sleep;
 
 use super::Seat;
+use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::exec::Here;
 use crate::platform::Io;
@@ -35,8 +39,10 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     client.allow(server.requests_per_connection_max);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     // In a box: on its way into a task of its own, hyper moves it a dozen times.
-    let service = service_fn(|request| {
-        Box::pin(Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request))
+    let service = service_fn(|request: Request<Incoming>| {
+        let request: Request<Arriving> = request.map(Arriving::Http2);
+        let responding = Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request);
+        Box::pin(async { Ok::<_, Infallible>(responding.await) })
     });
     let mut builder = http2::Builder::new(Here);
     builder

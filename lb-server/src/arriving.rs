@@ -1,0 +1,62 @@
+//! The body of a request as it comes from its client, whatever is spoken there.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::body::Broken;
+use crate::http1::Inbound;
+
+/// The body of a request as it comes from its client.
+pub(crate) enum Arriving {
+    /// There is none.
+    Nothing,
+    Http1(Inbound),
+    Http2(Incoming),
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = match &mut *self {
+            Self::Nothing => return Poll::Ready(None),
+            Self::Http1(inbound) => ready!(inbound.poll_frame(cx)).map(Result::ok),
+            Self::Http2(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                None if is_cut(incoming) => Some(None),
+                frame => frame.map(Result::ok),
+            },
+        };
+        Poll::Ready(frame.map(|frame| frame.ok_or(Broken::Client)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Http1(inbound) => inbound.is_ended(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Http1(inbound) => inbound.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// Whether a body over HTTP/2 of which nothing more comes has no end.
+///
+/// hyper calls that an error, but for a reset with NO_ERROR, after which it says that nothing more comes. Such a reset tells the *other* side that the rest of its message is
+/// not needed (RFC 9113 §8.1). What was sent itself has an end only with END_STREAM.
+pub(crate) fn is_cut(body: &Incoming) -> bool {
+    !body.is_end_stream()
+}
