@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::arriving::Arriving;
 use crate::headers;
 
-/// Why a body could not go on. Told to hyper, which then closes the connection.
+/// Why a body could not go on: then its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The client's side of a request body failed.

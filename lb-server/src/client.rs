@@ -154,7 +154,7 @@ impl Client {
     }
 
     /// Waits until nothing has been on its way for a moment, or until the client has been silent for
-    /// too long: between requests, or when it takes nothing of an answer, which hyper then asks for no
+    /// too long: between requests, or when it takes nothing of an answer, whose body is then asked for no
     /// more.
     ///
     /// Whatever changes that, changes it on this very task, which then polls this as well: so it looks

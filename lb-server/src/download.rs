@@ -115,7 +115,7 @@ impl Download {
                 self.held
                     .journal
                     .body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
-                // Nothing follows trailers, and hyper does not ask.
+                // Nothing follows trailers, and nobody asks.
                 if frame.is_trailers() || self.is_end_stream() {
                     self.end(BodyEnd::Complete);
                 } else {

@@ -8,6 +8,7 @@
 //! test can see that it got anywhere.
 
 mod answers;
+mod requests;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -141,11 +142,13 @@ fn heads(bytes: &[u8]) -> Vec<Read> {
 ///
 /// - hyper has nothing to complain about of what the guard lets through.
 /// - It sees each head that passed, and a stand-in for the one that did not; nothing follows that.
+/// - We read the requests that hyper reads, with the same bodies and trailers, however they are cut.
 pub fn connection(bytes: &[u8]) -> (usize, Option<&'static str>) {
     let (verdicts, complained) = served(bytes, LIMITS);
     assert!(!complained, "hyper complains about what passed");
     let (last, before) = verdicts.split_last().unwrap_or((&None, &[]));
     assert!(before.iter().all(Option::is_none), "something follows a refused head");
+    requests::requests(bytes);
     (verdicts.len(), last.map(Refusal::as_str))
 }
 

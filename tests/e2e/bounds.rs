@@ -104,6 +104,21 @@ fn a_body_that_says_it_is_too_large_gets_413_and_no_backend_hears_of_it() {
 }
 
 #[test]
+fn whoever_still_sends_what_is_too_large_can_read_why_it_is_refused() {
+    run(async {
+        let backend = hello().await;
+        let proxy = Proxy::start(&[backend.url()], "body_bytes_max = \"4B\"").await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 700000\r\n\r\n").await;
+        // More than waits in sockets: it is written only if somebody reads it.
+        client.write("x".repeat(600_000)).await;
+        let refused = client.answer().await.unwrap();
+        assert_eq!((refused.status, &*refused.error()), (413, "body_too_large"));
+        assert!(client.is_closed().await);
+    });
+}
+
+#[test]
 fn a_body_that_turns_out_to_be_too_large_gets_413() {
     run(async {
         let backend = hello().await;

@@ -258,6 +258,22 @@ fn a_backend_is_always_told_a_host() {
 }
 
 #[test]
+fn a_client_of_http_1_0_may_ask_for_a_connection_that_stays() {
+    run(async {
+        let (_, proxy) = pair("", || Script::ok("hello")).await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..2 {
+            client.write("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.text(), answer.one("connection")), ("hello", Some("keep-alive")));
+        }
+        client.write("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(client.answer().await.unwrap().one("connection"), Some("close"));
+        assert!(client.is_closed().await);
+    });
+}
+
+#[test]
 fn a_client_of_http_1_0_gets_no_chunks() {
     run(async {
         let (_, proxy) = pair("", || {

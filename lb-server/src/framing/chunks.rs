@@ -1,8 +1,5 @@
-//! A chunked body, followed to its end so that the next head can be found (RFC 9112 §7.1).
-//!
-//! Of a request's body hyper decodes the same bytes and has the last word on them; there this only has
-//! to agree on where the body ends. Of an answer's it says what is data. It gives up where anything is
-//! unusual.
+//! A chunked body, followed to its end (RFC 9112 §7.1): the guard finds the next head behind it, and
+//! whoever reads the body is told what of it is data. It gives up where anything is unusual.
 
 /// Where in a chunked body the next byte lies.
 pub(crate) enum Chunks {

@@ -1,9 +1,9 @@
-//! Requests that could be read in two ways are refused before hyper repairs them.
+//! Requests that could be read in two ways are refused before anybody repairs them.
 //!
-//! hyper is lenient where it is safe for hyper: it drops a `Content-Length` beside a
+//! Parsers are lenient where it is safe for them: hyper drops a `Content-Length` beside a
 //! `Transfer-Encoding`, merges equal lengths, accepts bare line feeds. Behind us there may be a
 //! server that decides otherwise, and what two parsers read differently is how requests are
-//! smuggled. So [`Guard`] sits between the socket and hyper, looks at every head in the raw bytes
+//! smuggled. So [`Guard`] sits on the socket (whoever reads it is `http1::Visit`), looks at every head in the raw bytes
 //! ([`head`]), follows the body to know where the next head begins ([`chunks`]), and replaces a head
 //! that must be refused by a harmless stand-in. The [`Watch`] tells the proxy which request that is.
 //!
@@ -36,7 +36,7 @@ pub(crate) use watch::Watch;
 pub(crate) struct Guard<I> {
     io: I,
     limits: Limits,
-    /// Checked, and not yet read by hyper.
+    /// Checked, and not yet read.
     passed: Vec<u8>,
     passed_at: usize,
     /// The beginning of a head that is not complete.
@@ -66,7 +66,7 @@ enum Next {
     Broken,
 }
 
-/// What hyper reads in place of a refused head. Nobody is asked for it.
+/// What is read in place of a refused head. Nobody is asked for it.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
 
 /// Bytes that are read after a refused head, so that the client can read our answer: closing a
@@ -242,7 +242,7 @@ impl<I> Guard<I> {
         self.stand_in(refused);
     }
 
-    /// Gives hyper a stand-in for a refused head that was just found: it was not `refused` before.
+    /// Passes a stand-in for a refused head that was just found: it was not `refused` before.
     fn stand_in(&mut self, refused: bool) {
         if !refused && self.shared.refused.get().is_some() {
             self.passed.extend_from_slice(STAND_IN);
@@ -281,7 +281,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 return Poll::Ready(Ok(()));
             }
             if matches!(this.next, Next::Refused { thrown } if thrown > THROWN_MAX) {
-                return Poll::Pending; // hyper answers, and closes
+                return Poll::Pending; // it is answered, and the connection closed
             }
             if matches!(this.next, Next::Http2) {
                 return Poll::Pending; // somebody else takes over

@@ -126,9 +126,9 @@ impl Body {
             Self::Chunked { chunks, trailers } => {
                 let taken = take_chunk(chunks, trailers, ahead)?;
                 if taken.is_none() && matches!(chunks, Chunks::Done) {
-                    let trailers = std::mem::take(trailers);
+                    let trailers = parse_trailers(std::mem::take(trailers), fields_max)?;
                     *self = Self::Ended;
-                    return Ok(parse_trailers(trailers, fields_max)?.map(Frame::trailers));
+                    return Ok(trailers.map(Frame::trailers));
                 }
                 Ok(taken.map(Frame::data))
             }
