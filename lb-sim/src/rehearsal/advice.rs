@@ -27,9 +27,9 @@ const LONG: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(3);
 
 /// What follows from the outlook on each case for the configuration of the service. What shows several
-/// times is said once.
+/// times is said once: where it is never over, or else where it shows first.
 pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<(Finding, bool)> = Vec::new();
     for (case, outlook) in cases {
         let seen = Seen { service, case, outlook };
         let said = [
@@ -46,12 +46,16 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.gives_up_on_all(),
         ];
         for (what, remedy) in said.into_iter().flatten() {
-            if !findings.iter().any(|known| known.remedy == remedy) {
-                findings.push(Finding { case: case.name, what, remedy: remedy.to_owned() });
+            let is_for_ever = outlook.recover.is_none();
+            let finding = Finding { case: case.name, what, remedy: remedy.to_owned() };
+            match findings.iter_mut().find(|(known, _)| known.remedy == remedy) {
+                None => findings.push((finding, is_for_ever)),
+                Some(known) if is_for_ever && !known.1 => *known = (finding, true),
+                Some(_) => {}
             }
         }
     }
-    findings
+    findings.into_iter().map(|(finding, _)| finding).collect()
 }
 
 /// What was seen, and what to write.
@@ -138,7 +142,10 @@ impl Seen<'_> {
             Some(recover) => {
                 format!("it takes {:.0} s until all is as before", recover.as_secs_f64())
             }
-            None => "it is not as before when the run ends".to_owned(),
+            None => format!(
+                "it is never as before: from its beginning on {:.1} % of the requests fail",
+                self.percent()
+            ),
         };
         let overload = self.case.name == "all are slow" || self.case.name == "impatient clients";
         let breaker = self.service.breaker.is_some_and(|breaker| breaker.open_for_max > LONG);
