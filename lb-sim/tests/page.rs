@@ -251,6 +251,25 @@ fn a_comparison_draws_intervals_around_zero() {
 }
 
 #[test]
+fn a_map_has_a_cell_for_each_load_and_trouble_and_a_gate() {
+    let folder = folder("page-map");
+    let (file, out) = (folder.join("lb.toml"), folder.join("map.html"));
+    fs::write(&file, config("")).unwrap();
+    let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+    let said = ["map", file, "--seeds", "1", "--capacity", "100", "--y", "lasts", "--html", out];
+    let done = lb_sim(&[&said[..], &["--size", "100", "--stable", "93"]].concat());
+    assert_eq!(done.status.code(), Some(131), "{done:?}");
+    let page = fs::read_to_string(out).unwrap();
+    let read = Read::of(&page);
+    read.is_harmless();
+    let fates = ["now", "late", "stuck", "over"];
+    let is_cell = |it: &&(String, String, String)| it.1 == "class" && fates.contains(&&*it.2);
+    // The load that is asked for is tried as well, and each fate is in the legend.
+    assert_eq!(read.attributes.iter().filter(is_cell).count(), 13 * 8 + 4);
+    assert!(read.text.contains("93 %") && read.text.contains("✗ Fail"), "{}", read.text);
+}
+
+#[test]
 fn a_page_that_cannot_be_written_is_complained_about() {
     let folder = folder("page-nowhere");
     let file = folder.join("s.toml");

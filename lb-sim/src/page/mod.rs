@@ -1,4 +1,4 @@
-//! Pages: what a run, a check or a comparison came to, as one HTML file that needs nothing else.
+//! Pages: what a run, a check, a comparison or a map came to, as one HTML file that needs nothing else.
 //!
 //! A page loads nothing and runs nothing, and says so to the browser in its first lines (a policy of
 //! `default-src 'none'`): it opens from disk, in a mail, from an archive, and a name in a scenario that looks
@@ -15,6 +15,7 @@
 mod run;
 pub mod check;
 pub mod diff;
+pub mod map;
 mod timeline;
 mod heatmap;
 mod strips;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lb_config::quantity::{self, show_duration};
+use lb_sim::page::map::{Scale, Sheet};
 use lb_sim::parallel;
 use lb_sim::rehearsal::map::{Axis, Fate, Patience, Spot, Trigger, WATCHED, fate, scenario};
 use lb_sim::rehearsal::{Setting, Stage};
@@ -15,6 +16,7 @@ use lb_sim::scenario::{Again, Latency};
 
 use crate::check::{MISSED, chosen, progress, read};
 use crate::cli::{SIGMA, in_words, latency, percent, rate};
+use crate::html::{self, Html};
 use crate::{Watch, print};
 
 /// What is mapped.
@@ -62,6 +64,8 @@ pub(crate) struct Map {
     /// Exit with 131 unless it comes back from all trouble on the map up to this load, in percent
     #[arg(long, value_parser = percent)]
     stable: Option<f64>,
+    #[command(flatten)]
+    html: Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,6 +115,7 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
         return Err("--stable asks about loads: let --x or --y be load".to_owned());
     }
     let config = read(&args.file)?;
+    let page = args.html.open()?;
     let service = chosen(&config, args.service.as_deref())?;
     let latency = Latency::Lognormal { median: args.latency, sigma: SIGMA };
     let setting = Setting { rate: args.capacity, latency, load: 1.0 };
@@ -138,9 +143,12 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     });
     let fates: Vec<Fate> = fates.into_values().collect();
     let stable = stable(&spots, &fates);
-    print(&args.told(&stage, (x, y), &fates, stable));
-    let missed = args.stable.is_some_and(|wanted| stable.is_none_or(|found| found < wanted));
-    Ok(if missed { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
+    let sheet = args.sheet(&stage, (x, y), fates, stable);
+    print(&told(&sheet));
+    if let Some(page) = page {
+        page.write(&sheet.page(&args.file.display().to_string(), &html::again()))?;
+    }
+    Ok(if sheet.is_missed { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
 }
 
 /// The largest load up to which everything was recovered from, in percent.
@@ -178,78 +186,95 @@ impl Map {
         }
     }
 
-    fn told(
+    fn sheet(
         &self,
         stage: &Stage,
         (x, y): (Axis, Axis),
-        fates: &[Fate],
+        fates: Vec<Fate>,
         stable: Option<f64>,
-    ) -> String {
-        let mut out = String::new();
-        let trigger = match self.trigger {
+    ) -> Sheet {
+        let trouble = match self.trigger {
             TriggerName::Brownout => "every backend loses a share of its speed",
             TriggerName::Refuse => "a share of the backends stops",
             TriggerName::Status => "a share of the answers is 503",
         };
         let (tries, capacity) = (self.tries, stage.capacity());
-        let (name, patience) = (stage.name(), show_duration(self.patience));
-        let _infallible = writeln!(
-            out,
-            "service {name}: {trigger}; 100 % of load is {capacity:.0} requests/s; clients hang up after \
-             {patience} and ask {tries} times again\n",
-        );
-        let varies = [x, y];
-        for (axis, fixed) in [
+        let patience = show_duration(self.patience);
+        let mut fixed = vec![
+            format!("100 % of load is {capacity:.0} requests/s"),
+            format!("clients hang up after {patience} and ask {tries} times again"),
+        ];
+        for (axis, said) in [
             (Axis::Load, format!("the load is {} %", self.load)),
             (Axis::Size, format!("the size is {} %", self.size)),
             (Axis::Lasts, format!("it lasts {}", show_duration(self.lasts))),
         ] {
-            if !varies.contains(&axis) {
-                let _infallible = writeln!(out, "  {fixed}");
+            if ![x, y].contains(&axis) {
+                fixed.push(said);
             }
         }
-        let _infallible = writeln!(out, "  {:>9}    {}", word(y), word(x));
-        let columns = self.steps(x);
-        let unit = |axis| if axis == Axis::Lasts { "s" } else { "%" };
-        out += "             ";
-        for column in &columns {
-            let _infallible = write!(out, "{:>6}", format!("{column}{}", unit(x)));
+        let unit = |axis| if axis == Axis::Lasts { " s" } else { " %" };
+        let scale = |axis| {
+            let steps =
+                self.steps(axis).iter().map(|step| format!("{step}{}", unit(axis))).collect();
+            Scale { word: word(axis), steps }
+        };
+        let has_loads = [x, y].contains(&Axis::Load);
+        let conclusion = match stable {
+            Some(load) if has_loads => {
+                format!("it comes back from all of this up to a load of {load:.0} %")
+            }
+            None if has_loads => {
+                "there is no load at which it comes back from all of this".to_owned()
+            }
+            Some(load) => format!("it comes back from all of this at a load of {load:.0} %"),
+            None => "it does not come back from all of this at this load".to_owned(),
+        };
+        Sheet {
+            service: stage.name().to_owned(),
+            trouble,
+            fixed,
+            scales: [scale(x), scale(y)],
+            fates,
+            conclusion,
+            is_missed: self.stable.is_some_and(|wanted| stable.is_none_or(|found| found < wanted)),
+            seeds: self.seeds,
+        }
+    }
+}
+
+/// The map as a table.
+fn told(sheet: &Sheet) -> String {
+    let [columns, rows] = &sheet.scales;
+    let mut out =
+        format!("service {}: {}; {}\n\n", sheet.service, sheet.trouble, sheet.fixed.join("; "));
+    let _infallible = writeln!(out, "  {:>9}    {}", rows.word, columns.word);
+    out += "             ";
+    for column in &columns.steps {
+        let _infallible = write!(out, "{:>6}", column.replace(' ', ""));
+    }
+    out += "\n";
+    for (row, cells) in sheet.rows() {
+        let _infallible = write!(out, "  {:>9}  ", row.replace(' ', ""));
+        for cell in cells {
+            let shown = match cell {
+                Fate::Overloaded => "#".to_owned(),
+                Fate::Stuck => "✗".to_owned(),
+                Fate::Recovered(after) if after.is_zero() => "·".to_owned(),
+                Fate::Recovered(after) => format!("{}s", after.as_secs()),
+            };
+            let _infallible = write!(out, "{shown:>6}");
         }
         out += "\n";
-        for (row, cells) in self.steps(y).iter().zip(fates.chunks(columns.len())) {
-            let _infallible = write!(out, "  {:>9}  ", format!("{row}{}", unit(y)));
-            for cell in cells {
-                let shown = match cell {
-                    Fate::Overloaded => "#".to_owned(),
-                    Fate::Stuck => "✗".to_owned(),
-                    Fate::Recovered(after) if after.is_zero() => "·".to_owned(),
-                    Fate::Recovered(after) => format!("{}s", after.as_secs()),
-                };
-                let _infallible = write!(out, "{shown:>6}");
-            }
-            out += "\n";
-        }
-        let watched = WATCHED.as_secs();
-        let _infallible = writeln!(
-            out,
-            "\n  · all is as before at once; 3s: after so long; ✗ not within {watched} s after the trouble is \
-             over; # too much without any trouble",
-        );
-        let has_loads = varies.contains(&Axis::Load);
-        let _infallible = match stable {
-            Some(load) if !has_loads => {
-                writeln!(out, "  it comes back from all of this at a load of {load:.0} %")
-            }
-            None if !has_loads => {
-                writeln!(out, "  it does not come back from all of this at this load")
-            }
-            Some(load) => {
-                writeln!(out, "  it comes back from all of this up to a load of {load:.0} %")
-            }
-            None => writeln!(out, "  there is no load at which it comes back from all of this"),
-        };
-        out
     }
+    let watched = WATCHED.as_secs();
+    let _infallible = writeln!(
+        out,
+        "\n  · all is as before at once; 3s: after so long; ✗ not within {watched} s after the trouble is \
+         over; # too much without any trouble\n  {}",
+        sheet.conclusion,
+    );
+    out
 }
 
 fn word(axis: Axis) -> &'static str {
