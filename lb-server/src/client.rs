@@ -157,8 +157,8 @@ impl Client {
     /// too long: between requests, or when it takes nothing of an answer, whose body is then asked for no
     /// more.
     ///
-    /// Whatever changes that, changes it on this very task, which then polls this as well: so it looks
-    /// each time, and a timer is set anew only where it would be too late.
+    /// Whatever changes that, changes it on this very task or wakes it, and it polls this as well: so it
+    /// looks each time, and a timer is set anew only where it would be too late.
     pub(crate) async fn silent(&self, server: &Server) -> Silence {
         let Some(watch) = &self.watch else { return std::future::pending().await };
         let mut look = std::pin::pin!(sleep_until(self.pulse.since.get() + REST_AFTER));

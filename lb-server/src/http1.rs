@@ -1,4 +1,5 @@
-//! HTTP/1.1 on a connection to a backend, driven by whoever waits for the answer.
+//! HTTP/1.1, with clients ([`visit`]) and, here, on a connection to a backend: driven by whoever waits for
+//! the answer.
 //!
 //! There is no task per connection and nothing to wake one: the request's own task writes the head,
 //! reads the answer, and goes on reading while its client takes the body. So an exchange costs one write
@@ -38,6 +39,7 @@ use crate::tls::HandshakeError;
 use aside::Aside;
 use body::Body;
 use outbox::{Cut, Outbox};
+use piece::PIECE_BYTES_MAX;
 pub(crate) use visit::{Farewell, Guarded, Inbound, Visit};
 
 /// A connection to a backend.
@@ -173,7 +175,8 @@ impl Http1 {
                     }
                 }
             }
-            let read = ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx));
+            let read =
+                ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx, PIECE_BYTES_MAX));
             let read = match read {
                 Ok(read) if !read.is_empty() => read,
                 Ok(_end) => return Poll::Ready(Err(self.failed())),
@@ -239,7 +242,7 @@ impl Http1 {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx);
+            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx, PIECE_BYTES_MAX);
             match read {
                 Poll::Pending => {
                     // Half a request cannot have a whole answer, and its backend may wait for ever.

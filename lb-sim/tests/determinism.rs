@@ -57,6 +57,14 @@ fn a_run_repeats_in_another_process() {
     });
 }
 
+/// What outlives a run on its thread does not show.
+#[test]
+fn a_run_repeats_on_the_same_thread() {
+    let scenario = load(&scenarios()[0]);
+    let [once, again] = [(); 2].map(|()| trace::text(&Engine::Net.run(&scenario, SEEDS[1]).log));
+    same(&scenario.file, &once, &again);
+}
+
 #[test]
 fn another_seed_is_another_run() {
     let scenario = load(&scenarios()[0]);

@@ -1,6 +1,6 @@
 //! Bodies stream, both ways, whole and in order, and nothing piles up.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -292,6 +292,86 @@ fn an_answer_that_comes_early_reaches_a_client_that_still_sends() {
         until(|| proxy.in_flight() == 0).await;
         assert!(client.is_closed().await, "the rest of the body is not a request");
     });
+}
+
+#[test]
+fn a_body_that_comes_behind_an_early_answer_reaches_the_backend_whole() {
+    run(async {
+        // It answers when it has the head, and goes on reading.
+        let read = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&read);
+        let backend = Backend::raw(move |mut stream| {
+            let seen = Rc::clone(&seen);
+            Box::pin(async move {
+                while let Some(head) = read_head(&mut stream).await {
+                    let answer = b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno";
+                    stream.write_all(answer).await.unwrap();
+                    let mut body = vec![0; if head.starts_with("POST") { 10 } else { 0 }];
+                    stream.read_exact(&mut body).await.unwrap();
+                    seen.borrow_mut().push(body);
+                }
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..2 {
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+            assert_eq!(client.answer().await.unwrap().text(), "no");
+            client.write("0123456789").await;
+        }
+        until(|| read.borrow().len() == 2).await;
+        assert!(read.borrow().iter().all(|body| body == b"0123456789"), "{read:?}");
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(client.answer().await.unwrap().text(), "no");
+    });
+}
+
+#[test]
+fn a_client_that_is_not_asked_for_its_body_is_told_that_the_connection_ends() {
+    run(async {
+        let (_, proxy) = pair_with_route().await;
+        let mut client = Client::connect(proxy.addr).await;
+        let head =
+            "POST /fixed HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+        client.write(head).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.one("connection")), (403, Some("close")));
+        assert!(client.is_closed().await);
+    });
+}
+
+#[test]
+fn a_little_body_that_nobody_wants_is_passed_over() {
+    run(async {
+        let (_, proxy) = pair_with_route().await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..2 {
+            client.write("POST /fixed HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.one("connection")), (403, None));
+            client.write("0123456789").await;
+        }
+        // A large one is not waited for.
+        client.write("POST /fixed HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nx").await;
+        assert_eq!(client.answer().await.unwrap().one("connection"), Some("close"));
+        assert!(client.is_closed().await);
+    });
+}
+
+/// A backend, and a route beside it that answers by itself.
+async fn pair_with_route() -> (Backend, Proxy) {
+    let backend = Backend::start(|_, _| Script::ok("hello")).await;
+    let config = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"fixed\"\nhosts = [\"*\"]\npath = \"/fixed\"\n\
+         respond = {{ status = 403, body = \"no\" }}\n\
+         [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+         [[service]]\nname = \"web\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+        backend.url()
+    );
+    let proxy = Proxy::start_with(&config).await;
+    (backend, proxy)
 }
 
 #[test]

@@ -217,6 +217,17 @@ fn every_proxy_on_the_way_is_named_in_via() {
 }
 
 #[test]
+fn a_target_without_a_path_gets_one() {
+    run(async {
+        let (backend, proxy) = pair("", || Script::ok("")).await;
+        let answer = Client::ask(proxy.addr, "GET http://a?x HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(answer.status, 200);
+        let seen = backend.request();
+        assert!(seen.head.starts_with("GET /?x HTTP/1.1\r\n"), "{}", seen.head);
+    });
+}
+
+#[test]
 fn a_server_may_be_asked_as_a_whole() {
     run(async {
         let (backend, proxy) = pair("", || Script::ok("")).await;

@@ -509,3 +509,18 @@ fn streams_of_many_pieces_come_through_whole_both_ways() {
         assert_eq!(*results.borrow(), 20);
     });
 }
+
+#[test]
+fn a_client_that_leaves_while_an_h2_backend_has_its_body_is_noticed() {
+    run(async {
+        let backend = Backend2::start(10, |_, _| std::future::pending()).await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").await;
+        client.write("12345").await;
+        until(|| !backend.got.borrow().is_empty()).await;
+        drop(client);
+        until(|| proxy.in_flight() == 0).await;
+        assert_eq!(proxy.log()[0]["status"], 499);
+    });
+}

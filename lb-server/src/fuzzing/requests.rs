@@ -52,7 +52,7 @@ impl Seen {
     }
 }
 
-/// The requests that we read from `bytes`, of which so many come at a time.
+/// The requests that we read from `bytes`.
 ///
 /// # Panics
 /// Where hyper reads others, or it matters how they are cut.
@@ -68,11 +68,12 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Seen> {
     whole
 }
 
+/// Those of which so many bytes come at a time.
 async fn by_us(bytes: &[u8], cut: usize) -> Vec<Seen> {
     let pieces = Pieces { bytes: bytes.to_vec(), at: 0, cut };
     let (guard, watch) = Guard::new(Box::new(pieces) as Box<dyn crate::platform::Io>, LIMITS);
     let limits = Limits { fields_max: LIMITS.lines_max, head_bytes_max: LIMITS.bytes_max };
-    let visit = Visit::new(guard, limits, true);
+    let visit = Visit::new(guard, limits);
     let client = Client::of_http1(Whence { peer: None, local: None, secure: None }, watch);
     let seen = Rc::new(RefCell::new(Vec::new()));
     let respond = |request| {

@@ -1,4 +1,4 @@
-//! The body of an answer: where it ends, and what of it is data (RFC 9112 §6 and §7).
+//! The body of a message: where it ends, and what of it is data (RFC 9112 §6 and §7).
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::Malformed;
 use super::head::{self, Said};
 use crate::framing::chunks::{Chunks, State};
 
-/// What is still to come of an answer.
+/// What is still to come of a message.
 pub(super) enum Body {
     /// Nothing.
     Ended,

@@ -1,4 +1,4 @@
-//! Heads: a request's as it is written, an answer's as it is read.
+//! Heads of requests and answers, as they are read and as they are written.
 
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -214,7 +214,13 @@ pub(super) fn write_line(asked: &Asked<'_>, out: &mut Vec<u8>) {
 
 fn write_target(uri: &Uri, out: &mut Vec<u8>) {
     match (uri.authority(), uri.path_and_query()) {
-        (None, Some(target)) => out.extend_from_slice(target.as_str().as_bytes()),
+        (None, Some(target)) => {
+            // Behind a host there may be a query and no path (RFC 9112 §3.2.1).
+            if target.as_str().starts_with('?') {
+                out.push(b'/');
+            }
+            out.extend_from_slice(target.as_str().as_bytes());
+        }
         _ => write!(out, "{uri}").expect("there is room in memory"),
     }
 }

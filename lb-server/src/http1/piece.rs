@@ -15,7 +15,7 @@ use tokio::io::ReadBuf;
 use crate::platform::Io;
 
 /// Bytes that are read at once. With 32 KiB, a body of 100 KiB takes three times as many system calls.
-const PIECE_BYTES_MAX: usize = 256 * 1024;
+pub(super) const PIECE_BYTES_MAX: usize = 256 * 1024;
 /// From here on a piece is handed on and not copied: so it fills at least an eighth of its buffer.
 const HANDED_BYTES_MIN: usize = 32 * 1024;
 /// Buffers that a thread keeps while nobody uses them.
@@ -50,12 +50,16 @@ impl Drop for Piece {
     }
 }
 
-/// Reads what there is. Nothing, if nothing will ever be.
-pub(super) fn poll_read(io: &mut dyn Io, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+/// Reads what there is, and so much at most. Nothing, if nothing will ever be.
+pub(super) fn poll_read(
+    io: &mut dyn Io,
+    cx: &mut Context<'_>,
+    most: usize,
+) -> Poll<io::Result<Bytes>> {
     let spare = SPARE.with_borrow_mut(Vec::pop);
     let room = spare.unwrap_or_else(|| vec![0; PIECE_BYTES_MAX].into_boxed_slice());
     let mut piece = Piece { room, filled: 0 };
-    let mut buf = ReadBuf::new(&mut piece.room);
+    let mut buf = ReadBuf::new(&mut piece.room[..most]);
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     piece.filled = buf.filled().len();
     Poll::Ready(Ok(if piece.filled < HANDED_BYTES_MIN {

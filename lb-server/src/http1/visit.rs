@@ -10,19 +10,20 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::body::{Frame, SizeHint};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::answer::{self, Told};
 use super::body::Body;
 use super::outbox::{HEAD_BYTES, Outbox};
-use super::{Limits, Malformed, head, piece};
+use super::piece::{self, PIECE_BYTES_MAX};
+use super::{Limits, Malformed, head};
 use crate::arriving::Arriving;
 use crate::download::Outgoing;
 use crate::framing::Guard;
@@ -34,56 +35,73 @@ pub(crate) type Guarded = Guard<Box<dyn Io>>;
 /// A client's connection while its requests are on their way.
 pub(crate) struct Visit(Rc<Lane>);
 
-/// What the task of a connection and the body of its request share.
+/// What the task of a connection and the body of its request share. The body may be read in another task,
+/// which sends it on.
 struct Lane {
-    /// `None`: somebody else has it.
+    /// Until the visit is over.
     io: RefCell<Option<Guarded>>,
+    is_over: Cell<bool>,
     limits: Limits,
-    /// Whether nothing need be said before the socket is closed.
-    is_plain: bool,
     /// What was read and not looked at.
     ahead: RefCell<Bytes>,
     /// What is still to come of the request that was read last, and its number.
     body: RefCell<Body>,
     turn: Cell<u64>,
-    /// What is to be told to a client that waits for it before it sends a body.
+    /// Whether somebody wants the rest of it.
+    is_wanted: Cell<bool>,
+    /// The task of the connection, where it waits for whoever reads the body.
+    visitor: Cell<Option<Waker>>,
+    /// What is to be told to a client that waits for it before it sends a body, and whether some of that may
+    /// not have left.
     interim: Cell<&'static [u8]>,
+    is_unflushed: Cell<bool>,
 }
 
 /// The body of a request as its client sends it.
 pub(crate) struct Inbound {
     lane: Rc<Lane>,
     turn: u64,
+    /// Whether all of it was read here: nobody else can say that it is whole.
+    is_ended: bool,
 }
 
 /// How a visit ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Farewell {
-    /// The connection has ended.
-    Over,
+    /// The client has left.
+    Gone,
+    /// The connection is to be closed, perhaps with last words.
+    Leave(Option<&'static [u8]>),
     /// HTTP has ended, with an answer that grants something else.
     Switched,
 }
 
 /// RFC 9110 §10.1.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// What is answered to a head that says nothing to us.
+/// What is answered to a head that says nothing to us. The guard should let none through.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Bytes of a body that nobody wants and that are waited for, so that the connection can go on.
+const PASSED_MAX: u64 = 64 * 1024;
+/// Bytes that are read behind a request while it is answered: the rest waits in the socket.
+const AHEAD_BYTES: usize = 4 * 1024;
 /// How long, and how much, a client may go on sending that has its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 impl Visit {
-    pub(crate) fn new(io: Guarded, limits: Limits, is_plain: bool) -> Self {
+    pub(crate) fn new(io: Guarded, limits: Limits) -> Self {
         Self(Rc::new(Lane {
             io: RefCell::new(Some(io)),
+            is_over: Cell::new(false),
             limits,
-            is_plain,
             ahead: RefCell::default(),
             body: RefCell::new(Body::Ended),
             turn: Cell::new(0),
+            is_wanted: Cell::new(false),
+            visitor: Cell::new(None),
             interim: Cell::new(b""),
+            is_unflushed: Cell::new(false),
         }))
     }
 
@@ -93,10 +111,9 @@ impl Visit {
         F: Future<Output = Response<Outgoing>>,
     {
         loop {
-            let Some(head) = self.0.next_head().await else { return Farewell::Over };
+            let Some(head) = self.0.next_head().await else { return Farewell::Leave(None) };
             let Ok(head::Asking { request, told, body }) = head else {
-                self.0.close(Some(REFUSAL)).await;
-                return Farewell::Over;
+                return Farewell::Leave(Some(REFUSAL));
             };
             let request = self.begin(request, &told, body);
             let response = {
@@ -107,14 +124,19 @@ impl Visit {
                 })
                 .await
             };
-            let Some(response) = response else { return Farewell::Over };
+            let Some(response) = response else { return Farewell::Gone };
+            // A client that was not asked for its body may send it or not: nobody can tell what comes next.
+            let is_unasked = self.0.interim.get().len() == CONTINUE.len();
+            let can_go_on = !is_unasked && self.0.can_go_on().await;
+            let told = Told { keeps: told.keeps && can_go_on, ..told };
             match self.deliver(told, response).await {
-                None => return Farewell::Over,
+                None => return Farewell::Gone,
                 Some(Next::Switch) => return Farewell::Switched,
-                Some(Next::Ask) if self.0.is_read() => {}
-                Some(Next::Ask | Next::Leave) => {
-                    self.0.close(None).await;
-                    return Farewell::Over;
+                Some(next) => {
+                    let is_read = can_go_on && self.0.is_read(next == Next::Ask).await;
+                    if next == Next::Leave || !is_read {
+                        return Farewell::Leave(None);
+                    }
                 }
             }
         }
@@ -130,7 +152,8 @@ impl Visit {
         let waits = told.expects && lane.ahead.borrow().is_empty();
         lane.interim.set(if waits { CONTINUE } else { b"" });
         *lane.body.borrow_mut() = body;
-        let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get() };
+        lane.is_wanted.set(true);
+        let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended: false };
         request.map(|()| Arriving::Http1(inbound))
     }
 
@@ -158,9 +181,45 @@ impl Visit {
 
     /// The socket, where nothing is left to be read of it but what the guard has.
     pub(crate) fn into_io(self) -> Guarded {
-        // Bodies that somebody still holds have ended.
-        self.0.turn.set(0);
-        self.0.io.take().expect("it is taken once, and by whoever ends the visit")
+        self.0.is_over.set(true);
+        self.0.io.take().expect("it is taken by whoever ends the visit, which this does")
+    }
+
+    /// Ends the connection, perhaps with `last` words. A client that still sends is listened to for a
+    /// moment: a socket that is closed with something unread takes back what was said on it.
+    pub(crate) async fn close(self, last: Option<&[u8]>, is_plain: bool) {
+        let is_read = self.0.has_nothing_unread().await;
+        let io = self.into_io();
+        let is_read = is_read && !io.is_refused();
+        if is_plain && is_read && last.is_none() {
+            return; // the kernel sees to what is on its way
+        }
+        // Nobody asks the guard about what is thrown away.
+        let (mut io, _begun) = io.into_parts();
+        let farewell = async {
+            if let Some(last) = last {
+                io.write_all(last).await?;
+            }
+            io.shutdown().await?;
+            let mut thrown = 0;
+            while thrown < LINGER_BYTES_MAX && !is_read {
+                let read = poll_fn(|cx| piece::poll_read(&mut io, cx, PIECE_BYTES_MAX)).await?;
+                if read.is_empty() {
+                    break;
+                }
+                thrown += read.len();
+            }
+            Ok::<(), io::Error>(())
+        };
+        let _in_time_or_not = timeout(LINGER, farewell).await;
+    }
+}
+
+/// Whoever still reads a body has lost its client, and the socket is nobody's.
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.is_over.set(true);
+        drop(self.0.io.take());
     }
 }
 
@@ -182,7 +241,7 @@ impl Lane {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        self.with_io(|io| piece::poll_read(io, cx))
+        self.with_io(|io| piece::poll_read(io, cx, PIECE_BYTES_MAX))
     }
 
     /// The next request's head. `None`: there is none.
@@ -217,10 +276,15 @@ impl Lane {
 
     /// Waits for the end of the connection, while nothing else is to be read.
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.body.borrow().is_ended() || !self.ahead.borrow().is_empty() {
+        if !self.body.borrow().is_ended() {
+            // Whoever reads the body says when that has ended.
+            self.visitor.set(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        match ready!(self.poll_read(cx)) {
+        if !self.ahead.borrow().is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.with_io(|io| piece::poll_read(io, cx, AHEAD_BYTES))) {
             Ok(read) if !read.is_empty() => {
                 *self.ahead.borrow_mut() = read;
                 Poll::Pending
@@ -256,74 +320,116 @@ impl Lane {
     /// Asks the client for its body, if it waits to be asked.
     fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let left @ [_, ..] = self.interim.get() {
-            let wrote = self.with_io(|mut io| {
-                let wrote = ready!(Pin::new(&mut io).poll_write(cx, left))?;
-                Pin::new(&mut io).poll_flush(cx).map_ok(|()| wrote)
-            });
-            match ready!(wrote)? {
+            match ready!(self.with_io(|io| Pin::new(io).poll_write(cx, left)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 wrote => self.interim.set(&left[wrote..]),
             }
+            self.is_unflushed.set(true);
+        }
+        if self.is_unflushed.get() {
+            ready!(self.with_io(|io| Pin::new(io).poll_flush(cx)))?;
+            self.is_unflushed.set(false);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Whether all of the request was read, or what is left of it has come and is passed over.
-    fn is_read(&self) -> bool {
-        let (mut body, mut ahead) = (self.body.borrow_mut(), self.ahead.borrow_mut());
-        while !body.is_ended() {
-            if !matches!(body.take(&mut ahead, self.limits.fields_max), Ok(Some(_))) {
-                return body.is_ended();
-            }
-        }
-        true
+    /// Waits for whoever wants the rest of the request. Then: whether all of it was read, or what is left
+    /// is passed over, since it has come, or is little and the connection goes on.
+    async fn is_read(&self, goes_on: bool) -> bool {
+        poll_fn(|cx| self.poll_rest(cx, goes_on)).await
     }
 
-    /// Ends the connection, perhaps with `last` words. A client that still sends is listened to for a
-    /// moment: a socket that is closed with something unread takes back what was said on it.
-    async fn close(&self, last: Option<&[u8]>) {
-        let Some(mut io) = self.io.take() else { return };
-        let is_read = self.body.borrow().is_ended() && self.ahead.borrow().is_empty();
-        let is_read = is_read && !io.is_refused();
-        if self.is_plain && is_read && last.is_none() {
-            return; // the kernel sees to what is on its way
+    /// Whether another request can follow this one, as far as is known now.
+    async fn can_go_on(&self) -> bool {
+        poll_fn(|cx| match self.poll_rest(cx, true) {
+            Poll::Ready(is_read) => Poll::Ready(is_read),
+            Poll::Pending => Poll::Ready(true),
+        })
+        .await
+    }
+
+    fn poll_rest(&self, cx: &mut Context<'_>, goes_on: bool) -> Poll<bool> {
+        loop {
+            let (mut body, mut ahead) = (self.body.borrow_mut(), self.ahead.borrow_mut());
+            if body.is_ended() {
+                return Poll::Ready(true);
+            }
+            if self.is_wanted.get() {
+                self.visitor.set(Some(cx.waker().clone()));
+                return Poll::Pending;
+            }
+            match body.take(&mut ahead, self.limits.fields_max) {
+                Ok(Some(_)) => continue,
+                Ok(None) if body.is_ended() => return Poll::Ready(true),
+                Ok(None) => {}
+                Err(_malformed) => return Poll::Ready(false),
+            }
+            let is_little = body.size_hint().exact().is_some_and(|left| left <= PASSED_MAX);
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(read)) if !read.is_empty() => *ahead = read,
+                Poll::Pending if goes_on && is_little => return Poll::Pending,
+                _ => return Poll::Ready(false),
+            }
         }
-        let farewell = async {
-            if let Some(last) = last {
-                io.write_all(last).await?;
-            }
-            io.shutdown().await?;
-            let mut thrown = 0;
-            while thrown < LINGER_BYTES_MAX && !is_read {
-                let read = poll_fn(|cx| piece::poll_read(&mut io, cx)).await?;
-                if read.is_empty() {
-                    break;
-                }
-                thrown += read.len();
-            }
-            Ok::<(), io::Error>(())
-        };
-        let _in_time_or_not = timeout(LINGER, farewell).await;
+    }
+
+    /// Whether all that has come was read, as far as can be told.
+    async fn has_nothing_unread(&self) -> bool {
+        let is_read = self.body.borrow().is_ended() && self.ahead.borrow().is_empty();
+        let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx)));
+        is_read && !matches!(more.await, Poll::Ready(Ok(read)) if !read.is_empty())
+    }
+
+    /// The body has come as far as it ever will.
+    fn tell_visitor(&self) {
+        self.is_wanted.set(false);
+        self.visitor.take().iter().for_each(Waker::wake_by_ref);
     }
 }
 
 impl Inbound {
     pub(crate) fn poll_frame(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.is_ended() { Poll::Ready(None) } else { self.lane.poll_body(cx) }
+        if self.is_ended {
+            return Poll::Ready(None);
+        }
+        if !self.is_current() {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
+        let frame = ready!(self.lane.poll_body(cx));
+        let is_broken = matches!(frame, Some(Err(_)));
+        self.is_ended = !is_broken && self.lane.body.borrow().is_ended();
+        if self.is_ended || is_broken {
+            self.lane.tell_visitor();
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether the visit goes on, and with this request.
+    fn is_current(&self) -> bool {
+        self.lane.turn.get() == self.turn && !self.lane.is_over.get()
     }
 
     /// Whether all of it was read.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.lane.turn.get() != self.turn || self.lane.body.borrow().is_ended()
+    pub(crate) const fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        match self.is_ended() {
-            true => SizeHint::with_exact(0),
-            false => self.lane.body.borrow().size_hint(),
+        match (self.is_ended, self.is_current()) {
+            (true, _) => SizeHint::with_exact(0),
+            (false, true) => self.lane.body.borrow().size_hint(),
+            (false, false) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if self.is_current() {
+            self.lane.tell_visitor();
         }
     }
 }

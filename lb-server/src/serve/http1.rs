@@ -1,6 +1,7 @@
 //! A connection on which HTTP/1.1 is spoken, as far as is known.
 //!
-//! Between requests a connection rests: what a request needs is gone, and only the guarded socket waits. When its client begins to speak they are made anew.
+//! Between requests a connection rests: what a request needs is gone, and only the guarded socket waits.
+//! When its client begins to speak it is made anew.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -91,7 +92,7 @@ fn work<'s>(
     let respond =
         move |request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(client), request);
     let limits = Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
-    let visit = Visit::new(io, limits, seat.whence.secure.is_none());
+    let visit = Visit::new(io, limits);
     Box::pin(async move {
         let farewell = {
             let mut talk = std::pin::pin!(visit.talk(respond));
@@ -119,7 +120,16 @@ fn work<'s>(
         };
         match farewell {
             None => return Some(visit.into_io()),
-            Some(Farewell::Over) => return None,
+            Some(Farewell::Gone) => return None,
+            Some(Farewell::Leave(last)) => {
+                // Nobody asks any more how long the client is silent.
+                tokio::select! {
+                    biased;
+                    () = visit.close(last, seat.whence.secure.is_none()) => {}
+                    () = seat.stopping.reached(Phase::Stopping) => {}
+                }
+                return None;
+            }
             Some(Farewell::Switched) => {}
         }
         let tunnel = client.tunnel()?;

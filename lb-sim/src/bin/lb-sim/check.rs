@@ -14,6 +14,7 @@ use lb_config::Config;
 use lb_config::quantity::show_duration;
 use lb_sim::measure::Facts;
 use lb_sim::page::check::Picture;
+use lb_sim::page::quoted;
 use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric, Phase};
 use lb_sim::{Engine, model, parallel};
@@ -296,8 +297,8 @@ pub(crate) fn counted(count: usize, word: &str) -> String {
 
 /// The command that repeats one run of a case.
 fn again(stage: &Stage, case: &str, seed: u64, check: &Check) -> String {
-    let (file, world) = (check.file.display(), check.world.written());
-    let service = stage.name();
+    let (file, world) = (quoted(&check.file.display().to_string()), check.world.written());
+    let service = quoted(stage.name());
     format!("lb-sim check {file} --service {service} --case '{case}' --seeds {seed}..{seed}{world}")
 }
 

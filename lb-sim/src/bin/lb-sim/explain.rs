@@ -79,10 +79,9 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     if let Some((line, was, is)) = trace::first_difference(rest, &trace::text(&bare)) {
         return Err(format!(
             "{name}:{}: is of another scenario or another lb-sim:\n  then: {was}\n  now:  {is}\n\
-             write it again: lb-sim run {} --seed {} --trace {name}",
+             write it again: {} --trace {name}",
             line + 1,
-            head.file,
-            head.seed,
+            head.engine.again(&head.file, head.seed),
         ));
     }
     print(&told(&scenario, &run.log, args.request)?);

@@ -153,12 +153,13 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
 
 /// The largest load up to which everything was recovered from, in percent.
 fn stable(spots: &[Spot], fates: &[Fate]) -> Option<f64> {
+    // As it was written: hundredths are not exact.
+    let percent = |spot: &Spot| (spot.load * 1e8).round() / 1e6;
     let stuck = |(spot, fate): (&Spot, &Fate)| {
-        (!matches!(fate, Fate::Recovered(_))).then_some(spot.load * 100.0)
+        (!matches!(fate, Fate::Recovered(_))).then_some(percent(spot))
     };
     let first = spots.iter().zip(fates).filter_map(stuck).fold(f64::INFINITY, f64::min);
-    let below = spots.iter().map(|spot| spot.load * 100.0).filter(|load| *load < first);
-    below.reduce(f64::max)
+    spots.iter().map(percent).filter(|load| *load < first).reduce(f64::max)
 }
 
 impl Map {

@@ -28,7 +28,10 @@ impl Output {
 
     /// Writes all of it.
     pub(crate) fn write(mut self, text: &str) -> Result<(), String> {
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
+        // What is no file, such as /dev/null, has no length.
+        let is_file = self.file.metadata().is_ok_and(|it| it.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
         written.map_err(|error| complaint(&self.path, &error))
     }
 }

@@ -59,7 +59,7 @@ impl Repeat {
                 print(&format!(
                     "  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"
                 ));
-                say(&format!("  lb-sim run {} --seed {seed} --trace FILE", scenario.file));
+                say(&format!("  {} --trace FILE", engine.again(&scenario.file, seed)));
             }
         }
         let code = Class::Safety.exit_code();

@@ -37,10 +37,10 @@ pub(crate) struct Run {
 pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
     let scenario = read(&args.file)?;
     let seed = args.seed.unwrap_or(scenario.seed);
-    let (written, page) = (Output::open(args.trace.as_ref())?, args.html.open()?);
-    let watch = Watch::start();
     let engine = args.engine.unwrap_or(Engine::of(&scenario));
     engine.admits(&scenario)?;
+    let (written, page) = (Output::open(args.trace.as_ref())?, args.html.open()?);
+    let watch = Watch::start();
     let run = match args.explain {
         Some(_) => engine.run_explained(&scenario, seed),
         None => engine.run(&scenario, seed),

@@ -16,7 +16,7 @@ use lb_sim::swarm::{Base, coverage, drawn};
 use lb_sim::{Class, Engine, Failure, Scenario, Verdict, parallel, scenario};
 
 use crate::cli::seeds;
-use crate::{Watch, read};
+use crate::{Watch, read, say};
 
 use crate::output::Output;
 
@@ -188,11 +188,23 @@ fn sources(args: &Args) -> Result<Vec<Source>, String> {
         let given = Given::Scenario { scenario, text: text_of(file)? };
         Ok::<_, String>(is_known.then_some(Source { given, engine }))
     };
-    let Some(path) = &args.path else { return Ok(swarm(None)?.into_iter().collect()) };
+    let Some(path) = &args.path else {
+        let engine = args.engine.unwrap_or(Engine::Model).as_str();
+        let drawn = swarm(None)?.ok_or_else(|| format!("what a swarm draws is not for {engine}"));
+        return Ok(vec![drawn?]);
+    };
     let one = |file: &PathBuf| if args.swarm { swarm(Some(file)) } else { plain(file) };
     // What one engine has no notion of is left to the other.
-    let sources = scenario::files(path)?.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let files = scenario::files(path)?;
+    if let ([file], Some(engine), false) = (&files[..], args.engine, args.swarm) {
+        engine.admits(&read(file)?)?;
+    }
+    let sources = files.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let count = sources.len();
     let sources: Vec<Source> = sources.into_iter().flatten().collect();
+    if sources.len() < count {
+        say(&format!("left out, since the engine is not for them: {}", count - sources.len()));
+    }
     match (sources.is_empty(), args.engine) {
         (false, _) => Ok(sources),
         (true, engine) => {
