@@ -14,6 +14,7 @@ mod answer;
 mod aside;
 mod body;
 mod head;
+mod lane;
 mod outbox;
 mod piece;
 mod visit;
@@ -38,9 +39,10 @@ use crate::slots::Slot;
 use crate::tls::HandshakeError;
 use aside::Aside;
 use body::Body;
+pub(crate) use lane::Inbound;
 use outbox::{Cut, Outbox};
 use piece::PIECE_BYTES_MAX;
-pub(crate) use visit::{Farewell, Guarded, Inbound, Visit};
+pub(crate) use visit::{Farewell, Guarded, Visit};
 
 /// A connection to a backend.
 pub(crate) struct Http1 {

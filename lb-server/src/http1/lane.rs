@@ -1,0 +1,268 @@
+//! What the task of a client's connection and the body of its request share: the socket, what was read of it
+//! and how far the body has come.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Frame, SizeHint};
+
+use super::body::Body;
+use super::piece::{self, PIECE_BYTES_MAX};
+use super::visit::Guarded;
+use super::{Limits, Malformed, head};
+use crate::platform::Io;
+
+/// What the task of a connection and the body of its request share. The body may be read in another task,
+/// which sends it on.
+pub(super) struct Lane {
+    /// Until the visit is over.
+    pub(super) io: RefCell<Option<Guarded>>,
+    pub(super) is_over: Cell<bool>,
+    pub(super) limits: Limits,
+    /// What was read and not looked at.
+    pub(super) ahead: RefCell<Bytes>,
+    /// What is still to come of the request that was read last, and its number.
+    pub(super) body: RefCell<Body>,
+    pub(super) turn: Cell<u64>,
+    /// Whether somebody wants the rest of it.
+    pub(super) is_wanted: Cell<bool>,
+    /// The task of the connection, where it waits for whoever reads the body.
+    visitor: Cell<Option<Waker>>,
+    /// What is to be told to a client that waits for it before it sends a body, and whether some of that may
+    /// not have left.
+    pub(super) interim: Cell<&'static [u8]>,
+    is_unflushed: Cell<bool>,
+}
+
+/// The body of a request as its client sends it.
+pub(crate) struct Inbound {
+    pub(super) lane: Rc<Lane>,
+    pub(super) turn: u64,
+    /// Whether all of it was read here: nobody else can say that it is whole.
+    pub(super) is_ended: bool,
+}
+
+/// Bytes of a body that nobody wants and that are waited for, so that the connection can go on.
+const PASSED_MAX: u64 = 64 * 1024;
+/// Bytes that are read behind a request while it is answered: the rest waits in the socket.
+const AHEAD_BYTES: usize = 4 * 1024;
+
+impl Lane {
+    pub(super) fn new(io: Guarded, limits: Limits) -> Self {
+        Self {
+            io: RefCell::new(Some(io)),
+            is_over: Cell::new(false),
+            limits,
+            ahead: RefCell::default(),
+            body: RefCell::new(Body::Ended),
+            turn: Cell::new(0),
+            is_wanted: Cell::new(false),
+            visitor: Cell::new(None),
+            interim: Cell::new(b""),
+            is_unflushed: Cell::new(false),
+        }
+    }
+
+    pub(super) fn with_io<T>(&self, with: impl FnOnce(&mut dyn Io) -> T) -> T {
+        let mut io = self.io.borrow_mut();
+        with(io.as_mut().expect("it is there for as long as the visit goes on"))
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        self.with_io(|io| piece::poll_read(io, cx, PIECE_BYTES_MAX))
+    }
+
+    /// The next request's head. `None`: there is none.
+    pub(super) async fn next_head(&self) -> Option<Result<head::Asking, Malformed>> {
+        let mut begun = BytesMut::new();
+        poll_fn(|cx| {
+            loop {
+                let mut ahead = self.ahead.borrow_mut();
+                if !ahead.is_empty() {
+                    match head::parse_request(&ahead, self.limits) {
+                        Ok(None) => begun.extend_from_slice(&std::mem::take(&mut *ahead)),
+                        Ok(Some((asking, length))) => {
+                            *ahead = ahead.slice(length..);
+                            return Poll::Ready(Some(Ok(asking)));
+                        }
+                        Err(malformed) => return Poll::Ready(Some(Err(malformed))),
+                    }
+                }
+                match ready!(self.poll_read(cx)) {
+                    Ok(read) if read.is_empty() => return Poll::Ready(None),
+                    Err(_broken) => return Poll::Ready(None),
+                    Ok(read) if begun.is_empty() => *ahead = read,
+                    Ok(read) => {
+                        begun.extend_from_slice(&read);
+                        *ahead = begun.split().freeze();
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits for the end of the connection, while nothing else is to be read.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body.borrow().is_ended() {
+            // Whoever reads the body says when that has ended.
+            self.visitor.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        if !self.ahead.borrow().is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.with_io(|io| piece::poll_read(io, cx, AHEAD_BYTES))) {
+            Ok(read) if !read.is_empty() => {
+                *self.ahead.borrow_mut() = read;
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let (mut body, mut ahead) = (self.body.borrow_mut(), self.ahead.borrow_mut());
+        loop {
+            if body.is_ended() {
+                return Poll::Ready(None);
+            }
+            match body.take(&mut ahead, self.limits.fields_max) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if body.is_ended() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            ready!(self.poll_interim(cx))?;
+            match ready!(self.poll_read(cx)) {
+                Ok(read) if read.is_empty() => {
+                    let cut = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Some(Err(cut)));
+                }
+                Ok(read) => *ahead = read,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Asks the client for its body, if it waits to be asked.
+    fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let left @ [_, ..] = self.interim.get() {
+            match ready!(self.with_io(|io| Pin::new(io).poll_write(cx, left)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                wrote => self.interim.set(&left[wrote..]),
+            }
+            self.is_unflushed.set(true);
+        }
+        if self.is_unflushed.get() {
+            ready!(self.with_io(|io| Pin::new(io).poll_flush(cx)))?;
+            self.is_unflushed.set(false);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for whoever wants the rest of the request. Then: whether all of it was read, or what is left
+    /// is passed over, since it has come, or is little and the connection goes on.
+    pub(super) async fn is_read(&self, goes_on: bool) -> bool {
+        poll_fn(|cx| self.poll_rest(cx, goes_on)).await
+    }
+
+    /// Whether another request can follow this one, as far as is known now.
+    pub(super) async fn can_go_on(&self) -> bool {
+        poll_fn(|cx| match self.poll_rest(cx, true) {
+            Poll::Ready(is_read) => Poll::Ready(is_read),
+            Poll::Pending => Poll::Ready(true),
+        })
+        .await
+    }
+
+    fn poll_rest(&self, cx: &mut Context<'_>, goes_on: bool) -> Poll<bool> {
+        loop {
+            let (mut body, mut ahead) = (self.body.borrow_mut(), self.ahead.borrow_mut());
+            if body.is_ended() {
+                return Poll::Ready(true);
+            }
+            if self.is_wanted.get() {
+                self.visitor.set(Some(cx.waker().clone()));
+                return Poll::Pending;
+            }
+            match body.take(&mut ahead, self.limits.fields_max) {
+                Ok(Some(_)) => continue,
+                Ok(None) if body.is_ended() => return Poll::Ready(true),
+                Ok(None) => {}
+                Err(_malformed) => return Poll::Ready(false),
+            }
+            let is_little = body.size_hint().exact().is_some_and(|left| left <= PASSED_MAX);
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(read)) if !read.is_empty() => *ahead = read,
+                Poll::Pending if goes_on && is_little => return Poll::Pending,
+                _ => return Poll::Ready(false),
+            }
+        }
+    }
+
+    /// Whether all that has come was read, as far as can be told.
+    pub(super) async fn has_nothing_unread(&self) -> bool {
+        let is_read = self.body.borrow().is_ended() && self.ahead.borrow().is_empty();
+        let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx)));
+        is_read && !matches!(more.await, Poll::Ready(Ok(read)) if !read.is_empty())
+    }
+
+    /// The body has come as far as it ever will.
+    fn tell_visitor(&self) {
+        self.is_wanted.set(false);
+        self.visitor.take().iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl Inbound {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.is_ended {
+            return Poll::Ready(None);
+        }
+        if !self.is_current() {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
+        let frame = ready!(self.lane.poll_body(cx));
+        let is_broken = matches!(frame, Some(Err(_)));
+        self.is_ended = !is_broken && self.lane.body.borrow().is_ended();
+        if self.is_ended || is_broken {
+            self.lane.tell_visitor();
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether the visit goes on, and with this request.
+    fn is_current(&self) -> bool {
+        self.lane.turn.get() == self.turn && !self.lane.is_over.get()
+    }
+
+    /// Whether all of it was read.
+    pub(crate) const fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match (self.is_ended, self.is_current()) {
+            (true, _) => SizeHint::with_exact(0),
+            (false, true) => self.lane.body.borrow().size_hint(),
+            (false, false) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if self.is_current() {
+            self.lane.tell_visitor();
+        }
+    }
+}
