@@ -270,6 +270,30 @@ fn a_map_has_a_cell_for_each_load_and_trouble_and_a_gate() {
 }
 
 #[test]
+fn what_is_read_or_written_already_is_not_written_over() {
+    let folder = folder("page-twice");
+    let (file, scenario) = (folder.join("lb.toml"), folder.join("s.toml"));
+    fs::write(&file, config("")).unwrap();
+    fs::write(&scenario, trouble()).unwrap();
+    let both = folder.join("both");
+    let [config, said, both] = [&file, &scenario, &both].map(|path| path.to_str().unwrap());
+    for args in [
+        &["check", config, "--seeds", "1", "--html", config][..],
+        &["map", config, "--html", config],
+        &["diff", config, config, "--html", config],
+        &["run", said, "--trace", said],
+        &["run", said, "--trace", both, "--html", both],
+        &["compare", said, "--write", said],
+    ] {
+        let done = lb_sim(args);
+        assert_eq!(done.status.code(), Some(1), "{args:?}");
+        let complaint = String::from_utf8(done.stderr).unwrap();
+        assert!(complaint.contains("is read or written already"), "{args:?}: {complaint}");
+    }
+    assert_eq!(fs::read_to_string(&scenario).unwrap(), trouble());
+}
+
+#[test]
 fn a_page_that_cannot_be_written_is_complained_about() {
     let folder = folder("page-nowhere");
     let file = folder.join("s.toml");

@@ -233,7 +233,7 @@ fn the_combined_log_of_apache_says_less() {
         [
             (
                 31,
-                "has no date in brackets",
+                "has no possible date in brackets",
                 3,
             ),
         ]"#]]

@@ -4,7 +4,7 @@
 //! arithmetic: an origin is a queue, the network a delay, a fault changes what becomes of a message. So
 //! there are no bytes and no tasks, a microsecond is as good as an hour, and a run takes a hundredth of
 //! the time that the net engine takes for it. What it cannot say anything about (HTTP itself, bodies that
-//! are slow to send, tunnels, a drain) it refuses: [`refusals`].
+//! are slow to send, tunnels, a drain) it refuses ([`Engine::refusals`](crate::Engine::refusals)).
 //!
 //! A request is one value in one slot, and has one thing to wait for: its turn. What it waits for is
 //! known when it begins to wait, since faults are known in advance (`weather`) and servers work off

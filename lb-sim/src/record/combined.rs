@@ -44,7 +44,7 @@ impl Combined {
         // Identity and user: whoever they are, the address is the key.
         let _names = cursor.until(b'[');
         let date = log_date(cursor.until(b']'));
-        let at = date.ok_or_else(|| cursor.fault("has no date in brackets", FORMAT))?;
+        let at = date.ok_or_else(|| cursor.fault("has no possible date in brackets", FORMAT))?;
         cursor.skip_spaces();
         let request = cursor.quoted();
         let request = request.ok_or_else(|| cursor.fault("has no request in quotes", FORMAT))?;

@@ -43,7 +43,7 @@ impl Haproxy {
             address.ok_or_else(|| cursor.fault("names no client before a date", FORMAT))?;
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let date = log_date(cursor.until(b']'));
-        let at = date.ok_or_else(|| cursor.fault("has no date in brackets", FORMAT))?;
+        let at = date.ok_or_else(|| cursor.fault("has no possible date in brackets", FORMAT))?;
         cursor.skip_spaces();
         let _frontend = cursor.until(b' ');
         let mut names = cursor.until(b' ').split(|byte| *byte == b'/');

@@ -89,13 +89,17 @@ pub(crate) struct Done {
 pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
     let Check { file, service, world, .. } = check;
     let (config, service) = (read(file)?, service.as_deref());
-    let page = check.html.open()?;
+    let page = check.html.open(&[file])?;
     let one = service.map(|name| chosen(&config, Some(name))).transpose()?;
     let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
         let stage = Stage::new(&config, file, index, &world.setting());
         about_somebody(&stage, &world.slo)?;
         let battery = only(battery(&stage), &check.cases)?;
+        let calm = || battery.cases.iter().all(|case| case.trouble.is_none());
+        if let Some(level) = world.slo.iter().find(|level| is_of_trouble(level) && calm()) {
+            return Err(format!("{:?}: nothing goes wrong in what is rehearsed", level.text));
+        }
         let done = rehearse(&stage, &battery.cases, check, page.is_some());
         broken |= done.iter().any(|done| !done.outlook.broken.is_empty());
         missed |= done.iter().any(|done| !done.missed.is_empty());
@@ -180,6 +184,11 @@ pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<()
     Ok(())
 }
 
+/// Whether a level is about the time of some trouble, or after it.
+const fn is_of_trouble(level: &Expectation) -> bool {
+    matches!(level.phase, Some(Phase::Faults | Phase::Healed))
+}
+
 /// Runs all cases, on all cores.
 fn rehearse(stage: &Stage, cases: &[Case], check: &Check, has_page: bool) -> Vec<Done> {
     let watch = Watch::start();
@@ -213,6 +222,10 @@ pub(crate) fn miss(
     levels: &[Expectation],
 ) {
     for level in levels {
+        // Where nothing goes wrong there is no such time.
+        if is_of_trouble(level) && case.trouble.is_none() {
+            continue;
+        }
         let measure = facts.measure(&case.scenario, &case.span(level.phase));
         let found = measure.of(&level.metric, &case.scenario);
         // Where nobody got a good answer there is no latency, and certainly not the one that is wanted.

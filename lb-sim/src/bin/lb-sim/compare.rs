@@ -65,7 +65,7 @@ impl Compare {
         {
             return Err(format!("--engines: {} is named twice", self.engines[twice].as_str()));
         }
-        let written = Output::open(self.write.as_ref())?;
+        let written = Output::open(self.write.as_ref(), &[&self.path])?;
         let mut ran: Vec<BTreeMap<usize, Ran>> = vec![BTreeMap::new(); scenarios.len()];
         // Real time waits for nobody who computes.
         for is_real in [false, true] {

@@ -71,7 +71,7 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         );
     }
     let (old, new) = (read(old_file)?, read(new_file)?);
-    let page = diff.html.open()?;
+    let page = diff.html.open(&[old_file, new_file])?;
     let (mut broken, mut missed) = (false, false);
     let (mut out, mut services) = (String::new(), Vec::new());
     for (at, said) in new.services.iter().enumerate() {

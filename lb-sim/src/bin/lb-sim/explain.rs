@@ -76,7 +76,15 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     head.engine.admits(&scenario)?;
     let run = head.engine.run_explained(&scenario, head.seed);
     let bare: Vec<Entry> = run.log.iter().filter(|it| !is_extra(it)).cloned().collect();
-    if let Some((line, was, is)) = trace::first_difference(rest, &trace::text(&bare)) {
+    let now = trace::text(&bare);
+    if now.len() > rest.len() && now.starts_with(rest) {
+        return Err(format!(
+            "{name}: the trace is cut short after {} lines; write it again: {} --trace {name}",
+            rest.lines().count() + 1,
+            head.engine.again(&head.file, head.seed),
+        ));
+    }
+    if let Some((line, was, is)) = trace::first_difference(rest, &now) {
         return Err(format!(
             "{name}:{}: is of another scenario or another lb-sim:\n  then: {was}\n  now:  {is}\n\
              write it again: {} --trace {name}",

@@ -23,9 +23,9 @@ pub(crate) struct Html {
 }
 
 impl Html {
-    /// The file, if there is to be one.
-    pub(crate) fn open(&self) -> Result<Option<Output>, String> {
-        Output::open(self.file.as_ref())
+    /// The file, if there is to be one, and it is none of those that are `taken`.
+    pub(crate) fn open(&self, taken: &[&Path]) -> Result<Option<Output>, String> {
+        Output::open(self.file.as_ref(), taken)
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
         return Err("--stable asks about loads: let --x or --y be load".to_owned());
     }
     let config = read(&args.file)?;
-    let page = args.html.open()?;
+    let page = args.html.open(&[&args.file])?;
     let service = chosen(&config, args.service.as_deref())?;
     let latency = Latency::Lognormal { median: args.latency, sigma: SIGMA };
     let setting = Setting { rate: args.capacity, latency, load: 1.0 };

@@ -11,9 +11,17 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Opens a file, if there is to be one.
-    pub(crate) fn open(path: Option<&PathBuf>) -> Result<Option<Self>, String> {
+    /// Opens a file, if there is to be one, and it is none of those that are `taken`.
+    pub(crate) fn open(path: Option<&PathBuf>, taken: &[&Path]) -> Result<Option<Self>, String> {
         let open = |path: &PathBuf| {
+            let same = |other: &&Path| match (path.canonicalize(), other.canonicalize()) {
+                (Ok(one), Ok(other)) => one == other && one.is_file(),
+                _ => false,
+            };
+            if taken.iter().any(same) {
+                let name = path.display();
+                return Err(format!("{name}: is read or written already; name another file"));
+            }
             let opened = OpenOptions::new().create(true).append(true).open(path);
             let file = opened.map_err(|error| complaint(path, &error))?;
             Ok(Self { path: path.clone(), file })

@@ -1,6 +1,6 @@
 //! One scenario under one seed: a timeline and a verdict.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -39,7 +39,13 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
     let seed = args.seed.unwrap_or(scenario.seed);
     let engine = args.engine.unwrap_or(Engine::of(&scenario));
     engine.admits(&scenario)?;
-    let (written, page) = (Output::open(args.trace.as_ref())?, args.html.open()?);
+    let written = Output::open(args.trace.as_ref(), &[&args.file])?;
+    let taken: Vec<&Path> = [Some(&args.file), args.trace.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let page = args.html.open(&taken)?;
     let watch = Watch::start();
     let run = match args.explain {
         Some(_) => engine.run_explained(&scenario, seed),

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let seed = args.seed.unwrap_or(scenario.seed);
     let engine = simulated(args.engine.unwrap_or(Engine::of(&scenario)))?;
     engine.admits(&scenario)?;
-    let out = Output::open(args.out.as_ref())?;
+    let out = Output::open(args.out.as_ref(), &[&args.file])?;
     let verdict = engine.judged(&scenario, seed);
     let Some(failure) = Failure::of(&verdict) else {
         let what = match verdict.class() {

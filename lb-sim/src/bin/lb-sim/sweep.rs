@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let sources = sources(args)?;
     let mut store = open(args.store.as_deref())?;
     let limit = args.minutes.map(time).transpose()?;
-    let kept = Output::open(args.store.as_ref())?;
+    let kept = Output::open(args.store.as_ref(), &[])?;
     if let Some(folder) = &args.out {
         let made = fs::create_dir_all(folder);
         made.map_err(|error| format!("{}: {error}", folder.display()))?;

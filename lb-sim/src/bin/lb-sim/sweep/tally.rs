@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -160,7 +160,9 @@ impl<'s> Tally<'s> {
             let source = &self.sources[*source];
             say(&format!("\r{} seed {seed}: {what} after {requests} requests", source.name()));
             let is_drawn = matches!(source.given, Given::Swarm(_));
-            match out.map(|folder| folder.join(format!("found-{nth}-seed-{seed}.toml"))) {
+            let file =
+                |folder: &Path, what| fresh(folder, &format!("found-{nth}-seed-{seed}{what}"));
+            match out.map(|folder| file(folder, "")) {
                 Some(path) if is_drawn => {
                     fs::write(&path, text)
                         .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -175,9 +177,8 @@ impl<'s> Tally<'s> {
             let Some(limit) = shrink else { continue };
             match least(source.name(), text, *seed, source.engine, failure, limit) {
                 Ok(shrunk) => {
-                    let path =
-                        out.map(|it| it.join(format!("found-{nth}-seed-{seed}-shrunk.toml")));
-                    deliver(&shrunk, Output::open(path.as_ref())?, *seed, source.engine)?;
+                    let path = out.map(|folder| file(folder, "-shrunk"));
+                    deliver(&shrunk, Output::open(path.as_ref(), &[])?, *seed, source.engine)?;
                 }
                 Err(why) => say(&format!("  {why}")),
             }
@@ -221,4 +222,11 @@ impl<'s> Tally<'s> {
         let worst = self.worst.or((missing > 0).then_some(Class::Toothless));
         Ok(worst.map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
     }
+}
+
+/// A file of this name that is not there yet: what was found before stays.
+fn fresh(folder: &Path, name: &str) -> PathBuf {
+    let numbered = (2..).map(|nth| folder.join(format!("{name}-{nth}.toml")));
+    let mut all = std::iter::once(folder.join(format!("{name}.toml"))).chain(numbered);
+    all.find(|path| !path.exists()).expect("no folder has so many files")
 }
