@@ -201,7 +201,7 @@ fn complaints_say_what_is_wrong_and_nothing_else() {
     check(
         "[[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"goaway\"\nrequests = 5\norigin = \"b1:80\"",
         expect![[r#"
-            s.toml:1:1: the run ends before the world has recovered; let duration be longer, or the faults end earlier
+            s.toml:3:12: the run ends before the world has recovered; let duration be longer, or the faults end earlier
             s.toml:29:10: goaway cannot happen to this origin; let the origin have protocol = "h2"
         "#]],
     );

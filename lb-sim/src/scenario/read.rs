@@ -69,7 +69,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
     let workload = workload(root.table("workload"));
     let faults = root.tables("fault").or(Vec::new());
     let faults: Vec<Fault> = faults.into_iter().flat_map(|it| fault(it, &origins)).collect();
-    let expect = expect(root.table("expect"), &origins);
+    let expect = expect(root.table("expect"), &origins, duration.as_ref().map(|it| it.value));
     let tunnels = tunnels(root.table("tunnels"));
     let attacks = root.tables("attack").or(Vec::new());
     let attacks: Vec<Attack> = attacks.into_iter().filter_map(attack).collect();
@@ -88,12 +88,14 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         }
     }
 
+    let duration = duration?;
+    let duration_at = duration.at;
     let mut scenario = Scenario {
         claim: claim.to_owned(),
         file: file.to_owned(),
         seed,
         model_only,
-        duration: duration?.value,
+        duration: duration.value,
         recover_within,
         config: config?,
         roster: Roster::default(),
@@ -108,6 +110,10 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         expect,
     };
     scenario.roster = Roster::of(scenario.configs());
+    if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
+        let remedy = "let duration be longer, or the faults end earlier";
+        root.report().error(duration_at, "the run ends before the world has recovered", remedy);
+    }
     check(root, &scenario);
     Some(scenario)
 }
@@ -128,18 +134,6 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
     if scenario.configs().any(|config| config.server.workers.is_some()) {
         let what = "[config.server] workers has no effect: the simulator runs one worker";
         report.warn(root.at(), what, "remove it");
-    }
-    if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
-        let remedy = "let duration be longer, or the faults end earlier";
-        report.error(root.at(), "the run ends before the world has recovered", remedy);
-    }
-    for expectation in &scenario.expect.at_end {
-        if let Some(Phase::Between(from, _)) = expectation.phase
-            && from >= scenario.duration
-        {
-            let what = format!("{:?} looks at nothing: the run is over by then", expectation.text);
-            report.error(root.at(), what, "let duration be longer, or the times earlier");
-        }
     }
     // Invariants look up who is who, and somebody may be missing.
     if report.errors() > 0 {
@@ -217,12 +211,18 @@ pub(super) fn between(mut table: Table<'_>) -> Option<Span> {
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] =
     [("http1", Protocol::Http1), ("h2", Protocol::Http2)];
 
-fn expect(mut table: Table<'_>, origins: &[Origin]) -> Expect {
+fn expect(mut table: Table<'_>, origins: &[Origin], duration: Option<Duration>) -> Expect {
     let one = |value: &Value<'_>| {
         value.parsed(|text| {
             let expectation = Expectation::parse(text)?;
             if let Metric::Share(origin) = &expectation.metric {
                 place(origin, origins)?;
+            }
+            if let Some(Phase::Between(from, _)) = expectation.phase
+                && duration.is_some_and(|duration| from >= duration)
+            {
+                let remedy = "let duration be longer, or the times earlier";
+                return Err(Mistake::new("looks at nothing: the run is over by then", remedy));
             }
             Ok(expectation)
         })
