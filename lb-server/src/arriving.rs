@@ -55,8 +55,9 @@ impl Body for Arriving {
 
 /// Whether a body over HTTP/2 of which nothing more comes has no end.
 ///
-/// hyper calls that an error, but for a reset with NO_ERROR, after which it says that nothing more comes. Such a reset tells the *other* side that the rest of its message is
-/// not needed (RFC 9113 §8.1). What was sent itself has an end only with END_STREAM.
+/// hyper calls that an error, but for a reset with NO_ERROR, after which it says that nothing more
+/// comes. Such a reset tells the *other* side that the rest of its message is not needed (RFC 9113
+/// §8.1). What was sent itself has an end only with END_STREAM.
 pub(crate) fn is_cut(body: &Incoming) -> bool {
     !body.is_end_stream()
 }

@@ -71,7 +71,7 @@ struct Line {
 pub(crate) struct Limits {
     /// Fields of a head, and of trailers.
     pub(crate) fields_max: usize,
-    /// Bytes of a head.
+    /// Bytes of a head. Of a request's, the guard has made sure before.
     pub(crate) head_bytes_max: usize,
 }
 

@@ -130,7 +130,8 @@ pub(crate) fn fits<B>(asked: &Parts, answer: &Response<B>) -> bool {
             let is_asked = protocols(&asked.headers).any(|it| it.eq_ignore_ascii_case(granted));
             is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()))
         }
-        // hyper goes on with HTTP after it, whatever was asked.
+        // A tunnel to some readers (RFC 9110 §9.3.6) and an answer without a body to others, hyper
+        // among them.
         StatusCode::NO_CONTENT if asked.method == Method::CONNECT => false,
         // Over HTTP/2 this would mean 101, and it means that the backend heard a GET.
         status => !(over_http2 && status.is_success() && is_asked(asked)),

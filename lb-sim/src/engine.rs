@@ -75,9 +75,9 @@ impl Engine {
         if refusals.is_empty() {
             return Ok(());
         }
-        let others = [Self::Net, Self::Model].into_iter().filter(|it| *it != self);
-        let other = others.into_iter().find(|it| it.refusals(scenario).is_empty());
-        let remedy = other.map_or(String::new(), |it| format!(": use --engine {}", it.as_str()));
+        // One that refuses is not this one.
+        let able = [Self::Net, Self::Model].into_iter().find(|it| it.refusals(scenario).is_empty());
+        let remedy = able.map_or(String::new(), |it| format!(": use --engine {}", it.as_str()));
         let (file, name, why) = (&scenario.file, self.as_str(), refusals.join("; "));
         Err(format!("{file}: not for the engine {name}: {why}{remedy}"))
     }

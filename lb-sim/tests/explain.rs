@@ -101,4 +101,6 @@ fn a_service_that_bounds_its_load_comes_back_at_loads_where_another_does_not() {
     assert_eq!(code, Some(0), "{bounded}{complaint}");
     let (_, complaint, code) = said(&lb_sim(&["map", "docs/examples/limits.toml", "--x", "size"]));
     assert!(code == Some(1) && complaint.contains("--x and --y are the same"), "{complaint}");
+    let (_, complaint, code) = said(&lb_sim(&["map", "docs/examples/limits.toml", "--load", "40"]));
+    assert!(code == Some(1) && complaint.contains("--load says nothing where --x"), "{complaint}");
 }

@@ -8,20 +8,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, pieces, read, whole};
+use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, pieces, whole};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
-const H2: &str = "protocol = \"h2\"";
+pub(crate) const H2: &str = "protocol = \"h2\"";
 
-fn get(path: &str) -> Request<Sent> {
+pub(crate) fn get(path: &str) -> Request<Sent> {
     Request::get(format!("http://a.example{path}")).body(whole("")).unwrap()
 }
 
-fn post(body: Sent) -> Request<Sent> {
+pub(crate) fn post(body: Sent) -> Request<Sent> {
     Request::post("http://a.example/in").body(body).unwrap()
 }
 
-async fn hello() -> Backend2 {
+pub(crate) async fn hello() -> Backend2 {
     Backend2::start(100, |_, got| async move {
         Response::new(whole(&format!("{} bytes", got.body.len())))
     })
@@ -190,24 +190,6 @@ fn a_call_takes_no_longer_than_its_client_waits() {
 }
 
 #[test]
-fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
-    run(async {
-        let refusing = answers_heads(|id| frame(3, 0, id, &7_u32.to_be_bytes())).await;
-        let good = hello().await;
-        let proxy = Proxy::start(&[refusing.url(), good.url()], H2).await;
-        let mut client = connect(proxy.addr).await;
-        for _ in 0..4 {
-            let answer = ask(&mut client, post(whole("abc"))).await.unwrap();
-            assert_eq!((answer.head.status.as_u16(), &*answer.body), (200, "3 bytes"));
-        }
-        until(|| proxy.log().len() == 4).await;
-        let log = proxy.log();
-        let refused = log.iter().flat_map(|line| line["attempts"].as_array().unwrap());
-        assert_eq!(refused.filter(|it| it["outcome"] == "refused_stream").count(), 2);
-    });
-}
-
-#[test]
 fn an_answer_has_as_many_lines_as_over_http1() {
     run(async {
         let backend = Backend2::start(100, |nth, _| async move {
@@ -229,81 +211,6 @@ fn an_answer_has_as_many_lines_as_over_http1() {
         until(|| proxy.log().len() == 2).await;
         assert_eq!(proxy.log()[1]["attempts"][0]["outcome"], "malformed");
     });
-}
-
-#[test]
-fn an_answer_that_was_reset_is_not_taken_for_a_whole_one() {
-    run(async {
-        // NO_ERROR, INTERNAL_ERROR and CANCEL, instead of an end (RFC 9113 §8.1).
-        for reason in [0, 2, 8_u32] {
-            let backend = answers_heads(move |id| {
-                let reset = frame(3, 0, id, &reason.to_be_bytes());
-                [frame(1, 4, id, &[0x88]), frame(0, 0, id, b"half"), reset].concat()
-            })
-            .await;
-            let proxy = Proxy::start(&[backend.url()], H2).await;
-            let mut client = connect(proxy.addr).await;
-            let answer = ask(&mut client, get("/")).await;
-            assert!(answer.is_err(), "{reason}: {answer:?}");
-            until(|| proxy.log().len() == 1).await;
-            assert_eq!(proxy.log()[0]["end"], "backend_broke", "{reason}");
-        }
-    });
-}
-
-#[test]
-fn a_request_that_was_reset_is_not_given_an_end() {
-    run(async {
-        for reason in [0, 2, 8] {
-            half_a_request(reason, "", Vec::new()).await;
-            half_a_request(reason, H2, Vec::new()).await;
-            // Its answer has begun: 200.
-            half_a_request(reason, H2, frame(1, 4, 1, &[0x88])).await;
-        }
-    });
-}
-
-/// Takes half a request back, when the backend has it and has said `answer`.
-async fn half_a_request(reason: u32, protocol: &'static str, answer: Vec<u8>) {
-    let seen = Rc::new(RefCell::new(Vec::new()));
-    let (all, begins) = (Rc::clone(&seen), !answer.is_empty());
-    let backend = Backend::raw(move |mut stream| {
-        let (all, answer) = (Rc::clone(&all), answer.clone());
-        Box::pin(async move {
-            if protocol == H2 {
-                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-            }
-            while let Ok(byte) = stream.read_u8().await {
-                all.borrow_mut().push(byte);
-                if all.borrow().ends_with(b"half") {
-                    stream.write_all(&answer).await.unwrap();
-                }
-            }
-        })
-    })
-    .await;
-    let has = |bytes: &[u8]| seen.borrow().windows(bytes.len()).any(|it| it == bytes);
-    let proxy = Proxy::start(&[backend.url()], protocol).await;
-    let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-    // POST / of a, and the first half of what it brings.
-    let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
-    let begun = [frame(4, 0, 0, &[]), post, frame(0, 0, 1, b"half")].concat();
-    stream.write_all(&begun).await.unwrap();
-    until(|| has(b"half")).await;
-    let mut head = [0; 9];
-    while begins && head[3] != 1 {
-        stream.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
-    }
-    stream.write_all(&frame(3, 0, 1, &reason.to_be_bytes())).await.unwrap();
-    // The connection ends, or the stream does: with RST_STREAM, whatever its reason.
-    let reset = &frame(3, 0, 1, &[0; 4])[..9];
-    let end = frame(0, 1, 1, b"");
-    until(|| backend.open() == 0 || has(reset) || has(&end)).await;
-    assert!(!has(b"half\r\n0\r\n\r\n") && !has(&end), "{reason} {protocol} {begins}");
-    until(|| proxy.in_flight() == 0).await;
 }
 
 #[test]
@@ -345,104 +252,6 @@ fn draining_says_goodbye_and_finishes_what_runs() {
         // The connection closes as soon as nothing runs on it.
         proxy.serving.await.unwrap();
         until(|| client.is_closed()).await;
-    });
-}
-
-#[test]
-fn who_takes_back_too_many_requests_loses_the_connection() {
-    run(async {
-        let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;
-        let more = "[server.http2]\nresets_per_second_max = 10";
-        let proxy = Proxy::start(&[hung.url()], more).await;
-        let client = connect(proxy.addr).await;
-        let mut sent = 0;
-        while !client.is_closed() {
-            let mut asking = client.clone();
-            let asked = tokio::task::spawn_local(async move { ask(&mut asking, get("/")).await });
-            sent += 1;
-            until(|| hung.requests().len() == sent || client.is_closed()).await;
-            asked.abort();
-            let _aborted = asked.await;
-            assert!(sent < 50, "nobody minds");
-        }
-        assert!(sent > 10, "{sent}");
-        until(|| proxy.in_flight() == 0).await;
-    });
-}
-
-#[test]
-fn a_client_that_leaves_an_answer_where_it_is_loses_it_and_no_other() {
-    run(async {
-        let big = "x".repeat(4 << 20);
-        let backend = Backend::start(move |count, _| match count {
-            0 => Script::ok(&big),
-            _ => Script::ok("small"),
-        })
-        .await;
-        let timeouts = "[service.timeouts]\nbody_idle = \"100ms\"";
-        let proxy = Proxy::start(&[backend.url()], timeouts).await;
-        let mut client = connect(proxy.addr).await;
-        let left = client.send_request(get("/big")).await.unwrap();
-        until(|| proxy.in_flight() == 0).await;
-        assert_eq!(ask(&mut client, get("/small")).await.unwrap().body, "small");
-        assert!(read(left).await.is_err(), "it did not come to its end");
-        until(|| proxy.log().len() == 2).await;
-        assert!(proxy.log().iter().any(|line| line["end"] == "client_left"));
-    });
-}
-
-#[test]
-fn a_client_that_lets_no_byte_through_loses_its_connection() {
-    run(async {
-        let backend = Backend::start(|_, _| Script::ok("small")).await;
-        let server = "[server]\nkeep_alive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
-        let proxy = Proxy::start(&[backend.url()], server).await;
-        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        // A window of 0 bytes for each stream, and GET / of a.
-        stream.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
-        let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
-        stream.write_all(&frame(1, 5, 1, &get)).await.unwrap();
-        let mut said = Vec::new();
-        let _reset = stream.read_to_end(&mut said).await;
-        assert_eq!(backend.requests().len(), 1);
-        until(|| proxy.gateway.connections() == 0).await;
-    });
-}
-
-#[test]
-fn a_client_that_waits_for_a_silent_backend_keeps_its_connection() {
-    run(async {
-        let told = Rc::new(Notify::new());
-        let go_on = Rc::clone(&told);
-        let backend = Backend::start(move |count, _| match count {
-            0 => {
-                let go_on = Rc::clone(&go_on);
-                Script::Do(Box::new(move |mut stream| {
-                    Box::pin(async move {
-                        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\non";
-                        stream.write_all(head).await.unwrap();
-                        go_on.notified().await;
-                        stream.write_all(b"ce").await.unwrap();
-                    })
-                }))
-            }
-            _ => Script::ok("small"),
-        })
-        .await;
-        let server = "[server]\nkeep_alive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
-        let proxy = Proxy::start(&[backend.url()], server).await;
-        let mut client = connect(proxy.addr).await;
-        let waiting = client.send_request(get("/")).await.unwrap();
-        // Another one, which takes nothing, is looked at later and let go.
-        let mut other = TcpStream::connect(proxy.addr).await.unwrap();
-        other.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        other.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
-        other.write_all(&frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])).await.unwrap();
-        until(|| proxy.gateway.connections() == 2).await;
-        until(|| proxy.gateway.connections() == 1).await;
-        told.notify_one();
-        assert_eq!(read(waiting).await.unwrap().body, "once");
     });
 }
 
@@ -507,20 +316,5 @@ fn streams_of_many_pieces_come_through_whole_both_ways() {
             asked.await.unwrap();
         }
         assert_eq!(*results.borrow(), 20);
-    });
-}
-
-#[test]
-fn a_client_that_leaves_while_an_h2_backend_has_its_body_is_noticed() {
-    run(async {
-        let backend = Backend2::start(10, |_, _| std::future::pending()).await;
-        let proxy = Proxy::start(&[backend.url()], H2).await;
-        let mut client = Client::connect(proxy.addr).await;
-        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").await;
-        client.write("12345").await;
-        until(|| !backend.got.borrow().is_empty()).await;
-        drop(client);
-        until(|| proxy.in_flight() == 0).await;
-        assert_eq!(proxy.log()[0]["status"], 499);
     });
 }

@@ -31,6 +31,7 @@ mod retries;
 mod routes;
 mod sockets;
 mod steering;
+mod streams;
 mod strict;
 mod timeouts;
 mod tls;

@@ -49,10 +49,10 @@ const MIB: usize = 1 << 20;
 const WORKERS_MAX: usize = 256;
 /// Each is a file descriptor and some tens of KiB.
 const CONNECTIONS_MAX: usize = 1_000_000;
-/// hyper refuses to work with less than 8 KiB.
+/// Less would refuse what browsers send: a cookie alone may have 4 KiB (RFC 6265 §6.1).
 const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
 const HEADERS_MAX: usize = 1_000;
-/// What is shorter bars usual paths; what is longer hyper does not hold.
+/// What is shorter bars usual paths; what is longer no `http::Uri` holds.
 const TARGET_BYTES: RangeInclusive<usize> = 256..=0xfffe;
 /// A connection that carries a thousand a second carries these in eleven days.
 const REQUESTS_MAX: u64 = 1_000_000_000;

@@ -239,7 +239,7 @@ fn request_line(line: &[u8]) -> Result<(Version, bool), Refusal> {
     }
 }
 
-/// Bytes of a field's name, which hyper counts in 16 bits.
+/// Bytes of a field's name, which `http` counts in 16 bits.
 const NAME_BYTES_MAX: usize = 0xffff;
 /// The longest body. hyper keeps the two highest numbers for bodies without a length.
 const LENGTH_MAX: u64 = u64::MAX - 2;

@@ -3,9 +3,10 @@
 //! Parsers are lenient where it is safe for them: hyper drops a `Content-Length` beside a
 //! `Transfer-Encoding`, merges equal lengths, accepts bare line feeds. Behind us there may be a
 //! server that decides otherwise, and what two parsers read differently is how requests are
-//! smuggled. So [`Guard`] sits on the socket (whoever reads it is `http1::Visit`), looks at every head in the raw bytes
-//! ([`head`]), follows the body to know where the next head begins ([`chunks`]), and replaces a head
-//! that must be refused by a harmless stand-in. The [`Watch`] tells the proxy which request that is.
+//! smuggled. So [`Guard`] sits on the socket (whoever reads it is `http1::Visit`), looks at every head
+//! in the raw bytes ([`head`]), follows the body to know where the next head begins ([`chunks`]), and
+//! replaces a head that must be refused by a harmless stand-in. The [`Watch`] tells the proxy which
+//! request that is.
 //!
 //! A head that arrives in one read is checked where it lies and copied nowhere. An incomplete one
 //! waits here until it is complete.

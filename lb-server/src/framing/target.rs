@@ -2,11 +2,11 @@
 //!
 //! hyper takes `GET example.com` for a request to that host, cuts a `#fragment` off without a word,
 //! and answers a bare 400 to what its URIs cannot hold. So what passes here is what RFC 9112 §3.2
-//! defines, and of that only what hyper's URIs take as it is.
+//! defines, and of that only what an `http::Uri` takes as it is.
 
 use std::net::Ipv6Addr;
 
-/// Bytes of a target. hyper's URIs count theirs in 16 bits and keep one value for "none".
+/// Bytes of a target. An `http::Uri` counts its own in 16 bits and keeps one value for "none".
 pub(crate) const TARGET_BYTES_MAX: usize = 0xfffe;
 
 /// Whether `target` is one that `method` can have (RFC 9112 §3.2.1–4).

@@ -11,13 +11,14 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{LIMITS, by_hyper};
 use crate::client::Client;
 use crate::download::{Outgoing, Whose};
 use crate::framing::{Guard, Watch};
 use crate::http1::{Limits, Visit};
+use crate::platform::Io;
 use crate::whence::Whence;
 
 /// What a client asked for.
@@ -71,7 +72,8 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Seen> {
 /// Those of which so many bytes come at a time.
 async fn by_us(bytes: &[u8], cut: usize) -> Vec<Seen> {
     let pieces = Pieces { bytes: bytes.to_vec(), at: 0, cut };
-    let (guard, watch) = Guard::new(Box::new(pieces) as Box<dyn crate::platform::Io>, LIMITS);
+    let io: Box<dyn Io> = Box::new(tokio::io::join(pieces, tokio::io::sink()));
+    let (guard, watch) = Guard::new(io, LIMITS);
     let limits = Limits { fields_max: LIMITS.lines_max, head_bytes_max: LIMITS.bytes_max };
     let visit = Visit::new(guard, limits);
     let client = Client::of_http1(Whence { peer: None, local: None, secure: None }, watch);
@@ -109,7 +111,7 @@ fn read_by_hyper(bytes: &[u8]) -> Vec<Seen> {
     seen.take()
 }
 
-/// Says its bytes, so many at a time, and listens to nothing.
+/// Says its bytes, so many at a time.
 struct Pieces {
     bytes: Vec<u8>,
     at: usize,
@@ -125,24 +127,6 @@ impl AsyncRead for Pieces {
         let here = self.cut.min(self.bytes.len() - self.at).min(buf.remaining());
         buf.put_slice(&self.bytes[self.at..self.at + here]);
         self.at += here;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Pieces {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }

@@ -1,7 +1,8 @@
 //! HTTP/1.1 with a client, driven by the task of its connection.
 //!
 //! Requests are answered one after the other. While one is, nothing is read but its own body and, behind
-//! that, one piece of what comes next: so it is known when a client leaves, and nobody has us keep more.
+//! that, at most 4 KiB of what comes next: so it is known when a client leaves, and nobody has us keep
+//! more.
 //! What is read has passed the guard (`framing`): where a head ends and what follows it can be told in one
 //! way only.
 

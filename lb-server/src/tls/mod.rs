@@ -4,8 +4,8 @@
 //! backends. Both turn one connection into another, with nothing in between but rustls:
 //!
 //! ```text
-//! accept → ServerTls::accept → Accepted { io, alpn, client_subject } → hyper
-//! dial   → ClientTls::connect → Connected { io, alpn }               → hyper
+//! accept → ServerTls::accept → Accepted { io, alpn, client_subject } → HTTP
+//! dial   → ClientTls::connect → Connected { io, alpn }               → HTTP
 //! ```
 //!
 //! Certificates are files, and files change. What was made of them never does: a snapshot of the

@@ -163,7 +163,10 @@ impl Expectation {
         ];
         let found = ops.iter().find_map(|(sign, op)| Some((text.split_once(sign)?, *op)));
         let ((left, right), op) = found.ok_or_else(|| {
-            Mistake::new("compares nothing", "write <=, >= or ==, as in \"error_ratio <= 0.01\"")
+            Mistake::new(
+                "compares nothing",
+                "write <, <=, ==, >= or >, as in \"error_ratio <= 0.01\"",
+            )
         })?;
         let (metric, phase) = Metric::parse(left)?;
         let bound = read_bound(right.trim(), &metric)?;

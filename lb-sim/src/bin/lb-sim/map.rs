@@ -37,15 +37,15 @@ pub(crate) struct Map {
     /// this share of the answers is 503
     #[arg(long, value_enum, default_value = "brownout")]
     trigger: TriggerName,
-    /// The load where it does not vary, in percent of what backends can carry
-    #[arg(long, default_value = "50", value_parser = percent)]
-    load: f64,
-    /// The size of the trouble where it does not vary, in percent
-    #[arg(long, default_value = "80", value_parser = percent)]
-    size: f64,
-    /// How long the trouble lasts where that does not vary
-    #[arg(long, default_value = "10s", value_parser = lasting)]
-    lasts: Duration,
+    /// The load where it does not vary, in percent of what backends can carry; by default 50
+    #[arg(long, value_parser = percent)]
+    load: Option<f64>,
+    /// The size of the trouble where it does not vary, in percent; by default 80
+    #[arg(long, value_parser = percent)]
+    size: Option<f64>,
+    /// How long the trouble lasts where that does not vary; by default 10s
+    #[arg(long, value_parser = lasting)]
+    lasts: Option<Duration>,
     /// Requests per second that backends can carry, or a little more: nobody works on half a request
     #[arg(long, default_value_t = 400.0, value_parser = rate)]
     capacity: f64,
@@ -114,6 +114,10 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     if args.stable.is_some() && ![x, y].contains(&Axis::Load) {
         return Err("--stable asks about loads: let --x or --y be load".to_owned());
     }
+    if let Some(axis) = [x, y].into_iter().find(|axis| args.fixes(*axis)) {
+        let (axis, word) = (if axis == x { "--x" } else { "--y" }, word(axis));
+        return Err(format!("--{word} says nothing where {axis} is {word}: it varies there"));
+    }
     let config = read(&args.file)?;
     let page = args.html.open(&[&args.file])?;
     let service = chosen(&config, args.service.as_deref())?;
@@ -163,6 +167,24 @@ fn stable(spots: &[Spot], fates: &[Fate]) -> Option<f64> {
 }
 
 impl Map {
+    /// Whether somebody said what stays the same along all of an axis.
+    const fn fixes(&self, axis: Axis) -> bool {
+        match axis {
+            Axis::Load => self.load.is_some(),
+            Axis::Size => self.size.is_some(),
+            Axis::Lasts => self.lasts.is_some(),
+        }
+    }
+
+    /// What holds where it does not vary, in the unit of its steps.
+    fn still(&self, axis: Axis) -> f64 {
+        match axis {
+            Axis::Load => self.load.unwrap_or(50.0),
+            Axis::Size => self.size.unwrap_or(80.0),
+            Axis::Lasts => self.lasts.map_or(10.0, |span| span.as_secs_f64()),
+        }
+    }
+
     /// What is tried along an axis. A load that has to be safe is tried itself.
     fn steps(&self, axis: Axis) -> Vec<f64> {
         let mut steps = match axis {
@@ -179,11 +201,14 @@ impl Map {
     }
 
     fn spot(&self, x: (Axis, f64), y: (Axis, f64)) -> Spot {
-        let of = |axis, fixed| [x, y].iter().find(|(on, _)| *on == axis).map_or(fixed, |it| it.1);
+        let of = |axis| {
+            let varies = [x, y].into_iter().find(|(on, _)| *on == axis);
+            varies.map_or_else(|| self.still(axis), |(_, step)| step)
+        };
         Spot {
-            load: of(Axis::Load, self.load) / 100.0,
-            size: of(Axis::Size, self.size) / 100.0,
-            lasts: Duration::from_secs_f64(of(Axis::Lasts, self.lasts.as_secs_f64())),
+            load: of(Axis::Load) / 100.0,
+            size: of(Axis::Size) / 100.0,
+            lasts: Duration::from_secs_f64(of(Axis::Lasts)),
         }
     }
 
@@ -205,13 +230,16 @@ impl Map {
             format!("100 % of load is {capacity:.0} requests/s"),
             format!("clients hang up after {patience} and ask {tries} times again"),
         ];
-        for (axis, said) in [
-            (Axis::Load, format!("the load is {} %", self.load)),
-            (Axis::Size, format!("the size is {} %", self.size)),
-            (Axis::Lasts, format!("it lasts {}", show_duration(self.lasts))),
-        ] {
+        for axis in [Axis::Load, Axis::Size, Axis::Lasts] {
+            let still = self.still(axis);
             if ![x, y].contains(&axis) {
-                fixed.push(said);
+                fixed.push(match axis {
+                    Axis::Load => format!("the load is {still} %"),
+                    Axis::Size => format!("the size is {still} %"),
+                    Axis::Lasts => {
+                        format!("it lasts {}", show_duration(Duration::from_secs_f64(still)))
+                    }
+                });
             }
         }
         let unit = |axis| if axis == Axis::Lasts { " s" } else { " %" };

@@ -127,6 +127,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         Some(Task { source, seed: kept.seed })
     });
     let known: Vec<Task> = known.collect();
+    if store.kept().len() > known.len() {
+        let others = store.kept().len() - known.len();
+        say(&format!("seeds of the store that are of nothing in this sweep, and stay: {others}"));
+    }
     let count = (seeds.end() - seeds.start() + 1).saturating_mul(sources.len() as u64);
     let count = usize::try_from(count).unwrap_or(usize::MAX).saturating_add(known.len());
     let task = |nth: usize| match known.get(nth) {
