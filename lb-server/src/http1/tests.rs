@@ -1,24 +1,12 @@
 //! What a backend may answer, and what is none; and what becomes of a body.
 
-use std::cell::RefCell;
-use std::time::Duration;
+mod visits;
 
 use expect_test::{Expect, expect};
-use http::{Request, Response};
-use http_body_util::BodyExt;
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Limits, Visit};
-use crate::arriving::Arriving;
-use crate::body::Broken;
-use crate::client::Client;
 use crate::dice;
-use crate::download::{Outgoing, Whose};
-use crate::framing::{self, Guard};
 use crate::fuzzing::{Told, answer, told};
-use crate::platform::Io;
-use crate::whence::Whence;
 
 /// What a GET is told by `said`, and whether the connection is free afterwards.
 fn check(said: &str, told_is: &Expect) {
@@ -126,47 +114,6 @@ fn what_can_be_read_in_two_ways_is_no_answer() {
     check("HTTP/2 200 OK\n\n", &malformed);
     check("HTTP/1.1 200 OK\na: b", &expect!["Reset"]);
     check(&format!("HTTP/1.1 200 OK\na: {}", "b".repeat(9_000)), &malformed);
-}
-
-#[test]
-fn a_body_is_whole_for_whoever_has_seen_its_end_and_nobody_else() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        let (mut client, socket) = tokio::io::duplex(1_024);
-        let limits = framing::Limits {
-            bytes_max: 4_096,
-            lines_max: 32,
-            http2: false,
-            timeout: Duration::from_secs(10),
-        };
-        let (guard, watch) = Guard::new(Box::new(socket) as Box<dyn Io>, limits);
-        let visit = Visit::new(guard, Limits { fields_max: 32, head_bytes_max: 4_096 });
-        let whence = Whence { peer: None, local: None, secure: None };
-        let guest = Client::of_http1(whence, watch);
-        let body = RefCell::new(None);
-        let respond = |request: Request<Arriving>| {
-            *body.borrow_mut() = Some(request.into_body());
-            let busy = guest.begin();
-            async { Response::new(Outgoing::new(Whose::nobodys(), busy)) }
-        };
-        let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n";
-        client.write_all(head).await.unwrap();
-        {
-            let mut talk = std::pin::pin!(visit.talk(respond));
-            // The answer has gone out; whoever has the body may still want the rest of it.
-            let mut said = [0; 64];
-            tokio::select! {
-                biased;
-                _ended = &mut talk => panic!("somebody wants the rest"),
-                read = client.read(&mut said) => assert!(said[..read.unwrap()].starts_with(b"HTTP/1.1 200")),
-            }
-        }
-        let mut body = body.take().unwrap();
-        let first = body.frame().await.unwrap().unwrap();
-        assert_eq!(first.into_data().unwrap(), "ab");
-        drop(visit);
-        assert!(matches!(body.frame().await, Some(Err(Broken::Client))), "cut, and not whole");
-    });
 }
 
 fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
