@@ -49,7 +49,8 @@ impl Time {
 
 /// Whole microseconds of a duration, at most `u64::MAX`.
 pub(crate) fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+    // In 64 bits: deadlines are added up several times in every exchange.
+    span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros().into())
 }
 
 impl Add<Duration> for Time {

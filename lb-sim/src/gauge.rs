@@ -10,7 +10,7 @@ use std::time::Duration;
 use lb_core::{BreakerState, Event};
 
 use crate::invariant::Kind;
-use crate::log::{End, Entry, What};
+use crate::log::{End, Entry, Topics, What};
 use crate::measure::{Measure, Places, span};
 use crate::scenario::{Expectation, Metric, Scenario};
 use crate::verdict::Expected;
@@ -19,7 +19,7 @@ use crate::verdict::Expected;
 pub(crate) struct Gauges<'s> {
     always: Ruler<'s>,
     eventually: Ruler<'s>,
-    at_end: Vec<(Gauge, Ask<'s>)>,
+    at_end: Vec<(Gauge, Vec<Ask<'s>>)>,
     drains: bool,
     /// Whether anybody expects anything.
     is_idle: bool,
@@ -75,19 +75,28 @@ impl<'s> Gauges<'s> {
         let expect = &scenario.expect;
         let whole = span(scenario, None);
         let recovered = scenario.recovered()..scenario.duration;
-        let gauge = |expectation: &'s Expectation| {
-            let notes = Notes::of([expectation]);
-            let gauge = Gauge::new(scenario, span(scenario, expectation.phase), notes);
-            (gauge, Ask::new(expectation))
-        };
         Self {
             is_idle: [&expect.always, &expect.eventually, &expect.at_end]
                 .iter()
                 .all(|them| them.is_empty()),
             always: Ruler::new(scenario, whole, &expect.always),
             eventually: Ruler::new(scenario, recovered, &expect.eventually),
-            at_end: expect.at_end.iter().map(gauge).collect(),
+            at_end: by_span(scenario, &expect.at_end),
             drains: false,
+        }
+    }
+
+    /// What it has to be told of.
+    pub(crate) fn hears(&self) -> Topics {
+        let mut notes = [self.always.notes, self.eventually.notes].into_iter();
+        let homes = notes.any(|it| it.homes) || self.at_end.iter().any(|(it, _)| it.notes.homes);
+        let of_requests = Topics::SENT.and(Topics::ENDED).and(Topics::DRAINS);
+        match (self.is_idle, homes) {
+            (true, _) => Topics::NONE,
+            (false, true) => {
+                of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND).and(Topics::REACHED)
+            }
+            (false, false) => of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND),
         }
     }
 
@@ -140,14 +149,38 @@ impl<'s> Gauges<'s> {
         let scenario = self.always.scenario;
         let always = self.always.asked().into_iter();
         let eventually = self.eventually.asked().into_iter();
-        let at_end = self.at_end.into_iter().map(|(gauge, mut ask)| {
-            gauge.look(scenario, std::slice::from_mut(&mut ask));
-            said("at_end", Kind::Safety, &ask)
+        let at_end = self.at_end.into_iter().flat_map(|(gauge, mut asks)| {
+            gauge.look(scenario, &mut asks);
+            asks
         });
+        let mut at_end: Vec<Ask<'_>> = at_end.collect();
+        let written = |ask: &Ask<'_>| {
+            let mut all = scenario.expect.at_end.iter();
+            all.position(|it| std::ptr::eq(it, ask.expectation))
+        };
+        at_end.sort_by_key(written);
+        let at_end = at_end.into_iter().map(|ask| said("at_end", Kind::Safety, &ask));
         let always = always.map(|ask| said("always", Kind::Safety, &ask));
         let eventually = eventually.map(|ask| said("eventually", Kind::Liveness, &ask));
         always.chain(eventually).chain(at_end).collect()
     }
+}
+
+/// A gauge for each part of the run that is asked about, and who asks.
+fn by_span<'s>(scenario: &Scenario, asked: &'s [Expectation]) -> Vec<(Gauge, Vec<Ask<'s>>)> {
+    let mut spans: Vec<(Range<Duration>, Vec<&'s Expectation>)> = Vec::new();
+    for expectation in asked {
+        let span = span(scenario, expectation.phase);
+        match spans.iter_mut().find(|(known, _)| *known == span) {
+            Some((_, together)) => together.push(expectation),
+            None => spans.push((span, vec![expectation])),
+        }
+    }
+    let gauge = |(span, together): (Range<Duration>, Vec<&'s Expectation>)| {
+        let gauge = Gauge::new(scenario, span, Notes::of(together.iter().copied()));
+        (gauge, together.into_iter().map(Ask::new).collect())
+    };
+    spans.into_iter().map(gauge).collect()
 }
 
 impl<'s> Ask<'s> {

@@ -12,7 +12,7 @@ use lb_core::{BreakerState, Event, Outcome, Role, Steered};
 use crate::bite::{Bites, Meetings};
 use crate::gauge::Gauges;
 use crate::invariant::{Finding, Panel};
-use crate::log::{Entry, Sink, What};
+use crate::log::{Entry, Sink, Topics, What};
 use crate::measure::Places;
 use crate::scenario::{Mark, Scenario};
 use crate::trace::Fingerprint;
@@ -118,6 +118,15 @@ impl Sink for Judging<'_> {
     fn enter(&mut self, at: Duration, what: What) {
         self.add(&Entry { at, what });
     }
+
+    fn hears(&self) -> Topics {
+        let is_plain = self.panel.is_none() && self.trace.is_none();
+        let is_calm = self.scenario.faults.is_empty() && self.scenario.actions.is_empty();
+        match is_plain && is_calm {
+            true => self.gauges.hears().and(Marks::HEARS).and(Topics::REST),
+            false => Topics::ALL,
+        }
+    }
 }
 
 /// The marks that were reached.
@@ -129,6 +138,13 @@ struct Marks {
 }
 
 impl Marks {
+    /// What they are about.
+    const HEARS: Topics = Topics::ATTEMPTED
+        .and(Topics::CONCLUDED)
+        .and(Topics::REJECTED)
+        .and(Topics::ASIDE)
+        .and(Topics::BACKEND);
+
     fn add(&mut self, event: &Event) {
         let name = match event {
             Event::Attempted { attempt, choice, .. } => {

@@ -122,6 +122,11 @@ pub enum What {
 pub trait Sink {
     /// `what` happened at `at`.
     fn enter(&mut self, at: Duration, what: What);
+
+    /// What he has to be told of. The rest he may be told or not: a model saves the trouble.
+    fn hears(&self) -> Topics {
+        Topics::ALL
+    }
 }
 
 impl Sink for Vec<Entry> {
@@ -134,6 +139,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     fn enter(&mut self, at: Duration, what: What) {
         (**self).enter(at, what);
     }
+
+    fn hears(&self) -> Topics {
+        (**self).hears()
+    }
 }
 
 /// Two who are told the same.
@@ -142,11 +151,19 @@ impl<S: Sink, T: Sink> Sink for (S, T) {
         self.0.enter(at, what.clone());
         self.1.enter(at, what);
     }
+
+    fn hears(&self) -> Topics {
+        self.0.hears().and(self.1.hears())
+    }
 }
 
 /// Nobody, who hears nothing.
 impl Sink for () {
     fn enter(&mut self, _at: Duration, _what: What) {}
+
+    fn hears(&self) -> Topics {
+        Topics::NONE
+    }
 }
 
 /// What entries are about, for whoever listens to some of them only.
@@ -206,30 +223,39 @@ impl Topics {
     pub const fn has(self, topic: usize) -> bool {
         self.0 & (1 << topic) != 0
     }
+
+    /// The number of the only one that is among them.
+    const fn number(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+
+    /// The number of what an event is about.
+    pub(crate) const fn of(event: &Event) -> usize {
+        let topic = match event {
+            Event::Started { .. } => Self::STARTED,
+            Event::Attempted { .. } => Self::ATTEMPTED,
+            Event::Concluded { .. } => Self::CONCLUDED,
+            Event::Delivered { .. } => Self::DELIVERED,
+            Event::Ended { .. } => Self::BODY_ENDED,
+            Event::Rejected { .. } => Self::REJECTED,
+            Event::Left { .. } => Self::LEFT,
+            Event::Delayed { .. } => Self::DELAYED,
+            Event::Overtaken { .. } | Event::Queued { .. } | Event::Withheld { .. } => Self::ASIDE,
+            Event::Ejected { .. }
+            | Event::Pardoned { .. }
+            | Event::Hastened { .. }
+            | Event::HealthMoved { .. }
+            | Event::BreakerMoved { .. } => Self::BACKEND,
+        };
+        topic.number()
+    }
 }
 
 impl What {
     /// The number of its topic, below [`Topics::COUNT`].
     pub fn topic(&self) -> usize {
-        let topics = match self {
-            Self::Core(event) => match event {
-                Event::Started { .. } => Topics::STARTED,
-                Event::Attempted { .. } => Topics::ATTEMPTED,
-                Event::Concluded { .. } => Topics::CONCLUDED,
-                Event::Delivered { .. } => Topics::DELIVERED,
-                Event::Ended { .. } => Topics::BODY_ENDED,
-                Event::Rejected { .. } => Topics::REJECTED,
-                Event::Left { .. } => Topics::LEFT,
-                Event::Delayed { .. } => Topics::DELAYED,
-                Event::Overtaken { .. } | Event::Queued { .. } | Event::Withheld { .. } => {
-                    Topics::ASIDE
-                }
-                Event::Ejected { .. }
-                | Event::Pardoned { .. }
-                | Event::Hastened { .. }
-                | Event::HealthMoved { .. }
-                | Event::BreakerMoved { .. } => Topics::BACKEND,
-            },
+        let topic = match self {
+            Self::Core(event) => return Topics::of(event),
             Self::Sent { .. } => Topics::SENT,
             Self::Ended { .. } => Topics::ENDED,
             Self::Reached { .. } => Topics::REACHED,
@@ -244,7 +270,7 @@ impl What {
             | Self::FaultBegan(_)
             | Self::FaultEnded(_) => Topics::REST,
         };
-        topics.0.trailing_zeros() as usize
+        topic.number()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lb_core::{BackendId, BreakerState, Event};
 
-use crate::log::{End, Entry, Sink, What};
+use crate::log::{End, Entry, Sink, Topics, What};
 use crate::scenario::{Metric, Origin, Phase, Scenario};
 
 /// The requests and attempts of a run, in a form that can be cut by time.
@@ -74,6 +74,11 @@ const DIGITS: u8 = 3;
 impl Sink for Facts {
     fn enter(&mut self, at: Duration, what: What) {
         self.add(&Entry { at, what });
+    }
+
+    fn hears(&self) -> Topics {
+        let of_requests = Topics::SENT.and(Topics::ENDED).and(Topics::REACHED);
+        of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND).and(Topics::DRAINS)
     }
 }
 
@@ -265,6 +270,21 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| float(part) / float(whole))
 }
 
+/// Which origin is at which address, by its place in the scenario: [`origin_at`] for those who ask often.
+pub(crate) struct Addresses<'s>(BTreeMap<(&'s str, u16), usize>);
+
+impl<'s> Addresses<'s> {
+    pub(crate) fn new(scenario: &'s Scenario) -> Self {
+        let at = |(place, it): (usize, &'s Origin)| ((&*it.host, it.port), place);
+        // Of two that stand at one address the first one is meant.
+        Self(scenario.origins.iter().enumerate().rev().map(at).collect())
+    }
+
+    pub(crate) fn place(&self, host: &str, port: u16) -> usize {
+        *self.0.get(&(host, port)).expect("a scenario has an origin for every backend")
+    }
+}
+
 /// Which origin each backend is, by its place in the scenario: [`origin_of`] for those who ask often.
 #[derive(Clone, Debug)]
 pub struct Places(Vec<Vec<usize>>);
@@ -272,13 +292,8 @@ pub struct Places(Vec<Vec<usize>>);
 impl Places {
     /// Of all backends that a configuration of `scenario` names.
     pub fn new(scenario: &Scenario) -> Self {
-        let at = |(place, it): (usize, &Origin)| ((it.host.clone(), it.port), place);
-        // Of two that stand at one place the first one is meant.
-        let known: BTreeMap<_, _> = scenario.origins.iter().enumerate().rev().map(at).collect();
-        let place = |(host, port): (&str, u16)| {
-            let place = known.get(&(host.to_owned(), port)).copied();
-            place.expect("a scenario has an origin for every backend")
-        };
+        let known = Addresses::new(scenario);
+        let place = |(host, port): (&str, u16)| known.place(host, port);
         let services = 0..scenario.roster.services();
         Self(services.map(|it| scenario.roster.addresses(it).map(place).collect()).collect())
     }

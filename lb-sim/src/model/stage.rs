@@ -6,8 +6,8 @@ use lb_config::Config;
 use lb_core::config::{Action, Conditions, RouteConfig};
 use lb_core::{Event, Explanation, Observe, Router, Service, Time};
 
-use crate::log::{Sink, What};
-use crate::measure::origin_at;
+use crate::log::{Sink, Topics, What};
+use crate::measure::Addresses;
 use crate::scenario::Scenario;
 
 use super::asked::Asked;
@@ -41,6 +41,8 @@ pub(super) struct Told<'c, S> {
     pub(super) scenario: &'c Scenario,
     pub(super) config: &'c Config,
     sink: &'c RefCell<S>,
+    /// What that has to be told of.
+    hears: Topics,
     /// Whether everybody has the number that the core says.
     is_plain: bool,
     explains: bool,
@@ -49,8 +51,9 @@ pub(super) struct Told<'c, S> {
 impl<'c, S: Sink> Stage<'c, S> {
     pub(super) fn new(scenario: &'c Scenario, sink: &'c RefCell<S>, explains: bool) -> Self {
         let is_plain = scenario.configs().count() == 1;
+        let hears = sink.borrow().hears();
         let eras = scenario.configs().map(|config| Era {
-            told: Told { scenario, config, sink, is_plain, explains },
+            told: Told { scenario, config, sink, hears, is_plain, explains },
             made: OnceCell::new(),
         });
         Self { eras: eras.collect() }
@@ -74,9 +77,11 @@ impl<'c, S: Sink> Stage<'c, S> {
             service.map_err(|why| format!("service {:?}: {why}", said.core.name))
         };
         let services = (0..).zip(&config.services).map(service).collect::<Result<_, _>>()?;
-        let origins = config.services.iter().map(|said| {
-            said.origins.iter().map(|it| origin_at(scenario, &it.host, it.port)).collect()
-        });
+        let known = Addresses::new(scenario);
+        let origins = config
+            .services
+            .iter()
+            .map(|said| said.origins.iter().map(|it| known.place(&it.host, it.port)).collect());
         let numbers = config.services.iter().map(|said| scenario.roster.number(said).into());
         let router = Router::new(&config.routing);
         let is_bare = |route: &RouteConfig| route.conditions == Conditions::default();
@@ -128,12 +133,17 @@ impl<S> Era<'_, S> {
 
 impl<S: Sink> Told<'_, S> {
     pub(super) fn write(&self, now: Time, what: What) {
-        self.sink.borrow_mut().enter(since_start(now), what);
+        if self.hears.has(what.topic()) {
+            self.sink.borrow_mut().enter(since_start(now), what);
+        }
     }
 }
 
 impl<S: Sink> Observe for Told<'_, S> {
     fn on(&self, now: Time, event: &Event) {
+        if !self.hears.has(Topics::of(event)) {
+            return;
+        }
         let event = match self.is_plain {
             true => *event,
             false => self.scenario.roster.renumbered(self.config, *event),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lb_core::Event;
 
-use crate::log::{Sink, What};
+use crate::log::{Sink, Topics, What};
 use crate::scenario::Metric;
 
 /// Slices of equal length. Long ones hardly depend on each other, which makes them a sample ("batch means").
@@ -129,6 +129,10 @@ impl Sink for Tally {
             },
             _ => {}
         }
+    }
+
+    fn hears(&self) -> Topics {
+        Topics::ATTEMPTED.and(Topics::ENDED)
     }
 }
 
