@@ -136,35 +136,46 @@ async fn read(mut body: Arriving, pieces: usize, patience: usize) -> (Vec<u8>, b
     (all, hyper::body::Body::is_end_stream(&body))
 }
 
-/// Sends `asked` in pieces of `cut` bytes, each some turns after the last, and leaves when `left` bytes
-/// have gone out. What was found out about them, and how the visit ended.
-async fn visited(
-    asked: &[Asked],
-    (cut, pause): (usize, usize),
-    left: usize,
-) -> (Vec<Found>, Farewell) {
+/// How requests are sent.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    /// In pieces of so many bytes, so many turns one after the other.
+    cut: usize,
+    pause: usize,
+    /// So many bytes at most.
+    most: usize,
+    /// Whether the client closes the connection then, or hears all of the answers.
+    vanishes: bool,
+}
+
+/// Sends `asked`. What was found out about them, and how the visit ended.
+async fn visited(asked: &[Asked], sending: Sending) -> (Vec<Found>, Farewell) {
     let (client, visit, guest) = visit(64);
     let (mut hears, mut says) = tokio::io::split(client);
-    let mut bytes: Vec<u8> = (0..)
-        .zip(asked)
-        .flat_map(|(number, asked): (usize, &Asked)| asked.written(number))
-        .collect();
-    bytes.truncate(left);
-    let heard = spawn_local(async move { hears.read_to_end(&mut Vec::new()).await });
+    let numbered = (0..).zip(asked);
+    let mut bytes: Vec<u8> = numbered.flat_map(|(number, asked)| asked.written(number)).collect();
+    bytes.truncate(sending.most);
+    let hearing = spawn_local(async move { hears.read_to_end(&mut Vec::new()).await });
+    let hears = hearing.abort_handle();
     let said = spawn_local(async move {
-        for piece in bytes.chunks(cut) {
+        for piece in bytes.chunks(sending.cut) {
             if says.write_all(piece).await.is_err() {
                 break; // whoever is told that it ends need not listen
             }
-            for _ in 0..pause {
+            for _ in 0..sending.pause {
                 yield_now().await;
             }
         }
-        let _gone = says.shutdown().await;
+        if sending.vanishes {
+            hears.abort();
+        } else {
+            let _gone = says.shutdown().await;
+        }
     });
     let found = Rc::new(RefCell::new(Vec::new()));
+    let beside = Rc::new(RefCell::new(Vec::new()));
     let respond = |request: Request<Arriving>| {
-        let (found, busy) = (Rc::clone(&found), guest.begin());
+        let (found, beside, busy) = (Rc::clone(&found), Rc::clone(&beside), guest.begin());
         guest.let_go();
         async move {
             let path = request.uri().path().to_owned();
@@ -180,9 +191,9 @@ async fn visited(
                 Reader::Before => note(read(body, usize::MAX, 0).await, &found),
                 Reader::Part(pieces) => note(read(body, pieces, 0).await, &found),
                 Reader::Beside(patience) => {
-                    spawn_local(
-                        async move { note(read(body, usize::MAX, patience).await, &found) },
-                    );
+                    let reads = read(body, usize::MAX, patience);
+                    let reading = spawn_local(async move { note(reads.await, &found) });
+                    beside.borrow_mut().push(reading);
                 }
             }
             answered(busy)
@@ -191,10 +202,10 @@ async fn visited(
     let farewell = visit.talk(respond).await;
     visit.close(None, true).await;
     said.abort();
-    let _heard_or_not = heard.await;
+    let _heard_or_not = hearing.await;
     // Whoever reads beside comes to his end as well.
-    for _ in 0..64 {
-        yield_now().await;
+    for reading in beside.take() {
+        reading.await.expect("whoever reads does not panic");
     }
     let found = found.borrow().clone();
     (found, farewell)
@@ -222,11 +233,13 @@ proptest! {
         asked in prop::collection::vec(asked(), 1..5),
         cut in prop_oneof![1..9_usize, 9..400_usize],
         pause in 0..4_usize,
-        left in prop_oneof![2 => Just(usize::MAX), 1 => 0..900_usize],
+        most in prop_oneof![2 => Just(usize::MAX), 1 => 0..900_usize],
+        vanishes in any::<bool>(),
     ) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-        let visited = LocalSet::new().block_on(&runtime, visited(&asked, (cut, pause), left));
+        let sending = Sending { cut, pause, most, vanishes };
+        let visited = LocalSet::new().block_on(&runtime, visited(&asked, sending));
         let (found, farewell) = visited;
         let mut sent = 0;
         for (number, found) in found.iter().enumerate() {
@@ -236,10 +249,12 @@ proptest! {
             prop_assert!(!found.is_whole || found.body == asked.body, "not whole: {:?}", found);
             sent += asked.written(number).len();
             let waited_for = !matches!(asked.reader, Reader::Part(_));
-            prop_assert!(!waited_for || found.is_whole || left < sent, "{} was cut: {:?}", number, found);
+            let is_there = !vanishes && most >= sent;
+            prop_assert!(!waited_for || found.is_whole || !is_there, "{} was cut: {:?}", number, found);
         }
         // Where all bodies are read to their end, and nobody leaves, there is an answer for everybody.
         let all_read = asked.iter().all(|it| !matches!(it.reader, Reader::Part(_)));
-        prop_assert!(!all_read || left < usize::MAX || found.len() == asked.len(), "{:?}", farewell);
+        let is_there = !vanishes && most == usize::MAX;
+        prop_assert!(!all_read || !is_there || found.len() == asked.len(), "{:?}", farewell);
     }
 }
