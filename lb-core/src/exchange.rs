@@ -318,8 +318,9 @@ impl<'c> Exchange<'c> {
         }
         // Who may serve as far as is known may yet be unhealthy still, or in a pool that has too few:
         // whoever finds nobody to go to at once backs off as any other does.
-        let until = if at_once { now + wait } else { until };
-        if at_once && self.deadline <= until {
+        // The budget has paid for it, and has no way to be paid back: it errs towards fewer retries.
+        let until = now + wait;
+        if until >= self.deadline {
             return self.withhold(Withheld::DeadlineNear, last, now);
         }
         self.waited = u32::try_from(micros(wait)).unwrap_or(u32::MAX);
