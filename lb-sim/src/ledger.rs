@@ -130,7 +130,7 @@ impl<'s> Ledger<'s> {
             draining: None,
             now: Duration::ZERO,
         };
-        ledger.distrust(0, None);
+        ledger.load(0);
         ledger
     }
 
@@ -213,22 +213,25 @@ impl<'s> Ledger<'s> {
             scenario.roster.backends(config, backend.service).contains(backend)
         };
         let before = std::mem::replace(&mut self.reloads, reloads);
-        let stays = |backend: &BackendId| !has(reloads, backend) || has(before, backend);
+        // One that no request was served by lies in between, and is taken over from all the same.
+        let stays = |backend: &BackendId| {
+            !has(reloads, backend) || (before..reloads).all(|between| has(between, backend))
+        };
         self.breakers.retain(|backend, _| stays(backend));
         self.ejected.retain(|backend, _| stays(backend));
-        // Where nobody is checked any more, nobody stays ill.
-        let config = scenario.config_after(reloads);
-        let said = |it: &BackendId| scenario.roster.service(config, it.service);
-        self.unhealthy.retain(|it| said(it).is_none_or(|said| said.core.probe.is_some()));
     }
 
-    /// What those count as who are new since the configuration that is `served`: no event tells. It
-    /// holds from the reload on, since a check may be over before a request comes.
-    fn distrust(&mut self, reloads: usize, served: Option<usize>) {
+    /// What backends count as by a configuration that takes over from the one before it: no event
+    /// tells. It holds from the reload on, since a check may be over before a request comes.
+    fn load(&mut self, reloads: usize) {
         let (scenario, roster) = (self.scenario, &self.scenario.roster);
         let config = scenario.config_after(reloads);
-        for service in (0..roster.services()).flat_map(u16::try_from) {
-            let before = served.map(|it| roster.backends(scenario.config_after(it), service));
+        // Where nobody is checked any more, nobody stays ill.
+        let said = |it: &BackendId| roster.service(config, it.service);
+        self.unhealthy.retain(|it| said(it).is_none_or(|said| said.core.probe.is_some()));
+        let before = reloads.checked_sub(1).map(|before| scenario.config_after(before));
+        for service in roster.numbers() {
+            let before = before.map(|config| roster.backends(config, service));
             let is_new = |it: &BackendId| before.as_ref().is_none_or(|before| !before.contains(it));
             let probe = roster.service(config, service).and_then(|it| it.core.probe.as_ref());
             let distrusts = probe.is_some_and(|probe| probe.distrusts);
@@ -264,7 +267,7 @@ impl<'s> Ledger<'s> {
             }
             What::Serves(reloads) => self.follow(*reloads),
             What::DrainBegan => self.draining = Some(entry.at),
-            What::Reloaded(reloads) => self.distrust(*reloads, Some(self.reloads)),
+            What::Reloaded(reloads) => self.load(*reloads),
             What::TunnelOpened { .. }
             | What::TunnelEnded { .. }
             | What::Reached { .. }
@@ -347,12 +350,11 @@ impl<'s> Ledger<'s> {
     /// Something became of a backend, whoever's request it was that showed it.
     fn enter_move(&mut self, event: &Event, at: Duration) {
         match *event {
-            Event::HealthMoved { backend, healthy } => {
-                if healthy {
-                    self.unhealthy.remove(&backend);
-                } else {
-                    self.unhealthy.insert(backend);
-                }
+            Event::HealthMoved { backend, healthy: true } => {
+                self.unhealthy.remove(&backend);
+            }
+            Event::HealthMoved { backend, .. } => {
+                self.unhealthy.insert(backend);
             }
             Event::Ejected { backend, until, .. } => {
                 self.ejected.insert(backend, until);
@@ -387,10 +389,9 @@ impl<'s> Ledger<'s> {
 
 /// By reload and service: its configuration, or the last that it had.
 fn services(scenario: &Scenario) -> Vec<Vec<Option<&Service>>> {
-    let count = u16::try_from(scenario.roster.services()).expect("the core tells apart no more");
-    let mut known = vec![None; count.into()];
+    let mut known = vec![None; scenario.roster.services()];
     let configs = scenario.configs().map(|config| {
-        for (service, known) in (0..count).zip(&mut known) {
+        for (service, known) in (0..).zip(&mut known) {
             *known = scenario.roster.service(config, service).or(*known);
         }
         known.clone()

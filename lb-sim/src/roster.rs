@@ -4,6 +4,8 @@
 //! backend, the second has its number. In the log of a run everybody keeps one number for good: that
 //! of the first configuration, or the next free one.
 
+use std::ops::Range;
+
 use lb_config::Config;
 use lb_config::config::Service;
 use lb_core::{BackendId, Event};
@@ -51,6 +53,11 @@ impl Roster {
     /// How many services there are.
     pub fn services(&self) -> usize {
         self.services.len()
+    }
+
+    /// The numbers of all of them.
+    pub fn numbers(&self) -> Range<u16> {
+        0..u16::try_from(self.services.len()).expect("the core tells apart no more")
     }
 
     /// Where a backend is.

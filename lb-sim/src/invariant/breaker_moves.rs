@@ -5,13 +5,14 @@
 //! request shows is told before the breaker moves, what a body shows right after; so a move is held
 //! against the count so far, or against the body's end that has to come next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lb_core::config::{BreakerConfig, StatusSet, WhenAllUnfit};
 use lb_core::{BackendId, BodyEnd, BreakerState, Event, ExchangeId, Failure, Outcome, Role};
 
 use super::lineup::Lineups;
+use super::twins::{Step, Twins};
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
@@ -21,8 +22,7 @@ use crate::scenario::Scenario;
 pub(super) struct BreakerMoves {
     lineups: Lineups,
     watched: BTreeMap<BackendId, Watched>,
-    /// Who came again while its predecessor was still at work.
-    twins: BTreeSet<BackendId>,
+    twins: Twins,
     /// Attempts whose verdict is still to come.
     open: BTreeMap<(ExchangeId, u8), Shown>,
     /// A breaker that opened for a body whose end must be told of next.
@@ -111,7 +111,7 @@ impl Watched {
 
 impl BreakerMoves {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        let (watched, open, twins) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (watched, open, twins) = (BTreeMap::new(), BTreeMap::new(), Twins::default());
         let (lineups, now) = (lineups.clone(), Duration::ZERO);
         Self { lineups, watched, twins, open, owes: None, good: None, now }
     }
@@ -173,8 +173,13 @@ impl BreakerMoves {
                 format!("{} is tried on after {good} good trials and {bad} bad ones", name())
             });
         }
-        let shown = Shown { backend, era: watched.era, role, is_late: false, is_judged: false };
-        self.open.insert((id, attempt), shown);
+        self.asked((id, attempt), (backend, role));
+    }
+
+    fn asked(&mut self, attempt: (ExchangeId, u8), (backend, role): (BackendId, Role)) {
+        let era = self.watched.get(&backend).map_or(0, |watched| watched.era);
+        let shown = Shown { backend, era, role, is_late: false, is_judged: false };
+        self.open.insert(attempt, shown);
     }
 
     fn moved(
@@ -291,6 +296,7 @@ impl BreakerMoves {
         gone.iter().for_each(|key| {
             self.open.remove(key);
         });
+        self.twins.ended(id);
     }
 
     /// The trial that closed a breaker is held to what its body shows in the era that it led to.
@@ -299,19 +305,24 @@ impl BreakerMoves {
         shown.era += 1;
     }
 
-    /// Who is taken out ends what it has by its old breaker; who comes again some day gets a new one. As
-    /// long as both may be at work under one number, no move can be told to be of the one or the other.
-    fn follow(&mut self, before: usize, reloads: usize) {
+    /// Who comes anew begins anew.
+    fn follow(&mut self, step: Step, ledger: &Ledger<'_>) {
         let lineups = &self.lineups;
-        let has = |reloads, backend: &BackendId| {
-            let lineup = lineups.at(reloads, backend.service);
-            lineup.is_some_and(|lineup| lineup.seat(*backend).is_some())
-        };
-        let comes = |backend: &BackendId| has(reloads, backend) && !has(before, backend);
-        let at_work = self.open.values().map(|shown| shown.backend);
-        self.twins.extend(at_work.filter(comes));
-        self.watched.retain(|backend, _| !comes(backend));
-        self.open.retain(|_, shown| !comes(&shown.backend));
+        self.watched.retain(|backend, _| !step.brings(lineups, *backend));
+        self.open.retain(|_, shown| !step.brings(lineups, shown.backend));
+        self.twins.follow(step, lineups, ledger);
+    }
+
+    /// A breaker of one of two moves. Once the older is gone and the other closes it is watched again:
+    /// no more is open of it than how often it opened before.
+    fn twin_moved(&mut self, backend: BackendId, to: BreakerState) {
+        let watched = self.watched.entry(backend).or_default();
+        let (era, closed) = (watched.era + 1, self.now);
+        *watched = Watched { era, state: Some(to), closed, ..Watched::default() };
+        if to == BreakerState::Closed {
+            self.twins.closed(backend);
+            self.carry_over();
+        }
     }
 }
 
@@ -346,13 +357,19 @@ impl Invariant for BreakerMoves {
         }
         let What::Core(event) = &entry.what else {
             if let What::Serves(reloads) = entry.what {
-                self.follow(ledger.reloads, reloads);
+                self.follow(Step { before: ledger.reloads, after: reloads }, ledger);
             }
             return;
         };
         match *event {
-            Event::Attempted { backend, .. } | Event::BreakerMoved { backend, .. }
-                if self.twins.contains(&backend) => {}
+            Event::Attempted { exchange, attempt, backend, choice, .. }
+                if self.twins.has(backend) =>
+            {
+                self.asked((exchange, attempt), (backend, choice.role));
+            }
+            Event::BreakerMoved { backend, to, .. } if self.twins.has(backend) => {
+                self.twin_moved(backend, to);
+            }
             Event::Attempted { exchange, attempt, backend, choice, .. } => {
                 let Some((config, _)) = self.rules(backend.service) else { return };
                 let (who, whom) = ((exchange, attempt), (backend, choice.role));

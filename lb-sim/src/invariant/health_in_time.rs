@@ -27,12 +27,18 @@ struct Spell {
     from: Duration,
     to: Duration,
     well_until: Duration,
-    /// How long a check takes to fail.
-    silent: bool,
-    /// Whether a check that only connects passes all the same: it does not hear what comes then.
-    connects: bool,
+    /// What checks come to meanwhile.
+    what: Failing,
     /// Who fell and rose for it, and when.
     moves: Vec<(BackendId, bool, Duration)>,
+}
+
+/// How a fault fails every check that asks for an answer.
+struct Failing {
+    /// By saying nothing: the check takes all of its time.
+    is_silent: bool,
+    /// Only once it is connected: a check that does no more than that passes all the same.
+    connects: bool,
 }
 
 /// What the network and the ticks of the world add.
@@ -52,8 +58,7 @@ impl HealthInTime {
                 from: fault.at,
                 to: fault.end(),
                 well_until: next.unwrap_or(scenario.duration),
-                silent: fails_checks(fault.kind).filter(|_| !overlaps)?,
-                connects: matches!(fault.kind, FaultKind::HalfOpen | FaultKind::Status { .. }),
+                what: Failing::of(fault.kind).filter(|_| !overlaps)?,
                 moves: Vec::new(),
             })
         };
@@ -63,7 +68,7 @@ impl HealthInTime {
     fn check(&self, spell: &Spell, backend: BackendId, config: &ProbeConfig, judge: &mut Judge) {
         let (early, late) = (config.interval * 9 / 10, config.interval * 11 / 10);
         let each = |count: u8, of: Duration| of * u32::from(count);
-        let takes = if spell.silent { config.timeout } else { Duration::ZERO };
+        let takes = if spell.what.is_silent { config.timeout } else { Duration::ZERO };
         let name = backend.backend;
         let moved =
             |to| spell.moves.iter().find(|(it, healthy, _)| *it == backend && *healthy == to);
@@ -105,15 +110,21 @@ impl HealthInTime {
     }
 }
 
-/// Whether a fault fails every check that asks for an answer, and if so whether it does by silence.
-fn fails_checks(kind: FaultKind) -> Option<bool> {
-    match kind {
-        FaultKind::Blackhole | FaultKind::HalfOpen | FaultKind::Crash => Some(true),
-        FaultKind::Refuse | FaultKind::Partition => Some(false),
-        FaultKind::Status { code: 500.., rate, whom } if whom != Whom::Requests && rate >= 1.0 => {
-            Some(false)
-        }
-        _ => None,
+impl Failing {
+    /// What a fault does to checks, if it fails every one that asks for an answer.
+    fn of(kind: FaultKind) -> Option<Self> {
+        let (is_silent, connects) = match kind {
+            FaultKind::Blackhole | FaultKind::Crash => (true, false),
+            FaultKind::HalfOpen => (true, true),
+            FaultKind::Refuse | FaultKind::Partition => (false, false),
+            FaultKind::Status { code: 500.., rate, whom }
+                if whom != Whom::Requests && rate >= 1.0 =>
+            {
+                (false, true)
+            }
+            _ => return None,
+        };
+        Some(Self { is_silent, connects })
     }
 }
 
@@ -139,8 +150,7 @@ impl Invariant for HealthInTime {
     }
 
     fn at_end(&mut self, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let services = u16::try_from(ledger.scenario.roster.services()).unwrap_or(u16::MAX);
-        for service in 0..services {
+        for service in ledger.scenario.roster.numbers() {
             let Some(lineup) = self.lineups.at(0, service) else { continue };
             let Some(config) = &lineup.core.probe else { continue };
             let asks = !matches!(config.kind, ProbeKind::Tcp);
@@ -150,7 +160,7 @@ impl Invariant for HealthInTime {
             }
             for seat in lineup.pools.iter().flatten() {
                 let place = ledger.scenario.place(&ledger.name(seat.backend));
-                let fails = |spell: &&Spell| asks || !spell.connects;
+                let fails = |spell: &&Spell| asks || !spell.what.connects;
                 let mine = self.spells.iter().filter(|spell| Some(spell.origin) == place);
                 for spell in mine.filter(fails) {
                     self.check(spell, seat.backend, config, judge);

@@ -40,7 +40,6 @@ pub(super) struct Seat {
 
 impl Lineups {
     pub(super) fn of(scenario: &Scenario) -> Self {
-        let services = u16::try_from(scenario.roster.services()).unwrap_or(u16::MAX);
         let lineup = |config, service| {
             let core = scenario.roster.service(config, service)?.core.clone();
             let mut backends = scenario.roster.backends(config, service).into_iter();
@@ -60,9 +59,10 @@ impl Lineups {
             let places = pools.iter().enumerate().flat_map(at).collect();
             Some(Lineup { places, pools, core })
         };
-        let all = scenario
-            .configs()
-            .map(|config| (0..services).map(|service| lineup(config, service)).collect::<Vec<_>>());
+        let all = scenario.configs().map(|config| {
+            let numbers = scenario.roster.numbers();
+            numbers.map(|service| lineup(config, service)).collect::<Vec<_>>()
+        });
         Self(all.collect())
     }
 

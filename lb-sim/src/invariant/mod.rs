@@ -24,6 +24,7 @@ mod tunnels_last;
 
 mod lineup;
 mod moves;
+mod twins;
 mod asked_again;
 mod bounds_on_load;
 mod breaker_moves;
