@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lb_core::{BackendId, Event, ExchangeId, How, Outcome, Role};
 
-use super::lineup::Lineups;
+use super::lineup::{Lineups, Seat};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -19,13 +19,20 @@ pub(super) struct BoundsOnLoad {
     all: BTreeMap<u16, u64>,
 }
 
-/// An answer that is kept while a retry is thought over holds its place, and is not seen here.
-const KEPT_MAX: u64 = 1;
-
 impl BoundsOnLoad {
     pub(super) fn new(lineups: &Lineups) -> Self {
         let (held, counts, all) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { lineups: lineups.clone(), held, counts, all }
+    }
+
+    /// Returns how many there are now, at the backend and at all of its service.
+    fn take(&mut self, id: ExchangeId, (attempt, backend): (u8, BackendId)) -> (u64, u64) {
+        self.held.entry(id).or_default().push((attempt, backend));
+        let count = self.counts.entry(backend).or_default();
+        *count += 1;
+        let all = self.all.entry(backend.service).or_default();
+        *all += 1;
+        (*count, *all)
     }
 
     fn give_back(&mut self, id: ExchangeId, attempt: Option<u8>) {
@@ -89,29 +96,39 @@ impl Invariant for BoundsOnLoad {
             | Event::Left { exchange } => return self.give_back(exchange, None),
             _ => return,
         };
-        let lineups = self.lineups.clone();
-        let Some(lineup) = lineups.at(ledger.reloads, backend.service) else { return };
+        let (count, all) = self.take(id, (attempt, backend));
+        // An answer that was kept holds its place for as long as it takes to choose who is asked
+        // instead.
+        if !choice.hedge {
+            self.let_go_before(id, attempt);
+        }
+        let Some(lineup) = self.lineups.at(ledger.reloads, backend.service) else { return };
         let Some(percent) = lineup.core.hash.load_percent else { return };
-        self.held.entry(id).or_default().push((attempt, backend));
-        let count = self.counts.entry(backend).or_default();
-        *count += 1;
-        let all = self.all.entry(backend.service).or_default();
-        *all += 1;
-        let (count, all) = (*count, *all);
         let seats = || lineup.pools.iter().flatten();
         let by_key = matches!(choice.how, How::Key | How::KeyNext);
         // Where some are not fit, the others may have to carry more.
         let all_fit = seats().all(|seat| seat.is_fit(ledger)) && lineup.pools.len() == 1;
+        // And so where those who are cold are spared.
+        let all_fit = all_fit && lineup.core.slow_start.is_none();
         let seat =
             lineup.seat(backend).filter(|_| by_key && choice.role == Role::Normal && all_fit);
-        // An answer that was kept holds its place for as long as it takes to choose who is asked instead.
-        if !choice.hedge {
-            self.let_go_before(id, attempt);
-        }
         let Some(seat) = seat else { return };
         let weights: u64 = seats().map(|seat| u64::from(seat.weight)).sum();
-        let most = (all * u64::from(seat.weight) * u64::from(percent)).div_ceil(weights * 100);
-        judge.check(count <= most + KEPT_MAX, || {
+        let bound = |seat: &Seat| {
+            (all * u64::from(seat.weight) * u64::from(percent)).div_ceil(weights * 100)
+        };
+        // Whom the exchange has tried is left out: when all others have their share, one gets more.
+        let has_tried = |other: &Seat| {
+            let made = ledger.exchanges.get(&id);
+            made.is_some_and(|made| made.attempts.iter().any(|it| it.backend == other.backend))
+        };
+        let has_room = |other: &Seat| {
+            let count = self.counts.get(&other.backend).copied().unwrap_or(0);
+            let may = lineup.core.limits.per_backend.map_or(u64::MAX, u64::from);
+            other.backend != backend && !has_tried(other) && count < bound(other).min(may)
+        };
+        let most = bound(seat);
+        judge.check(count <= most || !seats().any(has_room), || {
             format!(
                 "{} has {count} of {all} in flight, and {most} is the most",
                 ledger.name(backend)
