@@ -89,8 +89,9 @@ impl ClientsStay {
         };
         if homes.iter().all(may_serve) {
             judge.check(homes.contains(&first), || {
-                let (home, other) = (ledger.name(homes[0]), ledger.name(first));
-                format!("user {user} of {home} goes to {other} with exchange {}", id.0)
+                let homes: Vec<_> = homes.iter().map(|home| ledger.name(*home)).collect();
+                let (homes, other) = (homes.join(" or "), ledger.name(first));
+                format!("user {user} of {homes} goes to {other} with exchange {}", id.0)
             });
         }
     }

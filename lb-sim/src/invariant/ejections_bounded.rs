@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lb_core::{BackendId, Event, Time};
+use lb_core::{BackendId, Event, ExchangeId, Outcome, Role, Time};
 
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
@@ -27,14 +27,15 @@ struct Last {
 }
 
 impl Last {
-    /// What is left over from the time before goes unheard if the next comparison finds the backend out.
-    /// Who is back by then is compared, and everything that came since the last one speaks for it.
+    /// What came before a comparison that finds the backend out goes unheard. Who is back by the next
+    /// one is compared, and everything that came since the last one speaks for it.
     fn new(since: Duration, span: Duration, interval: Duration) -> Self {
-        let unheard = if span > interval + TICK { interval } else { Duration::ZERO };
-        Self { span, counts: since + unheard, asked: None }
+        let comparisons = span.saturating_sub(TICK).as_micros() / interval.as_micros().max(1);
+        let comparisons = u32::try_from(comparisons).unwrap_or(u32::MAX);
+        Self { span, counts: since + interval * comparisons, asked: None }
     }
 
-    /// The backend is compared by heads that fail and by bodies that end, whichever came.
+    /// Something came that the backend is compared by.
     fn hear(&mut self, at: Duration) {
         if at > self.counts {
             self.asked.get_or_insert(at);
@@ -46,6 +47,19 @@ impl EjectionsBounded {
     pub(super) fn new(lineups: &Lineups) -> Self {
         Self { lineups: lineups.clone(), last: BTreeMap::new() }
     }
+}
+
+/// Whether the head of an answer, or that there is none, counts already: a bad one does, and that of a
+/// trial. What else there is counts by how its body ends.
+fn is_compared(ledger: &Ledger<'_>, attempt: (ExchangeId, u8), outcome: Outcome) -> bool {
+    let Some(exchange) = ledger.exchanges.get(&attempt.0) else { return true };
+    let failures = ledger.service_of(exchange).core.failures;
+    let is_bad = match outcome {
+        Outcome::Answered(status) => status >= 600 || failures.contains(status),
+        Outcome::Failed(_) => true,
+    };
+    let made = exchange.attempts.iter().nth(usize::from(attempt.1) - 1);
+    is_bad || made.is_none_or(|made| made.choice.role == Role::Trial)
 }
 
 impl Invariant for EjectionsBounded {
@@ -64,7 +78,14 @@ impl Invariant for EjectionsBounded {
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         let (backend, until) = match entry.what {
-            What::Core(Event::Concluded { backend, .. } | Event::Ended { backend, .. }) => {
+            What::Core(Event::Concluded { exchange, attempt, backend, outcome, .. }) => {
+                let Some(last) = self.last.get_mut(&backend) else { return };
+                if is_compared(ledger, (exchange, attempt), outcome) {
+                    last.hear(entry.at);
+                }
+                return;
+            }
+            What::Core(Event::Ended { backend, .. }) => {
                 if let Some(last) = self.last.get_mut(&backend) {
                     last.hear(entry.at);
                 }
