@@ -3,8 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use lb_sim::rehearsal::map::{Fate, Patience, Spot, Trigger, fate, scenario};
+use lb_sim::rehearsal::{Setting, Stage};
+use lb_sim::scenario::{Again, Latency};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -103,4 +108,24 @@ fn a_service_that_bounds_its_load_comes_back_at_loads_where_another_does_not() {
     assert!(code == Some(1) && complaint.contains("--x and --y are the same"), "{complaint}");
     let (_, complaint, code) = said(&lb_sim(&["map", "docs/examples/limits.toml", "--load", "40"]));
     assert!(code == Some(1) && complaint.contains("--load says nothing where --x"), "{complaint}");
+}
+
+#[test]
+fn a_cell_in_which_nobody_asked_before_the_trouble_is_not_as_before() {
+    let text = "[[listener]]\nbind = \"127.0.0.1:8080\"\n[[service]]\nname = \"web\"\n\
+                hosts = [\"*\"]\n[[service.pool]]\nbackends = [{ url = \"http://10.0.0.1\" }]\n";
+    let config = lb_config::load(&lb_config::Source { name: "lb.toml", text }).0.unwrap();
+    let latency = Latency::Lognormal { median: Duration::from_millis(20), sigma: 0.6 };
+    let setting = Setting { rate: 100.0, latency, load: 1.0 };
+    let stage = Stage::new(&config, Path::new("lb.toml"), 0, &setting);
+    let again = Again { tries: 3, after: Duration::from_millis(500) };
+    let patience = Patience { timeout: Duration::from_secs(2), again };
+    let lasts = Duration::from_secs(1);
+    let fate = |load: f64| {
+        let spot = Spot { load, size: 0.5, lasts };
+        fate(&scenario(&stage, Trigger::Brownout, patience, spot), lasts, 1..=1)
+    };
+    assert_eq!(fate(0.3), Ok(Fate::Recovered(Duration::ZERO)));
+    let why = fate(1e-6).unwrap_err();
+    assert!(why.contains("nobody asked before the trouble"), "{why}");
 }

@@ -107,13 +107,21 @@ pub struct Patience {
 }
 
 /// Runs a cell under each of `seeds`; the worst counts.
-pub fn fate(scenario: &Scenario, lasts: Duration, seeds: impl Iterator<Item = u64>) -> Fate {
+///
+/// # Errors
+/// What panicked, or that nothing was asked before the trouble: there is nothing to compare with.
+pub fn fate(
+    scenario: &Scenario,
+    lasts: Duration,
+    seeds: impl Iterator<Item = u64>,
+) -> Result<Fate, String> {
     let ends = AT + lasts;
-    let of = |seed| judged(scenario, seed, ends);
-    seeds
-        .map(of)
-        .max_by(|one, other| one.badness().total_cmp(&other.badness()))
-        .unwrap_or(Fate::Stuck)
+    let mut worst = Fate::Recovered(Duration::ZERO);
+    for seed in seeds {
+        let fate = judged(scenario, seed, ends).map_err(|why| format!("seed {seed}: {why}"))?;
+        worst = if fate.badness() > worst.badness() { fate } else { worst };
+    }
+    Ok(worst)
 }
 
 impl Fate {
@@ -126,27 +134,30 @@ impl Fate {
     }
 }
 
-fn judged(scenario: &Scenario, seed: u64, ends: Duration) -> Fate {
+fn judged(scenario: &Scenario, seed: u64, ends: Duration) -> Result<Fate, String> {
     let mut facts = Facts::new(scenario);
-    model::run_into(scenario, seed, &mut facts);
+    if let Some(panic) = model::run_into(scenario, seed, &mut facts).panic {
+        return Err(panic);
+    }
     let good = |from: Duration, to: Duration| {
         let seen = facts.measure(scenario, &(from..to));
-        match seen.requests {
-            0 => 1.0,
-            all => 1.0 - seen.errors as f64 / all as f64,
-        }
+        (seen.requests > 0).then(|| 1.0 - seen.errors as f64 / seen.requests as f64)
     };
     let second = Duration::from_secs(1);
-    let before = good(second, AT);
+    let before =
+        good(second, AT).ok_or("nobody asked before the trouble: let there be more load")?;
     if before < 1.0 - CALM_ERRORS {
-        return Fate::Overloaded;
+        return Ok(Fate::Overloaded);
     }
     let seconds = u32::try_from(WATCHED.as_secs()).expect("it is watched for less than a year");
-    let bad =
-        |nth: &u32| good(ends + second * *nth, ends + second * (*nth + 1)) < AS_BEFORE * before;
-    match (0..seconds).rev().find(bad) {
+    let bad = |nth: &u32| {
+        let from = ends + second * *nth;
+        // A second in which nobody asks speaks neither for it nor against it.
+        good(from, from + second).is_some_and(|good| good < AS_BEFORE * before)
+    };
+    Ok(match (0..seconds).rev().find(bad) {
         None => Fate::Recovered(Duration::ZERO),
         Some(last) if last + 2 >= seconds => Fate::Stuck,
         Some(last) => Fate::Recovered(second * (last + 1)),
-    }
+    })
 }

@@ -1,7 +1,7 @@
 //! Where a configuration comes back from trouble by itself, and where it does not.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -132,21 +132,25 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
         TriggerName::Status => Trigger::Status,
     };
     let (columns, rows) = (args.steps(x), args.steps(y));
-    let spot = |row: &f64, column: &f64| args.spot((x, *column), (y, *row));
-    let spots: Vec<Spot> =
-        rows.iter().flat_map(|row| columns.iter().map(move |column| spot(row, column))).collect();
+    let cells = rows.iter().flat_map(|row| {
+        let cell = move |column: &f64| Cell([(x, *column), (y, *row)]);
+        columns.iter().map(cell)
+    });
+    let cells: Vec<Cell> = cells.collect();
     let watch = Watch::start();
     let mut fates = BTreeMap::new();
     let one = |at: usize| {
-        let spot = spots[at];
-        fate(&scenario(&stage, trigger, patience, spot), spot.lasts, 1..=args.seeds)
+        let spot = args.spot(cells[at]);
+        let fate = fate(&scenario(&stage, trigger, patience, spot), spot.lasts, 1..=args.seeds);
+        fate.map_err(|why| format!("{}: {why}", cells[at]))
     };
-    parallel::each(spots.len(), None, one, |at, fate| {
+    parallel::each(cells.len(), None, one, |at, fate| {
         fates.insert(at, fate);
-        progress(fates.len(), spots.len(), watch.took());
+        progress(fates.len(), cells.len(), watch.took());
     });
-    let fates: Vec<Fate> = fates.into_values().collect();
-    let stable = stable(&spots, &fates);
+    let fates = fates.into_values().collect::<Result<Vec<Fate>, String>>()?;
+    let loads: Vec<f64> = cells.iter().map(|cell| args.step(*cell, Axis::Load)).collect();
+    let stable = stable(&loads, &fates);
     let sheet = args.sheet(&stage, (x, y), fates, stable);
     print(&told(&sheet));
     if let Some(page) = page {
@@ -155,15 +159,25 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     Ok(if sheet.is_missed { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
 }
 
-/// The largest load up to which everything was recovered from, in percent.
-fn stable(spots: &[Spot], fates: &[Fate]) -> Option<f64> {
-    // As it was written: hundredths are not exact.
-    let percent = |spot: &Spot| (spot.load * 1e8).round() / 1e6;
-    let stuck = |(spot, fate): (&Spot, &Fate)| {
-        (!matches!(fate, Fate::Recovered(_))).then_some(percent(spot))
-    };
-    let first = spots.iter().zip(fates).filter_map(stuck).fold(f64::INFINITY, f64::min);
-    spots.iter().map(percent).filter(|load| *load < first).reduce(f64::max)
+/// What is tried in a cell, from left to right and from top to bottom, each in the unit of its steps
+/// and as it was written: hundredths are not exact.
+#[derive(Clone, Copy)]
+struct Cell([(Axis, f64); 2]);
+
+impl fmt::Display for Cell {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [one, other] =
+            self.0.map(|(axis, step)| format!("{} {step}{}", word(axis), unit(axis)));
+        write!(out, "{one}, {other}")
+    }
+}
+
+/// The largest load up to which everything was recovered from. By cell: its load, and its fate.
+fn stable(loads: &[f64], fates: &[Fate]) -> Option<f64> {
+    let stuck =
+        |(load, fate): (&f64, &Fate)| (!matches!(fate, Fate::Recovered(_))).then_some(*load);
+    let first = loads.iter().zip(fates).filter_map(stuck).fold(f64::INFINITY, f64::min);
+    loads.iter().copied().filter(|load| *load < first).reduce(f64::max)
 }
 
 impl Map {
@@ -200,15 +214,17 @@ impl Map {
         steps
     }
 
-    fn spot(&self, x: (Axis, f64), y: (Axis, f64)) -> Spot {
-        let of = |axis| {
-            let varies = [x, y].into_iter().find(|(on, _)| *on == axis);
-            varies.map_or_else(|| self.still(axis), |(_, step)| step)
-        };
+    /// What an axis has in a cell, in the unit of its steps.
+    fn step(&self, cell: Cell, axis: Axis) -> f64 {
+        let varies = cell.0.into_iter().find(|(on, _)| *on == axis);
+        varies.map_or_else(|| self.still(axis), |(_, step)| step)
+    }
+
+    fn spot(&self, cell: Cell) -> Spot {
         Spot {
-            load: of(Axis::Load) / 100.0,
-            size: of(Axis::Size) / 100.0,
-            lasts: Duration::from_secs_f64(of(Axis::Lasts)),
+            load: self.step(cell, Axis::Load) / 100.0,
+            size: self.step(cell, Axis::Size) / 100.0,
+            lasts: Duration::from_secs_f64(self.step(cell, Axis::Lasts)),
         }
     }
 
@@ -242,7 +258,6 @@ impl Map {
                 });
             }
         }
-        let unit = |axis| if axis == Axis::Lasts { " s" } else { " %" };
         let scale = |axis| {
             let steps =
                 self.steps(axis).iter().map(|step| format!("{step}{}", unit(axis))).collect();
@@ -251,12 +266,12 @@ impl Map {
         let has_loads = [x, y].contains(&Axis::Load);
         let conclusion = match stable {
             Some(load) if has_loads => {
-                format!("it comes back from all of this up to a load of {load:.0} %")
+                format!("it comes back from all of this up to a load of {load} %")
             }
             None if has_loads => {
                 "there is no load at which it comes back from all of this".to_owned()
             }
-            Some(load) => format!("it comes back from all of this at a load of {load:.0} %"),
+            Some(load) => format!("it comes back from all of this at a load of {load} %"),
             None => "it does not come back from all of this at this load".to_owned(),
         };
         Sheet {
@@ -306,10 +321,27 @@ fn told(sheet: &Sheet) -> String {
     out
 }
 
+fn unit(axis: Axis) -> &'static str {
+    if axis == Axis::Lasts { " s" } else { " %" }
+}
+
 fn word(axis: Axis) -> &'static str {
     match axis {
         Axis::Load => "load",
         Axis::Size => "size",
         Axis::Lasts => "lasts",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_compared_as_it_was_written() {
+        let wanted = percent("33.33333333").expect("a share");
+        let fates = [Fate::Recovered(Duration::ZERO), Fate::Recovered(WATCHED), Fate::Stuck];
+        assert_eq!(stable(&[10.0, wanted, 90.0], &fates), Some(wanted));
+        assert_eq!(stable(&[10.0, wanted, 10.0], &fates), None);
     }
 }
