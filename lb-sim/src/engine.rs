@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use crate::invariant::Violation;
 use crate::judging::Scrutiny;
 use crate::log::{Entry, Log};
-use crate::page::quoted;
 use crate::scenario::Scenario;
+use crate::shell::quoted;
 use crate::verdict::Verdict;
 use crate::{model, net, panics, real};
 

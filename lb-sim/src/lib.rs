@@ -59,6 +59,7 @@ mod judging;
 mod verdict;
 pub mod sanity;
 mod failure;
+pub mod shell;
 mod document;
 pub mod swarm;
 pub mod shrink;

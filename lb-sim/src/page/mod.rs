@@ -29,8 +29,6 @@ mod words;
 
 pub use run::Played;
 
-use std::fmt::Write;
-
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// What pages look like.
@@ -65,28 +63,4 @@ fn document(title: &str, kind: &str, body: &Markup) -> String {
 /// The command that makes what a page shows again.
 fn again(command: &str) -> Markup {
     html! { p.again { span { "again" } code { (command) } } }
-}
-
-/// An argument as a shell takes it: quoted, unless nothing in it means anything to a shell.
-pub fn quoted(argument: &str) -> String {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./:=,@%+".contains(it);
-    if !argument.is_empty() && argument.chars().all(is_plain) {
-        return argument.to_owned();
-    }
-    let mut out = String::new();
-    let _infallible = write!(out, "'{}'", argument.replace('\'', r"'\''"));
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_argument_means_nothing_to_a_shell() {
-        assert_eq!(quoted("scenarios/a-b.toml"), "scenarios/a-b.toml");
-        assert_eq!(quoted("a; rm -rf b"), "'a; rm -rf b'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

@@ -14,9 +14,9 @@ use lb_config::Config;
 use lb_config::quantity::show_duration;
 use lb_sim::measure::Facts;
 use lb_sim::page::check::Picture;
-use lb_sim::page::quoted;
 use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
 use lb_sim::scenario::{Expectation, Metric, Phase};
+use lb_sim::shell::quoted;
 use lb_sim::{Engine, model, parallel};
 
 use crate::cli::{World, few_seeds};

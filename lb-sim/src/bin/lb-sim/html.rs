@@ -8,6 +8,7 @@ use lb_sim::engine::Run;
 use lb_sim::page::check::{Checked, Rehearsed, Section};
 use lb_sim::page::diff::{Compared, Service};
 use lb_sim::rehearsal::{Battery, Broken, Stage};
+use lb_sim::shell::quoted;
 use lb_sim::{Engine, Scenario, Verdict, page};
 
 use crate::check::{Check, Done};
@@ -39,7 +40,7 @@ pub(crate) fn again() -> String {
             let _file = words.next();
         } else if !word.starts_with("--html=") && !word.starts_with("--trace=") {
             command.push(' ');
-            command += &page::quoted(&word);
+            command += &quoted(&word);
         }
     }
     command
