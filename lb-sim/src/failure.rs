@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::invariant::{Finding, Kind};
 use crate::log::{Entry, What};
-use crate::verdict::{Class, Expected, Verdict};
+use crate::verdict::{Class, Expected, LookedAt, Verdict};
 
 /// The worst thing that failed. Two runs fail alike if these are equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,9 +59,13 @@ impl Failure {
     pub fn requests(&self, verdict: &Verdict, log: &[Entry]) -> u64 {
         let since = match self {
             Self::Panic(_) => None,
-            // Nobody knows before the end.
-            Self::Expectation(text) if text.starts_with("at_end") => None,
-            _ => self.since(verdict),
+            Self::Invariant(_) => self.since(verdict),
+            Self::Expectation(text) => {
+                let is_at_end = |it: &Expected| it.text == *text && it.looked_at == LookedAt::AtEnd;
+                // Nobody knows before the end.
+                let is_late = verdict.expected.iter().any(is_at_end);
+                (!is_late).then(|| self.since(verdict)).flatten()
+            }
         };
         let until = log.iter().take_while(|entry| since.is_none_or(|since| entry.at <= since));
         until.filter(|entry| matches!(entry.what, What::Sent { .. })).count() as u64

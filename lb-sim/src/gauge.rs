@@ -13,7 +13,7 @@ use crate::invariant::Kind;
 use crate::log::{End, Entry, Topics, What};
 use crate::measure::{Measure, Places, span};
 use crate::scenario::{Expectation, Metric, Scenario};
-use crate::verdict::Expected;
+use crate::verdict::{Expected, LookedAt};
 
 /// Everything that is looked at.
 pub(crate) struct Gauges<'s> {
@@ -139,12 +139,13 @@ impl<'s> Gauges<'s> {
 
     /// What each came to, when the run is over.
     pub(crate) fn expected(self) -> Vec<Expected> {
-        let said = |word: &str, kind: Kind, ask: &Ask<'_>| Expected {
+        let said = |word: &str, kind: Kind, looked_at: LookedAt, ask: &Ask<'_>| Expected {
             text: format!("{word} {}", ask.expectation.text),
             kind,
             checks: ask.checks,
             broken: ask.broken,
             is_latency: ask.expectation.is_latency(),
+            looked_at,
         };
         let scenario = self.always.scenario;
         let always = self.always.asked().into_iter();
@@ -159,9 +160,10 @@ impl<'s> Gauges<'s> {
             all.position(|it| std::ptr::eq(it, ask.expectation))
         };
         at_end.sort_by_key(written);
-        let at_end = at_end.into_iter().map(|ask| said("at_end", Kind::Safety, &ask));
-        let always = always.map(|ask| said("always", Kind::Safety, &ask));
-        let eventually = eventually.map(|ask| said("eventually", Kind::Liveness, &ask));
+        let at_end = at_end.into_iter().map(|ask| said("at_end", Kind::Safety, LookedAt::AtEnd, &ask));
+        let each = LookedAt::EachSecond;
+        let always = always.map(|ask| said("always", Kind::Safety, each, &ask));
+        let eventually = eventually.map(|ask| said("eventually", Kind::Liveness, each, &ask));
         always.chain(eventually).chain(at_end).collect()
     }
 }

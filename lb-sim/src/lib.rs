@@ -73,4 +73,4 @@ pub use engine::Engine;
 pub use failure::Failure;
 pub use judging::{Judging, Scrutiny};
 pub use scenario::Scenario;
-pub use verdict::{Class, Expected, Verdict};
+pub use verdict::{Class, Expected, LookedAt, Verdict};

@@ -48,6 +48,17 @@ pub struct Expected {
     pub broken: Option<(Duration, f64)>,
     /// Whether what was measured is in milliseconds.
     pub is_latency: bool,
+    /// When it is looked at.
+    pub looked_at: LookedAt,
+}
+
+/// When an expectation is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookedAt {
+    /// Each second, as soon as all of its requests have ended.
+    EachSecond,
+    /// When the run is over: nobody knows before.
+    AtEnd,
 }
 
 /// What went wrong, worst first.
@@ -59,8 +70,8 @@ pub enum Class {
     Safety,
     /// Something good did not happen in time.
     Liveness,
-    /// A fault was noticed by nobody, an action met nobody, nobody cut off an attack, an expectation had nothing to look at, or no request reached
-    /// an origin: the run proves nothing.
+    /// A fault was noticed by nobody, an action met nobody, nobody cut off an attack, an expectation had
+    /// nothing to look at, or no request reached an origin: the run proves nothing.
     Toothless,
 }
 
@@ -95,6 +106,7 @@ impl Expected {
             checks: found.checks,
             broken: found.violations.is_empty().then_some((lasts, 0.0)),
             is_latency: false,
+            looked_at: LookedAt::AtEnd,
         }
     }
 }
