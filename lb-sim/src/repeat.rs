@@ -14,7 +14,7 @@ use lb_core::{
     Queue, Service, Step, Then, Time, Wait,
 };
 
-use crate::engine::Run;
+use crate::engine::{Engine, Run};
 use crate::log::Log;
 use crate::scenario::Scenario;
 use crate::tape::{Heard, Note, Tape};
@@ -44,12 +44,34 @@ pub struct Difference {
     pub is: String,
 }
 
-/// Runs a scenario in an engine that has the real proxy, and writes down what the core was handed.
-pub fn taped(scenario: &Scenario, seed: u64, is_real: bool) -> (Run, Tape) {
+/// On what the real proxy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// In a simulated network.
+    Net,
+    /// On real sockets.
+    Real,
+}
+
+impl Ground {
+    /// The engine that has the proxy run there.
+    pub const fn engine(self) -> Engine {
+        match self {
+            Self::Net => Engine::Net,
+            Self::Real => Engine::Real,
+        }
+    }
+}
+
+/// Runs a scenario with the real proxy, and writes down what the core was handed.
+pub fn taped(scenario: &Scenario, seed: u64, ground: Ground) -> (Run, Tape) {
     let tape = Tape::default();
     let log = Log::new(&scenario.roster, false).with_tape(&tape);
-    let run = if is_real { real::run_into } else { net::run_into };
-    (run(&log, scenario, seed), tape)
+    let run = match ground {
+        Ground::Net => net::run_into(&log, scenario, seed),
+        Ground::Real => real::run_into(&log, scenario, seed),
+    };
+    (run, tape)
 }
 
 /// Hands the core what is on the `tape` of a run of `scenario` under `seed`, and compares what it decides.

@@ -3,13 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use lb_sim::papers::arithmetic::SUMS;
 use lb_sim::papers::page::{self, Told};
 use lb_sim::papers::{PAPERS, Study};
+use lb_sim::{parallel, scenario};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -17,34 +18,31 @@ fn root() -> PathBuf {
 
 /// All scenarios of a folder, in the order of their names.
 fn studies(folder: &str) -> Vec<(String, Study)> {
-    let mut names: Vec<String> = fs::read_dir(root().join(folder))
-        .unwrap()
-        .map(|entry| format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap()))
-        .filter(|name| name.ends_with(".toml"))
-        .collect();
-    names.sort();
-    let load = |name: String| {
-        let text = fs::read_to_string(root().join(&name)).unwrap();
+    let load = |file: PathBuf| {
+        // As it is named from the root.
+        let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
         let study = Study::load(&name, &text).unwrap_or_else(|said| panic!("{said}"));
         (name, study)
     };
-    names.into_iter().map(load).collect()
+    let files = scenario::files(&root().join(folder)).unwrap();
+    files.into_iter().map(load).collect()
 }
 
-/// Runs all of them, on two threads.
+/// Runs all of them, on all cores.
 fn run(all: &[(String, Study)]) -> Vec<Told> {
-    let half = all.len() / 2;
-    let told = |(file, study): &(String, Study)| {
-        let result = study.run();
-        assert_eq!(result.failed, None, "{file}");
-        Told { file: file.clone(), study: study.clone(), result }
-    };
-    #[expect(clippy::disallowed_methods, reason = "each run keeps to one thread")]
-    thread::scope(|scope| {
-        let first = scope.spawn(|| all[..half].iter().map(told).collect::<Vec<_>>());
-        let second: Vec<_> = all[half..].iter().map(told).collect();
-        [first.join().unwrap(), second].concat()
-    })
+    let mut told = BTreeMap::new();
+    parallel::each(
+        all.len(),
+        None,
+        |at| all[at].1.run(),
+        |at, result| {
+            let (file, study) = all[at].clone();
+            assert_eq!(result.failed, None, "{file}");
+            told.insert(at, Told { file, study, result });
+        },
+    );
+    told.into_values().collect()
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lb_config::quantity::show_duration;
-use lb_sim::{Class, Engine, repeat, scenario};
+use lb_sim::repeat::{self, Ground};
+use lb_sim::{Class, scenario};
 
 use crate::{print, read, say};
 
@@ -36,14 +37,15 @@ impl Repeat {
         print("inputs  decisions  differ  scenario\n");
         for file in scenario::files(&self.path)? {
             let scenario = read(&file)?;
-            let engine = if self.real { Engine::Real } else { Engine::Net };
+            let ground = if self.real { Ground::Real } else { Ground::Net };
+            let engine = ground.engine();
             let refusals = engine.refusals(&scenario);
             if !refusals.is_empty() {
                 say(&format!("{}: left out: {}", scenario.file, refusals.join("; ")));
                 continue;
             }
             let seed = self.seed.unwrap_or(scenario.seed);
-            let (run, tape) = repeat::taped(&scenario, seed, self.real);
+            let (run, tape) = repeat::taped(&scenario, seed, ground);
             if let Some(panic) = run.panic {
                 return Err(format!("{}: {panic}", scenario.file));
             }
