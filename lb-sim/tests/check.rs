@@ -95,6 +95,27 @@ fn a_service_level_that_is_missed_has_an_exit_code_and_a_line() {
 }
 
 #[test]
+fn a_level_is_missed_where_there_is_nothing_to_measure() {
+    // At one request a second there are seconds without any.
+    let rare = ["--rate", "1", "--case", "one dies", "--slo", "errors@19s..20s >= 0"];
+    let (table, _, code) = said(&check("nothing", "", &rare));
+    assert_eq!(code, Some(131), "{table}");
+    let missed = "MISSED  one dies: errors@19s..20s >= 0: there was nothing to measure";
+    assert!(table.contains(missed), "{table}");
+    // What happens at one moment has no meanwhile.
+    let moment = ["--case", "a weight changes", "--slo", "errors@faults == 0"];
+    let (table, complaint, code) = said(&check("moment", "", &moment));
+    assert_ne!(code, Some(131), "{table}{complaint}");
+}
+
+#[test]
+fn a_level_of_a_time_is_about_that_time_where_nothing_goes_wrong_as_well() {
+    let level = ["--case", "steady", "--slo", "attempts@10s..11s <= 1000"];
+    let (table, _, code) = said(&check("at-a-time", "", &level));
+    assert_eq!(code, Some(0), "200 a second: {table}");
+}
+
+#[test]
 fn what_makes_no_sense_is_said_so() {
     let (_, complaint, code) = said(&check("nobody", "", &["--service", "api"]));
     assert_eq!((complaint.trim(), code), ("there is no service \"api\"; there are web", Some(1)));

@@ -59,6 +59,8 @@ pub struct Service {
     pub name: String,
     /// Why it was not compared, or what there is to know of it.
     pub note: Option<String>,
+    /// What is wrong with it beside what its cases came to, in words.
+    pub complaints: Vec<String>,
     /// What it was put through.
     pub compared: Vec<Compared>,
 }
@@ -66,12 +68,13 @@ pub struct Service {
 /// The page. `files` are the old and the new one.
 pub fn page(files: (&str, &str), seeds: usize, services: &[Service], command: &str) -> String {
     let (old, new) = files;
-    let complaints =
-        || services.iter().flat_map(|it| &it.compared).filter(|it| !it.complaints.is_empty());
+    let of_cases = services.iter().flat_map(|it| &it.compared).map(|it| &it.complaints);
+    let complaints = services.iter().map(|it| &it.complaints).chain(of_cases);
+    let complaints: Vec<_> = complaints.filter(|them| !them.is_empty()).collect();
     let sure = services.iter().flat_map(|it| &it.compared).flat_map(|it| &it.differences);
     let sure = sure.filter(|it| it.matters).count();
     let body = html! {
-        @if complaints().next().is_some() {
+        @if !complaints.is_empty() {
             p.verdict.wrong { b { "✗ Fail" } " after the change a level is missed, or a promise of lb broken" }
         } @else {
             p.verdict.good { b { "✓ Pass" } " no level is missed after the change" }
@@ -83,8 +86,8 @@ pub fn page(files: (&str, &str), seeds: usize, services: &[Service], command: &s
             span { (several(sure, "number")) " surely changed" }
         }
         (again(command))
-        @for compared in complaints() {
-            div.complaints { @for what in &compared.complaints { p { b { "✗ " } (what) } } }
+        @for them in complaints {
+            div.complaints { @for what in them { p { b { "✗ " } (what) } } }
         }
         @for service in services {
             section {

@@ -32,13 +32,13 @@ impl Case {
     /// trouble's beginning on, as tables have it.
     pub fn span(&self, phase: Option<Phase>) -> Range<Duration> {
         let all = Duration::ZERO..self.scenario.duration;
-        let Some((begins, ends)) = self.trouble else { return all };
-        match phase {
-            None => begins..all.end,
-            Some(Phase::Calm) => all.start..begins,
-            Some(Phase::Faults) => begins..ends,
-            Some(Phase::Healed) => ends..all.end,
-            Some(Phase::Between(from, to)) => from..to.min(all.end),
+        match (phase, self.trouble) {
+            (Some(Phase::Between(from, to)), _) => from..to.min(all.end),
+            (_, None) => all,
+            (None, Some((begins, _))) => begins..all.end,
+            (Some(Phase::Calm), Some((begins, _))) => all.start..begins,
+            (Some(Phase::Faults), Some((begins, ends))) => begins..ends,
+            (Some(Phase::Healed), Some((_, ends))) => ends..all.end,
         }
     }
 }

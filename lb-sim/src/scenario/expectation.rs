@@ -93,6 +93,13 @@ pub enum Phase {
     Between(Duration, Duration),
 }
 
+impl Phase {
+    /// Whether it begins when a run of this length is over already: there would be nothing to look at.
+    pub fn is_beyond(self, duration: Duration) -> bool {
+        matches!(self, Self::Between(from, _) if from >= duration)
+    }
+}
+
 /// Something worth reaching at least once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub String);

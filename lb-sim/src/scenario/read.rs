@@ -15,8 +15,7 @@ use super::fault::{fault, place};
 use super::origin::origins;
 use super::workload::workload;
 use super::{
-    Action, ActionKind, Expect, Expectation, Fault, Mark, Metric, Origin, Phase, Protocol,
-    Scenario, Span,
+    Action, ActionKind, Expect, Expectation, Fault, Mark, Metric, Origin, Protocol, Scenario, Span,
 };
 
 /// The longest run.
@@ -218,8 +217,8 @@ fn expect(mut table: Table<'_>, origins: &[Origin], duration: Option<Duration>) 
             if let Metric::Share(origin) = &expectation.metric {
                 place(origin, origins)?;
             }
-            if let Some(Phase::Between(from, _)) = expectation.phase
-                && duration.is_some_and(|duration| from >= duration)
+            if let (Some(phase), Some(duration)) = (expectation.phase, duration)
+                && phase.is_beyond(duration)
             {
                 let remedy = "let duration be longer, or the times earlier";
                 return Err(Mistake::new("looks at nothing: the run is over by then", remedy));

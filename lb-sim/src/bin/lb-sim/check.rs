@@ -33,7 +33,8 @@ const BROKEN: u8 = 129;
 pub(crate) struct Missed {
     case: &'static str,
     level: String,
-    found: f64,
+    /// What there was; `None`: nothing to measure.
+    found: Option<f64>,
     is_latency: bool,
     first: u64,
     seeds: u64,
@@ -42,14 +43,12 @@ pub(crate) struct Missed {
 impl fmt::Display for Missed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, level, found, is_latency, first, seeds } = self;
-        write!(out, "{case}: {level}: it is ")?;
-        match (is_latency, level.ends_with('%')) {
-            (true, _) if found.is_infinite() => {
-                out.write_str("unknown, since nobody got a good answer,")
-            }
-            (true, _) => write!(out, "{found:.1} ms"),
-            (false, true) => write!(out, "{:.2}%", found * 100.0),
-            (false, false) => write!(out, "{found:.4}"),
+        write!(out, "{case}: {level}: ")?;
+        match (found, is_latency, level.ends_with('%')) {
+            (None, ..) => out.write_str("there was nothing to measure"),
+            (Some(found), true, _) => write!(out, "it is {found:.1} ms"),
+            (Some(found), false, true) => write!(out, "it is {:.2}%", found * 100.0),
+            (Some(found), false, false) => write!(out, "it is {found:.4}"),
         }?;
         match seeds {
             1 => write!(out, " under seed {first} alone"),
@@ -94,7 +93,7 @@ pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
     let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
         let stage = Stage::new(&config, file, index, &world.setting());
-        about_somebody(&stage, &world.slo)?;
+        looks_at_something(&stage, &world.slo)?;
         let battery = only(battery(&stage), &check.cases)?;
         let calm = || battery.cases.iter().all(|case| case.trouble.is_none());
         if let Some(level) = world.slo.iter().find(|level| is_of_trouble(level) && calm()) {
@@ -166,12 +165,11 @@ pub(crate) fn read(file: &Path) -> Result<Config, String> {
 }
 
 /// Refuses a level about a backend or a time that the service does not have: it would always hold.
-pub(crate) fn about_somebody(stage: &Stage, levels: &[Expectation]) -> Result<(), String> {
+pub(crate) fn looks_at_something(stage: &Stage, levels: &[Expectation]) -> Result<(), String> {
     for level in levels {
-        if let Some(Phase::Between(from, _)) = level.phase
-            && from >= stage.scenario.duration
-        {
-            let (text, span) = (&level.text, show_duration(stage.scenario.duration));
+        let duration = stage.scenario.duration;
+        if level.phase.is_some_and(|phase| phase.is_beyond(duration)) {
+            let (text, span) = (&level.text, show_duration(duration));
             return Err(format!("{text:?}: a case lasts {span}: nothing would be looked at"));
         }
         if let Metric::Share(origin) = &level.metric
@@ -226,12 +224,16 @@ pub(crate) fn miss(
         if is_of_trouble(level) && case.trouble.is_none() {
             continue;
         }
-        let measure = facts.measure(&case.scenario, &case.span(level.phase));
+        let span = case.span(level.phase);
+        if span.is_empty() {
+            continue; // what goes wrong at one moment, or from the start, leaves no such time
+        }
+        let measure = facts.measure(&case.scenario, &span);
         let found = measure.of(&level.metric, &case.scenario);
-        // Where nobody got a good answer there is no latency, and certainly not the one that is wanted.
-        let none = level.is_latency() && measure.requests > 0;
-        let found = found.or_else(|| none.then_some(f64::INFINITY));
-        let Some(found) = found.filter(|found| !level.holds(*found)) else { continue };
+        // What cannot be measured, such as a latency where nobody got a good answer, does not hold.
+        if found.is_some_and(|found| level.holds(found)) {
+            continue;
+        }
         if let Some(known) = missed.iter_mut().find(|it| it.level == level.text) {
             known.seeds += 1;
             continue;

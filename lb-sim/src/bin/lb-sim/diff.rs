@@ -12,7 +12,7 @@ use lb_sim::rehearsal::{Broken, Case, Outlook, Stage, battery};
 use lb_sim::scenario::Expectation;
 use lb_sim::{model, parallel};
 
-use crate::check::{Missed, about_somebody, counted, exit, miss, read};
+use crate::check::{Missed, counted, exit, looks_at_something, miss, read};
 use crate::cli::{World, few_seeds};
 use crate::html::{self, Html};
 use crate::print;
@@ -79,19 +79,19 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         let Some(before) = old.services.iter().position(|it| it.core.name == *name) else {
             let _infallible = writeln!(out, "service {name} is new: lb-sim check tells of it");
             // What is not looked at cannot be said to hold.
-            for level in &world.slo {
-                missed = true;
-                let text = &level.text;
-                let _infallible = writeln!(out, "  MISSED  {text}: nothing of it was rehearsed");
-            }
-            services.push(html::of_one(name, "It is new: lb-sim check tells of it."));
+            missed |= !world.slo.is_empty();
+            let misses = unrehearsed(&world.slo);
+            misses.iter().for_each(|what| out += &format!("  MISSED  {what}\n"));
+            out += "\n";
+            let note = "It is new: lb-sim check tells of it.";
+            services.push(html::of_one(name, note, misses));
             continue;
         };
         let stages = [
             Stage::new(&old, old_file, before, &world.setting()),
             Stage::new(&new, new_file, at, &world.setting()),
         ];
-        about_somebody(&stages[1], &world.slo)?;
+        looks_at_something(&stages[1], &world.slo)?;
         let [befores, afters] = stages.each_ref().map(|stage| battery(stage).cases);
         let after_of = |name| afters.iter().find(|case: &&Case| case.name == name);
         let both: Vec<(&Case, &Case)> =
@@ -125,7 +125,7 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
     for gone in old.services.iter().map(|it| &it.core.name) {
         if !new.services.iter().any(|it| it.core.name == *gone) {
             let _infallible = writeln!(out, "service {gone} is gone");
-            services.push(html::of_one(gone, "It is gone."));
+            services.push(html::of_one(gone, "It is gone.", Vec::new()));
         }
     }
     print(&out);
@@ -133,6 +133,11 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         page.write(&html::of_diff([old_file, new_file], seeds, &services))?;
     }
     Ok(exit(broken, missed))
+}
+
+/// What is said of levels of a service that is new.
+fn unrehearsed(levels: &[Expectation]) -> Vec<String> {
+    levels.iter().map(|level| format!("{}: nothing of it was rehearsed", level.text)).collect()
 }
 
 fn run(

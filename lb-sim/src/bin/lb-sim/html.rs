@@ -89,12 +89,15 @@ pub(crate) fn of_both(name: &str, all: &[diff::Compared]) -> Service {
             complaints: broken.chain(missed).collect(),
         }
     };
-    Service { name: name.to_owned(), note: None, compared: all.iter().map(one).collect() }
+    let (name, compared) = (name.to_owned(), all.iter().map(one).collect());
+    Service { name, note: None, complaints: Vec::new(), compared }
 }
 
-/// What a page says of a service that only one of two configurations has.
-pub(crate) fn of_one(name: &str, what: &str) -> Service {
-    Service { name: name.to_owned(), note: Some(what.to_owned()), compared: Vec::new() }
+/// What a page says of a service that only one of two configurations has, and which levels it misses.
+pub(crate) fn of_one(name: &str, what: &str, misses: Vec<String>) -> Service {
+    let complaints = misses.into_iter().map(|it| format!("missed after: service {name}: {it}"));
+    let (note, complaints) = (Some(what.to_owned()), complaints.collect());
+    Service { name: name.to_owned(), note, complaints, compared: Vec::new() }
 }
 
 /// The page of a comparison.
