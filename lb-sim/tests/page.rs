@@ -11,6 +11,7 @@ use html5ever::tendril::TendrilSink;
 use html5ever::tokenizer::TokenizerOpts;
 use html5ever::{ParseOpts, parse_document};
 use lb_sim::page::Played;
+use lb_sim::shell::quoted;
 use lb_sim::{Engine, Scenario, Verdict, scenario};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
@@ -154,6 +155,8 @@ fn a_name_that_looks_like_markup_is_a_name() {
     let read = Read::of(&page);
     read.is_harmless();
     assert!(read.text.matches(EVIL).count() >= 3, "it is shown as it is written");
+    let again = format!("run {} --seed", quoted(EVIL));
+    assert!(read.text.contains(&again), "a shell that is given it again takes it for a name");
 }
 
 #[test]
@@ -271,8 +274,8 @@ fn a_map_has_a_cell_for_each_load_and_trouble_and_a_gate() {
 
 #[test]
 fn what_is_read_or_written_already_is_not_written_over() {
-    let folder = folder("page-twice");
-    let (file, scenario) = (folder.join("lb.toml"), folder.join("s.toml"));
+    let (folder, worlds) = (folder("page-taken"), folder("page-taken/worlds"));
+    let (file, scenario) = (folder.join("lb.toml"), worlds.join("s.toml"));
     fs::write(&file, config("")).unwrap();
     fs::write(&scenario, trouble()).unwrap();
     let both = folder.join("both");
@@ -284,6 +287,8 @@ fn what_is_read_or_written_already_is_not_written_over() {
         &["run", said, "--trace", said],
         &["run", said, "--trace", both, "--html", both],
         &["compare", said, "--write", said],
+        &["compare", worlds.to_str().unwrap(), "--write", said],
+        &["shrink", said, "--out", said],
     ] {
         let done = lb_sim(args);
         assert_eq!(done.status.code(), Some(1), "{args:?}");
@@ -291,6 +296,30 @@ fn what_is_read_or_written_already_is_not_written_over() {
         assert!(complaint.contains("is read or written already"), "{args:?}: {complaint}");
     }
     assert_eq!(fs::read_to_string(&scenario).unwrap(), trouble());
+    assert_eq!(fs::read_to_string(&file).unwrap(), self::config(""));
+    assert!(!folder.join("both").exists(), "what nobody writes is not left behind");
+}
+
+#[test]
+fn a_question_that_makes_no_sense_leaves_no_page() {
+    let folder = folder("page-nothing");
+    let (file, out) = (folder.join("lb.toml"), folder.join("report.html"));
+    fs::write(&file, config("")).unwrap();
+    let (file, page) = (file.to_str().unwrap(), out.to_str().unwrap());
+    for args in [
+        &["check", file, "--service", "nobody", "--html", page][..],
+        &["check", file, "--case", "one flies", "--html", page],
+        &["map", file, "--service", "nobody", "--html", page],
+        &["diff", file, file, "--slo", "share(b9:1) <= 0", "--html", page],
+    ] {
+        let done = lb_sim(args);
+        assert_eq!(done.status.code(), Some(1), "{args:?}: {done:?}");
+        assert!(!out.exists(), "{args:?}");
+    }
+    fs::write(&out, "last week's").unwrap();
+    lb_sim(&["check", file, "--service", "nobody", "--html", page]);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "last week's");
+    fs::remove_file(&out).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -18,8 +18,9 @@ Examples:
   lb-sim compare scenarios --engines net,model                     without waiting for real time
   lb-sim compare scenarios --jobs 4 --write docs/fidelity.md       the table of all of them
 
-Exit code 129 if the model is further from the net than it may be. Real sockets depend on the machine:
-their distance is told, and decides nothing.";
+Exit code 129 if the model is further from the net than it may be, or if a scenario does not hold in
+either: what two engines agree in breaking is broken. Real sockets depend on the machine: their distance
+is told, and decides nothing.";
 
 /// Run scenarios in several engines; print what each measures, and how far apart they are
 #[derive(Debug, Args)]
@@ -56,16 +57,15 @@ struct Seen {
 
 impl Compare {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
-        let scenarios = scenario::files(&self.path)?
-            .iter()
-            .map(|file| read(file))
-            .collect::<Result<Vec<_>, _>>()?;
+        let files = scenario::files(&self.path)?;
+        let scenarios = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
         if let Some(twice) =
             (1..self.engines.len()).find(|at| self.engines[..*at].contains(&self.engines[*at]))
         {
             return Err(format!("--engines: {} is named twice", self.engines[twice].as_str()));
         }
-        let written = Output::open(self.write.as_ref(), &[&self.path])?;
+        let taken: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let written = Output::open(self.write.as_ref(), &taken)?;
         let mut ran: Vec<BTreeMap<usize, Ran>> = vec![BTreeMap::new(); scenarios.len()];
         // Real time waits for nobody who computes.
         for is_real in [false, true] {

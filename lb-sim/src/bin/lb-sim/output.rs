@@ -1,13 +1,15 @@
 //! Files that a command writes: opened before it begins, so that nobody waits for what cannot be written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A file that is there, and that has in it what it had until it is written.
+/// A file that is there, and that has in it what it had until it is written. One that was not there
+/// before is gone again if nobody writes it.
 pub(crate) struct Output {
     path: PathBuf,
     file: File,
+    is_empty_handed: bool,
 }
 
 impl Output {
@@ -22,9 +24,11 @@ impl Output {
                 let name = path.display();
                 return Err(format!("{name}: is read or written already; name another file"));
             }
-            let opened = OpenOptions::new().create(true).append(true).open(path);
+            let made = OpenOptions::new().create_new(true).append(true).open(path);
+            let is_empty_handed = made.is_ok();
+            let opened = made.or_else(|_| OpenOptions::new().create(true).append(true).open(path));
             let file = opened.map_err(|error| complaint(path, &error))?;
-            Ok(Self { path: path.clone(), file })
+            Ok(Self { path: path.clone(), file, is_empty_handed })
         };
         path.map(open).transpose()
     }
@@ -40,7 +44,17 @@ impl Output {
         let is_file = self.file.metadata().is_ok_and(|it| it.is_file());
         let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
         let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        self.is_empty_handed &= written.is_err();
         written.map_err(|error| complaint(&self.path, &error))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.is_empty_handed {
+            // What cannot be removed stays, and says nothing wrong.
+            let _kept = fs::remove_file(&self.path);
+        }
     }
 }
 
