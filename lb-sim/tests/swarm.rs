@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
 use lb_sim::sanity::{has_time, is_ample};
 use lb_sim::scenario::{self, Scenario};
 use lb_sim::shrink::{Question, Shrunk, shrink};
@@ -125,4 +129,17 @@ fn what_does_not_fail_is_not_shrunk() {
         Question { name: "drawn.toml", seed: 1, failure: &failure, run: &run, is_over: &|| false };
     let said = shrink(&text, &question).unwrap_err();
     assert_eq!(said, "invariant \"leases return to zero\" does not fail under seed 1");
+}
+
+#[test]
+fn a_scenario_that_its_own_engine_cannot_run_is_told_why() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("too-fast.toml");
+    let text = drawn(&base(), 7).unwrap();
+    let rate = text.lines().find(|line| line.starts_with("rate = ")).unwrap();
+    fs::write(&file, text.replacen(rate, "rate = 20_000", 1)).unwrap();
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    let done = sweep.arg("sweep").arg(&file).args(["--seeds", "1..2"]).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("not for the engine net: it is not made for more than"), "{said}");
 }

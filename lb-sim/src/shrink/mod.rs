@@ -70,7 +70,7 @@ pub fn shrink(text: &str, question: &Question<'_>) -> Result<Shrunk, String> {
         root,
         question,
         guard,
-        claim: claim(question.failure, &scenario),
+        claim: claim(question.failure),
         known: BTreeSet::new(),
         runs: 0,
     };
@@ -80,7 +80,7 @@ pub fn shrink(text: &str, question: &Question<'_>) -> Result<Shrunk, String> {
 }
 
 /// What the first line of the result says: what must hold, and does not.
-fn claim(failure: &Failure, scenario: &Scenario) -> String {
+fn claim(failure: &Failure) -> String {
     match failure {
         Failure::Panic(_) => "Nothing panics.".to_owned(),
         Failure::Invariant(name) => {
@@ -88,7 +88,8 @@ fn claim(failure: &Failure, scenario: &Scenario) -> String {
             let first = letters.next().into_iter().flat_map(char::to_uppercase);
             format!("{}{}.", first.collect::<String>(), letters.as_str())
         }
-        Failure::Expectation(_) => scenario.claim.clone(),
+        // What the whole scenario was about may be left out by now.
+        Failure::Expectation(text) => format!("What is expected holds: {text}."),
     }
 }
 

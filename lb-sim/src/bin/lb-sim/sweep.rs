@@ -15,10 +15,9 @@ use lb_sim::store::Store;
 use lb_sim::swarm::{Base, coverage, drawn};
 use lb_sim::{Class, Engine, Failure, Scenario, Verdict, parallel, scenario};
 
-use crate::cli::seeds;
-use crate::{Watch, read, say};
-
+use crate::cli::{SEEDS_MAX, seeds};
 use crate::output::Output;
+use crate::{Watch, read, say};
 
 use tally::Tally;
 
@@ -56,7 +55,8 @@ pub(crate) struct Args {
     #[arg(long)]
     no_shrink: bool,
     /// How long to look for the least that fails, for each thing that does
-    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
     shrink_seconds: u32,
     /// Write what fails into this folder, as it was drawn and shrunk; by default it is printed
     #[arg(long, value_name = "FOLDER")]
@@ -105,9 +105,6 @@ struct Task {
     seed: u64,
 }
 
-/// Seeds of a sweep that has no last one.
-const SEEDS_MAX: u64 = 10_000_000;
-
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     args.engine.map(simulated).transpose()?;
     let sources = sources(args)?;
@@ -118,6 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         let made = fs::create_dir_all(folder);
         made.map_err(|error| format!("{}: {error}", folder.display()))?;
     }
+    // One that has no last seed goes on to the last that there is.
     let seeds = args.seeds.clone().unwrap_or(1..=SEEDS_MAX);
 
     // Those that failed before come first.
@@ -185,24 +183,25 @@ fn sources(args: &Args) -> Result<Vec<Source>, String> {
         let is_known = engine.refusals(&world(&base, 1)?.0).is_empty();
         Ok::<_, String>(is_known.then_some(Source { given: Given::Swarm(base), engine }))
     };
-    let plain = |file: &Path| {
-        let scenario = Box::new(read(file)?);
-        let engine = args.engine.unwrap_or(Engine::of(&scenario));
-        let is_known = engine.refusals(&scenario).is_empty();
-        let given = Given::Scenario { scenario, text: text_of(file)? };
-        Ok::<_, String>(is_known.then_some(Source { given, engine }))
-    };
     let Some(path) = &args.path else {
         let engine = args.engine.unwrap_or(Engine::Model).as_str();
         let drawn = swarm(None)?.ok_or_else(|| format!("what a swarm draws is not for {engine}"));
         return Ok(vec![drawn?]);
     };
-    let one = |file: &PathBuf| if args.swarm { swarm(Some(file)) } else { plain(file) };
-    // What one engine has no notion of is left to the other.
     let files = scenario::files(path)?;
-    if let ([file], Some(engine), false) = (&files[..], args.engine, args.swarm) {
-        engine.admits(&read(file)?)?;
-    }
+    let plain = |file: &Path| {
+        let scenario = Box::new(read(file)?);
+        let engine = args.engine.unwrap_or(Engine::of(&scenario));
+        let admitted = engine.admits(&scenario);
+        // Of many, what one engine has no notion of is left to the other.
+        if admitted.is_err() && files.len() > 1 {
+            return Ok(None);
+        }
+        admitted?;
+        let given = Given::Scenario { scenario, text: text_of(file)? };
+        Ok::<_, String>(Some(Source { given, engine }))
+    };
+    let one = |file: &PathBuf| if args.swarm { swarm(Some(file)) } else { plain(file) };
     let sources = files.iter().map(one).collect::<Result<Vec<_>, _>>()?;
     let count = sources.len();
     let sources: Vec<Source> = sources.into_iter().flatten().collect();

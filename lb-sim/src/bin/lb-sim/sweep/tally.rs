@@ -161,7 +161,7 @@ impl<'s> Tally<'s> {
             say(&format!("\r{} seed {seed}: {what} after {requests} requests", source.name()));
             let is_drawn = matches!(source.given, Given::Swarm(_));
             let file =
-                |folder: &Path, what| fresh(folder, &format!("found-{nth}-seed-{seed}{what}"));
+                |folder: &Path, suffix| fresh(folder, &format!("found-{nth}-seed-{seed}{suffix}"));
             match out.map(|folder| file(folder, "")) {
                 Some(path) if is_drawn => {
                     fs::write(&path, text)
@@ -199,24 +199,23 @@ impl<'s> Tally<'s> {
             }
         }
         let (done, failed, sources) = (self.done, self.failed, self.sources.len());
-        let is_swarm = matches!(self.sources.first(), Some(Source { given: Given::Swarm(_), .. }));
-        let around = match (self.sources.first().map(Source::name), sources) {
-            (Some("swarm"), _) => " that seeds drew".to_owned(),
-            (_, 1) => " drawn around one scenario".to_owned(),
-            _ => format!(" drawn around {sources} scenarios"),
+        let around = match self.sources.first().map(|source| &source.given) {
+            Some(Given::Swarm(base)) if base.text.is_none() => Some(" that seeds drew".to_owned()),
+            Some(Given::Swarm(_)) if sources == 1 => Some(" drawn around one scenario".to_owned()),
+            Some(Given::Swarm(_)) => Some(format!(" drawn around {sources} scenarios")),
+            Some(Given::Scenario { .. }) | None => None,
         };
-        print(&match is_swarm {
-            true => format!(
+        print(&match around {
+            Some(around) => format!(
                 "{done} worlds{around}: {failed} failed, {} marks reached, none new in \
                  the last {} runs\n",
                 self.reached.len(),
                 self.flat,
             ),
-            false => {
-                format!(
-                    "{done} runs of {sources} scenarios: {failed} failed, {missing} marks never reached\n"
-                )
-            }
+            None => format!(
+                "{done} runs of {sources} scenarios: {failed} failed, \
+                 {missing} marks never reached\n"
+            ),
         });
         say(&speed(self.simulated, took));
         let worst = self.worst.or((missing > 0).then_some(Class::Toothless));
