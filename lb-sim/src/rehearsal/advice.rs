@@ -183,11 +183,13 @@ impl Seen<'_> {
         let service = self.service;
         if service.policy.is_consistent() {
             let bounded = service.hash.load_percent.is_some();
-            let remedy = "let [service.balance] have load_percent = 125: who has that much more than the average is passed over";
+            let remedy = "let [service.balance] have load_percent = 125: who has that much more \
+                          than the average is passed over";
             return (keeps && !bounded).then(|| (what(), remedy));
         }
         let blind = matches!(service.policy, Policy::RoundRobin | Policy::WeightedRandom);
-        let remedy = "let [service.balance] have policy = \"least-request\" or \"peak-ewma\", which go by what backends have in hand";
+        let remedy = "let [service.balance] have policy = \"least-request\" or \"peak-ewma\", \
+                      which go by what backends have in hand";
         (keeps && blind).then(|| (what(), remedy))
     }
 
@@ -198,10 +200,12 @@ impl Seen<'_> {
         let what = || {
             let (storm, errors) = (STORM * 100.0, errors * 100.0);
             format!(
-                "{storm:.0} % of the answers fail, and {errors:.0} % of the requests: the breakers of all backends open"
+                "{storm:.0} % of the answers fail, and {errors:.0} % of the requests: \
+                 the breakers of all backends open"
             )
         };
-        let remedy = "let the service have when_all_unfit = \"fail-open\", and bound what runs at once by [service.limits], or clients that ask again keep it down";
+        let remedy = "let the service have when_all_unfit = \"fail-open\", and bound what runs at \
+                      once by [service.limits], or clients that ask again keep it down";
         worse.then(|| (what(), remedy))
     }
 
@@ -214,11 +218,13 @@ impl Seen<'_> {
                 limited * 100.0
             )
         };
-        let remedy = "let [service.rate_limit] and per_client of [service.limits] allow what a client asks, or rehearse with your own --rate";
+        let remedy = "let [service.rate_limit] and per_client of [service.limits] allow what a \
+                      client asks, or rehearse with your own --rate";
         too_many.then(|| (what(), remedy))
     }
 }
 
-const BOUND: &str = "bound what runs at once: let [service.limits] have per_service, per_backend or adaptive = { enabled = true }";
+const BOUND: &str = "bound what runs at once: let [service.limits] have per_service, per_backend \
+                     or adaptive = { enabled = true }";
 /// Percent of the requests that may be repeated before it is a storm.
 const BUDGET_MAX: u32 = 50;

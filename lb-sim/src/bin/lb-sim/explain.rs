@@ -65,7 +65,11 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     let head = Head::parse(first)
         .ok_or_else(|| format!("{name}:1: does not say which run it is of; {remedy}"))?;
     let scenario = read(Path::new(&head.file)).map_err(|complaint| {
-        format!("{name}:1: is of a scenario that cannot be had from here; run this where {} can be read:\n{complaint}", head.file)
+        format!(
+            "{name}:1: is of a scenario that cannot be had from here; run this where {} can be \
+             read:\n{complaint}",
+            head.file
+        )
     })?;
     if head.engine == Engine::Real {
         let file = head.file;

@@ -195,7 +195,8 @@ fn head(asked: &Replay, replay: &replay::Replay<'_>, recorded: &Tally) -> String
     let after = if asked.against.is_some() { " after" } else { "" };
     let plural = if asked.seeds == 1 { "" } else { "s" };
     format!(
-        "service {}: {all} requests in {span:.digits$} s ({rate:.1}/s); {}{}{after}; {} seed{plural}\n\n",
+        "service {}: {all} requests in {span:.digits$} s ({rate:.1}/s); {}{}{after}; \
+         {} seed{plural}\n\n",
         replay.stage.name(),
         against.collect::<String>(),
         asked.config.display(),
