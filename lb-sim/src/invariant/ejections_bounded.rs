@@ -27,11 +27,11 @@ struct Last {
 }
 
 impl Last {
-    /// What came before a comparison that finds the backend out goes unheard. Who is back by the next
-    /// one is compared, and everything that came since the last one speaks for it.
+    /// What came before a comparison that finds the backend out goes unheard. Who is back by the
+    /// next one is compared, and everything that came since the last one speaks for it.
     fn new(since: Duration, span: Duration, interval: Duration) -> Self {
         let comparisons = span.saturating_sub(TICK).as_micros() / interval.as_micros().max(1);
-        let comparisons = u32::try_from(comparisons).unwrap_or(u32::MAX);
+        let comparisons = u32::try_from(comparisons).expect("an ejection is not so long");
         Self { span, counts: since + interval * comparisons, asked: None }
     }
 
@@ -49,8 +49,8 @@ impl EjectionsBounded {
     }
 }
 
-/// Whether the head of an answer, or that there is none, counts already: a bad one does, and that of a
-/// trial. What else there is counts by how its body ends.
+/// Whether the head of an answer, or that there is none, counts already: a bad one does, and that
+/// of a trial. What else there is counts by how its body ends.
 fn is_compared(ledger: &Ledger<'_>, attempt: (ExchangeId, u8), outcome: Outcome) -> bool {
     let Some(exchange) = ledger.exchanges.get(&attempt.0) else { return true };
     let failures = ledger.service_of(exchange).core.failures;
