@@ -244,8 +244,7 @@ impl Http1 {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            let most = self.body.read_at_once();
-            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx, most);
+            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx, PIECE_BYTES_MAX);
             match read {
                 Poll::Pending => {
                     // Half a request cannot have a whole answer, and its backend may wait for ever.

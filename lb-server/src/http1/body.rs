@@ -9,7 +9,6 @@ use hyper::body::{Frame, SizeHint};
 
 use super::Malformed;
 use super::head::{self, Said};
-use super::piece::{LITTLE_BYTES_MAX, PIECE_BYTES_MAX};
 use crate::framing::chunks::{Chunks, State};
 
 /// What is still to come of a message.
@@ -101,14 +100,6 @@ impl Body {
             Self::Ended => SizeHint::with_exact(0),
             Self::Length(left) => SizeHint::with_exact(*left),
             Self::Chunked { .. } | Self::ToEnd => SizeHint::default(),
-        }
-    }
-
-    /// Bytes that are read at once while it comes.
-    pub(super) const fn read_at_once(&self) -> usize {
-        match self {
-            Self::Length(left) if *left <= LITTLE_BYTES_MAX as u64 => LITTLE_BYTES_MAX,
-            _ => PIECE_BYTES_MAX,
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 
 use super::body::Body;
-use super::piece::{self, LITTLE_BYTES_MAX};
+use super::piece::{self, PIECE_BYTES_MAX};
 use super::visit::Guarded;
 use super::{Limits, Malformed, head};
 use crate::platform::Io;
@@ -73,8 +73,8 @@ impl Lane {
         with(io.as_mut().expect("it is there for as long as the visit goes on"))
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
-        self.with_io(|io| piece::poll_read(io, cx, most))
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        self.with_io(|io| piece::poll_read(io, cx, PIECE_BYTES_MAX))
     }
 
     /// The next request's head. `None`: there is none.
@@ -93,7 +93,7 @@ impl Lane {
                         Err(malformed) => return Poll::Ready(Some(Err(malformed))),
                     }
                 }
-                match ready!(self.poll_read(cx, LITTLE_BYTES_MAX)) {
+                match ready!(self.poll_read(cx)) {
                     Ok(read) if read.is_empty() => return Poll::Ready(None),
                     Err(_broken) => return Poll::Ready(None),
                     Ok(read) if begun.is_empty() => *ahead = read,
@@ -117,7 +117,7 @@ impl Lane {
         if !self.ahead.borrow().is_empty() {
             return Poll::Pending;
         }
-        match ready!(self.poll_read(cx, AHEAD_BYTES)) {
+        match ready!(self.with_io(|io| piece::poll_read(io, cx, AHEAD_BYTES))) {
             Ok(read) if !read.is_empty() => {
                 *self.ahead.borrow_mut() = read;
                 Poll::Pending
@@ -139,7 +139,7 @@ impl Lane {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
             ready!(self.poll_interim(cx))?;
-            match ready!(self.poll_read(cx, body.read_at_once())) {
+            match ready!(self.poll_read(cx)) {
                 Ok(read) if read.is_empty() => {
                     let cut = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Some(Err(cut)));
@@ -198,7 +198,7 @@ impl Lane {
                 Err(_malformed) => return Poll::Ready(false),
             }
             let is_little = body.size_hint().exact().is_some_and(|left| left <= PASSED_MAX);
-            match self.poll_read(cx, body.read_at_once()) {
+            match self.poll_read(cx) {
                 Poll::Ready(Ok(read)) if !read.is_empty() => *ahead = read,
                 Poll::Pending if goes_on && is_little => return Poll::Pending,
                 _ => return Poll::Ready(false),
@@ -209,7 +209,7 @@ impl Lane {
     /// Whether all that has come was read, as far as can be told.
     pub(super) async fn has_nothing_unread(&self) -> bool {
         let is_read = self.body.borrow().is_ended() && self.ahead.borrow().is_empty();
-        let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx, AHEAD_BYTES)));
+        let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx)));
         is_read && !matches!(more.await, Poll::Ready(Ok(read)) if !read.is_empty())
     }
 
