@@ -160,7 +160,8 @@ impl<'s> Gauges<'s> {
             all.position(|it| std::ptr::eq(it, ask.expectation))
         };
         at_end.sort_by_key(written);
-        let at_end = at_end.into_iter().map(|ask| said("at_end", Kind::Safety, LookedAt::AtEnd, &ask));
+        let at_end =
+            at_end.into_iter().map(|ask| said("at_end", Kind::Safety, LookedAt::AtEnd, &ask));
         let each = LookedAt::EachSecond;
         let always = always.map(|ask| said("always", Kind::Safety, each, &ask));
         let eventually = eventually.map(|ask| said("eventually", Kind::Liveness, each, &ask));

@@ -41,8 +41,8 @@ pub struct Ledger<'s> {
     pub reloads: usize,
     /// Since when the proxy drains, if it was told to.
     pub draining: Option<Duration>,
-    /// When the last entry was made.
-    pub now: Duration,
+    /// What time it is.
+    now: Duration,
     /// By reload and service: its configuration, or the last that it had.
     services: Vec<Vec<Option<&'s Service>>>,
 }
@@ -165,8 +165,7 @@ impl<'s> Ledger<'s> {
 
     /// Those of an exchange's backends that are in pools with so many fit ones that they serve.
     pub fn serving(&self, exchange: &Exchange) -> Vec<BackendId> {
-        let config = self.scenario.config_after(exchange.reloads);
-        let all = self.scenario.roster.backends(config, exchange.service);
+        let all = self.scenario.roster.backends(exchange.reloads, exchange.service);
         let (mut rest, mut serving) = (&all[..], Vec::new());
         for pool in &self.service_of(exchange).core.pools {
             let (here, after) = rest.split_at(pool.backends.len());
@@ -205,22 +204,6 @@ impl<'s> Ledger<'s> {
         said.expect("what happens at a service happens after it was configured")
     }
 
-    /// Another configuration is served: who is new in it begins anew. Who is taken out ends what he has.
-    fn follow(&mut self, reloads: usize) {
-        let scenario = self.scenario;
-        let has = |reloads, backend: &BackendId| {
-            let config = scenario.config_after(reloads);
-            scenario.roster.backends(config, backend.service).contains(backend)
-        };
-        let before = std::mem::replace(&mut self.reloads, reloads);
-        // One that no request was served by lies in between, and is taken over from all the same.
-        let stays = |backend: &BackendId| {
-            !has(reloads, backend) || (before..reloads).all(|between| has(between, backend))
-        };
-        self.breakers.retain(|backend, _| stays(backend));
-        self.ejected.retain(|backend, _| stays(backend));
-    }
-
     /// What backends count as by a configuration that takes over from the one before it: no event
     /// tells. It holds from the reload on, since a check may be over before a request comes.
     fn load(&mut self, reloads: usize) {
@@ -229,24 +212,25 @@ impl<'s> Ledger<'s> {
         // Where nobody is checked any more, nobody stays ill.
         let said = |it: &BackendId| roster.service(config, it.service);
         self.unhealthy.retain(|it| said(it).is_none_or(|said| said.core.probe.is_some()));
-        let before = reloads.checked_sub(1).map(|before| scenario.config_after(before));
+        let before = reloads.checked_sub(1);
         for service in roster.numbers() {
-            let before = before.map(|config| roster.backends(config, service));
-            let is_new = |it: &BackendId| before.as_ref().is_none_or(|before| !before.contains(it));
+            let before = before.map(|before| roster.backends(before, service)).unwrap_or_default();
+            let is_new = |it: &BackendId| !before.contains(it);
             let probe = roster.service(config, service).and_then(|it| it.core.probe.as_ref());
             let distrusts = probe.is_some_and(|probe| probe.distrusts);
-            for new in roster.backends(config, service).into_iter().filter(is_new) {
-                match distrusts {
-                    true => self.unhealthy.insert(new),
-                    false => self.unhealthy.remove(&new),
-                };
-            }
+            let new = roster.backends(reloads, service).into_iter().filter(is_new);
+            self.unhealthy.extend(new.filter(|_| distrusts));
         }
+    }
+
+    /// It is that time, and what happens then has not happened yet: ejections end by themselves.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// Takes an entry into account.
     pub fn enter(&mut self, entry: &Entry) {
-        self.now = entry.at;
+        self.tick(entry.at);
         match &entry.what {
             What::Core(event) => self.enter_event(event, entry.at),
             What::Sent { request, .. } => {
@@ -265,7 +249,7 @@ impl<'s> Ledger<'s> {
                     it.acted |= may_have_acted(*status);
                 });
             }
-            What::Serves(reloads) => self.follow(*reloads),
+            What::Serves(reloads) => self.reloads = *reloads,
             What::DrainBegan => self.draining = Some(entry.at),
             What::Reloaded(reloads) => self.load(*reloads),
             What::TunnelOpened { .. }

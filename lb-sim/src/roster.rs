@@ -1,27 +1,39 @@
 //! Who is who in a run, whatever configuration is served.
 //!
 //! Each configuration numbers its services and backends anew: after a reload that takes out the first
-//! backend, the second has its number. In the log of a run everybody keeps one number for good: that
-//! of the first configuration, or the next free one.
+//! backend, the second has its number. In the log of a run everybody keeps one number for as long as he
+//! stays: that of the first configuration, or the next free one. A backend that was taken out and comes
+//! again begins anew, with a breaker of its own, while old requests may still know the other; so it has
+//! a new number.
 
 use std::ops::Range;
 
 use lb_config::Config;
-use lb_config::config::Service;
+use lb_config::config::{Origin, Service};
 use lb_core::{BackendId, Event};
 
 /// Every service and backend that any configuration of a run names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     services: Vec<Team>,
+    /// By configuration: its services.
+    eras: Vec<Vec<Member>>,
 }
 
-/// A service and its backends.
+/// A service and all backends that it ever has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Team {
     name: String,
-    /// Each by the core's name for it, and where it is.
-    backends: Vec<(String, (String, u16))>,
+    /// Where each is.
+    backends: Vec<(String, u16)>,
+}
+
+/// A service of one configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    number: u16,
+    /// The core's name for each of its backends, and its number.
+    backends: Vec<(String, u16)>,
 }
 
 impl Roster {
@@ -29,25 +41,37 @@ impl Roster {
     pub(crate) fn of<'c>(configs: impl IntoIterator<Item = &'c Config>) -> Self {
         let mut roster = Self::default();
         for config in configs {
-            config.services.iter().for_each(|service| roster.take(service));
+            let era = config.services.iter().map(|service| roster.take(service)).collect();
+            roster.eras.push(era);
         }
         roster
     }
 
-    fn take(&mut self, service: &Service) {
+    fn take(&mut self, service: &Service) -> Member {
         let known = self.services.iter().position(|team| team.name == service.core.name);
         let at = known.unwrap_or(self.services.len());
-        let is_new = known.is_none();
-        if is_new {
+        if known.is_none() {
             self.services.push(Team { name: service.core.name.clone(), backends: Vec::new() });
         }
+        let number = short(at);
+        let before = self.eras.last().into_iter().flatten().find(|it| it.number == number);
+        let before = before.map_or(&[][..], |it| &it.backends);
         let team = &mut self.services[at].backends;
-        for (name, origin) in names(service).zip(&service.origins) {
-            // In the first configuration everybody has a number of his own already.
-            if is_new || !team.iter().any(|(known, _)| known == name) {
-                team.push((name.to_owned(), (origin.host.clone(), origin.port)));
-            }
-        }
+        let mut backend = |(place, (name, origin)): (usize, (&str, &Origin))| {
+            // Two of one name stand where they stood.
+            let stood = before.get(place).filter(|(known, _)| known == name);
+            let stays = stood.or_else(|| before.iter().find(|(known, _)| known == name));
+            let number = stays.map_or_else(
+                || {
+                    team.push((origin.host.clone(), origin.port));
+                    short(team.len() - 1)
+                },
+                |(_, number)| *number,
+            );
+            (name.to_owned(), number)
+        };
+        let all = names(service).zip(&service.origins).enumerate();
+        Member { number, backends: all.map(&mut backend).collect() }
     }
 
     /// How many services there are.
@@ -63,14 +87,14 @@ impl Roster {
     /// Where a backend is.
     pub fn address(&self, backend: BackendId) -> (&str, u16) {
         let team = &self.services[usize::from(backend.service)];
-        let (_, (host, port)) = &team.backends[usize::from(backend.backend)];
+        let (host, port) = &team.backends[usize::from(backend.backend)];
         (host, *port)
     }
 
     /// Where the backends of a service are, in the order of their numbers.
     pub(crate) fn addresses(&self, service: usize) -> impl Iterator<Item = (&str, u16)> {
         let backends = self.services[service].backends.iter();
-        backends.map(|(_, (host, port))| (host.as_str(), *port))
+        backends.map(|(host, port)| (host.as_str(), *port))
     }
 
     /// The service of this number in `config`, if it has it.
@@ -79,19 +103,19 @@ impl Roster {
         config.services.iter().find(|said| said.core.name == *name)
     }
 
-    /// The backends of the service of this number in `config`, in the order in which it has them.
-    pub fn backends(&self, config: &Config, service: u16) -> Vec<BackendId> {
-        let Some(said) = self.service(config, service) else { return Vec::new() };
-        let count = said.origins.len();
-        (0..count).map(|place| self.backend(service, said, place)).collect()
+    /// The backends of the service of this number after so many reloads, in the order in which it has
+    /// them.
+    pub fn backends(&self, reloads: usize, service: u16) -> Vec<BackendId> {
+        let member = self.eras[reloads].iter().find(|it| it.number == service);
+        let backends = member.into_iter().flat_map(|it| &it.backends);
+        backends.map(|(_, backend)| BackendId { service, backend: *backend }).collect()
     }
 
-    /// The event as the log has it, which happened under `config`.
-    pub(crate) fn renumbered(&self, config: &Config, mut event: Event) -> Event {
+    /// The event as the log has it, which happened under the configuration after so many reloads.
+    pub(crate) fn renumbered(&self, reloads: usize, mut event: Event) -> Event {
+        let era = &self.eras[reloads];
         match &mut event {
-            Event::Started { service, .. } => {
-                *service = self.number(&config.services[usize::from(*service)]);
-            }
+            Event::Started { service, .. } => *service = era[usize::from(*service)].number,
             Event::Attempted { backend, .. }
             | Event::Concluded { backend, .. }
             | Event::Overtaken { backend, .. }
@@ -102,8 +126,9 @@ impl Roster {
             | Event::Hastened { backend }
             | Event::HealthMoved { backend, .. }
             | Event::BreakerMoved { backend, .. } => {
-                let said = &config.services[usize::from(backend.service)];
-                *backend = self.backend(self.number(said), said, usize::from(backend.backend));
+                let Member { number, backends } = &era[usize::from(backend.service)];
+                let (_, place) = backends[usize::from(backend.backend)];
+                *backend = BackendId { service: *number, backend: place };
             }
             Event::Queued { .. }
             | Event::Delayed { .. }
@@ -118,16 +143,6 @@ impl Roster {
     pub(crate) fn number(&self, said: &Service) -> u16 {
         let at = self.services.iter().position(|team| team.name == said.core.name);
         short(at.expect("the roster has every service"))
-    }
-
-    fn backend(&self, service: u16, said: &Service, place: usize) -> BackendId {
-        let team = &self.services[usize::from(service)].backends;
-        let name = names(said).nth(place).expect("a service has this many backends");
-        // Two of one name stand where they stood.
-        let stays = team.get(place).is_some_and(|(known, _)| known == name);
-        let known = || team.iter().position(|(known, _)| known == name);
-        let at = if stays { Some(place) } else { known() };
-        BackendId { service, backend: short(at.expect("the roster has every backend")) }
     }
 }
 
@@ -156,20 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn everybody_keeps_a_number_for_good() {
+    fn everybody_keeps_a_number_as_long_as_he_stays() {
         let first = config("{ url = \"http://a\" }, { url = \"http://b\" }");
         let next = config("{ url = \"http://c\" }, { url = \"http://b\" }");
-        let roster = Roster::of([&first, &next]);
+        let roster = Roster::of([&first, &next, &first]);
         let id = |backend| BackendId { service: 0, backend };
         let ended = |backend| Event::Ended {
             exchange: ExchangeId(7),
             backend: id(backend),
             end: BodyEnd::Complete,
         };
-        let heard = |config, place| roster.renumbered(config, ended(place));
-        assert_eq!([heard(&first, 0), heard(&first, 1)], [ended(0), ended(1)]);
-        assert_eq!([heard(&next, 0), heard(&next, 1)], [ended(2), ended(1)]);
-        assert_eq!(roster.backends(&next, 0), [id(2), id(1)]);
-        assert_eq!(roster.address(id(2)), ("c", 80));
+        let heard = |reloads| [0, 1].map(|place| roster.renumbered(reloads, ended(place)));
+        assert_eq!(heard(0), [ended(0), ended(1)]);
+        assert_eq!(heard(1), [ended(2), ended(1)]);
+        assert_eq!(heard(2), [ended(3), ended(1)], "a comes again, and is somebody else");
+        assert_eq!(roster.backends(1, 0), [id(2), id(1)]);
+        assert_eq!([2, 3].map(|it| roster.address(id(it))), [("c", 80), ("a", 80)]);
     }
 }

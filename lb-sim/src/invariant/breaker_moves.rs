@@ -12,7 +12,6 @@ use lb_core::config::{BreakerConfig, StatusSet, WhenAllUnfit};
 use lb_core::{BackendId, BodyEnd, BreakerState, Event, ExchangeId, Failure, Outcome, Role};
 
 use super::lineup::Lineups;
-use super::twins::{Step, Twins};
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
@@ -22,7 +21,6 @@ use crate::scenario::Scenario;
 pub(super) struct BreakerMoves {
     lineups: Lineups,
     watched: BTreeMap<BackendId, Watched>,
-    twins: Twins,
     /// Attempts whose verdict is still to come.
     open: BTreeMap<(ExchangeId, u8), Shown>,
     /// A breaker that opened for a body whose end must be told of next.
@@ -111,9 +109,9 @@ impl Watched {
 
 impl BreakerMoves {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        let (watched, open, twins) = (BTreeMap::new(), BTreeMap::new(), Twins::default());
+        let (watched, open) = (BTreeMap::new(), BTreeMap::new());
         let (lineups, now) = (lineups.clone(), Duration::ZERO);
-        Self { lineups, watched, twins, open, owes: None, good: None, now }
+        Self { lineups, watched, open, owes: None, good: None, now }
     }
 
     /// The rules of a service's breakers, where all its configurations agree on them.
@@ -173,13 +171,8 @@ impl BreakerMoves {
                 format!("{} is tried on after {good} good trials and {bad} bad ones", name())
             });
         }
-        self.asked((id, attempt), (backend, role));
-    }
-
-    fn asked(&mut self, attempt: (ExchangeId, u8), (backend, role): (BackendId, Role)) {
-        let era = self.watched.get(&backend).map_or(0, |watched| watched.era);
-        let shown = Shown { backend, era, role, is_late: false, is_judged: false };
-        self.open.insert(attempt, shown);
+        let shown = Shown { backend, era: watched.era, role, is_late: false, is_judged: false };
+        self.open.insert((id, attempt), shown);
     }
 
     fn moved(
@@ -296,33 +289,12 @@ impl BreakerMoves {
         gone.iter().for_each(|key| {
             self.open.remove(key);
         });
-        self.twins.ended(id);
     }
 
     /// The trial that closed a breaker is held to what its body shows in the era that it led to.
     fn carry_over(&mut self) {
         let Some(shown) = self.good.take().and_then(|key| self.open.get_mut(&key)) else { return };
         shown.era += 1;
-    }
-
-    /// Who comes anew begins anew.
-    fn follow(&mut self, step: Step, ledger: &Ledger<'_>) {
-        let lineups = &self.lineups;
-        self.watched.retain(|backend, _| !step.brings(lineups, *backend));
-        self.open.retain(|_, shown| !step.brings(lineups, shown.backend));
-        self.twins.follow(step, lineups, ledger);
-    }
-
-    /// A breaker of one of two moves. Once the older is gone and the other closes it is watched again:
-    /// no more is open of it than how often it opened before.
-    fn twin_moved(&mut self, backend: BackendId, to: BreakerState) {
-        let watched = self.watched.entry(backend).or_default();
-        let (era, closed) = (watched.era + 1, self.now);
-        *watched = Watched { era, state: Some(to), closed, ..Watched::default() };
-        if to == BreakerState::Closed {
-            self.twins.closed(backend);
-            self.carry_over();
-        }
     }
 }
 
@@ -337,7 +309,6 @@ impl Invariant for BreakerMoves {
                 .and(Topics::CONCLUDED)
                 .and(Topics::ASIDE)
                 .and(Topics::BACKEND)
-                .and(Topics::RELOADS)
                 .and(Topics::BODY_ENDED)
                 .and(Topics::REJECTED)
                 .and(Topics::LEFT),
@@ -355,21 +326,8 @@ impl Invariant for BreakerMoves {
             );
             judge.check(is_paid, || format!("{why}, and no body has failed"));
         }
-        let What::Core(event) = &entry.what else {
-            if let What::Serves(reloads) = entry.what {
-                self.follow(Step { before: ledger.reloads, after: reloads }, ledger);
-            }
-            return;
-        };
+        let What::Core(event) = &entry.what else { return };
         match *event {
-            Event::Attempted { exchange, attempt, backend, choice, .. }
-                if self.twins.has(backend) =>
-            {
-                self.asked((exchange, attempt), (backend, choice.role));
-            }
-            Event::BreakerMoved { backend, to, .. } if self.twins.has(backend) => {
-                self.twin_moved(backend, to);
-            }
             Event::Attempted { exchange, attempt, backend, choice, .. } => {
                 let Some((config, _)) = self.rules(backend.service) else { return };
                 let (who, whom) = ((exchange, attempt), (backend, choice.role));

@@ -79,9 +79,10 @@ impl Invariant for BreakerRespected {
 /// The last configuration that has a backend: whoever was taken out ends what he has by the rules that he had.
 fn service_of<'s>(ledger: &Ledger<'s>, backend: BackendId) -> &'s Service {
     let scenario = ledger.scenario;
-    let configs = (0..=ledger.reloads).rev().map(|reloads| scenario.config_after(reloads));
-    let mut those = configs
-        .filter(|config| scenario.roster.backends(config, backend.service).contains(&backend));
-    let found = those.find_map(|config| scenario.roster.service(config, backend.service));
-    found.unwrap_or_else(|| ledger.service(backend.service))
+    let has =
+        |reloads: &usize| scenario.roster.backends(*reloads, backend.service).contains(&backend);
+    let last = (0..=ledger.reloads).rev().find(has);
+    let service =
+        |reloads| scenario.roster.service(scenario.config_after(reloads), backend.service);
+    last.and_then(service).unwrap_or_else(|| ledger.service(backend.service))
 }

@@ -40,9 +40,9 @@ pub(super) struct Seat {
 
 impl Lineups {
     pub(super) fn of(scenario: &Scenario) -> Self {
-        let lineup = |config, service| {
+        let lineup = |(reloads, config), service| {
             let core = scenario.roster.service(config, service)?.core.clone();
-            let mut backends = scenario.roster.backends(config, service).into_iter();
+            let mut backends = scenario.roster.backends(reloads, service).into_iter();
             let pools =
                 core.pools.iter().map(|pool| {
                     let seats = pool.backends.iter().zip(backends.by_ref());
@@ -59,9 +59,9 @@ impl Lineups {
             let places = pools.iter().enumerate().flat_map(at).collect();
             Some(Lineup { places, pools, core })
         };
-        let all = scenario.configs().map(|config| {
+        let all = scenario.configs().enumerate().map(|era| {
             let numbers = scenario.roster.numbers();
-            numbers.map(|service| lineup(config, service)).collect::<Vec<_>>()
+            numbers.map(|service| lineup(era, service)).collect::<Vec<_>>()
         });
         Self(all.collect())
     }

@@ -24,7 +24,6 @@ mod tunnels_last;
 
 mod lineup;
 mod moves;
-mod twins;
 mod asked_again;
 mod bounds_on_load;
 mod breaker_moves;
@@ -160,6 +159,7 @@ impl<'s> Panel<'s> {
 
     /// Takes an entry into account.
     pub fn enter(&mut self, entry: &Entry) {
+        self.ledger.tick(entry.at);
         for at in &self.rota[entry.what.topic()] {
             let (invariant, judge) = &mut self.invariants[*at];
             judge.now = entry.at;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lb_core::config::Policy;
-use lb_core::{BackendId, BreakerState, Event, How, Role};
+use lb_core::{BackendId, BreakerState, Event, How, Role, Time};
 
-use super::lineup::{Lineup, Lineups};
+use super::lineup::{Lineup, Lineups, Seat};
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
@@ -18,7 +18,11 @@ use crate::scenario::Scenario;
 pub(super) struct RampsRise {
     lineups: Lineups,
     ramps: BTreeMap<BackendId, Ramp>,
+    /// When each was back the last time, or will be.
+    back: BTreeMap<BackendId, Duration>,
     reloads: usize,
+    /// When it was loaded again: who was new then is on its way since.
+    reloaded: Option<Duration>,
 }
 
 /// A backend on its way back: since when, and for each third what was drawn and what it got.
@@ -35,7 +39,13 @@ const DEVIATIONS: f64 = 5.0;
 
 impl RampsRise {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        Self { lineups: lineups.clone(), ramps: BTreeMap::new(), reloads: 0 }
+        Self {
+            lineups: lineups.clone(),
+            ramps: BTreeMap::new(),
+            back: BTreeMap::new(),
+            reloads: 0,
+            reloaded: None,
+        }
     }
 
     fn is_drawn(lineup: &Lineup) -> bool {
@@ -85,9 +95,18 @@ impl RampsRise {
         };
         let in_pool = |backend: BackendId| lineup.pool_of(backend) == Some(pool);
         let over: Vec<_> = self.ramps.keys().copied().filter(|it| in_pool(*it)).collect();
-        // Where another one is away or on its way as well, shares are others.
-        let alone = over.len() == 1 && lineup.pools[pool].iter().all(|seat| seat.is_fit(ledger));
+        let seats = &lineup.pools[pool];
+        let comes = |since: Duration| at.saturating_sub(since) < said.window;
         for backend in over {
+            // Where another one is away or on its way as well, shares are others; who is the only one
+            // has all.
+            let others = || seats.iter().filter(|seat| seat.backend != backend);
+            let other_comes =
+                |seat: &Seat| self.back.get(&seat.backend).is_some_and(|it| comes(*it));
+            let alone = seats.iter().all(|seat| seat.is_fit(ledger))
+                && !self.reloaded.is_some_and(comes)
+                && others().next().is_some()
+                && !others().any(other_comes);
             let Some(ramp) = self.ramps.get_mut(&backend) else { continue };
             let part = (at - ramp.since).as_secs_f64() * PARTS as f64 / said.window.as_secs_f64();
             if part >= PARTS as f64 || !alone {
@@ -127,13 +146,20 @@ impl Invariant for RampsRise {
             }
             What::Serves(reloads) => {
                 self.ramps.clear();
-                self.reloads = reloads;
+                (self.reloads, self.reloaded) = (reloads, Some(entry.at));
+                None
+            }
+            What::Core(Event::Ejected { backend, until, .. }) => {
+                self.back.insert(backend, until - Time::ZERO);
                 None
             }
             _ => None,
         };
         let Some((backend, is_back)) = back else { return };
         self.end(backend, judge);
+        if is_back {
+            self.back.insert(backend, entry.at);
+        }
         let lineup = self.lineups.at(self.reloads, backend.service);
         let slowly = lineup.is_some_and(|it| it.core.slow_start.is_some() && Self::is_drawn(it));
         if slowly && is_back {

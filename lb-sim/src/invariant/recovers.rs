@@ -80,7 +80,7 @@ impl Recovers {
     /// Whether nobody owed a backend the trials that it has not had, or it is served no more.
     fn is_excused(&self, backend: BackendId, ledger: &Ledger<'_>) -> bool {
         let service = ledger.service(backend.service);
-        let all = ledger.scenario.roster.backends(ledger.config(), backend.service);
+        let all = ledger.scenario.roster.backends(ledger.reloads, backend.service);
         let Some(place) = all.iter().position(|it| *it == backend) else { return true };
         let is_first = service.core.pools.first().is_some_and(|it| place < it.backends.len());
         let is_owed = spreads(&service.core) && is_first;

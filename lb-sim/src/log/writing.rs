@@ -88,24 +88,26 @@ impl Log {
     /// line, and anything else before the next one.
     fn tape(&self, now: Time, snapshot: &Snapshot, what: impl FnOnce() -> Heard) {
         let Some(tape) = &self.tape else { return };
-        let is_it = |known: &Arc<Snapshot>| std::ptr::eq(Arc::as_ptr(known), snapshot);
-        let era = self.served().snapshots.iter().position(is_it);
-        let era = era.expect("the log knows what is served");
-        let what = what();
+        let (era, what) = (self.era(snapshot), what());
         let line = self.lines() + usize::from(!matches!(what, Heard::Event(_)));
         tape.note(Note { now, line, era, what });
     }
 
     /// Follows the proxy to the snapshot that a request found, if it is another one.
-    fn follow(&self, snapshot: &Snapshot) {
+    fn follow(&self, era: usize) {
         let mut served = self.served();
-        let is_it = |known: &Arc<Snapshot>| std::ptr::eq(Arc::as_ptr(known), snapshot);
-        let at = served.snapshots.iter().position(is_it).expect("the log knows what is served");
-        if at > served.now {
-            served.now = at;
+        if era > served.now {
+            served.now = era;
             drop(served);
-            self.write(What::Serves(at));
+            self.write(What::Serves(era));
         }
+    }
+
+    /// How many reloads there were before `snapshot`.
+    fn era(&self, snapshot: &Snapshot) -> usize {
+        let is_it = |known: &Arc<Snapshot>| std::ptr::eq(Arc::as_ptr(known), snapshot);
+        let era = self.served().snapshots.iter().position(is_it);
+        era.expect("the log knows what is served")
     }
 
     /// Writes down that `what` happens now.
@@ -135,10 +137,11 @@ impl Tap for Log {
     }
 
     fn on(&self, now: Time, snapshot: &Snapshot, event: &Event) {
+        let era = self.era(snapshot);
         if let Event::Started { .. } = event {
-            self.follow(snapshot);
+            self.follow(era);
         }
-        self.write(What::Core(self.roster.renumbered(snapshot.config(), *event)));
+        self.write(What::Core(self.roster.renumbered(era, *event)));
         self.tape(now, snapshot, || Heard::Event(*event));
     }
 

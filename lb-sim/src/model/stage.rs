@@ -39,6 +39,8 @@ pub(super) struct Made {
 /// Writes down what the core says.
 pub(super) struct Told<'c, S> {
     pub(super) scenario: &'c Scenario,
+    /// After so many reloads, and what is served then.
+    era: usize,
     pub(super) config: &'c Config,
     sink: &'c RefCell<S>,
     /// What that has to be told of.
@@ -52,8 +54,8 @@ impl<'c, S: Sink> Stage<'c, S> {
     pub(super) fn new(scenario: &'c Scenario, sink: &'c RefCell<S>, explains: bool) -> Self {
         let is_plain = scenario.configs().count() == 1;
         let hears = sink.borrow().hears();
-        let eras = scenario.configs().map(|config| Era {
-            told: Told { scenario, config, sink, hears, is_plain, explains },
+        let eras = scenario.configs().enumerate().map(|(era, config)| Era {
+            told: Told { scenario, era, config, sink, hears, is_plain, explains },
             made: OnceCell::new(),
         });
         Self { eras: eras.collect() }
@@ -146,7 +148,7 @@ impl<S: Sink> Observe for Told<'_, S> {
         }
         let event = match self.is_plain {
             true => *event,
-            false => self.scenario.roster.renumbered(self.config, *event),
+            false => self.scenario.roster.renumbered(self.era, *event),
         };
         self.write(now, What::Core(event));
     }

@@ -42,7 +42,7 @@ fn what_is_in_flight_is_never_more_than_the_ledger_knows_and_comes_back() {
             if nth % 1_001 != 0 {
                 continue;
             }
-            for backend in scenario.roster.backends(&scenario.config, 0) {
+            for backend in scenario.roster.backends(0, 0) {
                 let origin = origin_of(&scenario, backend);
                 let (mine, known) =
                     (reader.now_in_flight[origin] as usize, ledger.in_flight(backend));
