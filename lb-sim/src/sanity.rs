@@ -11,10 +11,12 @@ use lb_config::config::Service;
 use lb_core::config::{Policy, ServiceConfig, SteeringPolicy};
 
 use crate::measure::origin_at;
-use crate::scenario::{Latency, Scenario};
+use crate::scenario::{Latency, Origin, Scenario};
 
-/// What is left of a capacity for chance and for what is uneven.
+/// What is left of a capacity for what is uneven.
 const HEADROOM: f64 = 1.25;
+/// A request in 10 to the power of so many may find a server full that chance alone has filled.
+const NINES: f64 = 6.0;
 /// Until the first request comes that may try a backend, and others follow.
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// A run is no longer than an hour.
@@ -58,7 +60,7 @@ fn trials(service: &ServiceConfig, successes: u8, rate: f64) -> Duration {
 
 /// What servers still have to do for whom nobody waits any more.
 fn backlog(scenario: &Scenario) -> Duration {
-    let one = |origin: &crate::scenario::Origin| {
+    let one = |origin: &Origin| {
         let places = u32::try_from(origin.concurrency?).ok()?;
         let queue = u32::try_from(origin.queue).unwrap_or(u32::MAX);
         Some(origin.latency.mean() * 2 * (queue / places + 1))
@@ -100,30 +102,37 @@ pub fn is_stable(scenario: &Scenario) -> bool {
 
 /// Whether servers can do what is asked of them so many times over.
 fn carries(scenario: &Scenario, times: f64) -> bool {
-    let demand = scenario.workload.rate * times * HEADROOM;
+    let demand = scenario.workload.rate * times;
+    let bears = |service: &Service, at: usize, share: f64| {
+        let origin = &service.origins[at];
+        let origin = &scenario.origins[origin_at(scenario, &origin.host, origin.port)];
+        bears(origin, demand * share)
+    };
     let services = scenario.configs().flat_map(|config| &config.services);
-    services.into_iter().all(|service| capacity(scenario, service).is_none_or(|it| it >= demand))
+    services.into_iter().all(|service| {
+        let pools = service.core.pools.iter().flat_map(|pool| {
+            let count = u32::try_from(pool.backends.len()).unwrap_or(u32::MAX);
+            pool.backends.iter().map(move |_| 1.0 / f64::from(count))
+        });
+        // Where nobody owes each its share, one may get all.
+        let shares = pools.map(|even| if spreads(&service.core) { even } else { 1.0 });
+        let mut shares = shares.take(service.origins.len()).enumerate();
+        shares.all(|(at, share)| bears(service, at, share))
+    })
 }
 
-/// Requests per second that can be served at least; `None` if there is no bound.
-fn capacity(scenario: &Scenario, service: &Service) -> Option<f64> {
-    let speed = |origin: &lb_config::config::Origin| {
-        let origin = &scenario.origins[origin_at(scenario, &origin.host, origin.port)];
-        let places = u32::try_from(origin.concurrency?).ok()?;
-        Some(f64::from(places) / origin.latency.mean().as_secs_f64().max(1e-6))
-    };
-    let least = |sums: &mut dyn Iterator<Item = Option<f64>>| sums.flatten().reduce(f64::min);
-    if !spreads(&service.core) {
-        return least(&mut service.origins.iter().map(speed));
-    }
-    let mut rest = &service.origins[..];
-    let pools = service.core.pools.iter().map(|pool| {
-        let (here, after) = rest.split_at(pool.backends.len().min(rest.len()));
-        rest = after;
-        // The slowest of equals is full first.
-        Some(least(&mut here.iter().map(speed))? * f64::from(u32::try_from(here.len()).ok()?))
-    });
-    least(&mut pools.collect::<Vec<_>>().into_iter())
+/// Whether a server answers so many requests per second, and its queue takes what chance brings.
+///
+/// That more than so many come at a time as it has places is as likely as that a Poisson variable is as
+/// far from its mean (Chernoff's bound); each place of the queue makes it less likely by the load.
+fn bears(origin: &Origin, rate: f64) -> bool {
+    let whole = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+    let Some(places) = origin.concurrency.map(whole) else { return true };
+    let busy = rate * origin.latency.mean().as_secs_f64().max(1e-6);
+    let load = busy / places;
+    let arrive = (places - busy).powi(2) / (2.0 * places) * core::f64::consts::LOG10_E;
+    let queue = whole(origin.queue) * -libm::log10(load);
+    load * HEADROOM <= 1.0 && arrive + queue >= NINES
 }
 
 /// Whether all backends of a pool get about the same.
@@ -160,7 +169,7 @@ mod tests {
     fn world(more: &str) -> Scenario {
         let text = format!(
             "# A world.\nschema = 1\nduration = \"1h\"\nrecover_within = \"1m\"\n[workload]\nrate = 100\n\
-             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = 2\nqueue = 10\n\
+             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = 2\nqueue = 20\n\
              [[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"crash\"\norigin = \"b1:80\"\n\
              [[config.listener]]\nbind = \"0.0.0.0:80\"\n[[config.service]]\nname = \"web\"\nhosts = [\"*\"]\n\
              [[config.service.pool]]\nbackends = [{{ url = \"http://b1\" }}]\n{more}"
@@ -184,5 +193,18 @@ mod tests {
         assert!(!is_stable(&world("[config.service.retry]\nbudget = { percent = 100 }\n")));
         assert!(is_stable(&world("[config.service.retry]\nattempts_max = 1\n")));
         assert!(!is_ample(&world("[config.service.timeouts]\nfirst_byte = \"15ms\"\n")));
+    }
+
+    #[test]
+    fn a_queue_must_take_what_chance_brings() {
+        let full = |concurrency, queue, rate| {
+            let mut origin = world("").origins.remove(0);
+            (origin.concurrency, origin.queue) = (Some(concurrency), queue);
+            !bears(&origin, rate)
+        };
+        assert!(full(1, 20, 70.0), "one in a thousand finds 21 before it");
+        assert!(!full(1, 100, 70.0));
+        assert!(!full(100, 0, 100.0), "who has a place for everybody needs no queue");
+        assert!(full(1, 100_000, 90.0), "a tenth is not enough");
     }
 }

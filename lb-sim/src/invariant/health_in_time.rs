@@ -24,6 +24,8 @@ pub(super) struct HealthInTime {
 /// From when to when every check of a backend fails, and until when every one passes then.
 struct Spell {
     origin: usize,
+    /// When something else ended before, which may have failed checks.
+    before: Option<Duration>,
     from: Duration,
     to: Duration,
     well_until: Duration,
@@ -51,10 +53,12 @@ impl HealthInTime {
         let spell = |fault: &Fault| {
             let mut others = faults.iter().filter(|it| it.origin == fault.origin);
             let next = others.clone().map(|it| it.at).filter(|at| *at >= fault.end()).min();
+            let before = others.clone().map(Fault::end).filter(|end| *end <= fault.at).max();
             let overlaps = others
                 .any(|it| !std::ptr::eq(it, fault) && it.at < fault.end() && fault.at < it.end());
             Some(Spell {
                 origin: fault.origin,
+                before,
                 from: fault.at,
                 to: fault.end(),
                 well_until: next.unwrap_or(scenario.duration),
@@ -82,8 +86,11 @@ impl HealthInTime {
                 format!("backend {name} fails {fall} checks by {latest:?}, and falls at {fell:?}")
             });
         }
+        // Bad ones in a row are counted from a good one on, of which there must have been one.
+        let passes = |end| end + late + config.timeout + UNSHARP <= spell.from;
+        let begins = spell.before.is_none_or(passes);
         if let Some(fell) = fell {
-            judge.check(fell + UNSHARP >= soonest, || {
+            judge.check(!begins || fell + UNSHARP >= soonest, || {
                 format!(
                     "backend {name} falls at {fell:?}, and cannot have failed before {soonest:?}"
                 )

@@ -195,7 +195,7 @@ fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::new(attempts_bounded::AttemptsBounded),
         Box::new(deadlines_kept::DeadlinesKept),
         Box::new(no_duplicates::NoDuplicates),
-        Box::new(tried_excluded::TriedExcluded),
+        Box::new(tried_excluded::TriedExcluded::default()),
         Box::new(breaker_respected::BreakerRespected),
         Box::new(checks_respected::ChecksRespected),
         Box::new(trials_bounded::TrialsBounded),

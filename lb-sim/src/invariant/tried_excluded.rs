@@ -2,12 +2,18 @@
 
 use lb_core::{Event, How, Role};
 
+use super::moves::Moves;
 use super::{Invariant, Judge};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
 use crate::scenario::Scenario;
 
-pub(super) struct TriedExcluded;
+#[derive(Default)]
+pub(super) struct TriedExcluded {
+    moves: Moves,
+    /// How many reloads there were, though no request may be served by the last one yet.
+    reloads: usize,
+}
 
 impl Invariant for TriedExcluded {
     fn name(&self) -> &'static str {
@@ -15,12 +21,20 @@ impl Invariant for TriedExcluded {
     }
 
     fn wants(&self, _scenario: &Scenario) -> Topics {
-        Topics::ATTEMPTED
+        Topics::ATTEMPTED.and(Topics::BACKEND).and(Topics::RELOADS)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
-        let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
-            return;
+        self.moves.enter(entry);
+        let (id, backend, choice) = match entry.what {
+            What::Core(Event::Attempted { exchange, backend, choice, .. }) => {
+                (exchange, backend, choice)
+            }
+            What::Reloaded(reloads) => {
+                self.reloads = reloads;
+                return;
+            }
+            _ => return,
         };
         let Some(exchange) = ledger.exchanges.get(&id) else { return };
         let tried = |backend| exchange.attempts.iter().any(|it| it.backend == backend);
@@ -40,7 +54,10 @@ impl Invariant for TriedExcluded {
         // Who is as busy as he may be cannot be asked.
         let most = ledger.service(backend.service).core.limits.per_backend;
         let has_room = |other| most.is_none_or(|most| ledger.in_flight(other) < most as usize);
-        let fresh = fresh.find(|other| has_room(*other));
+        // Who began before a reload is told of nobody who is back since; he looks himself, by and by.
+        let outlives = exchange.reloads < self.reloads;
+        let knows = |other| !outlives || self.moves.is_settled(other, entry.at);
+        let fresh = fresh.find(|other| has_room(*other) && knows(*other));
         judge.check(fresh.is_none(), || {
             let (name, fresh) = (ledger.name(backend), fresh.map(|fresh| ledger.name(fresh)));
             let fresh = fresh.unwrap_or_default();
