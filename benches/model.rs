@@ -8,9 +8,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lb_core::Event;
+use lb_sim::log::{Entry, What};
 use lb_sim::{Scenario, Scrutiny, model, scenario};
 
-/// Requests of each run: a tenth of a million.
+/// Requests that would come in the whole of each run; clients begin a moment after it does.
 const REQUESTS: u64 = 100_000;
 /// Half of what the backends can carry: each works on eight at a time for 22.7 ms on average.
 const LOAD: f64 = 0.5;
@@ -41,12 +43,20 @@ fn world(backends: u32, policy: &str) -> Scenario {
     scenario.unwrap_or_else(|| panic!("{diagnostics:?}"))
 }
 
+/// How many there really are.
+fn exchanges_of(world: &Scenario) -> u64 {
+    let mut log: Vec<Entry> = Vec::new();
+    model::run_into(world, 1, &mut log);
+    let starts = log.iter().filter(|it| matches!(it.what, What::Core(Event::Started { .. })));
+    starts.count().try_into().expect("memory holds fewer than 2⁶⁴ of them")
+}
+
 fn exchanges(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("model");
-    group.throughput(Throughput::Elements(REQUESTS));
     group.sample_size(10).measurement_time(Duration::from_secs(10));
     for (backends, policy) in [(10, "least-request"), (1_000, "least-request"), (1_000, "maglev")] {
         let world = world(backends, policy);
+        group.throughput(Throughput::Elements(exchanges_of(&world)));
         let name = |what: &str| BenchmarkId::new(what, format!("{policy}/{backends}"));
         group.bench_function(name("alone"), |bencher| {
             bencher.iter(|| model::run_into(black_box(&world), 1, &mut ()));

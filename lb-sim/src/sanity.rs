@@ -10,7 +10,7 @@ use std::time::Duration;
 use lb_config::config::Service;
 use lb_core::config::{Policy, ServiceConfig, SteeringPolicy};
 
-use crate::measure::origin_at;
+use crate::measure::Addresses;
 use crate::scenario::{Latency, Origin, Scenario};
 
 /// What is left of a capacity for what is uneven.
@@ -103,22 +103,20 @@ pub fn is_stable(scenario: &Scenario) -> bool {
 /// Whether servers can do what is asked of them so many times over.
 fn carries(scenario: &Scenario, times: f64) -> bool {
     let demand = scenario.workload.rate * times;
-    let bears = |service: &Service, at: usize, share: f64| {
-        let origin = &service.origins[at];
-        let origin = &scenario.origins[origin_at(scenario, &origin.host, origin.port)];
-        bears(origin, demand * share)
-    };
-    let services = scenario.configs().flat_map(|config| &config.services);
-    services.into_iter().all(|service| {
+    let known = Addresses::new(scenario);
+    let bear = |service: &Service| {
+        // Where nobody owes each its share, one may get all.
+        let is_even = spreads(&service.core);
         let pools = service.core.pools.iter().flat_map(|pool| {
             let count = u32::try_from(pool.backends.len()).unwrap_or(u32::MAX);
-            pool.backends.iter().map(move |_| 1.0 / f64::from(count))
+            let share = if is_even { 1.0 / f64::from(count) } else { 1.0 };
+            pool.backends.iter().map(move |_| share)
         });
-        // Where nobody owes each its share, one may get all.
-        let shares = pools.map(|even| if spreads(&service.core) { even } else { 1.0 });
-        let mut shares = shares.take(service.origins.len()).enumerate();
-        shares.all(|(at, share)| bears(service, at, share))
-    })
+        pools.zip(&service.origins).all(|(share, at)| {
+            bears(&scenario.origins[known.place(&at.host, at.port)], demand * share)
+        })
+    };
+    scenario.configs().flat_map(|config| &config.services).all(bear)
 }
 
 /// Whether a server answers so many requests per second, and its queue takes what chance brings.

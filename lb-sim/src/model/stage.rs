@@ -136,8 +136,12 @@ impl<S> Era<'_, S> {
 impl<S: Sink> Told<'_, S> {
     pub(super) fn write(&self, now: Time, what: What) {
         if self.hears.has(what.topic()) {
-            self.sink.borrow_mut().enter(since_start(now), what);
+            self.enter(now, what);
         }
+    }
+
+    fn enter(&self, now: Time, what: What) {
+        self.sink.borrow_mut().enter(since_start(now), what);
     }
 }
 
@@ -150,7 +154,7 @@ impl<S: Sink> Observe for Told<'_, S> {
             true => *event,
             false => self.scenario.roster.renumbered(self.era, *event),
         };
-        self.write(now, What::Core(event));
+        self.enter(now, What::Core(event));
     }
 
     fn explains(&self) -> bool {

@@ -68,7 +68,8 @@ pub(super) struct Body {
 pub(super) enum Beside {
     None,
     From(Time),
-    Runs(Hedge, Fate),
+    /// Rare, and as long as all the rest: it has a place of its own, or every request would pay for it.
+    Runs(Box<(Hedge, Fate)>),
 }
 
 impl State<'_> {
@@ -78,7 +79,7 @@ impl State<'_> {
             Self::Starts => Time::ZERO,
             Self::Trying(_, fate, Beside::None) => fate.at,
             Self::Trying(_, fate, Beside::From(at)) => fate.at.min(*at),
-            Self::Trying(_, fate, Beside::Runs(_, hedge)) => fate.at.min(hedge.at),
+            Self::Trying(_, fate, Beside::Runs(second)) => fate.at.min(second.1.at),
             Self::Waiting(wait, _) => wait.until(),
             Self::InLine(queue) => queue.until(),
             Self::Delivering(.., body) => body.until,
@@ -198,27 +199,32 @@ impl<'c, S: Sink> Engine<'c, S> {
                     Some(hedge) => {
                         let number = attempt.number() + 1;
                         let fate = self.send(slot, hedge.errand(), number);
-                        Beside::Runs(hedge, fate)
+                        Beside::Runs(Box::new((hedge, fate)))
                     }
                 };
                 self.wait(slot, State::Trying(attempt, fate, beside));
             }
-            Beside::Runs(hedge, _) if fate.at <= now && attempt.settles(fate.outcome) => {
-                attempt.outrun(hedge, now);
-                self.conclude(slot, attempt, fate);
-            }
-            Beside::Runs(hedge, second) if fate.at <= now => {
-                let attempt = attempt.give_way(hedge, Some(fate.outcome), now);
-                self.wait(slot, State::Trying(attempt, second, Beside::None));
-            }
-            Beside::Runs(hedge, second) if attempt.settles(second.outcome) => {
-                let attempt = attempt.give_way(hedge, None, now);
-                self.conclude(slot, attempt, second);
-            }
-            Beside::Runs(hedge, second) => {
-                attempt.hedge_failed(hedge, second.outcome, now);
-                self.wait(slot, State::Trying(attempt, fate, Beside::None));
-            }
+            Beside::Runs(second) => self.settle(slot, attempt, fate, *second),
+        }
+    }
+
+    /// One of two attempts side by side has come to something.
+    fn settle(&mut self, slot: u32, attempt: Attempt<'c>, fate: Fate, second: (Hedge, Fate)) {
+        let now = self.now;
+        let (hedge, second) = second;
+        let is_first = fate.at <= now;
+        if is_first && attempt.settles(fate.outcome) {
+            attempt.outrun(hedge, now);
+            self.conclude(slot, attempt, fate);
+        } else if is_first {
+            let attempt = attempt.give_way(hedge, Some(fate.outcome), now);
+            self.wait(slot, State::Trying(attempt, second, Beside::None));
+        } else if attempt.settles(second.outcome) {
+            let attempt = attempt.give_way(hedge, None, now);
+            self.conclude(slot, attempt, second);
+        } else {
+            attempt.hedge_failed(hedge, second.outcome, now);
+            self.wait(slot, State::Trying(attempt, fate, Beside::None));
         }
     }
 
