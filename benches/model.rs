@@ -13,13 +13,11 @@ use lb_sim::log::{Entry, What};
 use lb_sim::{Scenario, Scrutiny, model, scenario};
 
 /// Requests that would come in the whole of each run; clients begin a moment after it does.
-const REQUESTS: u64 = 100_000;
-/// Half of what the backends can carry: each works on eight at a time for 22.7 ms on average.
-const LOAD: f64 = 0.5;
+const REQUESTS: u32 = 100_000;
 
-fn world(backends: u32, policy: &str) -> Scenario {
-    let rate = LOAD * f64::from(backends) * 8.0 / 0.0227;
-    let duration = Duration::from_secs_f64(REQUESTS as f64 / rate);
+/// Backends that work on eight requests at a time, for 22.7 ms on average.
+fn world(backends: u32, rate: u32, policy: &str) -> Scenario {
+    let duration = Duration::from_secs(1) * REQUESTS / rate;
     let mut text = format!(
         "# A world for a benchmark.\nschema = 1\nduration = \"{}us\"\n\
          network = {{ min = \"200us\", max = \"400us\" }}\n[workload]\nrate = {rate}\n\
@@ -54,10 +52,18 @@ fn exchanges_of(world: &Scenario) -> u64 {
 fn exchanges(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("model");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    for (backends, policy) in [(10, "least-request"), (1_000, "least-request"), (1_000, "maglev")] {
-        let world = world(backends, policy);
+    let worlds = [
+        (10, 1_000, "least-request"),
+        (1_000, 1_000, "least-request"),
+        (1_000, 10_000, "least-request"),
+        // Half of what the backends can carry: four thousand exchanges are open at a time.
+        (1_000, 176_000, "least-request"),
+        (1_000, 10_000, "maglev"),
+    ];
+    for (backends, rate, policy) in worlds {
+        let world = world(backends, rate, policy);
         group.throughput(Throughput::Elements(exchanges_of(&world)));
-        let name = |what: &str| BenchmarkId::new(what, format!("{policy}/{backends}"));
+        let name = |what: &str| BenchmarkId::new(what, format!("{policy}/{backends} at {rate}"));
         group.bench_function(name("alone"), |bencher| {
             bencher.iter(|| model::run_into(black_box(&world), 1, &mut ()));
         });

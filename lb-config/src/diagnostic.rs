@@ -159,6 +159,19 @@ impl<'s> Report<'s> {
         Place { file: self.source.name.to_owned(), line, column }
     }
 
+    /// Where a URL of `host` is written first. Whoever looks at what was read knows its backends, and not
+    /// where each was named.
+    pub fn url_of(&self, host: &str) -> Option<At> {
+        let text = self.source.text;
+        let ends = |after: &str| {
+            !after.starts_with(|next: char| next.is_alphanumeric() || ".-_".contains(next))
+        };
+        let mut named = text.match_indices(host);
+        let is_url =
+            |(at, _): &(usize, &str)| text[..*at].ends_with("//") && ends(&text[at + host.len()..]);
+        named.find(is_url).map(|(at, _)| At(at))
+    }
+
     /// How many errors there are so far.
     pub fn errors(&self) -> usize {
         let found = self.found.borrow();

@@ -169,9 +169,9 @@ fn complaints_say_what_is_wrong_and_nothing_else() {
     check(
         &RELOAD.replace("8080", "8081").replace("b1", "b2"),
         expect![[r#"
-        s.toml:1:1: a reload closes the listener that clients ask; let every reload have the first listener of [config]
-        s.toml:1:1: backend b2:80 has no origin; add [[origin]] with at = "b2:80"
-    "#]],
+            s.toml:1:1: a reload closes the listener that clients ask; let every reload have the first listener of [config]
+            s.toml:37:29: backend b2:80 has no origin; add [[origin]] with at = "b2:80"
+        "#]],
     );
     check(
         "[[action]]\nat = \"1s\"\nkind = \"reload\"",

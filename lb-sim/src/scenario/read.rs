@@ -124,10 +124,10 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
         let what = format!("{addr} is a Unix socket, which the simulated world does not have");
         report.error(root.at(), what, "use an IP address or a host name");
     }
-    let missing = scenario.configs().flat_map(|it| missing_origins(it, &scenario.origins));
-    for Missing(host) in missing.collect::<BTreeSet<_>>() {
-        let remedy = format!("add [[origin]] with at = {host:?}");
-        report.error(root.at(), format!("backend {host} has no origin"), remedy);
+    for (host, port) in missing_origins(scenario) {
+        let at = report.url_of(host).unwrap_or(root.at());
+        let remedy = format!("add [[origin]] with at = \"{host}:{port}\"");
+        report.error(at, format!("backend {host}:{port} has no origin"), remedy);
     }
     check_actions(root, scenario);
     if scenario.configs().any(|config| config.server.workers.is_some()) {
@@ -172,19 +172,13 @@ fn check_actions(root: &Table<'_>, scenario: &Scenario) {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Missing(String);
-
-fn missing_origins(config: &Config, origins: &[Origin]) -> Vec<Missing> {
-    let backends = config.services.iter().flat_map(|service| &service.origins);
-    let has_origin = |host: &str, port: u16| {
-        origins.iter().any(|origin| origin.host == host && origin.port == port)
-    };
-    backends
-        .filter(|backend| backend.socket.is_none())
-        .filter(|backend| !has_origin(&backend.host, backend.port))
-        .map(|backend| Missing(format!("{}:{}", backend.host, backend.port)))
-        .collect()
+/// Where backends are that no origin stands for.
+fn missing_origins(scenario: &Scenario) -> BTreeSet<(&str, u16)> {
+    let origins: BTreeSet<_> = scenario.origins.iter().map(|it| (&*it.host, it.port)).collect();
+    let services = scenario.configs().flat_map(|config| &config.services);
+    let backends = services.flat_map(|it| &it.origins).filter(|it| it.socket.is_none());
+    let all = backends.map(|backend| (&*backend.host, backend.port));
+    all.filter(|it| !origins.contains(it)).collect()
 }
 
 /// `"5ms"`, or `{ min = "4ms", max = "8ms" }`.
