@@ -114,8 +114,20 @@ impl Backend {
         self.warmth.get().chance(self.standing.get().ejected_until(), now, config)
     }
 
-    /// It is up again since `now`, or for the first time.
+    /// How long it takes to answer, in microseconds, as far as that is known. While its breaker is not
+    /// closed it is not: what opened it was slow, perhaps, and whether it still is, trials are to tell.
+    pub(crate) fn estimate(&self, now: Time, config: &LatencyConfig) -> Option<u64> {
+        match self.breaker.get().state() {
+            BreakerState::Closed => self.latency.get().estimate(now, config),
+            BreakerState::Open | BreakerState::HalfOpen => None,
+        }
+    }
+
+    /// It is up again since `now`, or for the first time. How slow it was before says nothing any more.
     pub(crate) fn cool(&self, now: Time, rules: &Rules) {
+        if rules.latency.is_some() {
+            self.latency.step(|_| Some(Latency::default()));
+        }
         if rules.slow_start.is_some() {
             self.warmth.step(|_| Some(Warmth::cold(now)));
         }

@@ -182,7 +182,7 @@ fn candidate<'s>(
 ) -> Candidate<'s> {
     let (backend, rules) = (member.backend, member.rules);
     let tried = tried.contains(member.id().backend).then_some(LeftOut::Tried);
-    let latency = rules.latency.and_then(|it| backend.latency.get().estimate(now, &it));
+    let latency = rules.latency.and_then(|it| backend.estimate(now, &it));
     let record = backend.record.get();
     Candidate {
         backend: member,

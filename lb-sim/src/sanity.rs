@@ -142,10 +142,14 @@ pub(crate) fn spreads(service: &ServiceConfig) -> bool {
             | Policy::LeastRequest
             | Policy::LeastRequestExact
     );
+    policy && is_even(service)
+}
+
+/// Whether all backends of a pool are as good as each other to whoever looks at nothing else.
+pub(crate) fn is_even(service: &ServiceConfig) -> bool {
     let mut weights = service.pools.iter().flat_map(|pool| &pool.backends).map(|it| it.weight);
     let first = weights.next();
-    policy
-        && service.affinity.is_none()
+    service.affinity.is_none()
         && service.steering.policy == SteeringPolicy::Priority
         && weights.all(|weight| Some(weight) == first)
 }

@@ -2,7 +2,7 @@
 //!
 //! What a backend costs is its latency estimate times the requests that it will then have, over its
 //! weight. Where the latency of one is unknown, the other's stands in: a new backend gets its share
-//! by load until it has answered.
+//! by load until it has answered, and so does one whose breaker lets trials through.
 
 use super::alias::Alias;
 use super::least_request::AllBut;
@@ -26,7 +26,7 @@ impl PeakEwma {
         let Some(second) = self.die.draw_among(&AllBut { first, among }, draw.rng) else {
             return Some(Drawn { place: first, how: How::Only });
         };
-        let estimate = |place| among.backend(place).latency.get().estimate(draw.now, &self.config);
+        let estimate = |place| among.backend(place).estimate(draw.now, &self.config);
         let (own, others) = (estimate(first), estimate(second));
         let known = own.or(others).unwrap_or(1);
         let (own, others) = (own.unwrap_or(known), others.unwrap_or(known));

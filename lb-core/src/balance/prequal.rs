@@ -61,7 +61,7 @@ impl Prequal {
             let in_flight = backend.in_flight();
             // What is remembered is the time for each request that was there: with as many as there
             // are now, and one more, it takes so much longer.
-            let micros = backend.latency.get().estimate(draw.now, &self.config);
+            let micros = backend.estimate(draw.now, &self.config);
             let micros = micros.map(|micros| micros * (u64::from(in_flight) + 1));
             seen[slot] = Some(Sample { slot, place, in_flight, micros });
             loads[count] = in_flight;

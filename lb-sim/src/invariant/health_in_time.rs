@@ -72,6 +72,11 @@ impl HealthInTime {
     fn check(&self, spell: &Spell, backend: BackendId, config: &ProbeConfig, judge: &mut Judge) {
         let (early, late) = (config.interval * 9 / 10, config.interval * 11 / 10);
         let each = |count: u8, of: Duration| of * u32::from(count);
+        // Who has not risen yet since something else cannot fall, and who has not passed falls sooner.
+        let rises = |end| end + each(config.rise, late) + config.timeout + UNSHARP <= spell.from;
+        if !spell.before.is_none_or(rises) {
+            return;
+        }
         let takes = if spell.what.is_silent { config.timeout } else { Duration::ZERO };
         let name = backend.backend;
         let moved =
@@ -86,11 +91,8 @@ impl HealthInTime {
                 format!("backend {name} fails {fall} checks by {latest:?}, and falls at {fell:?}")
             });
         }
-        // Bad ones in a row are counted from a good one on, of which there must have been one.
-        let passes = |end| end + late + config.timeout + UNSHARP <= spell.from;
-        let begins = spell.before.is_none_or(passes);
         if let Some(fell) = fell {
-            judge.check(!begins || fell + UNSHARP >= soonest, || {
+            judge.check(fell + UNSHARP >= soonest, || {
                 format!(
                     "backend {name} falls at {fell:?}, and cannot have failed before {soonest:?}"
                 )

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use lb_core::config::Policy;
 use lb_core::{BackendId, BreakerState, Event, Outcome};
 
 use super::{Invariant, Judge, Kind};
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
-use crate::sanity::spreads;
+use crate::sanity::{is_even, spreads};
 use crate::scenario::Scenario;
 
 #[derive(Default)]
@@ -83,7 +84,9 @@ impl Recovers {
         let all = ledger.scenario.roster.backends(ledger.reloads, backend.service);
         let Some(place) = all.iter().position(|it| *it == backend) else { return true };
         let is_first = service.core.pools.first().is_some_and(|it| place < it.backends.len());
-        let is_owed = spreads(&service.core) && is_first;
+        // Who goes by latency knows none of a backend on trial, and asks it like any other.
+        let by_latency = matches!(service.core.policy, Policy::PeakEwma | Policy::Prequal);
+        let is_owed = is_first && (spreads(&service.core) || by_latency && is_even(&service.core));
         let needs = service.core.breaker.map_or(0, |it| it.half_open_successes);
         let had = self.trials.get(&backend).copied().unwrap_or(0);
         // The last one's body may be on its way.
