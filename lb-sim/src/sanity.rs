@@ -16,7 +16,7 @@ use crate::scenario::{Latency, Origin, Scenario};
 /// What is left of a capacity for what is uneven.
 const HEADROOM: f64 = 1.25;
 /// A request in 10 to the power of so many may find a server full that chance alone has filled.
-const NINES: f64 = 6.0;
+const NINES: f64 = 8.0;
 /// Until the first request comes that may try a backend, and others follow.
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// A run is no longer than an hour.
@@ -171,7 +171,7 @@ mod tests {
     fn world(more: &str) -> Scenario {
         let text = format!(
             "# A world.\nschema = 1\nduration = \"1h\"\nrecover_within = \"1m\"\n[workload]\nrate = 100\n\
-             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = 2\nqueue = 20\n\
+             [[origin]]\nat = \"b1:80\"\nlatency = \"10ms\"\nconcurrency = 2\nqueue = 30\n\
              [[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"crash\"\norigin = \"b1:80\"\n\
              [[config.listener]]\nbind = \"0.0.0.0:80\"\n[[config.service]]\nname = \"web\"\nhosts = [\"*\"]\n\
              [[config.service.pool]]\nbackends = [{{ url = \"http://b1\" }}]\n{more}"

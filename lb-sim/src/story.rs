@@ -45,10 +45,18 @@ pub fn told(scenario: &Scenario, log: &[Entry], which: Which) -> Option<String> 
         What::Core(Event::Started { exchange: started, .. }) => Some(started) == exchange,
         _ => false,
     })?;
-    let mut story = Story { scenario, began: began.at, out: String::new() };
+    let mut story = Story { scenario, began: began.at, reloads: 0, out: String::new() };
     story.head(request, exchange, began);
     story.weather(log);
+    let mut reloads = 0;
     for Entry { at, what } in log {
+        match what {
+            What::Serves(now) => reloads = *now,
+            What::Core(Event::Started { exchange: started, .. }) if Some(*started) == exchange => {
+                story.reloads = reloads;
+            }
+            _ => {}
+        }
         let is_mine = match what {
             What::Explained { exchange: of, .. } | What::Reached { exchange: of, .. } => {
                 Some(*of) == exchange
@@ -92,6 +100,8 @@ fn both(log: &[Entry], which: Which) -> Option<(Option<u32>, Option<ExchangeId>)
 struct Story<'s> {
     scenario: &'s Scenario,
     began: Duration,
+    /// How many reloads there were when its exchange began: what the core says of places is meant so.
+    reloads: usize,
     out: String,
 }
 
@@ -204,9 +214,10 @@ impl Story<'_> {
         format!("{host}:{port}")
     }
 
-    /// Another backend of the same service, by its place in the configuration that began the run.
+    /// Another backend of the same service, by its place in the configuration that serves the exchange.
     fn peer(&self, backend: BackendId, place: u16) -> String {
-        self.name(BackendId { backend: place, ..backend })
+        let all = self.scenario.roster.backends(self.reloads, backend.service);
+        self.name(all[usize::from(place)])
     }
 
     fn line(&mut self, at: Duration, words: &str) {

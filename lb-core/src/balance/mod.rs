@@ -68,11 +68,11 @@ pub enum How {
     },
     /// Of two it will answer sooner, for what each has in flight.
     Sooner {
-        /// How long it takes to answer.
+        /// How long it takes to answer with what it would then have in flight, over its weight.
         micros: u32,
         /// The other's place in the service.
         than: u16,
-        /// How long the other takes.
+        /// The same of the other.
         than_micros: u32,
     },
     /// It has the least in flight of all.

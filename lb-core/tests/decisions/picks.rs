@@ -124,8 +124,8 @@ impl<'s> View<'s> {
                 assert!(share <= 1_000, "{share}: {expected:?}");
             }
             (Policy::PeakEwma, How::Sooner { micros, than, than_micros }) => {
-                // All answers come at once: what is known is known of all alike.
-                assert!(usize::from(than) != place && micros > 0 && than_micros > 0);
+                assert!(usize::from(than) != place && micros > 0, "{choice:?}");
+                assert!(micros <= than_micros, "the slower one was chosen: {choice:?}");
             }
             (Policy::LeastRequest | Policy::PeakEwma, How::Only) => {
                 assert_eq!(expected.places, [place])

@@ -43,6 +43,7 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.believes_checks(),
             seen.keeps_to_the_slow(),
             seen.turns_away(),
+            seen.adapts_too_low(),
             seen.gives_up_on_all(),
         ];
         for (what, remedy) in said.into_iter().flatten() {
@@ -209,6 +210,17 @@ impl Seen<'_> {
         worse.then(|| (what(), remedy))
     }
 
+    /// Answers that take now long and now short look to an adaptive limit as if somebody were slow.
+    fn adapts_too_low(&self) -> Option<Said> {
+        let errors = self.outlook.error_ratio;
+        let adapts = self.service.limits.adaptive.is_some() && self.case.faulty.is_empty();
+        let too_low = adapts && self.case.trouble.is_none() && errors > ERRORS;
+        let what = || format!("{:.1} % of the requests fail, and nothing is wrong", self.percent());
+        let remedy = "let adaptive of [service.limits] have a larger min or tolerance_percent, or \
+                      bound what runs at once by per_service instead";
+        too_low.then(|| (what(), remedy))
+    }
+
     fn turns_away(&self) -> Option<Said> {
         let limited = self.outlook.limited;
         let too_many = self.case.name == "steady" && limited > ERRORS;
@@ -224,7 +236,6 @@ impl Seen<'_> {
     }
 }
 
-const BOUND: &str = "bound what runs at once: let [service.limits] have per_service, per_backend \
-                     or adaptive = { enabled = true }";
+const BOUND: &str = "bound what runs at once: let [service.limits] have per_service or per_backend";
 /// Percent of the requests that may be repeated before it is a storm.
 const BUDGET_MAX: u32 = 50;

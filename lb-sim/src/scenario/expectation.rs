@@ -223,6 +223,11 @@ impl Metric {
         of_requests || matches!(self, Self::Share(_) | Self::ShareMax | Self::ShareMin)
     }
 
+    /// Whether a percentage says something of it.
+    const fn is_ratio(&self) -> bool {
+        self.is_part() || matches!(self, Self::RetryRatio | Self::Amplification)
+    }
+
     /// Whether it is a latency, in milliseconds.
     pub const fn is_latency(&self) -> bool {
         matches!(self, Self::Latency(_) | Self::LatencyMean | Self::LatencyMax)
@@ -293,6 +298,10 @@ fn read_bound(text: &str, metric: &Metric) -> Result<f64, Mistake> {
             return Err(Mistake::new("compares a latency with a bare number", remedy));
         }
         return quantity::duration(text).map(|bound| bound.as_secs_f64() * 1_000.0);
+    }
+    if text.ends_with('%') && !metric.is_ratio() {
+        let remedy = "write how many, or measure error_ratio, retry_ratio or a share";
+        return Err(Mistake::new("compares a count with a percentage", remedy));
     }
     let (text, unit) = match text.strip_suffix('%') {
         Some(percent) => (percent.trim_end(), 0.01),

@@ -19,7 +19,7 @@ use toml::{Table, Value};
 use crate::document::{self, Path, Step, at, paths, table_mut, tables, tables_mut, written};
 use crate::failure::Failure;
 use crate::sanity::{has_time, is_ample};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Metric, Scenario};
 use crate::verdict::Verdict;
 
 /// What is asked of each candidate.
@@ -71,12 +71,29 @@ pub fn shrink(text: &str, question: &Question<'_>) -> Result<Shrunk, String> {
         question,
         guard,
         claim: claim(question.failure),
+        keeps_named: has_all_named(&scenario),
         known: BTreeSet::new(),
         runs: 0,
     };
     while shrinker.round() && !(question.is_over)() {}
     let text = shrinker.text(&shrinker.root);
     Ok(Shrunk { text, runs: shrinker.runs, is_least: !(question.is_over)() })
+}
+
+/// Whether every origin whose share is expected is a backend.
+fn has_all_named(scenario: &Scenario) -> bool {
+    let expect = &scenario.expect;
+    let all = expect.always.iter().chain(&expect.eventually).chain(&expect.at_end);
+    let mut named = all.filter_map(|it| match &it.metric {
+        Metric::Share(origin) => Some(origin),
+        _ => None,
+    });
+    let roster = &scenario.roster;
+    let backends: BTreeSet<String> = (0..roster.services())
+        .flat_map(|service| roster.addresses(service))
+        .map(|(host, port)| format!("{host}:{port}"))
+        .collect();
+    named.all(|origin| backends.contains(origin))
 }
 
 /// What the first line of the result says: what must hold, and does not.
@@ -107,6 +124,8 @@ struct Shrinker<'q> {
     question: &'q Question<'q>,
     guard: Guard,
     claim: String,
+    /// Whether backends that expectations name must stay: without them a share is nothing, whatever happens.
+    keeps_named: bool,
     /// Candidates that were asked already, by hash.
     known: BTreeSet<u64>,
     runs: u32,
@@ -157,7 +176,7 @@ impl Shrinker<'_> {
             Guard::Sane => has_time(&scenario) && is_ample(&scenario),
             Guard::Patient(least) => scenario.recover_within >= least,
         };
-        if !is_guarded {
+        if !is_guarded || (self.keeps_named && !has_all_named(&scenario)) {
             return false;
         }
         self.runs += 1;

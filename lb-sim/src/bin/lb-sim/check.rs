@@ -290,12 +290,17 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, check: &Check) -> Stri
         }
     }
     let service = &stage.scenario.config.services[stage.service].core;
+    let has_missed = cases.iter().any(|(_, done)| !done.missed.is_empty());
     let cases: Vec<(Case, Outlook)> =
         cases.into_iter().map(|(case, done)| (case, done.outlook)).collect();
     let findings = advice(service, &cases);
-    if findings.is_empty() {
-        out += "  nothing to change was found\n";
-    }
+    out += match (findings.is_empty(), has_missed) {
+        (false, _) => "",
+        (true, false) => "  nothing to change was found\n",
+        (true, true) => {
+            "  no setting is known to help with what was missed; look closer with --case and --html\n"
+        }
+    };
     for Finding { case, what, remedy } in findings {
         let _infallible = writeln!(out, "  {case}: {what};\n    {remedy}");
     }
