@@ -297,8 +297,10 @@ impl<'c> Exchange<'c> {
         let at_once = outcome.reach() == Reach::Never
             && same.is_none()
             && self.service.may_serve(&self.tried, now);
+        let deadline = self.deadline;
+        let is_late = |until: Time| until >= deadline;
         let until = if at_once { now } else { now + wait };
-        if until >= self.deadline {
+        if is_late(until) {
             return self.withhold(Withheld::DeadlineNear, last, now);
         }
         if (self.is_bound() && same.is_none()) || !self.service.may_serve_at_all(until) {
@@ -320,7 +322,7 @@ impl<'c> Exchange<'c> {
         // whoever finds nobody to go to at once backs off as any other does.
         // The budget has paid for it, and has no way to be paid back: it errs towards fewer retries.
         let until = now + wait;
-        if until >= self.deadline {
+        if is_late(until) {
             return self.withhold(Withheld::DeadlineNear, last, now);
         }
         self.waited = u32::try_from(micros(wait)).unwrap_or(u32::MAX);
