@@ -347,6 +347,16 @@ fn every_scenario_and_decision_is_on_a_map() {
 }
 
 #[test]
+fn a_planted_bug_has_one_place() {
+    let list = tidy::tree::read_toml("planted/bugs.toml");
+    let bugs = list["bug"].as_array().unwrap();
+    let word = |bug: &toml::Value, key: &str| bug[key].as_str().unwrap().to_owned();
+    let places = |bug: &toml::Value| read(&word(bug, "file")).matches(&word(bug, "find")).count();
+    let lost = bugs.iter().filter(|bug| places(bug) != 1).map(|bug| word(bug, "name"));
+    assert_eq!(lost.collect::<Vec<_>>(), Vec::<String>::new(), "mend `find` in planted/bugs.toml");
+}
+
+#[test]
 fn a_decision_is_one_page_of_four_parts() {
     const RULE: Rule = Rule {
         broken: |file| {
