@@ -91,12 +91,11 @@ impl<'s> Gauges<'s> {
         let mut notes = [self.always.notes, self.eventually.notes].into_iter();
         let homes = notes.any(|it| it.homes) || self.at_end.iter().any(|(it, _)| it.notes.homes);
         let of_requests = Topics::SENT.and(Topics::ENDED).and(Topics::DRAINS);
-        match (self.is_idle, homes) {
-            (true, _) => Topics::NONE,
-            (false, true) => {
-                of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND).and(Topics::REACHED)
-            }
-            (false, false) => of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND),
+        let all = of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND);
+        match () {
+            () if self.is_idle => Topics::NONE,
+            () if homes => all.and(Topics::REACHED),
+            () => all,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Ledger<'s> {
     pub ejected: BTreeMap<BackendId, Time>,
     /// How many reloads there were until the last request: by that configuration it is served.
     pub reloads: usize,
+    /// How many there were until now: nobody may be served by the last one yet.
+    pub loaded: usize,
     /// Since when the proxy drains, if it was told to.
     pub draining: Option<Duration>,
     /// What time it is.
@@ -127,6 +129,7 @@ impl<'s> Ledger<'s> {
             unhealthy: BTreeSet::new(),
             ejected: BTreeMap::new(),
             reloads: 0,
+            loaded: 0,
             draining: None,
             now: Duration::ZERO,
         };
@@ -207,6 +210,7 @@ impl<'s> Ledger<'s> {
     /// What backends count as by a configuration that takes over from the one before it: no event
     /// tells. It holds from the reload on, since a check may be over before a request comes.
     fn load(&mut self, reloads: usize) {
+        self.loaded = reloads;
         let (scenario, roster) = (self.scenario, &self.scenario.roster);
         let config = scenario.config_after(reloads);
         // Where nobody is checked any more, nobody stays ill.

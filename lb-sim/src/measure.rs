@@ -270,7 +270,7 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| float(part) / float(whole))
 }
 
-/// Which origin is at which address, by its place in the scenario: [`origin_at`] for those who ask often.
+/// Which origin is at which address, by its place in the scenario.
 pub(crate) struct Addresses<'s>(BTreeMap<(&'s str, u16), usize>);
 
 impl<'s> Addresses<'s> {
@@ -307,11 +307,6 @@ impl Places {
 /// Which origin a backend is, by its place in the scenario.
 pub fn origin_of(scenario: &Scenario, backend: BackendId) -> usize {
     let (host, port) = scenario.roster.address(backend);
-    origin_at(scenario, host, port)
-}
-
-/// Which origin is at `host:port`, by its place in the scenario.
-pub(crate) fn origin_at(scenario: &Scenario, host: &str, port: u16) -> usize {
     let is = |origin: &Origin| origin.host == host && origin.port == port;
     scenario.origins.iter().position(is).expect("a scenario has an origin for every backend")
 }

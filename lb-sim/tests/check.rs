@@ -84,6 +84,24 @@ fn a_storm_of_retries_without_a_budget_is_found() {
 }
 
 #[test]
+fn an_adaptive_limit_that_turns_away_in_calm_weather_is_told_of() {
+    let adaptive = "[service.limits]\nadaptive = { enabled = true }\n";
+    let (table, _, _) = said(&check("adaptive", adaptive, &["--case", "hits and misses"]));
+    assert!(number(&row(&table, "hits and misses")[0]) > 1.0, "{table}");
+    assert!(table.contains("let adaptive of [service.limits] have a larger min"), "{table}");
+    let (table, _, _) = said(&check("unlimited", "", &["--case", "hits and misses"]));
+    assert!(table.contains("nothing to change was found"), "{table}");
+}
+
+#[test]
+fn what_is_missed_is_not_said_to_be_well() {
+    let level = ["--case", "steady", "--slo", "p50 < 1ms"];
+    let (table, _, code) = said(&check("too-slow", "", &level));
+    assert_eq!(code, Some(131), "{table}");
+    assert!(table.contains("no setting is known to help") && !table.contains("nothing to change"));
+}
+
+#[test]
 fn a_service_level_that_is_missed_has_an_exit_code_and_a_line() {
     let level = ["--case", "all die", "--slo", "error_ratio < 0.1%"];
     let (table, _, code) = said(&check("missed", "", &level));
@@ -121,6 +139,8 @@ fn what_makes_no_sense_is_said_so() {
     assert_eq!((complaint.trim(), code), ("there is no service \"api\"; there are web", Some(1)));
     let (_, complaint, _) = said(&check("bare", "", &["--slo", "p99 <= 250"]));
     assert!(complaint.contains("bare number; write the unit, as in 250ms"), "{complaint}");
+    let (_, complaint, _) = said(&check("percent", "", &["--slo", "errors < 5%"]));
+    assert!(complaint.contains("compares a count with a percentage"), "{complaint}");
     let (_, complaint, code) = said(&check("no-case", "", &["--case", "one flies"]));
     assert!(
         code == Some(1)

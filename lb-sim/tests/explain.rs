@@ -93,6 +93,35 @@ fn what_cannot_be_explained_is_said_so() {
 }
 
 #[test]
+fn the_other_of_two_is_named_right_after_a_reload_that_moved_places() {
+    let config = |table: &str, backends: &str| {
+        format!(
+            "[[{table}.listener]]\nbind = \"0.0.0.0:8080\"\n[[{table}.service]]\nname = \"web\"\n\
+             hosts = [\"*\"]\n[[{table}.service.pool]]\nbackends = [{backends}]\n"
+        )
+    };
+    let (a, b) = ("{ url = \"http://a\" }", "{ url = \"http://b\" }");
+    let text = format!(
+        "# Two backends change places.\nschema = 1\nduration = \"4s\"\n[workload]\nrate = 200\n\
+         [[origin]]\nat = \"a:80\"\nlatency = \"30ms\"\n\
+         [[origin]]\nat = \"b:80\"\nlatency = \"30ms\"\n{}\
+         [[action]]\nat = \"1s\"\nkind = \"reload\"\n{}",
+        config("config", &format!("{a}, {b}")),
+        config("action.config", &format!("{b}, {a}")),
+    );
+    let (file, trace) = (temporary("places.toml"), temporary("places.txt"));
+    fs::write(&file, text).unwrap();
+    let run = lb_sim(&["run", &file, "--engine", "model", "--trace", &trace]);
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run).0);
+    for request in ["50", "500"] {
+        let (story, complaint, code) = said(&lb_sim(&["explain", &trace, request]));
+        assert_eq!(code, Some(0), "{complaint}");
+        let line = story.lines().find(|line| line.contains("of two drawn")).unwrap();
+        assert!(line.contains("a:80") && line.contains("b:80"), "{line}");
+    }
+}
+
+#[test]
 fn a_service_that_bounds_its_load_comes_back_at_loads_where_another_does_not() {
     let map = |example: &str| {
         let file = format!("docs/examples/{example}.toml");

@@ -113,6 +113,14 @@ fn what_fails_in_a_swarm_is_shrunk_to_a_few_things_that_happen() {
 }
 
 #[test]
+fn a_backend_whose_share_is_expected_is_not_left_out() {
+    let (seed, text, failure) = wrong_about("share(b1:80) >= 0.99");
+    let after = read(&least(seed, &text, &failure, &|| false).text);
+    let mut backends = after.config.services.iter().flat_map(|it| &it.origins);
+    assert!(backends.any(|it| it.host == "b1"), "its share would be nothing, whatever happens");
+}
+
+#[test]
 fn shrinking_stops_when_time_is_up_and_says_so() {
     let (seed, text, failure) = wrong_about("retries <= 0");
     let shrunk = least(seed, &text, &failure, &|| true);

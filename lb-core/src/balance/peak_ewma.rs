@@ -30,19 +30,18 @@ impl PeakEwma {
         let (own, others) = (estimate(first), estimate(second));
         let known = own.or(others).unwrap_or(1);
         let (own, others) = (own.unwrap_or(known), others.unwrap_or(known));
-        let busy = |place, latency: u64| {
+        let takes = |place, latency: u64| {
             u128::from(latency) * (u128::from(among.backend(place).in_flight()) + 1)
         };
         let weight = |place| u128::from(self.die.weight(place));
-        let (own, others) = (busy(first, own), busy(second, others));
+        let (own, others) = (takes(first, own), takes(second, others));
         let (place, micros, than, than_micros) =
             match own * weight(second) <= others * weight(first) {
                 true => (first, own, second, others),
                 false => (second, others, first, own),
             };
-        let told = |place, busy: u128| {
-            u32::try_from(busy.div_ceil(weight(place).max(1))).unwrap_or(u32::MAX)
-        };
+        let told =
+            |place, takes: u128| u32::try_from(takes.div_ceil(weight(place))).unwrap_or(u32::MAX);
         let (micros, than_micros) = (told(place, micros), told(than, than_micros));
         let than = u16::try_from(than).expect("BACKENDS_MAX fits in 16 bits");
         Some(Drawn { place, how: How::Sooner { micros, than, than_micros } })

@@ -27,8 +27,6 @@ pub(super) struct ClientsStay {
     /// By service and user: whose answers it got of late.
     told: BTreeMap<(u16, u32), Vec<Told>>,
     moves: Moves,
-    /// How many reloads there were, though no request may be served by the last one yet.
-    reloads: usize,
 }
 
 /// That a user was answered by a backend: since when it has all of the answer, if it does.
@@ -57,7 +55,6 @@ impl ClientsStay {
             users: BTreeMap::new(),
             told: BTreeMap::new(),
             moves: Moves::default(),
-            reloads: 0,
         }
     }
 
@@ -146,7 +143,6 @@ impl Invariant for ClientsStay {
                 .and(Topics::DELIVERED)
                 .and(Topics::BACKEND)
                 .and(Topics::BODY_ENDED)
-                .and(Topics::RELOADS)
                 .and(Topics::REJECTED)
                 .and(Topics::LEFT),
             false => Topics::NONE,
@@ -179,7 +175,7 @@ impl Invariant for ClientsStay {
             What::Core(Event::Delivered { exchange, backend, .. }) => {
                 let Some((began, _)) = self.first.remove(&exchange) else { return };
                 let reloads = ledger.exchanges.get(&exchange).map(|it| it.reloads);
-                let is_late = reloads != Some(self.reloads);
+                let is_late = reloads != Some(ledger.loaded);
                 // Who remembers for a client does so as the answer goes out.
                 let head = entry.at;
                 self.delivered(Told { exchange, backend, began, head, since: None, is_late });
@@ -191,7 +187,6 @@ impl Invariant for ClientsStay {
                 self.first.remove(&exchange);
                 self.users.remove(&exchange);
             }
-            What::Reloaded(reloads) => self.reloads = reloads,
             _ => {}
         }
     }

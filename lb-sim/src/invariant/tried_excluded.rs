@@ -11,8 +11,6 @@ use crate::scenario::Scenario;
 #[derive(Default)]
 pub(super) struct TriedExcluded {
     moves: Moves,
-    /// How many reloads there were, though no request may be served by the last one yet.
-    reloads: usize,
 }
 
 impl Invariant for TriedExcluded {
@@ -21,20 +19,13 @@ impl Invariant for TriedExcluded {
     }
 
     fn wants(&self, _scenario: &Scenario) -> Topics {
-        Topics::ATTEMPTED.and(Topics::BACKEND).and(Topics::RELOADS)
+        Topics::ATTEMPTED.and(Topics::BACKEND)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         self.moves.enter(entry);
-        let (id, backend, choice) = match entry.what {
-            What::Core(Event::Attempted { exchange, backend, choice, .. }) => {
-                (exchange, backend, choice)
-            }
-            What::Reloaded(reloads) => {
-                self.reloads = reloads;
-                return;
-            }
-            _ => return,
+        let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
+            return;
         };
         let Some(exchange) = ledger.exchanges.get(&id) else { return };
         let tried = |backend| exchange.attempts.iter().any(|it| it.backend == backend);
@@ -55,7 +46,7 @@ impl Invariant for TriedExcluded {
         let most = ledger.service(backend.service).core.limits.per_backend;
         let has_room = |other| most.is_none_or(|most| ledger.in_flight(other) < most as usize);
         // Who began before a reload is told of nobody who is back since; he looks himself, by and by.
-        let outlives = exchange.reloads < self.reloads;
+        let outlives = exchange.reloads < ledger.loaded;
         let knows = |other| !outlives || self.moves.is_settled(other, entry.at);
         let fresh = fresh.find(|other| has_room(*other) && knows(*other));
         judge.check(fresh.is_none(), || {
