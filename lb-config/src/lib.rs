@@ -38,6 +38,7 @@
 //!   files are read with it too, so that their mistakes look the same.
 //! - [`diagnostic`]: places, and the report that collects mistakes.
 //! - [`quantity`], [`address`]: durations and sizes, hosts and urls, as text.
+//! - [`text()`]: why a file that its reader opened is no text, in words.
 //!
 //! Not here: defaults that depend on the machine (one worker per core is `None`, and the server
 //! counts the cores), and whether an address can be bound or a name resolved.
@@ -49,9 +50,11 @@ pub mod read;
 pub mod address;
 pub mod diagnostic;
 pub mod quantity;
+mod text;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use text::text;
 
 /// A file's text, and what to call it in diagnostics.
 #[derive(Clone, Copy, Debug)]

@@ -140,7 +140,7 @@ struct Marks {
 impl Marks {
     /// What they are about.
     const HEARS: Topics = Topics::ATTEMPTED
-        .and(Topics::CONCLUDED)
+        .and(Topics::FAILED)
         .and(Topics::REJECTED)
         .and(Topics::ASIDE)
         .and(Topics::BACKEND);

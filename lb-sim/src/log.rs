@@ -5,7 +5,7 @@ mod writing;
 
 use std::time::Duration;
 
-use lb_core::{Event, ExchangeId};
+use lb_core::{Event, ExchangeId, Outcome};
 
 pub use writing::Log;
 
@@ -179,8 +179,8 @@ impl Topics {
     pub const STARTED: Self = Self(1);
     /// A backend was chosen.
     pub const ATTEMPTED: Self = Self(1 << 1);
-    /// An attempt came to something.
-    pub const CONCLUDED: Self = Self(1 << 2);
+    /// An attempt came to an answer.
+    pub const ANSWERED: Self = Self(1 << 2);
     /// A backend's answer goes out.
     pub const DELIVERED: Self = Self(1 << 3);
     /// The body of an answer has ended.
@@ -209,9 +209,13 @@ impl Topics {
     pub const DRAINS: Self = Self(1 << 15);
     /// The rest.
     pub const REST: Self = Self(1 << 16);
+    /// An attempt failed.
+    pub const FAILED: Self = Self(1 << 17);
+    /// An attempt came to something.
+    pub const CONCLUDED: Self = Self::ANSWERED.and(Self::FAILED);
 
     /// How many there are to tell apart.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     /// These and those.
     #[must_use]
@@ -234,7 +238,8 @@ impl Topics {
         let topic = match event {
             Event::Started { .. } => Self::STARTED,
             Event::Attempted { .. } => Self::ATTEMPTED,
-            Event::Concluded { .. } => Self::CONCLUDED,
+            Event::Concluded { outcome: Outcome::Answered(_), .. } => Self::ANSWERED,
+            Event::Concluded { outcome: Outcome::Failed(_), .. } => Self::FAILED,
             Event::Delivered { .. } => Self::DELIVERED,
             Event::Ended { .. } => Self::BODY_ENDED,
             Event::Rejected { .. } => Self::REJECTED,

@@ -135,6 +135,11 @@ impl Verdict {
         classes.into_iter().find_map(|(is, class)| is.then_some(class))
     }
 
+    /// Whether something was wrong with backends, and nobody noticed anything of it.
+    pub fn is_unnoticed(&self) -> bool {
+        !self.bit.is_empty() && !self.bit.contains(&true)
+    }
+
     /// The marks of its scenario that this run did not reach: a sweep has to.
     pub fn missing<'s>(&self, scenario: &'s Scenario) -> Vec<&'s str> {
         let marks = scenario.expect.sometimes.iter();

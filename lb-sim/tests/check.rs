@@ -127,6 +127,59 @@ fn a_level_is_missed_where_there_is_nothing_to_measure() {
 }
 
 #[test]
+fn what_nobody_meets_holds_no_level() {
+    let many: Vec<String> = (0..200).map(|nth| format!("{{ url = \"http://b{nth}\" }}")).collect();
+    let pool = format!("[[service.pool]]\nname = \"many\"\nbackends = [{}]\n", many.join(", "));
+    let pool = format!("{pool}[[service.pool]]\nname = \"few\"");
+    let level = ["--rate", "1", "--case", "one dies", "--slo", "error_ratio <= 100%"];
+    let file = written("unmet", "");
+    let text = fs::read_to_string(&file).unwrap().replace("[[service.pool]]", &pool);
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("check").arg(&file).args(["--seeds", "1"]).args(level);
+    let (table, complaint, code) = said(&command.output().unwrap());
+    assert_eq!(code, Some(131), "{table}{complaint}");
+    assert!(table.contains("UNSEEN  one dies") && table.contains("MISSED  one dies"), "{table}");
+    assert!(table.contains("which say little; rehearse with a higher --rate"), "{table}");
+}
+
+#[test]
+fn trouble_befalls_those_who_are_asked() {
+    let standby = "[service.steering]\npolicy = \"weighted\"\n[[service.pool]]\nname = \"standby\"\n\
+                   weight = 0\nbackends = [{ url = \"http://10.0.0.9\" }]\n";
+    let file = written("standby", standby);
+    let text = fs::read_to_string(&file).unwrap();
+    let at = text.rfind("[[service.pool]]\n").unwrap();
+    fs::write(
+        &file,
+        format!("{}[[service.pool]]\nname = \"main\"\n{}", &text[..at], &text[at + 17..]),
+    )
+    .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("check").arg(&file).args([
+        "--seeds",
+        "1",
+        "--case",
+        "one dies",
+        "--case",
+        "a zone goes",
+    ]);
+    let (table, complaint, code) = said(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{complaint}");
+    assert!(!table.contains("UNSEEN"), "{table}");
+}
+
+#[test]
+fn a_breaker_that_waits_for_too_many_in_a_row_is_told_of() {
+    let row = |count| format!("[service.breaker]\nconsecutive_failures = {count}\n");
+    let half = ["--case", "one half fails"];
+    let (table, complaint, _) = said(&check("far", &row(50), &half));
+    assert!(table.contains("have consecutive_failures = 5"), "{table}{complaint}");
+    let (table, complaint, _) = said(&check("near", &row(5), &half));
+    assert!(!table.contains("consecutive_failures"), "{table}{complaint}");
+}
+
+#[test]
 fn a_level_of_a_time_is_about_that_time_where_nothing_goes_wrong_as_well() {
     let level = ["--case", "steady", "--slo", "attempts@10s..11s <= 1000"];
     let (table, _, code) = said(&check("at-a-time", "", &level));
@@ -136,7 +189,10 @@ fn a_level_of_a_time_is_about_that_time_where_nothing_goes_wrong_as_well() {
 #[test]
 fn what_makes_no_sense_is_said_so() {
     let (_, complaint, code) = said(&check("nobody", "", &["--service", "api"]));
-    assert_eq!((complaint.trim(), code), ("there is no service \"api\"; there are web", Some(1)));
+    assert_eq!(
+        (complaint.trim(), code),
+        ("there is no service \"api\"; its services: web", Some(1))
+    );
     let (_, complaint, _) = said(&check("bare", "", &["--slo", "p99 <= 250"]));
     assert!(complaint.contains("bare number; write the unit, as in 250ms"), "{complaint}");
     let (_, complaint, _) = said(&check("percent", "", &["--slo", "errors < 5%"]));

@@ -166,7 +166,7 @@ fn a_missed_level_is_an_exit_code_and_a_comparison_a_table() {
     assert_eq!(code, Some(1));
     assert!(said.contains("a replay does not count that"), "{said}");
     let (code, _, said) = lb_sim(&["replay", &record, "--config", &new, "--service", "api"]);
-    assert_eq!((code, said.trim()), (Some(1), "there is no service \"api\"; there are web"));
+    assert_eq!((code, said.trim()), (Some(1), "there is no service \"api\"; its services: web"));
 }
 
 #[test]

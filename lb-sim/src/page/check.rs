@@ -108,7 +108,7 @@ impl Checked<'_> {
                     span { (percent(*load)) " busy" }
                     span { (several(self.seeds, "seed")) }
                 }
-                @for note in &self.stage.notes { p.aside { (note) } }
+                @for note in self.stage.notes.iter().chain(&self.battery.thin) { p.aside { (note) } }
                 (self.complaints())
                 (self.findings())
                 (self.table())

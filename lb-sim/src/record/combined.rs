@@ -52,7 +52,7 @@ impl Combined {
         cursor.skip_spaces();
         let status = cursor.number().and_then(|status| u16::try_from(status).ok());
         let status = status.filter(|status| (100..=999).contains(status));
-        let status = status.ok_or_else(|| cursor.fault("has no status", FORMAT))?;
+        let status = status.ok_or_else(|| cursor.fault("has no status of three digits", FORMAT))?;
         cursor.skip_spaces();
         if cursor.number().is_none() && !cursor.eats(b'-') {
             return Err(cursor.fault("does not say how many bytes were sent", FORMAT));

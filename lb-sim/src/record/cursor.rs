@@ -3,7 +3,7 @@
 /// What is wrong with a line: in words that are the same for all lines that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// Where in the line, counted from 1.
+    /// Which byte of the line, counted from 1.
     pub(super) column: usize,
     /// What, as the end of a sentence that begins with the line.
     pub(super) what: &'static str,

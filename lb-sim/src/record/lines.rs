@@ -61,7 +61,7 @@ pub struct Mistake {
     pub file: PathBuf,
     /// The first line that has it, counted from 1.
     pub line: u64,
-    /// Where in that line, counted from 1.
+    /// Which character of that line, counted from 1.
     pub column: usize,
     /// What is wrong.
     pub what: &'static str,
@@ -246,7 +246,9 @@ impl Reading<'_> {
                 Ok(true) => {}
                 Ok(false) => self.beside += 1,
                 Err(fault) => {
-                    self.note(number, fault);
+                    let before = &line[..(fault.column - 1).min(line.len())];
+                    let column = String::from_utf8_lossy(before).chars().count() + 1;
+                    self.note(number, Fault { column, ..fault });
                     if fault.is_fatal {
                         let told = self.mistakes.iter().find(|it| it.what == fault.what);
                         return Err(told.map(ToString::to_string).unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_core::config::{Policy, ServiceConfig, WhenAllUnfit};
+use lb_core::config::{BreakerConfig, Policy, ServiceConfig, WhenAllUnfit};
 
 use super::battery::STORM;
 use super::{Case, Outlook};
@@ -42,6 +42,7 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.takes_too_much(),
             seen.believes_checks(),
             seen.keeps_to_the_slow(),
+            seen.counts_too_far(),
             seen.turns_away(),
             seen.adapts_too_low(),
             seen.gives_up_on_all(),
@@ -192,6 +193,20 @@ impl Seen<'_> {
         let remedy = "let [service.balance] have policy = \"least-request\" or \"peak-ewma\", \
                       which go by what backends have in hand";
         (keeps && blind).then(|| (what(), remedy))
+    }
+
+    /// Good answers in between keep a count of failures in a row from getting far.
+    fn counts_too_far(&self) -> Option<Said> {
+        let half = self.case.name == "one half fails" && self.has_sound();
+        let keeps = half && self.outlook.detect.is_none();
+        let row = self.service.breaker.map(|breaker| breaker.consecutive_failures);
+        let row =
+            row.filter(|row| keeps && *row > BreakerConfig::default().consecutive_failures)?;
+        let what = format!(
+            "a backend that fails every other request goes on to get its share: {row} failures in a row \
+             are never seen"
+        );
+        Some((what, "let [service.breaker] have consecutive_failures = 5, which is the default"))
     }
 
     fn gives_up_on_all(&self) -> Option<Said> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lb_config::Config;
 
+use crate::model;
 use crate::roster::Roster;
 use crate::scenario::{
     Action, ActionKind, Again, Fault, FaultKind, Latency, Phase, Scenario, Surge, Whom,
@@ -59,18 +60,31 @@ pub struct Battery {
     pub cases: Vec<Case>,
     /// What is not.
     pub skipped: Vec<Skipped>,
+    /// Why it says little, if it does.
+    pub thin: Option<String>,
 }
 
 /// When trouble begins, and how long it lasts, if nothing else is said.
 const AT: Duration = Duration::from_secs(15);
 const LASTS: Duration = Duration::from_secs(15);
 
+/// Fewer requests than these to a backend while something is wrong are hardly felt.
+const FEW: f64 = 20.0;
+
 /// The share of the answers that fail in a storm.
 pub(super) const STORM: f64 = 0.3;
 
 /// Everything that may happen to the service of `stage`.
 pub fn battery(stage: &Stage) -> Battery {
-    let mut made = Making { stage, battery: Battery { cases: Vec::new(), skipped: Vec::new() } };
+    let each = stage.scenario.workload.rate * LASTS.as_secs_f64() / stage.origins.len() as f64;
+    let thin = (each < FEW).then(|| {
+        format!(
+            "while something is wrong a backend gets {each:.0} requests, which say little; rehearse with a \
+             higher --rate"
+        )
+    });
+    let battery = Battery { cases: Vec::new(), skipped: Vec::new(), thin };
+    let mut made = Making { stage, asked: asked(stage), battery };
     made.without_trouble();
     made.one_backend();
     made.all_backends();
@@ -83,8 +97,23 @@ pub fn battery(stage: &Stage) -> Battery {
     made.battery
 }
 
+/// The origin of the first backend, which most requests would miss; where nobody is sent to that one, of
+/// whoever is asked most.
+fn asked(stage: &Stage) -> usize {
+    let calm = Scenario { duration: AT, ..stage.scenario.clone() };
+    let (_, facts) = model::measured(&calm, calm.seed);
+    let attempts = facts.measure(&calm, &(Duration::ZERO..AT)).attempts;
+    let first = stage.origins[0];
+    match attempts[first] {
+        0 => stage.origins.iter().copied().max_by_key(|at| attempts[*at]).unwrap_or(first),
+        _ => first,
+    }
+}
+
 struct Making<'s> {
     stage: &'s Stage,
+    /// The origin of a backend that is asked.
+    asked: usize,
     battery: Battery,
 }
 
@@ -114,11 +143,6 @@ impl Making<'_> {
         self.battery.skipped.push(Skipped { name, why });
     }
 
-    /// The origin of the first backend, which most requests would miss.
-    fn first(&self) -> usize {
-        self.stage.origins[0]
-    }
-
     /// Who has nobody beside him is all of his service.
     fn has_others(&self) -> bool {
         self.stage.origins.len() > 1
@@ -140,7 +164,7 @@ impl Making<'_> {
     }
 
     fn one_backend(&mut self) {
-        let at = self.first();
+        let at = self.asked;
         let one = |kind| move |it: &mut Scenario| it.faults.push(fault(at, kind));
         self.add("one dies", "A backend's process stops.", one(FaultKind::Refuse));
         self.add("one vanishes", "A backend answers nothing.", one(FaultKind::Blackhole));
@@ -192,7 +216,7 @@ impl Making<'_> {
         }
     }
 
-    /// The origins of a region, of the first of several pools, or half of them.
+    /// The origins of a region or of one of several pools, where somebody is asked, or half of all.
     fn zone(&self) -> Option<Vec<usize>> {
         let Stage { scenario, service, origins, pools, .. } = self.stage;
         let said = &scenario.config.services[*service].core.pools;
@@ -201,13 +225,14 @@ impl Making<'_> {
             .flat_map(|pool| &pool.backends)
             .map(|backend| backend.region.as_deref())
             .collect();
+        let asked = origins.iter().position(|at| *at == self.asked).unwrap_or_default();
         let of_region: Vec<usize> = (0..origins.len())
-            .filter(|at| regions[*at].is_some() && regions[*at] == regions[0])
+            .filter(|at| regions[*at].is_some() && regions[*at] == regions[asked])
             .collect();
         let zone = if !of_region.is_empty() && of_region.len() < origins.len() {
             of_region
         } else if pools.len() > 1 {
-            pools[0].clone()
+            pools.iter().find(|pool| pool.contains(&asked)).unwrap_or(&pools[0]).clone()
         } else {
             (0..origins.len() / 2).collect()
         };
@@ -276,7 +301,7 @@ impl Making<'_> {
 
     /// Health checks say one thing, and requests another.
     fn lies(&mut self) {
-        let at = self.first();
+        let at = self.asked;
         let says = |whom| FaultKind::Status { code: 500, rate: 1.0, whom };
         let is_checked =
             self.stage.scenario.config.services[self.stage.service].core.probe.is_some();

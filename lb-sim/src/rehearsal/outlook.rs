@@ -131,8 +131,7 @@ impl Outlook {
         let all = first.chain(verdict.panic.clone());
         self.broken.extend(all.map(|what| Broken { seed: verdict.seed, what }));
         // A backend that answers sooner than before is noticed by nobody, and beside other trouble.
-        let unnoticed = !verdict.bit.is_empty() && !verdict.bit.contains(&true);
-        self.unnoticed += u32::from(unnoticed);
+        self.unnoticed += u32::from(verdict.is_unnoticed());
     }
 }
 

@@ -45,7 +45,7 @@ pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<
     let names: Vec<&str> = config.services.iter().map(|it| it.core.name.as_str()).collect();
     let place = |name: &str| names.iter().position(|known| *known == name);
     if let Some(only) = only.filter(|only| place(only).is_none()) {
-        return Err(format!("there is no service {only:?}; there are {}", names.join(", ")));
+        return Err(format!("there is no service {only:?}; its services: {}", names.join(", ")));
     }
     let wanted = |at: usize| only.is_none_or(|only| names[at] == only);
     let (mut pairs, mut notes) = (Vec::new(), Vec::new());

@@ -1,6 +1,7 @@
 //! Scenarios as they lie in folders.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lb_config::Source;
@@ -13,12 +14,37 @@ use super::{Scenario, load};
 /// All that is wrong with it, each with its place.
 pub fn read(file: &Path) -> Result<(Scenario, Vec<String>), String> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let text = lb_config::text(&name, fs::read(file))?;
     let (scenario, diagnostics) = load(&Source { name: &name, text: &text });
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     match scenario {
         Some(scenario) => Ok((scenario, lines)),
+        None if Kind::of(&text) == Some(Kind::Configuration) => Err(format!(
+            "{name}: is a configuration of lb-server, and no scenario; lb-sim check {name} rehearses it"
+        )),
         None => Err(lines.join("\n")),
+    }
+}
+
+/// What a file of ours is, whatever is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What lb-server is told.
+    Configuration,
+    /// A world, and what is expected of the proxy in it.
+    Scenario,
+}
+
+impl Kind {
+    /// By the tables that only one of them has.
+    pub fn of(text: &str) -> Option<Self> {
+        let root: toml::Table = text.parse().ok()?;
+        let has = |names: &[&str]| names.iter().any(|name| root.contains_key(*name));
+        match (has(&["listener", "service"]), has(&["config", "origin", "workload"])) {
+            (true, false) => Some(Self::Configuration),
+            (false, true) => Some(Self::Scenario),
+            _ => None,
+        }
     }
 }
 
@@ -33,7 +59,12 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let said = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let said = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound => {
+                format!("{}: there is no such file or folder; check its path", folder.display())
+            }
+            _ => format!("{}: {error}", folder.display()),
+        };
         for entry in fs::read_dir(&folder).map_err(said)? {
             let entry = entry.map_err(said)?.path();
             if entry.is_dir() {

@@ -24,7 +24,7 @@ pub use action::{Action, ActionKind, Attack, Tunnels};
 pub use crowd::Crowd;
 pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use fault::{Fault, FaultKind, Whom};
-pub use files::{files, read};
+pub use files::{Kind, files, read};
 pub use latency::{Latency, Seen};
 pub use origin::{Framing, Origin, Protocol};
 pub use read::{load, shape};

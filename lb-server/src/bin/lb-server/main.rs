@@ -84,7 +84,7 @@ fn counted(count: usize, what: &str) -> String {
 /// Reads a configuration, and says what is wrong or doubtful in it.
 fn read(file: &Path) -> Result<Config, String> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let text = lb_config::text(&name, fs::read(file))?;
     configuration(&Source { name: &name, text: &text })
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::fs;
 use std::io::{IsTerminal, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,14 +13,14 @@ use lb_config::Config;
 use lb_config::quantity::show_duration;
 use lb_sim::measure::Facts;
 use lb_sim::page::check::Picture;
-use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Setting, Stage, advice, battery};
-use lb_sim::scenario::{Expectation, Metric, Phase};
+use lb_sim::rehearsal::{Battery, Broken, Case, Finding, Outlook, Stage, advice, battery};
+use lb_sim::scenario::{Expectation, Kind, Metric, Phase};
 use lb_sim::shell::quoted;
-use lb_sim::{Engine, model, parallel};
+use lb_sim::{Engine, Verdict, model, parallel};
 
 use crate::cli::{World, few_seeds};
 use crate::html::{self, Html};
-use crate::{Watch, print, say};
+use crate::{Watch, print, say, text_of};
 
 /// What a service level that is missed says to a shell.
 pub(crate) const MISSED: u8 = 131;
@@ -119,10 +118,9 @@ pub(crate) fn chosen(config: &Config, service: Option<&str>) -> Result<usize, St
     match service {
         None if names.is_empty() => Err("it has no service that could be rehearsed".to_owned()),
         None => Ok(0),
-        Some(name) => names
-            .iter()
-            .position(|known| *known == name)
-            .ok_or_else(|| format!("there is no service {name:?}; there are {}", names.join(", "))),
+        Some(name) => names.iter().position(|known| *known == name).ok_or_else(|| {
+            format!("there is no service {name:?}; its services: {}", names.join(", "))
+        }),
     }
 }
 
@@ -152,10 +150,13 @@ pub(crate) fn exit(broken: bool, missed: bool) -> ExitCode {
 
 pub(crate) fn read(file: &Path) -> Result<Config, String> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let text = text_of(file)?;
     let (config, diagnostics) = lb_config::load(&lb_config::Source { name: &name, text: &text });
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     match config {
+        None if Kind::of(&text) == Some(Kind::Scenario) => Err(format!(
+            "{name}: is a scenario, and no configuration of lb-server; lb-sim run {name} runs it"
+        )),
         None => Err(lines.join("\n")),
         Some(config) => {
             lines.iter().for_each(|warning| say(warning));
@@ -197,7 +198,7 @@ fn rehearse(stage: &Stage, cases: &[Case], check: &Check, has_page: bool) -> Vec
         for seed in check.seeds.clone() {
             let (verdict, facts) = model::measured(&case.scenario, seed);
             outlook.add(stage, case, &verdict, &facts);
-            miss(&mut missed, (case, seed), &facts, &check.world.slo);
+            miss(&mut missed, case, (&verdict, &facts), &check.world.slo);
             if has_page && picture.is_none() {
                 // A picture needs the log, which is kept for this one run.
                 picture = Some(Picture::of(case, &Engine::Model.run(&case.scenario, seed)));
@@ -215,8 +216,8 @@ fn rehearse(stage: &Stage, cases: &[Case], check: &Check, has_page: bool) -> Vec
 /// Adds the levels that a run misses, each as it is missed first.
 pub(crate) fn miss(
     missed: &mut Vec<Missed>,
-    (case, seed): (&Case, u64),
-    facts: &Facts,
+    case: &Case,
+    (verdict, facts): (&Verdict, &Facts),
     levels: &[Expectation],
 ) {
     for level in levels {
@@ -229,8 +230,10 @@ pub(crate) fn miss(
             continue; // what goes wrong at one moment, or from the start, leaves no such time
         }
         let measure = facts.measure(&case.scenario, &span);
+        // What cannot be measured, such as a latency where nobody got a good answer, does not hold; nor
+        // does what was measured where nobody met the trouble.
         let found = measure.of(&level.metric, &case.scenario);
-        // What cannot be measured, such as a latency where nobody got a good answer, does not hold.
+        let found = found.filter(|_| !verdict.is_unnoticed());
         if found.is_some_and(|found| level.holds(found)) {
             continue;
         }
@@ -239,7 +242,8 @@ pub(crate) fn miss(
             continue;
         }
         let (level, is_latency) = (level.text.clone(), level.is_latency());
-        missed.push(Missed { case: case.name, level, found, is_latency, first: seed, seeds: 1 });
+        let (case, first) = (case.name, verdict.seed);
+        missed.push(Missed { case, level, found, is_latency, first, seeds: 1 });
     }
 }
 
@@ -254,17 +258,15 @@ pub(crate) fn progress(done: usize, all: usize, took: Duration) {
 
 fn told(stage: &Stage, battery: Battery, done: Vec<Done>, check: &Check) -> String {
     let mut out = String::new();
-    let Setting { rate, load, latency } = check.world.setting();
     let _infallible = writeln!(
         out,
-        "service {}: {}, {rate} requests/s, {:.0} ms to answer on average, {:.0} % busy, {}\n",
+        "service {}: {}, {}, {}\n",
         stage.name(),
         counted(stage.origins.len(), "backend"),
-        latency.mean().as_secs_f64() * 1_000.0,
-        load * 100.0,
+        check.world.told(),
         counted(check.seeds.clone().count(), "seed"),
     );
-    for note in &stage.notes {
+    for note in stage.notes.iter().chain(&battery.thin) {
         let _infallible = writeln!(out, "  {note}");
     }
     out += HEAD;

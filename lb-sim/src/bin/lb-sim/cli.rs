@@ -101,6 +101,14 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// For people.
+    pub(crate) fn told(&self) -> String {
+        let Setting { rate, load, latency } = self.setting();
+        let mean = latency.mean().as_secs_f64() * 1_000.0;
+        let busy = load * 100.0;
+        format!("{rate} requests/s, {mean:.0} ms to answer on average, {busy:.0} % busy")
+    }
+
     /// As on the command line that repeats a run, as far as it is not the default.
     pub(crate) fn written(&self) -> String {
         let latency = quantity::show_duration(self.latency);

@@ -97,13 +97,7 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
         let both: Vec<(&Case, &Case)> =
             befores.iter().filter_map(|case| Some((case, after_of(case.name)?))).collect();
         let all = run(&stages, &both, seeds, &world.slo);
-        let _infallible = writeln!(
-            out,
-            "service {name}: {} before, {} after; {}, 95 % intervals of the paired difference\n",
-            old_file.display(),
-            new_file.display(),
-            counted(seeds.clone().count(), "seed"),
-        );
+        out += &head(diff, &stages);
         out += &table(&all);
         services.push(html::of_both(name, &all));
         for Compared { case, pairs, missed: misses, .. } in &all {
@@ -135,6 +129,23 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
     Ok(exit(broken, missed))
 }
 
+/// What of a service is compared.
+fn head(diff: &Diff, stages: &[Stage; 2]) -> String {
+    let Diff { old, new, seeds, world, .. } = diff;
+    let [before, after] = stages.each_ref().map(|stage| stage.origins.len());
+    let backends = match before == after {
+        true => counted(before, "backend"),
+        false => format!("{before} and {}", counted(after, "backend")),
+    };
+    let (old, new, seeds) = (old.display(), new.display(), counted(seeds.clone().count(), "seed"));
+    format!(
+        "service {}: {old} before, {new} after; {backends}, {}; {seeds}, 95 % intervals of the paired \
+         difference\n\n",
+        stages[1].name(),
+        world.told(),
+    )
+}
+
 /// What is said of levels of a service that is new.
 fn unrehearsed(levels: &[Expectation]) -> Vec<String> {
     levels.iter().map(|level| format!("{}: nothing of it was rehearsed", level.text)).collect()
@@ -156,7 +167,7 @@ fn run(
             pair.0.add(&stages[0], before, &verdict, &facts);
             let (verdict, facts) = model::measured(&after.scenario, seed);
             pair.1.add(&stages[1], after, &verdict, &facts);
-            miss(&mut missed, (after, seed), &facts, levels);
+            miss(&mut missed, after, (&verdict, &facts), levels);
             pairs.push(pair);
         }
         Compared { case: after.name, asks: after.asks, pairs, missed }

@@ -10,7 +10,7 @@ pub(crate) struct Args {
     /// The scenario whose services and backends are kept; without, those are drawn as well
     file: Option<PathBuf>,
     /// The seed that draws it
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     seed: u64,
 }
 

@@ -5,7 +5,6 @@
 //! trace says, line by line, or the scenario or this program is another one by now.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +13,7 @@ use lb_sim::log::{Entry, What};
 use lb_sim::story::{self, Which};
 use lb_sim::{Engine, Scenario, trace};
 
-use crate::{print, read};
+use crate::{print, read, text_of};
 
 /// Which request of which trace.
 #[derive(Debug, Args)]
@@ -59,7 +58,7 @@ impl Head {
 
 pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
     let name = args.trace.display();
-    let text = fs::read_to_string(&args.trace).map_err(|error| format!("{name}: {error}"))?;
+    let text = text_of(&args.trace)?;
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let remedy = "give it what lb-sim run --trace FILE wrote";
     let head = Head::parse(first)

@@ -16,6 +16,7 @@ mod run;
 mod shrink;
 mod sweep;
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,6 +64,11 @@ fn speed(simulated: Duration, took: Duration) -> String {
     let factor = simulated.as_secs_f64() / took.as_secs_f64().max(f64::EPSILON);
     let (simulated, took) = (simulated.as_secs_f64(), took.as_secs_f64());
     format!("{simulated:.1} s simulated in {took:.2} s: {factor:.0} times as fast as real time")
+}
+
+/// What is in a file.
+fn text_of(file: &Path) -> Result<String, String> {
+    lb_config::text(&file.display().to_string(), fs::read(file))
 }
 
 /// A scenario; what it is warned of is said.

@@ -1,7 +1,7 @@
 //! Files that a command writes: opened before it begins, so that nobody waits for what cannot be written.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A file that is there, and that has in it what it had until it is written. One that was not there
@@ -33,6 +33,14 @@ impl Output {
         path.map(open).transpose()
     }
 
+    /// The same for what must not be written over.
+    pub(crate) fn new_file(path: Option<&PathBuf>) -> Result<Option<Self>, String> {
+        match path.filter(|path| path.is_file()) {
+            Some(there) => Err(format!("{}: is there already; name another", there.display())),
+            None => Self::open(path, &[]),
+        }
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -58,6 +66,49 @@ impl Drop for Output {
     }
 }
 
-fn complaint(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: cannot be written: {error}", path.display())
+/// A folder that is there. One that was not there before is gone again if nobody puts anything into it.
+pub(crate) struct Folder {
+    path: PathBuf,
+    is_new: bool,
+}
+
+impl Folder {
+    /// Makes a folder, if there is to be one.
+    pub(crate) fn open(path: Option<&PathBuf>) -> Result<Option<Self>, String> {
+        let open = |path: &PathBuf| {
+            let is_new = !path.exists();
+            fs::create_dir_all(path).map_err(|error| match path.is_file() {
+                true => format!("{}: is a file; name a folder", path.display()),
+                false => complaint(path, &error),
+            })?;
+            Ok(Self { path: path.clone(), is_new })
+        };
+        path.map(open).transpose()
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.is_new {
+            // One that has something in it cannot be removed, and stays.
+            let _kept = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+fn complaint(path: &Path, error: &Error) -> String {
+    let name = path.display();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match (error.kind(), folder) {
+        (ErrorKind::NotFound, Some(folder)) => {
+            format!("{name}: there is no folder {}; make it first", folder.display())
+        }
+        (ErrorKind::IsADirectory, _) => format!("{name}: is a folder; name a file in it"),
+        _ => format!("{name}: cannot be written: {error}"),
+    }
 }

@@ -10,7 +10,7 @@ use lb_sim::papers::page::{self, Told};
 use lb_sim::papers::{PAPERS, Study};
 use lb_sim::{parallel, scenario};
 
-use crate::{Watch, print, say};
+use crate::{Watch, print, say, text_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
         failed += 1;
         print(&format!("{}\n{report}\n", told.file));
     }
-    let unsaid = read(&asked.root.join(UNSAID))?;
+    let unsaid = text_of(&asked.root.join(UNSAID))?;
     let pages = [
         ("docs/papers.md", page::papers(&told)),
         ("docs/incidents.md", page::incidents(&told, &unsaid)),
@@ -52,7 +52,7 @@ pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
     for (name, text) in pages {
         let path = asked.root.join(name);
         if asked.check {
-            let known = read(&path)?;
+            let known = text_of(&path)?;
             if let Some(complaint) = difference(name, &known, &text) {
                 differs = true;
                 say(&complaint);
@@ -66,15 +66,11 @@ pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
     Ok(if failed > 0 || differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 /// Runs all scenarios of a folder.
 fn run(root: &Path, folder: &str) -> Result<Vec<Told>, String> {
     let load = |path: PathBuf| {
         let file = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-        let study = Study::load(&file, &read(&path)?)?;
+        let study = Study::load(&file, &text_of(&path)?)?;
         if let Some(key) = &study.notes.paper
             && !PAPERS.iter().any(|paper| paper.key == key)
         {

@@ -24,7 +24,7 @@ pub(crate) struct Repeat {
     /// A scenario, or a folder of them
     path: PathBuf,
     /// The seed; by default each scenario's own
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Repeat what happened on real sockets instead of simulated ones
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(crate) struct Repeat {
 impl Repeat {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let mut differ = 0;
-        print("inputs  decisions  differ  scenario\n");
+        let mut head = Some("inputs  decisions  differ  scenario\n");
         for file in scenario::files(&self.path)? {
             let scenario = read(&file)?;
             let ground = if self.real { Ground::Real } else { Ground::Net };
@@ -53,6 +53,7 @@ impl Repeat {
             let repeat::Repetition { inputs, decisions, differs } = done;
             let count = u32::from(differs.is_some());
             differ += count;
+            print(head.take().unwrap_or_default());
             print(&format!("{inputs:>6}  {decisions:>9}  {count:>6}  {}\n", scenario.file));
             if let Some(repeat::Difference { line, at, was, is }) = differs {
                 // Its first line says which run it is of.

@@ -157,6 +157,9 @@ fn one(
     let after = all_seeds(&new, asked.seeds)?;
     let before = old.as_ref().map(|old| all_seeds(old, asked.seeds)).transpose()?;
     let mut out = head(asked, &new, &recorded);
+    if new.span() < SHORT {
+        out += "  so short a record says little of shares, of tails, and of what takes its time to show\n";
+    }
     for note in old.iter().flat_map(|old| &old.stage.notes).chain(&new.stage.notes) {
         let _infallible = writeln!(out, "  {note}");
     }
@@ -184,6 +187,9 @@ fn whole(all: &[Tally]) -> Counts {
     others.iter().for_each(|tally| sum.add(tally));
     sum.whole()
 }
+
+/// Shorter than most intervals that a configuration has.
+const SHORT: Duration = Duration::from_secs(10);
 
 fn head(asked: &Replay, replay: &replay::Replay<'_>, recorded: &Tally) -> String {
     let span = replay.span().as_secs_f64() / asked.speed;

@@ -19,7 +19,7 @@ pub(crate) struct Run {
     /// The scenario
     file: PathBuf,
     /// The seed; by default the scenario's own
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// What runs it; by default what the scenario says, or net
     #[arg(long, value_enum)]

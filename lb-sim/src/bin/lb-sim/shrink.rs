@@ -1,6 +1,5 @@
 //! The least of a scenario that still fails, as a file for scenarios/regressions.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,14 +9,14 @@ use lb_sim::{Engine, Failure, report};
 
 use crate::output::Output;
 use crate::sweep::simulated;
-use crate::{Watch, print, read, say};
+use crate::{Watch, print, read, say, text_of};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The scenario that fails
     file: PathBuf,
     /// The seed that it fails under; by default the scenario's own
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// What runs it; by default what the scenario says, or net
     #[arg(long, value_enum)]
@@ -33,11 +32,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let name = args.file.display().to_string();
     let scenario = read(&args.file)?;
-    let text = fs::read_to_string(&args.file).map_err(|error| format!("{name}: {error}"))?;
+    let text = text_of(&args.file)?;
     let seed = args.seed.unwrap_or(scenario.seed);
     let engine = simulated(args.engine.unwrap_or(Engine::of(&scenario)))?;
     engine.admits(&scenario)?;
-    let out = Output::open(args.out.as_ref(), &[&args.file])?;
+    let out = Output::new_file(args.out.as_ref())?;
     let verdict = engine.judged(&scenario, seed);
     let Some(failure) = Failure::of(&verdict) else {
         let what = match verdict.class() {

@@ -4,7 +4,6 @@
 mod tally;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,8 +15,8 @@ use lb_sim::swarm::{Base, coverage, drawn};
 use lb_sim::{Class, Engine, Failure, Scenario, Verdict, parallel, scenario};
 
 use crate::cli::{SEEDS_MAX, seeds};
-use crate::output::Output;
-use crate::{Watch, read, say};
+use crate::output::{Folder, Output};
+use crate::{Watch, read, say, text_of};
 
 use tally::Tally;
 
@@ -111,10 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let mut store = open(args.store.as_deref())?;
     let limit = args.minutes.map(time).transpose()?;
     let kept = Output::open(args.store.as_ref(), &[])?;
-    if let Some(folder) = &args.out {
-        let made = fs::create_dir_all(folder);
-        made.map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
+    let folder = Folder::open(args.out.as_ref())?;
     // One that has no last seed goes on to the last that there is.
     let seeds = args.seeds.clone().unwrap_or(1..=SEEDS_MAX);
 
@@ -162,7 +158,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         kept.write(&store.text())?;
     }
     let shrink = (!args.no_shrink).then(|| Duration::from_secs(args.shrink_seconds.into()));
-    tally.deliver(args.out.as_deref(), shrink)?;
+    tally.deliver(folder.as_ref().map(Folder::path), shrink)?;
     tally.verdict(watch.took())
 }
 
@@ -223,10 +219,6 @@ pub(crate) fn base(file: Option<&Path>) -> Result<Base, String> {
     // What is wrong with it is told in full.
     read(file)?;
     Ok(Base { name: format!("swarm:{}", file.display()), text: Some(text_of(file)?) })
-}
-
-fn text_of(file: &Path) -> Result<String, String> {
-    fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn open(file: Option<&Path>) -> Result<Store, String> {
