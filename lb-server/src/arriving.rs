@@ -7,14 +7,22 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::body::Broken;
-use crate::http1::Inbound;
+use crate::http1::{Herald, Inbound};
 
 /// The body of a request as it comes from its client.
 pub(crate) enum Arriving {
-    /// There is none.
-    Nothing,
     Http1(Inbound),
     Http2(Incoming),
+}
+
+impl Arriving {
+    /// Whoever tells its client what comes before the answer. hyper has nobody for that over HTTP/2.
+    pub(crate) fn herald(&self) -> Option<Herald> {
+        match self {
+            Self::Http1(inbound) => inbound.herald(),
+            Self::Http2(_) => None,
+        }
+    }
 }
 
 impl Body for Arriving {
@@ -26,7 +34,6 @@ impl Body for Arriving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match &mut *self {
-            Self::Nothing => return Poll::Ready(None),
             Self::Http1(inbound) => ready!(inbound.poll_frame(cx)).map(Result::ok),
             Self::Http2(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                 None if is_cut(incoming) => Some(None),
@@ -38,7 +45,6 @@ impl Body for Arriving {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Nothing => true,
             Self::Http1(inbound) => inbound.is_ended(),
             Self::Http2(incoming) => incoming.is_end_stream(),
         }
@@ -46,7 +52,6 @@ impl Body for Arriving {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Nothing => SizeHint::with_exact(0),
             Self::Http1(inbound) => inbound.size_hint(),
             Self::Http2(incoming) => incoming.size_hint(),
         }

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::body::Replay;
 use crate::dial::Announced;
 use crate::headers;
-use crate::http1::Asked;
+use crate::http1::{Asked, Herald};
 use crate::observe::Trace;
 use crate::platform::Clock;
 use crate::pool::{self, Connection};
@@ -40,6 +40,8 @@ pub(crate) struct Sending<'r> {
     pub(crate) ends: Option<Ends>,
     /// The trace that it belongs to.
     pub(crate) trace: Option<&'r Trace>,
+    /// Whoever tells its client what comes before the answer.
+    pub(crate) herald: Option<Herald>,
     /// How often it went out.
     pub(crate) tried: Cell<u32>,
 }
@@ -92,7 +94,8 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
 
 /// Sends the request to a backend and waits for an answer.
 async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let Sending { view, site, head, replay, keeps_host, ends, trace, ref tried } = *sending;
+    let Sending { view, site, head, replay, keeps_host, ends, trace, ref herald, ref tried } =
+        *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
@@ -122,7 +125,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         if (site.host == HostPolicy::Backend && !keeps_host) || !fields.contains_key(header::HOST) {
             fields.to_mut().insert(header::HOST, endpoint.authority.clone());
         }
-        let asked = Asked { method: &head.method, uri: &head.uri, fields };
+        let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
+        let asked = Asked { method, uri, fields, herald };
         let sending = connection.send(asked, replay.upload(), endpoint);
         let failure = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(mut response)) => {

@@ -244,6 +244,14 @@ pub(crate) fn to_client(
     headers.insert(X_REQUEST_ID, id);
 }
 
+/// What a client is told of a backend's interim answer, which has no body to frame (RFC 9110 §8.6).
+pub(crate) fn ahead(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    remove(&mut headers, |name| name == "content-length" || is_hop_by_hop(name));
+    add_via(&mut headers);
+    headers
+}
+
 /// Whether a backend's head, in at most `bytes_max`, frames its body in a way that was asked for. `TE`
 /// stays behind, so nobody asked for another coding than chunks (RFC 9112 §6.1), and what comes in one
 /// could not be passed on.

@@ -14,6 +14,7 @@ mod answer;
 mod aside;
 mod body;
 mod head;
+mod herald;
 mod lane;
 mod outbox;
 mod piece;
@@ -39,6 +40,7 @@ use crate::slots::Slot;
 use crate::tls::HandshakeError;
 use aside::Aside;
 use body::Body;
+pub(crate) use herald::Herald;
 pub(crate) use lane::Inbound;
 use outbox::{Cut, Outbox};
 use piece::PIECE_BYTES_MAX;
@@ -80,6 +82,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) method: &'r Method,
     pub(crate) uri: &'r Uri,
     pub(crate) fields: Cow<'r, HeaderMap>,
+    /// Whoever tells the client what comes before the answer.
+    pub(crate) herald: Option<&'r Herald>,
 }
 
 /// Where the request is.
@@ -119,13 +123,13 @@ impl Http1 {
         asked: Asked<'_>,
         upload: Upload,
     ) -> Result<Response<()>, Failure> {
-        let method = asked.method;
+        let (method, herald) = (asked.method, asked.herald);
         let mut request = Some((asked, upload));
         let mut begun = BytesMut::new();
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
         poll_fn(|cx| {
-            if let Poll::Ready(read) = self.poll_head(cx, method, &mut begun) {
+            if let Poll::Ready(read) = self.poll_head(cx, (method, herald), &mut begun) {
                 return Poll::Ready(read);
             }
             if let Some((asked, upload)) = request.take() {
@@ -150,7 +154,7 @@ impl Http1 {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        (method, herald): (&Method, Option<&Herald>),
         begun: &mut BytesMut,
     ) -> Poll<Result<Response<()>, Failure>> {
         loop {
@@ -169,8 +173,11 @@ impl Http1 {
                     }
                     Some(head) => {
                         self.ahead = self.ahead.slice(head.bytes..);
-                        // RFC 9110 §15.2: more is to come.
-                        let Some(body) = head.body else { continue };
+                        let Some(body) = head.body else {
+                            // RFC 9110 §15.2: more is to come.
+                            herald.iter().for_each(|herald| herald.tell(&head.response));
+                            continue;
+                        };
                         (self.body, self.keeps) = (body, head.keeps);
                         self.set_aside();
                         return Poll::Ready(Ok(head.response));

@@ -88,6 +88,7 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
             keeps_host: false,
             ends,
             trace: None,
+            herald: None,
             tried: Cell::new(0),
         };
         let answered = exchange(&sending, &journal, ask).await;

@@ -171,6 +171,7 @@ async fn pass(
     if incoming.size_hint().lower() > bounds.size_max {
         return Err(Problem::BodyTooLarge);
     }
+    let herald = incoming.herald();
     let replay = Replay::new(incoming, bounds, || journal.bytes_in());
     let ask = Ask {
         id: id.exchange(),
@@ -187,6 +188,7 @@ async fn pass(
         keeps_host: routed.says_host() || head.method == Method::CONNECT,
         ends: client.ends(),
         trace: journal.trace(),
+        herald,
         tried: Cell::new(0),
     };
     let made = exchange(&sending, journal, ask).await;

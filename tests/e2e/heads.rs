@@ -298,20 +298,6 @@ fn a_client_of_http_1_0_gets_no_chunks() {
 }
 
 #[test]
-fn hints_before_an_answer_are_not_taken_for_it() {
-    run(async {
-        let (_, proxy) = pair("", || {
-            let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
-            Script::Write(format!("{hint}{answer}").into())
-        })
-        .await;
-        let answer = Client::get(proxy.addr).await;
-        assert_eq!((answer.status, answer.text()), (200, "hi"));
-    });
-}
-
-#[test]
 fn a_backend_that_changes_protocols_unasked_is_not_believed() {
     run(async {
         let (_, proxy) = pair("", || {

@@ -23,6 +23,7 @@ mod hedges;
 mod edge;
 mod health;
 mod http2;
+mod interim;
 mod life;
 mod limits;
 mod names;

@@ -69,7 +69,7 @@ pub(crate) fn told(bytes: &[u8], cut: usize) -> Result<Told, Failure> {
         let mut line = Http1::new(Box::new(backend), slot, limits);
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let none = Cow::Owned(HeaderMap::new());
-        let asked = Asked { method: &method, uri: &uri, fields: none };
+        let asked = Asked { method: &method, uri: &uri, fields: none, herald: None };
         let response = line.ask(asked, Upload::EMPTY).await?;
         let (body, trailers, whole) =
             collect(async || std::future::poll_fn(|cx| line.poll_frame(cx)).await).await;

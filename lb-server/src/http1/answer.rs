@@ -3,7 +3,6 @@
 use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, response};
 use hyper::body::Body;
-use hyper::ext::ReasonPhrase;
 
 use super::head;
 use super::outbox::Framing;
@@ -36,14 +35,8 @@ pub(super) fn write<B: Body>(
     let (status, fields) = (parts.status, &parts.headers);
     let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
     let grants = is_switch || (told.connects && status.is_success());
-    out.extend_from_slice(if told.is_current { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    match parts.extensions.get::<ReasonPhrase>() {
-        Some(reason) => out.extend_from_slice(reason.as_bytes()),
-        None => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
-    }
-    out.extend_from_slice(b"\r\n");
+    let version = if told.is_current { b"HTTP/1.1 " } else { b"HTTP/1.0 " };
+    head::write_status(version, status, &parts.extensions, out);
     let said = head::write_unframed(fields, out);
     let size = body.size_hint().exact();
     // RFC 9110 §8.6: these have no length.

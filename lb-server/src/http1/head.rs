@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Extensions, Method, Request, Response, StatusCode, Uri, Version};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
@@ -223,6 +223,23 @@ fn write_target(uri: &Uri, out: &mut Vec<u8>) {
         }
         _ => write!(out, "{uri}").expect("there is room in memory"),
     }
+}
+
+/// Writes the first line of an answer behind its version.
+pub(super) fn write_status(
+    version: &[u8],
+    status: StatusCode,
+    extensions: &Extensions,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(version);
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    match extensions.get::<ReasonPhrase>() {
+        Some(reason) => out.extend_from_slice(reason.as_bytes()),
+        None => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes fields.

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 
 use super::body::Body;
+use super::herald::Herald;
 use super::piece::{self, PIECE_BYTES_MAX};
 use super::visit::Guarded;
 use super::{Limits, Malformed, head};
@@ -33,9 +34,12 @@ pub(super) struct Lane {
     pub(super) is_wanted: Cell<bool>,
     /// The task of the connection, where it waits for whoever reads the body.
     visitor: Cell<Option<Waker>>,
-    /// What is to be told to a client that waits for it before it sends a body, and whether some of that may
-    /// not have left.
-    pub(super) interim: Cell<&'static [u8]>,
+    /// Whether the client understands what it is told before its answer: one of HTTP/1.0 does not.
+    pub(super) hears: Cell<bool>,
+    /// Whether it waits to be asked for the body.
+    pub(super) waits: Cell<bool>,
+    /// What it is to be told before its answer, and whether some of that may not have left.
+    pub(super) untold: RefCell<Vec<u8>>,
     is_unflushed: Cell<bool>,
 }
 
@@ -47,6 +51,8 @@ pub(crate) struct Inbound {
     pub(super) is_ended: bool,
 }
 
+/// RFC 9110 §10.1.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Bytes of a body that nobody wants and that are waited for, so that the connection can go on.
 const PASSED_MAX: u64 = 64 * 1024;
 /// Bytes that are read behind a request while it is answered: the rest waits in the socket.
@@ -63,7 +69,9 @@ impl Lane {
             turn: Cell::new(0),
             is_wanted: Cell::new(false),
             visitor: Cell::new(None),
-            interim: Cell::new(b""),
+            hears: Cell::new(false),
+            waits: Cell::new(false),
+            untold: RefCell::default(),
             is_unflushed: Cell::new(false),
         }
     }
@@ -138,7 +146,10 @@ impl Lane {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            ready!(self.poll_interim(cx))?;
+            if self.waits.take() {
+                self.untold.borrow_mut().extend_from_slice(CONTINUE);
+            }
+            ready!(self.poll_told(cx))?;
             match ready!(self.poll_read(cx)) {
                 Ok(read) if read.is_empty() => {
                     let cut = io::ErrorKind::UnexpectedEof.into();
@@ -150,12 +161,21 @@ impl Lane {
         }
     }
 
-    /// Asks the client for its body, if it waits to be asked.
-    fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let left @ [_, ..] = self.interim.get() {
-            match ready!(self.with_io(|io| Pin::new(io).poll_write(cx, left)))? {
+    /// Tells the client what it is to be told before its answer, where nobody reads the body and would be
+    /// in the way: whoever does tells it as well.
+    pub(super) fn poll_told_beside(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.body.borrow().is_ended() {
+            true => self.poll_told(cx),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut untold = self.untold.borrow_mut();
+        while !untold.is_empty() {
+            match ready!(self.with_io(|io| Pin::new(io).poll_write(cx, &untold)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                wrote => self.interim.set(&left[wrote..]),
+                wrote => drop(untold.drain(..wrote)),
             }
             self.is_unflushed.set(true);
         }
@@ -243,6 +263,12 @@ impl Inbound {
     /// Whether the visit goes on, and with this request.
     fn is_current(&self) -> bool {
         self.lane.turn.get() == self.turn && !self.lane.is_over.get()
+    }
+
+    /// Whoever tells its client what comes before the answer.
+    pub(crate) fn herald(&self) -> Option<Herald> {
+        let hears = self.lane.hears.get() && self.is_current();
+        hears.then(|| Herald { lane: Rc::clone(&self.lane), turn: self.turn })
     }
 
     /// Whether all of it was read.

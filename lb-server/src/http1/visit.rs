@@ -44,8 +44,6 @@ pub(crate) enum Farewell {
     Switched,
 }
 
-/// RFC 9110 §10.1.1.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What is answered to a head that says nothing to us. The guard should let none through.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -73,14 +71,16 @@ impl Visit {
                 let mut responding = std::pin::pin!(respond(request));
                 poll_fn(|cx| match responding.as_mut().poll(cx) {
                     Poll::Ready(response) => Poll::Ready(Some(response)),
-                    Poll::Pending => self.0.poll_gone(cx).map(|()| None),
+                    Poll::Pending => match self.0.poll_told_beside(cx) {
+                        Poll::Ready(Err(_gone)) => Poll::Ready(None),
+                        Poll::Ready(Ok(())) | Poll::Pending => self.0.poll_gone(cx).map(|()| None),
+                    },
                 })
                 .await
             };
             let Some(response) = response else { return Farewell::Gone };
             // A client that was not asked for its body may send it or not: nobody can tell what comes next.
-            let is_unasked = self.0.interim.get().len() == CONTINUE.len();
-            let can_go_on = !is_unasked && self.0.can_go_on().await;
+            let can_go_on = !self.0.waits.take() && self.0.can_go_on().await;
             let told = Told { keeps: told.keeps && can_go_on, ..told };
             match self.deliver(told, response).await {
                 None => return Farewell::Gone,
@@ -98,15 +98,14 @@ impl Visit {
     fn begin(&self, request: Request<()>, told: &Told, body: Body) -> Request<Arriving> {
         let lane = &self.0;
         lane.turn.set(lane.turn.get() + 1);
-        if body.is_ended() {
-            return request.map(|()| Arriving::Nothing);
-        }
+        let is_ended = body.is_ended();
         // Who has begun to send does not wait.
-        let waits = told.expects && lane.ahead.borrow().is_empty();
-        lane.interim.set(if waits { CONTINUE } else { b"" });
+        let waits = told.expects && !is_ended && lane.ahead.borrow().is_empty();
+        lane.waits.set(waits);
+        lane.hears.set(told.is_current);
         *lane.body.borrow_mut() = body;
-        lane.is_wanted.set(true);
-        let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended: false };
+        lane.is_wanted.set(!is_ended);
+        let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended };
         request.map(|()| Arriving::Http1(inbound))
     }
 
@@ -114,12 +113,9 @@ impl Visit {
     async fn deliver(&self, told: Told, response: Response<Outgoing>) -> Option<Next> {
         let lane = &self.0;
         let (parts, body) = response.into_parts();
-        let mut flat = Vec::with_capacity(HEAD_BYTES);
-        // Half of it has gone out: its other half comes first.
-        let interim = lane.interim.replace(b"");
-        if interim.len() < CONTINUE.len() {
-            flat.extend_from_slice(interim);
-        }
+        // What it was to be told before comes first, and half of that may have gone out.
+        let mut flat = lane.untold.take();
+        flat.reserve(HEAD_BYTES);
         let (framing, next) = answer::write(&told, &parts, &body, &mut flat);
         let mut outbox = Outbox::new(flat, framing, body);
         let sent = poll_fn(|cx| {
