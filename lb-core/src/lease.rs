@@ -146,7 +146,9 @@ impl Lease {
         observe: &dyn Observe,
     ) {
         let verdict = outcome.verdict(rules.failures);
-        if let Some(config) = &rules.latency {
+        // What was asked before the breaker moved says how it was then, and that is over.
+        let is_current = self.backend.breaker.get().is_current(self.permit);
+        if let Some(config) = rules.latency.as_ref().filter(|_| is_current) {
             let took = match verdict {
                 Verdict::Success => Some(took),
                 Verdict::Failure => Some(took.max(config.failure_penalty)),
@@ -161,7 +163,7 @@ impl Lease {
                 });
             }
         }
-        if let (true, Some(shown)) = (rules.records, outcome.shown(rules.failures)) {
+        if let (true, Some(shown)) = (rules.records && is_current, outcome.shown(rules.failures)) {
             self.backend.record.step(|record| Some(record.after(shown, took)));
         }
         if verdict != Verdict::Success || self.role() == Role::Trial {
