@@ -14,14 +14,14 @@ use crate::facts::Facts;
 use crate::hash::stable_hash;
 
 /// Sources in order, and how what they give becomes a number.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
     sources: Box<[KeySource]>,
     hash: Hash,
 }
 
 /// How bytes become a number.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hash {
     /// XXH3, which spreads best.
     Stable,

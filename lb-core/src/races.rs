@@ -47,7 +47,7 @@ fn ms(ms: u64) -> Duration {
 fn one_request_that_is_left_is_left_to_one_thread() {
     bounded(|| {
         let config = RateConfig { requests: 1, burst: 1, ..RateConfig::default() };
-        let rate = Arc::new(Rate::new(&config));
+        let rate = Arc::new(Rate::new(&config, None));
         let passed = twice(move |_| rate.take(77, Time::ZERO).is_ok());
         assert_eq!(passed.iter().filter(|it| **it).count(), 1);
     });
@@ -57,7 +57,7 @@ fn one_request_that_is_left_is_left_to_one_thread() {
 fn two_clients_of_one_set_keep_their_own_limits() {
     bounded(|| {
         let config = RateConfig { requests: 1, burst: 1, ..RateConfig::default() };
-        let rate = Arc::new(Rate::new(&config));
+        let rate = Arc::new(Rate::new(&config, None));
         let shared = Arc::clone(&rate);
         // The same set, different tags.
         let key = |thread: u64| (thread + 1) << 50;

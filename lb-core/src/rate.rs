@@ -9,7 +9,7 @@
 //! of new clients makes the table forgetful and no larger, and forgetting only ever favours a client.
 //! Two clients whose tags agree share an allowance: four in a million.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::config::RateConfig;
@@ -60,23 +60,44 @@ pub(crate) struct Rate {
     /// What one request costs, and how far ahead a client may be, in units.
     cost: u64,
     ahead: u64,
-    cells: Box<[Shared<Cell>]>,
+    /// Shared with those before and after it that reckon alike.
+    cells: Arc<[Shared<Cell>]>,
 }
 
 impl Rate {
-    pub(crate) fn new(config: &RateConfig) -> Self {
+    /// Clients go on with what is left to them by the limit that is `known` until now, if it tells them
+    /// apart in the same way.
+    pub(crate) fn new(config: &RateConfig, known: Option<(&Self, Time)>) -> Self {
         let cost_ns = (config.per.as_nanos() / u128::from(config.requests)).max(1);
         let ahead_ns = cost_ns * u128::from(config.burst);
         let unit_ns = ahead_ns.div_ceil(u128::from(AHEAD_MAX)).max(1);
         let units = |ns: u128| u64::try_from(ns / unit_ns).unwrap_or(AHEAD_MAX);
         let cost = units(cost_ns).max(1);
-        Self {
-            keys: Keys::stable(&config.key),
-            unit_ns: u64::try_from(unit_ns).unwrap_or(u64::MAX),
-            cost,
-            ahead: cost.saturating_mul(u64::from(config.burst) - 1).min(AHEAD_MAX),
-            cells: (0..CELLS).map(|_| Shared::new(Cell::default())).collect(),
-        }
+        let keys = Keys::stable(&config.key);
+        let ahead = cost.saturating_mul(u64::from(config.burst) - 1).min(AHEAD_MAX);
+        let unit_ns = u64::try_from(unit_ns).unwrap_or(u64::MAX);
+        let mut rate = Self { keys, unit_ns, cost, ahead, cells: Arc::default() };
+        rate.cells = match known.filter(|(known, _)| known.keys == rate.keys) {
+            Some((known, _)) if known.reckons_like(&rate) => Arc::clone(&known.cells),
+            Some((known, now)) => {
+                known.cells.iter().map(|cell| rate.taken_over(known, cell.get(), now)).collect()
+            }
+            None => (0..CELLS).map(|_| Shared::new(Cell::default())).collect(),
+        };
+        rate
+    }
+
+    const fn reckons_like(&self, other: &Self) -> bool {
+        self.unit_ns == other.unit_ns && self.cost == other.cost && self.ahead == other.ahead
+    }
+
+    /// A client that another limit `knows`: it is as far ahead in time, as far as this limit lets anybody be.
+    fn taken_over(&self, knows: &Self, cell: Cell, now: Time) -> Shared<Cell> {
+        let ahead = u128::from(knows.is_ahead(cell, knows.units(now)));
+        let ahead = ahead * u128::from(knows.unit_ns) / u128::from(self.unit_ns);
+        let ahead = u64::try_from(ahead).unwrap_or(u64::MAX).min(self.ahead + self.cost);
+        let whole_at = self.units(now).wrapping_add(ahead) & TIME_MASK;
+        Shared::new(if ahead > 0 { Cell { whole_at, ..cell } } else { Cell::default() })
     }
 
     /// Who asks.
@@ -161,7 +182,7 @@ mod tests {
     }
 
     fn of(requests: u32, per: Duration, burst: u32) -> Rate {
-        Rate::new(&RateConfig { requests, per, burst, ..RateConfig::default() })
+        Rate::new(&RateConfig { requests, per, burst, ..RateConfig::default() }, None)
     }
 
     fn key(client: u32) -> u64 {
@@ -182,6 +203,32 @@ mod tests {
         // After a pause the burst is whole again, and no more than that.
         let passed = (0..20).filter(|_| rate.take(key(1), ms(60_000)).is_ok()).count();
         assert_eq!(passed, 5);
+    }
+
+    fn succeed(before: &Rate, requests: u32, per: Duration, burst: u32, now: Time) -> Rate {
+        let config = RateConfig { requests, per, burst, ..RateConfig::default() };
+        Rate::new(&config, Some((before, now)))
+    }
+
+    #[test]
+    fn another_limit_goes_on_with_what_is_left_to_clients() {
+        let hour = Duration::from_secs(3_600);
+        let rate = of(1, hour, 2);
+        let passes = |rate: &Rate, client| rate.take(key(client), ms(0)).is_ok();
+        assert!(passes(&rate, 1) && passes(&rate, 1) && !passes(&rate, 1) && passes(&rate, 2));
+        let same = succeed(&rate, 1, hour, 2, ms(0));
+        assert!(!passes(&same, 1) && passes(&same, 2) && !passes(&same, 2) && passes(&same, 3));
+        assert!(passes(&rate, 3) && !passes(&same, 3), "both count what either lets through");
+        // Twice as many in the same time: who had spent two of two has spent all of four, in time.
+        let more = succeed(&rate, 2, hour, 4, ms(0));
+        assert_eq!(more.take(key(1), ms(0)).map(drop), Err(Duration::from_secs(1_800)));
+        // Nobody is kept for longer than the new limit keeps anybody.
+        let quick = succeed(&rate, 10, Duration::from_secs(1), 1, ms(0));
+        assert!(!passes(&quick, 1) && passes(&quick, 4));
+        assert_eq!(quick.take(key(1), ms(100)).map(drop), Ok(()));
+        let config = RateConfig { key: alloc::vec![], ..RateConfig::default() };
+        let other = Rate::new(&config, Some((&rate, ms(0))));
+        assert!(passes(&other, 1), "who is told apart in another way begins anew");
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Service {
                 Affinity::new(affinity, &config.name, names(), seed, known, moved)
             }),
             probe: config.probe.clone(),
-            rate: config.rate.as_ref().map(Rate::new),
+            rate: rate(config, before.zip(since)),
             limits: Limits::new(&config.limits, before.map(|service| &service.limits)),
             outliers: config.outliers.map(Outliers::new),
             retry: match before {
@@ -292,6 +292,12 @@ impl Service {
         let Some(rate) = &self.rate else { return Ok(None) };
         rate.take(rate.keys().of(facts).unwrap_or_default(), now).map(Some)
     }
+}
+
+/// What clients may ask, if that is limited, where there was a service before.
+fn rate(config: &ServiceConfig, before: Option<(&Service, Time)>) -> Option<Rate> {
+    let known = before.and_then(|(service, now)| Some((service.rate.as_ref()?, now)));
+    config.rate.as_ref().map(|rate| Rate::new(rate, known))
 }
 
 /// Where clients are, if anybody asks.

@@ -74,7 +74,9 @@ impl Client {
     /// Another request begins.
     pub(crate) fn begin(&self) -> Busy {
         self.requests.set(self.requests.get() + 1);
-        if self.requests.get() == self.requests_max.get() {
+        let most = self.requests_max.get();
+        let now = self.requests.get();
+        if now == most || now >= most.saturating_add(OVERTIME) {
             self.spent.notify_one();
         }
         self.busy()
@@ -85,7 +87,8 @@ impl Client {
         self.requests_max.set(requests_max);
     }
 
-    /// Waits until it has carried all that it may, once.
+    /// Waits until it has carried all that it may; the second time, until its client has not heard that for too
+    /// long.
     pub(crate) async fn spent(&self) {
         self.spent.notified().await;
     }
@@ -262,6 +265,9 @@ pub(crate) enum Silence {
     TooLong,
 }
 
+/// Requests of a connection that may come on top of all that it may carry: its client has not heard yet that
+/// it is to end.
+const OVERTIME: u64 = 1_000;
 /// How long a connection keeps what it needs for a request after the last one.
 const REST_AFTER: Duration = Duration::from_millis(100);
 

@@ -41,6 +41,8 @@ pub struct Gateway {
     export: Mutex<Option<Export>>,
     /// What another process learned of backends that are still to be found.
     waiting: Mutex<Option<Waiting>>,
+    /// How many workers were asked for when it began.
+    workers: Option<usize>,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, Address>>,
@@ -108,6 +110,7 @@ impl Gateway {
             sources,
             names: Names::default(),
             notices: listeners.notices,
+            workers: snapshot.config.server.workers,
             exporter,
             export: Mutex::new(Some(export)),
             waiting: Mutex::new(None),
@@ -139,7 +142,7 @@ impl Gateway {
     pub(crate) fn publish(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
         let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
-        let late = needs_restart(&before.config, &snapshot.config);
+        let late = needs_restart(self.workers, &before.config, &snapshot.config);
         resize(&self.places, places(&before.config), places(&snapshot.config));
         snapshot.sites.iter().for_each(Site::allow_connections);
         self.recall_in(&snapshot);
@@ -294,9 +297,9 @@ fn places(config: &Config) -> usize {
     config.server.connections_max.min(Semaphore::MAX_PERMITS)
 }
 
-/// What a running process cannot change.
-fn needs_restart(before: &Config, now: &Config) -> Vec<&'static str> {
-    let workers = before.server.workers != now.server.workers;
+/// What a process that runs with so many workers cannot change.
+fn needs_restart(workers: Option<usize>, before: &Config, now: &Config) -> Vec<&'static str> {
+    let workers = workers != now.server.workers;
     let other_socket = |now: &Listener| {
         before.listeners.iter().any(|old| old.bind == now.bind && old.socket != now.socket)
     };

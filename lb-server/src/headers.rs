@@ -85,7 +85,12 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
         Method::OPTIONS => true,
         _ => head.uri.path() != "*",
     };
-    if !are_hosts || !is_target {
+    // RFC 9113 §8.3.1: it is for somebody, and for one.
+    let is_one = match (authority, head.headers.get(header::HOST)) {
+        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host.as_bytes()),
+        (authority, host) => authority.is_some() || host.is_some(),
+    };
+    if !are_hosts || !is_target || !is_one {
         return Some(Refusal::Host);
     }
     (head.headers.len() > headers_max).then_some(Refusal::TooLong)

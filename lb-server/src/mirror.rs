@@ -72,6 +72,9 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
         let asking = Asking { head: &head, host: &host, client, scheme };
         if view.gateway.access(view.config.access_log).is_some() {
             facts.asks(&asking, None);
+            let other =
+                client.filter(|it| peer.is_some_and(|peer| peer.ip().to_canonical() != *it));
+            other.into_iter().for_each(|caller| facts.comes_from(caller));
         }
         let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
         let ask = Ask {

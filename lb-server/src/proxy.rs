@@ -68,7 +68,8 @@ pub(crate) async fn respond(
         || trace.as_ref().is_some_and(Trace::is_sampled);
     if refusal.is_none() && is_told {
         facts.asks(&asking, found.as_ref());
-        caller.iter().for_each(|caller| facts.comes_from(caller));
+        let caller = caller.as_ref().filter(|caller| caller.through_proxy);
+        caller.into_iter().for_each(|caller| facts.comes_from(caller.address));
     }
     facts.record(&view, &asking, site);
     trace.into_iter().for_each(|trace| facts.is_traced(trace));

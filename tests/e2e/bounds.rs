@@ -1,8 +1,10 @@
 //! What a client may not exceed: connections, requests on one of them, a target, a body.
 
 use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::support::h2::{ask, connect, pieces, whole};
+use crate::support::h2::{ask, connect, frame, pieces, whole};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 async fn hello() -> Backend {
@@ -141,3 +143,43 @@ fn a_body_that_turns_out_to_be_too_large_gets_413() {
         assert!(service.backends().all(|it| it.is_fit() && it.consecutive_failures() == 0));
     });
 }
+
+#[test]
+fn a_client_of_http2_that_does_not_hear_goodbye_is_cut_off() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("")).await;
+        let config = "[server]\nrequests_per_connection_max = 3";
+        let proxy = Proxy::start(&[backend.url()], config).await;
+        let mut client = TcpStream::connect(proxy.addr).await.unwrap();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        client.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        let mut answered = 0;
+        // It answers no PING, and asks on whatever it is told.
+        'asking: for stream in (1..).step_by(2) {
+            // GET / over http, for "a", by the static table (RFC 7541, appendix A).
+            let head = frame(HEADERS, END_STREAM | END_HEADERS, stream, b"\x82\x84\x86\x41\x01a");
+            if client.write_all(&head).await.is_err() {
+                break;
+            }
+            loop {
+                let mut said = [0; 9];
+                if client.read_exact(&mut said).await.is_err() {
+                    break 'asking;
+                }
+                let length = u32::from_be_bytes([0, said[0], said[1], said[2]]) as usize;
+                client.read_exact(&mut vec![0; length]).await.unwrap();
+                let of = u32::from_be_bytes([said[5], said[6], said[7], said[8]]);
+                if of == stream && said[4] & END_STREAM != 0 {
+                    answered += 1;
+                    break;
+                }
+            }
+        }
+        assert!((1_000..1_010).contains(&answered), "3 and 1,000 more: {answered}");
+    });
+}
+
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;

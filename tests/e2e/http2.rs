@@ -157,6 +157,22 @@ fn trailers_of_a_request_are_sent_again_with_it() {
 }
 
 #[test]
+fn a_request_is_for_one_host() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = connect(proxy.addr).await;
+        for (host, status) in [("A.Example", 200), ("b.example", 400)] {
+            let mut request = get("/");
+            request.headers_mut().insert("host", host.parse().unwrap());
+            let answer = ask(&mut client, request).await.unwrap();
+            assert_eq!(answer.head.status.as_u16(), status, "{host} beside a.example");
+        }
+        assert_eq!(backend.requests().len(), 1);
+    });
+}
+
+#[test]
 fn errors_of_ours_are_said_in_grpcs_words_to_whom_speaks_it() {
     run(async {
         let proxy = Proxy::start(&["http://127.0.0.1:1".to_owned()], H2).await;

@@ -42,6 +42,25 @@ fn a_clients_connection_goes_on_with_the_new_backends() {
 }
 
 #[test]
+fn what_clients_may_still_ask_outlives_a_reload() {
+    run(async {
+        let backend = named("web").await;
+        let limit = |burst| {
+            format!(
+                "[service.rate_limit]\nenabled = true\nrequests = 1\nper = \"1h\"\nburst = {burst}\n"
+            )
+        };
+        let proxy = Proxy::start_with(&config(&[&backend], &limit(2))).await;
+        let ask = async || Client::get(proxy.addr).await.status;
+        assert_eq!([ask().await, ask().await, ask().await], [200, 200, 429]);
+        proxy.reload(&config(&[&backend], &limit(2)));
+        assert_eq!(ask().await, 429);
+        proxy.reload(&config(&[&backend], &limit(3)));
+        assert_eq!([ask().await, ask().await], [200, 429], "one more than before");
+    });
+}
+
+#[test]
 fn an_exchange_that_runs_ends_as_it_began() {
     run(async {
         let ((old, held), new) = (Backend::held().await, named("new").await);

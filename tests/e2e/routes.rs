@@ -180,6 +180,21 @@ fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
 }
 
 #[test]
+fn a_copy_is_logged_as_its_clients() {
+    run(async {
+        let (web, shadow) = (said("web").await, said("shadow").await);
+        let routes = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
+                      [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      mirror = { service = \"shadow\", percent = 100 }\n";
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web), ("shadow", &shadow)])).await;
+        let answer = get(&proxy, "/", "x-forwarded-for: 9.9.9.9\r\n").await;
+        assert_eq!(answer.text(), "web");
+        until(|| proxy.log().len() == 2).await;
+        assert!(proxy.log().iter().all(|line| line["client"] == "9.9.9.9"), "{:?}", proxy.log());
+    });
+}
+
+#[test]
 fn a_trusted_proxy_says_who_the_client_is_and_nobody_else() {
     run(async {
         for (trusted, client, chain) in [

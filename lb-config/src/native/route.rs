@@ -99,7 +99,8 @@ impl Reader<'_> {
         let Some(path) = path(&mut table) else {
             // Which captures there are is unknown, and complaints about them would only distract.
             let _known = table.field("service", |value| self.service(&value)).given();
-            let _known = self.mirror(&mut table);
+            let _known = (self.mirror(&mut table), conditions(&mut table));
+            let _known = respond(table.table("respond"));
             drop(table.entries());
             return None;
         };

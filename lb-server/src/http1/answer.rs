@@ -1,6 +1,5 @@
 //! The head of an answer as a client gets it, and how the body behind it is framed (RFC 9112 §6).
 
-use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, response};
 use hyper::body::Body;
 
@@ -46,8 +45,7 @@ pub(super) fn write<B: Body>(
         _ if is_bare => Framing::Done,
         Some(length) => Framing::of(length),
         None if !told.is_current => Framing::ToEnd,
-        None if told.trailers => Framing::Chunked(announced(fields)),
-        None => Framing::Chunked(Vec::new()),
+        None => Framing::Chunked { trailers: told.trailers },
     };
     let closes = said.closes || !told.keeps || matches!(framing, Framing::ToEnd);
     if closes && !said.closes && !grants {
@@ -65,11 +63,4 @@ pub(super) fn write<B: Body>(
         (false, false) => Next::Ask,
     };
     (framing, next)
-}
-
-/// The fields that a head says will follow the body.
-pub(super) fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
-    let said = fields.get_all(header::TRAILER).iter();
-    let names = said.flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }

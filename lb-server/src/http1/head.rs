@@ -272,12 +272,12 @@ pub(super) fn write_framing(framing: &Framing, said: Option<u64>, out: &mut Vec<
     let length = match framing {
         Framing::Length(length) => Some(*length),
         Framing::Done => said,
-        Framing::Chunked(_) | Framing::ToEnd => None,
+        Framing::Chunked { .. } | Framing::ToEnd => None,
     };
     if let Some(length) = length {
         write!(out, "content-length: {length}\r\n").expect("there is room in memory");
     }
-    if matches!(framing, Framing::Chunked(_)) {
+    if matches!(framing, Framing::Chunked { .. }) {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderMap;
 use hyper::body::{Body, Frame};
 
-use super::{Asked, answer, head};
+use super::{Asked, head};
 use crate::body::Upload;
 use crate::platform::Io;
 
@@ -34,8 +34,8 @@ pub(super) enum Framing {
     Done,
     /// So many bytes are missing.
     Length(u64),
-    /// In chunks, behind which these fields may stand.
-    Chunked(Vec<HeaderName>),
+    /// In chunks, behind which fields may stand or not.
+    Chunked { trailers: bool },
     /// With the connection.
     ToEnd,
 }
@@ -74,7 +74,7 @@ impl Outbox<Upload> {
         let framing = match upload.size_hint().exact() {
             _ if upload.is_end_stream() => Framing::Done,
             Some(length) => Framing::Length(length),
-            None => Framing::Chunked(answer::announced(&asked.fields)),
+            None => Framing::Chunked { trailers: true },
         };
         head::write_framing(&framing, said.length().filter(|length| *length == 0), &mut flat);
         Self::new(flat, framing, upload)
@@ -161,7 +161,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
                 self.push(data, vectored);
                 Ok(())
             }
-            Framing::Chunked(_) => {
+            Framing::Chunked { .. } => {
                 self.push(Bytes::from(format!("{:X}\r\n", data.len())), vectored);
                 self.push(data, vectored);
                 self.push(Bytes::from_static(b"\r\n"), vectored);
@@ -174,13 +174,9 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
         match std::mem::replace(&mut self.framing, Framing::Done) {
             Framing::Done | Framing::ToEnd | Framing::Length(0) => Ok(()),
             Framing::Length(_) => Err(Cut(None)),
-            Framing::Chunked(allowed) => {
+            Framing::Chunked { trailers: takes } => {
                 let mut last = b"0\r\n".to_vec();
-                if let Some(mut trailers) = trailers {
-                    let said: Vec<HeaderName> = trailers.keys().cloned().collect();
-                    for name in said.iter().filter(|name| !allowed.contains(name)) {
-                        trailers.remove(name);
-                    }
+                if let Some(trailers) = trailers.filter(|_| takes) {
                     head::write_fields(&trailers, &mut last);
                 }
                 last.extend_from_slice(b"\r\n");

@@ -20,7 +20,6 @@ use serde::Serialize;
 
 use crate::asking::Asking;
 use crate::error::Problem;
-use crate::forwarded::Caller;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::Tap;
 use crate::observe::made::Made;
@@ -90,11 +89,9 @@ impl RequestFacts {
         self.trace = Some(trace);
     }
 
-    /// Somebody else than who is connected.
-    pub(crate) fn comes_from(&mut self, caller: &Caller) {
-        if let Some(asked) = self.asked.as_mut().filter(|_| caller.through_proxy) {
-            asked.caller = Some(caller.address);
-        }
+    /// It is from somebody else than who is connected.
+    pub(crate) fn comes_from(&mut self, caller: IpAddr) {
+        self.asked.iter_mut().for_each(|asked| asked.caller = Some(caller));
     }
 }
 
@@ -238,7 +235,7 @@ impl Journal {
             service: site.map(|site| site.service.name()),
             status,
             reason: record.reason.or(cut.then_some("drained")),
-            end: record.end.map(BodyEnd::as_str),
+            end: record.end.map(|end| if cut { "drained" } else { end.as_str() }),
             duration_ms: millis(took),
             bytes_in: self.bytes_in.get().map_or(0, |bytes| bytes.get()),
             bytes_out: record.bytes_out,
@@ -303,7 +300,9 @@ impl Observe for Journal {
     }
 
     fn on(&self, now: Time, event: &Event) {
-        if let Some(site) = self.site() {
+        // An exchange that nobody goes on with has ended with our answer, or with its client.
+        let is_ours = matches!(event, Event::Left { .. }) && self.record.borrow().reason.is_some();
+        if let Some(site) = self.site().filter(|_| !is_ours) {
             site.counts.on(now, event);
         }
         self.taps().for_each(|tap| tap.on(now, &self.view, event));
@@ -323,6 +322,7 @@ impl Observe for Journal {
                 close = record.status.map(|status| Close::of(status.as_u16(), end));
             }
             Event::Rejected { .. } => close = Some(Close::Rejected),
+            Event::Left { .. } if is_ours => close = Some(Close::Rejected),
             Event::Left { .. } => close = Some(Close::Left),
             Event::Queued { .. } => record.queued = true,
             Event::Started { .. }

@@ -58,7 +58,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
         .keep_alive_timeout(PING_TIMEOUT);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut next = Phase::Draining;
-    let mut leaving = false;
+    let (mut leaving, mut is_spent) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -70,8 +70,14 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
                 next = Phase::Stopping;
                 serving.as_mut().graceful_shutdown();
             }
-            // Those that are on their way are answered.
-            () = client.spent() => serving.as_mut().graceful_shutdown(),
+            // Those that are on their way are answered, unless more come and come.
+            () = client.spent() => {
+                if is_spent {
+                    return;
+                }
+                is_spent = true;
+                serving.as_mut().graceful_shutdown();
+            }
             () = client.floods() => {
                 seat.worker.gateway.process.floods.add(1);
                 return;

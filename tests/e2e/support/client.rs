@@ -102,6 +102,13 @@ impl Client {
         read_head(&mut self.stream).await.expect("a head")
     }
 
+    /// So many bytes.
+    pub(crate) async fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
     /// Whether the proxy has closed the connection, after everything it said.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.stream.read_u8().await.is_err()

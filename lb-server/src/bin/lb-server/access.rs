@@ -1,12 +1,14 @@
 //! The access log on standard output: a bounded queue, and a thread that writes.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use lb_server::AccessSink;
+
+use crate::say;
 
 /// Lines that wait to be written. When more come than standard output takes, they are lost and
 /// counted: a slow reader of the log must not slow down a request.
@@ -15,34 +17,89 @@ const LINES_MAX: usize = 16_384;
 /// Where workers leave their lines.
 pub(crate) struct Access {
     lines: SyncSender<Vec<u8>>,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
     waiting: Arc<AtomicU64>,
 }
 
 /// Opens the log. The thread ends when the last holder of the log is gone.
 pub(crate) fn open() -> io::Result<(Arc<Access>, JoinHandle<()>)> {
     let (lines, queue) = sync_channel(LINES_MAX);
-    let waiting = Arc::new(AtomicU64::new(0));
-    let written = Arc::clone(&waiting);
+    let (waiting, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut writer = Writer { waiting: Arc::clone(&waiting), lost: Arc::clone(&lost), cut: None };
     #[expect(clippy::disallowed_methods, reason = "standard output has no asynchronous form")]
     let writer = Builder::new().name("access-log".to_owned()).spawn(move || {
-        // Nobody reads the log any more: what is left of it is lost.
-        let _closed = write(&queue, &written);
+        writer.write_all(&queue, &mut io::stdout().lock());
     })?;
-    Ok((Arc::new(Access { lines, lost: AtomicU64::new(0), waiting }), writer))
+    Ok((Arc::new(Access { lines, lost, waiting }), writer))
 }
 
-/// Writes what waits, and flushes whenever nothing does.
-fn write(queue: &Receiver<Vec<u8>>, waiting: &AtomicU64) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    while let Ok(first) = queue.recv() {
-        for line in std::iter::once(first).chain(queue.try_iter()) {
-            out.write_all(&line)?;
-            waiting.fetch_sub(1, Ordering::Relaxed);
+/// Bytes that are written at once, give or take a line.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Whoever writes. What cannot be written is lost and counted, and the next is tried again: disks have
+/// room again, and who read the log comes back.
+struct Writer {
+    waiting: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+    /// Whether what was written last failed, and whether a line of it was cut then.
+    cut: Option<bool>,
+}
+
+impl Writer {
+    /// Writes what waits, as much of it at once as is there.
+    fn write_all(&mut self, queue: &Receiver<Vec<u8>>, out: &mut impl Write) {
+        let mut batch = Vec::new();
+        while let Ok(first) = queue.recv() {
+            let mut lines = 0;
+            for line in std::iter::once(first).chain(queue.try_iter()) {
+                batch.extend_from_slice(&line);
+                lines += 1;
+                if batch.len() >= BATCH_BYTES {
+                    break;
+                }
+            }
+            self.write(&batch, out);
+            self.waiting.fetch_sub(lines, Ordering::Relaxed);
+            batch.clear();
         }
-        out.flush()?;
     }
-    Ok(())
+
+    /// Writes whole lines.
+    fn write(&mut self, lines: &[u8], out: &mut impl Write) {
+        // What is left of a line that was cut is none.
+        let (mut left, ends_cut) = (lines, self.cut == Some(true));
+        let ended = if ends_cut { out.write_all(b"\n") } else { Ok(()) };
+        let mut failed = ended.err();
+        while failed.is_none() && !left.is_empty() {
+            match out.write(left) {
+                Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
+                Ok(wrote) => left = &left[wrote..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        let failed = failed.or_else(|| out.flush().err());
+        let lost = left.split_inclusive(|byte| *byte == b'\n').count() as u64;
+        let lost_before = self.lost.fetch_add(lost, Ordering::Relaxed);
+        match (failed, self.cut) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                let all = lost_before;
+                say(&format!("lb-server: the access log is written again; {all} lines are lost"));
+                self.cut = None;
+            }
+            (Some(error), known) => {
+                if known.is_none() {
+                    say(&format!(
+                        "lb-server: warning: the access log cannot be written: {error}; lines are lost until it can"
+                    ));
+                }
+                let begun = &lines[..lines.len() - left.len()];
+                let is_cut = begun.last().map_or(ends_cut, |byte| *byte != b'\n');
+                self.cut = Some(is_cut);
+            }
+        }
+    }
 }
 
 impl Access {
@@ -64,5 +121,48 @@ impl AccessSink for Access {
 
     fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and no more until there is room again.
+    struct Disk {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            self.written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_what_comes_later_is_written() {
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer { waiting: Arc::default(), lost: Arc::clone(&lost), cut: None };
+        let mut disk = Disk { room: 10, written: Vec::new() };
+        writer.write(b"one\ntwo\nthree\nfour\n", &mut disk);
+        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (2, Some(true)), "\"th\" is cut");
+        writer.write(b"five\n", &mut disk);
+        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (3, Some(true)));
+        disk.room = 100;
+        writer.write(b"six\n", &mut disk);
+        writer.write(b"seven\n", &mut disk);
+        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (3, None));
+        assert_eq!(disk.written, b"one\ntwo\nth\nsix\nseven\n");
     }
 }

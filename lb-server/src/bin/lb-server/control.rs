@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -228,12 +229,30 @@ impl Control {
 
 /// What a file looks like without reading it. One that cannot be looked at looks like nothing.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Seen(Option<(SystemTime, u64)>);
+pub(crate) struct Seen(Option<Looks>);
+
+/// Who looks the same and is another file has another number, or was changed at another time.
+#[derive(PartialEq, Eq)]
+struct Looks {
+    modified: SystemTime,
+    changed: (i64, i64),
+    bytes: u64,
+    device: u64,
+    number: u64,
+}
 
 impl Seen {
     pub(crate) fn of(file: &Path) -> Self {
-        let found = fs::metadata(file).and_then(|found| Ok((found.modified()?, found.len())));
-        Self(found.ok())
+        let looks = |found: fs::Metadata| {
+            Ok(Looks {
+                modified: found.modified()?,
+                changed: (found.ctime(), found.ctime_nsec()),
+                bytes: found.len(),
+                device: found.dev(),
+                number: found.ino(),
+            })
+        };
+        Self(fs::metadata(file).and_then(looks).ok())
     }
 }
 

@@ -22,6 +22,7 @@ use lb_config::{Config, Diagnostic, Source, load};
 use lb_server::platform::os::Os;
 use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::{Gateway, Listeners};
+use nix::unistd::{AccessFlags, access};
 
 use cli::{Asked, Cli};
 
@@ -69,11 +70,31 @@ fn check(file: &Path) -> Result<(), String> {
     let gateway = Gateway::new(Arc::new(Os::new()), config, Listeners::default());
     let gateway = gateway.map_err(|error| error.to_string())?;
     gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
+    can_write(gateway.snapshot().config())?;
     say(&format!(
         "{name}: ok ({}, {})",
         counted(services, "service"),
         counted(backends, "backend")
     ));
+    Ok(())
+}
+
+/// Whether the files that a configuration has written can be, as far as can be told without writing them.
+fn can_write(config: &Config) -> Result<(), String> {
+    let state = config.state.as_ref().map(|state| ("[state]", &state.file));
+    let record = config.record.as_ref().map(|record| ("[record]", &record.file));
+    for (table, file) in state.into_iter().chain(record) {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let is_there = if file.exists() { file } else { folder };
+        access(is_there, AccessFlags::W_OK).map_err(|error| {
+            format!(
+                "{table} file {}: cannot be written: {error}; name one in a folder that exists and that this \
+                 user may write to",
+                file.display()
+            )
+        })?;
+    }
     Ok(())
 }
 
