@@ -20,6 +20,8 @@ pub(super) struct RatesKept {
     buckets: BTreeMap<(u16, u32), Vec<Admitted>>,
     /// When each exchange under way began, whose first arrival is yet to come.
     began: BTreeMap<ExchangeId, Duration>,
+    /// By which configuration was served last.
+    served: usize,
 }
 
 /// One that was let in.
@@ -35,7 +37,18 @@ const ROUNDING: f64 = 1e-6;
 
 impl RatesKept {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        Self { lineups: lineups.clone(), buckets: BTreeMap::new(), began: BTreeMap::new() }
+        let (buckets, began) = (BTreeMap::new(), BTreeMap::new());
+        Self { lineups: lineups.clone(), buckets, began, served: 0 }
+    }
+
+    /// What is left to clients outlives a reload. Another limit reckons otherwise, which only the core knows.
+    fn reload(&mut self, reloads: usize) {
+        let eras = self.served..reloads;
+        let said = |era, service| self.lineups.at(era, service).map(|it| &it.core.rate);
+        self.buckets.retain(|(service, _), _| {
+            eras.clone().all(|era| said(era, *service) == said(era + 1, *service))
+        });
+        self.served = reloads;
     }
 }
 
@@ -69,8 +82,7 @@ impl Invariant for RatesKept {
                 return;
             }
             What::Reached { exchange, user: Some(user), .. } => (exchange, user),
-            // What was learned of clients does not outlive a reload.
-            What::Serves(_) => return self.buckets.clear(),
+            What::Serves(reloads) => return self.reload(reloads),
             _ => return,
         };
         // Only the first arrival counts, and as of when it was let in.
