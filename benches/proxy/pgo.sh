@@ -9,16 +9,8 @@
 set -eu
 cd "$(dirname "$0")"
 
-host=$(rustc -vV | sed -n 's/^host: //p')
-profdata=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
-if [ ! -x "$profdata" ]; then
-    echo "llvm-profdata is missing: rustup component add llvm-tools" >&2
-    exit 1
-fi
-mkdir -p "${CARGO_TARGET_DIR:-../../target}/pgo"
-out=$(cd "${CARGO_TARGET_DIR:-../../target}/pgo" && pwd)
-rm -rf "$out/raw"
-mkdir "$out/raw"
+out=${CARGO_TARGET_DIR:-../../target}/pgo
+. ../pgo-prelude.sh
 
 # --target keeps the flags away from build scripts, which would write profiles of their own.
 build() {

@@ -54,7 +54,7 @@ mod text;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Place, Severity};
-pub use text::text;
+pub use text::{text, unreadable};
 
 /// A file's text, and what to call it in diagnostics.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::io::{Error, ErrorKind};
 /// let read = std::fs::read("no/such/lb.toml");
 /// assert_eq!(
 ///     lb_config::text("no/such/lb.toml", read).unwrap_err(),
-///     "no/such/lb.toml: there is no such file; check its path"
+///     "no/such/lb.toml: is not there; check its path"
 /// );
 /// assert_eq!(
 ///     lb_config::text("lb.toml", Ok(b"# b\xe9ta".to_vec())).unwrap_err(),
@@ -19,18 +19,23 @@ use std::io::{Error, ErrorKind};
 /// );
 /// ```
 pub fn text(name: &str, read: Result<Vec<u8>, Error>) -> Result<String, String> {
-    let bytes = read.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{name}: there is no such file; check its path"),
-        ErrorKind::IsADirectory => format!("{name}: is a folder; name a file in it"),
-        ErrorKind::PermissionDenied => {
-            format!("{name}: may not be read by this user; allow it, or run as another")
-        }
-        _ => format!("{name}: {error}"),
-    })?;
+    let bytes = read.map_err(|error| unreadable(name, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
         let line = good.matches('\n').count() + 1;
         let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         format!("{name}:{line}:{column}: is not UTF-8 from here on; save the file as UTF-8")
     })
+}
+
+/// Why the file or folder that is called `name` cannot be read, and what to do.
+pub fn unreadable(name: &str, error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!("{name}: is not there; check its path"),
+        ErrorKind::IsADirectory => format!("{name}: is a folder; name a file in it"),
+        ErrorKind::PermissionDenied => {
+            format!("{name}: may not be read by this user; allow it, or run as another")
+        }
+        _ => format!("{name}: {error}"),
+    }
 }

@@ -33,7 +33,7 @@ fn a_file_that_cannot_be_read_is_told_of_with_its_place() {
     let scenario = "# A sentence.\nschema = 1\nduration = \"1s\"\n[workload]\nrate = 1\n";
     fs::write(folder.join("world.toml"), scenario).unwrap();
     for (file, what) in [
-        ("none.toml", "none.toml: there is no such file; check its path"),
+        ("none.toml", "none.toml: is not there; check its path"),
         ("inner", "inner: is a folder; name a file in it"),
         ("latin.toml", "latin.toml:2:6: is not UTF-8 from here on; save the file as UTF-8"),
     ] {
@@ -44,9 +44,21 @@ fn a_file_that_cannot_be_read_is_told_of_with_its_place() {
             &["map", file],
             &["diff", "lb.toml", file],
             &["explain", file, "1"],
+            &["draw", file, "--seed", "1"],
         ] {
             assert_eq!(complaint(&folder, command), (what.to_owned(), Some(1)), "{command:?}");
         }
+    }
+    for command in [&["sweep", "none", "--seeds", "1..1"] as &[&str], &["repeat", "none"]] {
+        let what = "none: is not there; check its path".to_owned();
+        assert_eq!(complaint(&folder, command), (what, Some(1)), "{command:?}");
+    }
+    for (log, what) in [
+        ("none.log", "none.log: is not there; check its path"),
+        ("inner", "inner: is a folder; name a file in it"),
+    ] {
+        let replay = ["replay", log, "--config", "lb.toml"];
+        assert_eq!(complaint(&folder, &replay), (what.to_owned(), Some(1)));
     }
     let (what, _) = complaint(&folder, &["run", "lb.toml"]);
     assert!(what.contains("no scenario; lb-sim check lb.toml"), "{what}");

@@ -170,6 +170,7 @@ impl Lane {
         }
     }
 
+    /// Tells the client all that it is to be told before its answer.
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut untold = self.untold.borrow_mut();
         while !untold.is_empty() {

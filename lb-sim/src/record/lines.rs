@@ -197,8 +197,8 @@ fn each_line(
     file: &Path,
     mut with: impl FnMut(u64, &[u8]) -> Result<bool, String>,
 ) -> Result<(), String> {
-    let name = file.display();
-    let said = |error: std::io::Error| format!("{name}: {error}");
+    let name = file.display().to_string();
+    let said = |error| lb_config::unreadable(&name, &error);
     let mut input = BufReader::with_capacity(LINE_BYTES_MAX, File::open(file).map_err(said)?);
     let (mut line, mut number) = (Vec::new(), 0);
     loop {

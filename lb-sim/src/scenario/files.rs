@@ -1,7 +1,6 @@
 //! Scenarios as they lie in folders.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lb_config::Source;
@@ -59,12 +58,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let said = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound => {
-                format!("{}: there is no such file or folder; check its path", folder.display())
-            }
-            _ => format!("{}: {error}", folder.display()),
-        };
+        let name = folder.display().to_string();
+        let said = |error| lb_config::unreadable(&name, &error);
         for entry in fs::read_dir(&folder).map_err(said)? {
             let entry = entry.map_err(said)?.path();
             if entry.is_dir() {

@@ -66,10 +66,13 @@ impl Writer {
 
     /// Writes whole lines.
     fn write(&mut self, lines: &[u8], out: &mut impl Write) {
+        let (mut left, mut failed) = (lines, None);
         // What is left of a line that was cut is none.
-        let (mut left, ends_cut) = (lines, self.cut == Some(true));
-        let ended = if ends_cut { out.write_all(b"\n") } else { Ok(()) };
-        let mut failed = ended.err();
+        let mut is_cut = self.cut == Some(true);
+        if is_cut {
+            failed = out.write_all(b"\n").err();
+            is_cut = failed.is_some();
+        }
         while failed.is_none() && !left.is_empty() {
             match out.write(left) {
                 Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
@@ -80,25 +83,18 @@ impl Writer {
         }
         let failed = failed.or_else(|| out.flush().err());
         let lost = left.split_inclusive(|byte| *byte == b'\n').count() as u64;
-        let lost_before = self.lost.fetch_add(lost, Ordering::Relaxed);
-        match (failed, self.cut) {
-            (None, None) => {}
+        let all = self.lost.fetch_add(lost, Ordering::Relaxed) + lost;
+        match (&failed, self.cut) {
             (None, Some(_)) => {
-                let all = lost_before;
                 say(&format!("lb-server: the access log is written again; {all} lines are lost"));
-                self.cut = None;
             }
-            (Some(error), known) => {
-                if known.is_none() {
-                    say(&format!(
-                        "lb-server: warning: the access log cannot be written: {error}; lines are lost until it can"
-                    ));
-                }
-                let begun = &lines[..lines.len() - left.len()];
-                let is_cut = begun.last().map_or(ends_cut, |byte| *byte != b'\n');
-                self.cut = Some(is_cut);
-            }
+            (Some(error), None) => say(&format!(
+                "lb-server: warning: the access log cannot be written: {error}; lines are lost until it can"
+            )),
+            (None, None) | (Some(_), Some(_)) => {}
         }
+        let begun = &lines[..lines.len() - left.len()];
+        self.cut = failed.map(|_| begun.last().map_or(is_cut, |byte| *byte != b'\n'));
     }
 }
 
@@ -159,10 +155,13 @@ mod tests {
         assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (2, Some(true)), "\"th\" is cut");
         writer.write(b"five\n", &mut disk);
         assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (3, Some(true)));
-        disk.room = 100;
+        disk.room = 1;
         writer.write(b"six\n", &mut disk);
+        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (4, Some(false)), "it is ended");
+        disk.room = 100;
         writer.write(b"seven\n", &mut disk);
-        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (3, None));
-        assert_eq!(disk.written, b"one\ntwo\nth\nsix\nseven\n");
+        writer.write(b"eight\n", &mut disk);
+        assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (4, None));
+        assert_eq!(disk.written, b"one\ntwo\nth\nseven\neight\n");
     }
 }
