@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::scenario::Span;
+use crate::ziggurat;
 
 /// A stream of chance.
 pub(crate) struct Dice(ChaCha8Rng);
@@ -30,9 +31,8 @@ pub(crate) trait Chance {
     fn bits(&mut self) -> u64;
 
     /// A number in `0.0..1.0`.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are what a float has")]
     fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+        share(self.bits())
     }
 
     /// A number below `bound`, which is at least 1.
@@ -41,17 +41,20 @@ pub(crate) trait Chance {
         u32::try_from(scaled).expect("a 32-bit number times a fraction")
     }
 
-    /// A gap between two independent arrivals, `mean` on average: exponential. The logarithm is
-    /// software's, since the platform's differ in the last bit.
-    fn gap(&mut self, mean: Duration) -> Duration {
-        times(mean, -libm::log(1.0 - self.unit()))
+    /// A gap between two independent arrivals, `mean` on average: exponential.
+    fn gap(&mut self, mean: Duration) -> Duration
+    where
+        Self: Sized,
+    {
+        times(mean, ziggurat::exponential(self))
     }
 
-    /// A number from the standard normal distribution (Box and Muller, 1958).
-    fn normal(&mut self) -> f64 {
-        // A square root has one right result, which every processor finds (IEEE 754 §5.4.1).
-        let radius = (-2.0 * libm::log(1.0 - self.unit())).sqrt();
-        radius * libm::cos(2.0 * std::f64::consts::PI * self.unit())
+    /// A number from the standard normal distribution.
+    fn normal(&mut self) -> f64
+    where
+        Self: Sized,
+    {
+        ziggurat::normal(self)
     }
 
     /// A duration of `span`, in whole nanoseconds.
@@ -72,6 +75,12 @@ impl Chance for lb_core::Rng {
     fn bits(&mut self) -> u64 {
         self.next_u64()
     }
+}
+
+/// The higher 53 of 64 bits, as a number in `0.0..1.0`.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are what a float has")]
+pub(crate) fn share(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// So many times a span, which is a scenario's: far below the 104 days of nanoseconds that a float tells apart.

@@ -19,9 +19,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::dice::{Chance, Dice};
+use crate::dice::Chance;
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
+use crate::luck::Callers;
 use crate::scenario::{self, Protocol, Whom};
 use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
@@ -52,6 +53,7 @@ pub(crate) struct Origin {
     /// The share of the streams that are not taken.
     refuses_streams: Cell<f64>,
     changed: Notify,
+    callers: RefCell<Callers>,
 }
 
 /// A connection to an origin, as its requests see it.
@@ -122,6 +124,7 @@ impl Origin {
             leaves_after: Cell::default(),
             refuses_streams: Cell::default(),
             changed: Notify::new(),
+            callers: RefCell::default(),
             script,
         })
     }
@@ -321,9 +324,8 @@ impl Origin {
     ) -> Result<Response<Filling>, BrokeOff> {
         let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
-        let number = exchange.map_or(0, |exchange| exchange.0);
-        // The dice of this request at this origin: the same whatever else happens.
-        let mut dice = Dice::new(self.world.seed(), &self.script.host, number);
+        let (seed, host) = (self.world.seed(), &self.script.host);
+        let mut dice = self.callers.borrow_mut().dice(seed, host, exchange);
         let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
         // Nobody gave a check a name.

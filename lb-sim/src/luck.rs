@@ -1,0 +1,59 @@
+//! Which dice a request throws at an origin: its own, whatever else happens there.
+
+use std::collections::BTreeMap;
+
+use lb_core::ExchangeId;
+
+use crate::dice::Dice;
+
+/// Who has come to an origin so far.
+#[derive(Debug, Default)]
+pub(crate) struct Callers {
+    checks: u64,
+    /// How often each exchange was here.
+    visits: BTreeMap<ExchangeId, u64>,
+}
+
+impl Callers {
+    /// The dice of the next visit of `exchange`, or of the next check.
+    pub(crate) fn dice(&mut self, seed: u64, host: &str, exchange: Option<ExchangeId>) -> Dice {
+        match exchange {
+            Some(exchange) => {
+                let visits = self.visits.entry(exchange).or_default();
+                *visits += 1;
+                Dice::new(seed, host, (exchange.0 << 8) | (*visits & 0xff))
+            }
+            None => {
+                self.checks += 1;
+                Dice::new(seed ^ CHECKS, host, self.checks)
+            }
+        }
+    }
+}
+
+/// Tells the dice of checks from those of requests.
+const CHECKS: u64 = 0x6368_6563_6b73;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Chance;
+
+    #[test]
+    fn every_check_and_every_visit_has_luck_of_its_own_which_nobody_else_can_change() {
+        let drawn = |callers: &mut Callers, exchange: Option<u64>| {
+            callers.dice(7, "b1", exchange.map(ExchangeId)).bits()
+        };
+        let mut callers = Callers::default();
+        let visits = [None, Some(1), None, Some(1), Some(2)];
+        let first = visits.map(|exchange| drawn(&mut callers, exchange));
+        let mut known = first.to_vec();
+        known.sort_unstable();
+        known.dedup();
+        assert_eq!(known.len(), visits.len(), "{first:?}");
+        // The other way round each has the same.
+        let mut callers = Callers::default();
+        let again = [Some(2), Some(1), Some(1), None, None].map(|it| drawn(&mut callers, it));
+        assert_eq!(again, [first[4], first[1], first[3], first[0], first[2]]);
+    }
+}
