@@ -2,10 +2,12 @@
 //!
 //! A rule is a function from a file to the lines that break it. Each test first shows that the
 //! rule can fail, on a sample that breaks it and one that does not, and then reads the whole tree.
-//! A failure says `file:line: remedy`. Rules about whole packages are in `tidy/supply.rs`;
-//! lengths of functions and forbidden calls are clippy's.
+//! A failure says `file:line: remedy`. Rules about whole packages are in `tidy/supply.rs`, and what
+//! holds a document to the code it tells of in `tidy/access_log.rs`; lengths of functions and forbidden
+//! calls are clippy's.
 
 mod tidy {
+    mod access_log;
     pub(crate) mod spdx;
     mod supply;
     pub(crate) mod tree;

@@ -53,7 +53,7 @@ impl Problem {
             Self::NoHost => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Rejected(rejection) => StatusCode::from_u16(rejection.status())
-                .expect("a rejection has a status between 500 and 599"),
+                .expect("a rejection has a status that is one"),
         }
     }
 
@@ -329,6 +329,42 @@ mod tests {
             assert_eq!(status.is_server_error(), ours, "{problem:?}: {status}");
             assert!(status.is_client_error() || ours, "{problem:?}: {status}");
             assert!(!problem.sentence().ends_with('.'), "{problem:?}");
+        }
+    }
+
+    /// That every reason stands there at all, and no other, is looked at in `tests/tidy/access_log.rs`.
+    #[test]
+    fn every_reason_stands_in_the_documents_with_its_status() {
+        let document = include_str!("../../docs/access-log.md");
+        let own = [
+            Problem::Connect,
+            Problem::NoService,
+            Problem::NoHost,
+            Problem::TargetTooLong,
+            Problem::RequestTimeout,
+            Problem::BrokenRequest,
+            Problem::BodyTooLarge,
+        ];
+        let rejections = [
+            Rejection::NoFitBackend,
+            Rejection::Replaced(502),
+            Rejection::RateLimited(std::time::Duration::ZERO),
+            Rejection::ClientBusy,
+            Rejection::Overloaded,
+            Rejection::QueueTimeout,
+            Rejection::DeadlinePassed,
+        ];
+        let failed = Failure::ALL.map(Rejection::AttemptFailed);
+        let rejected = rejections.into_iter().chain(failed).map(Problem::Rejected);
+        let refusals = Refusal::ALL.map(Problem::Refused);
+        for problem in refusals.into_iter().chain(own).chain(rejected) {
+            let reason = format!("`{}`", problem.reason());
+            let status = problem.status().as_str().to_owned();
+            let is_row = |line: &str| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                cells.len() > 2 && cells[1].contains(&reason) && cells[2] == status
+            };
+            assert!(document.lines().any(is_row), "docs/access-log.md: {reason} is {status}");
         }
     }
 }

@@ -95,7 +95,11 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
             tried: Cell::new(0),
         };
         let answered = exchange(&sending, &journal, ask).await;
-        let Ok((Answer { response, connection }, delivery)) = answered else { return };
+        let (Answer { response, connection }, delivery) = match answered {
+            Ok(answered) => answered,
+            // Nobody is told but the log and the counters.
+            Err(problem) => return journal.refused(problem),
+        };
         journal.answered(response.status());
         // Read to its end, so that the connection can be used again.
         let held = Held::new(&view, &journal, delivery);

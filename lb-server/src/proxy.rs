@@ -203,7 +203,6 @@ async fn pass(
 
     let Answer { response, connection } = answer;
     let (mut parts, ()) = response.into_parts();
-    journal.answered(parts.status);
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
     let challenges = upgrade::challenges(head, &parts.headers);
@@ -212,6 +211,7 @@ async fn pass(
         parts.headers.append(header::PROXY_AUTHENTICATE, challenge);
     }
     routed.edit_answer(&mut parts, delivery.backend());
+    journal.answered(parts.status);
     tell_client(&mut parts.headers, &delivery, site);
     let held = Held::new(view, journal, delivery);
     if let Some(wanted) = granted {

@@ -170,7 +170,8 @@ fn our_access_log_is_read() {
     let text = r#"{"time":"2026-11-21T10:00:00.500Z","request_id":"1","client":"203.0.113.7:4000","method":"GET","host":"a","path":"/c","service":"web","status":200,"end":"complete","duration_ms":12.5,"bytes_in":0,"bytes_out":5,"attempts":[{"backend":"http://a","outcome":"answered","status":503,"ms":2.0,"why":{}},{"backend":"http://b","outcome":"answered","status":200,"ms":10.0,"why":{}}]}
 {"time":"2026-11-21T10:00:00.250Z","request_id":"2","client":"203.0.113.7:4001","method":"POST","host":"a","path":"/","service":"web","status":502,"reason":"reset","duration_ms":3.0,"bytes_in":9,"bytes_out":0,"attempts":[{"backend":"http://a","outcome":"reset","ms":3.0,"why":{}}]}
 {"time":"2026-11-21T10:00:01.000Z","request_id":"3","client":"203.0.113.8:1","method":"GET","host":"a","path":"/","service":"web","status":499,"duration_ms":7.0,"bytes_in":0,"bytes_out":0,"attempts":[{"backend":"http://b","outcome":"abandoned","why":{}}]}
-{"time":"2026-11-21T10:00:02.000Z","request_id":"4","client":"203.0.113.9:1","method":null,"host":null,"path":null,"service":null,"status":400,"reason":"malformed","duration_ms":0.1,"bytes_in":0,"bytes_out":0,"attempts":[]}
+{"time":"2026-11-21T10:00:02.000Z","request_id":"4","client":"203.0.113.9:1","method":null,"host":null,"path":null,"service":null,"status":400,"reason":"bad_host","duration_ms":0.1,"bytes_in":0,"bytes_out":0,"attempts":[]}
+{"time":"2026-11-21T10:00:02.250Z","request_id":"5","client":"203.0.113.8:1","method":"GET","host":"a","path":"/","service":"web","status":503,"reason":"drained","duration_ms":8.0,"bytes_in":0,"bytes_out":0,"attempts":[{"backend":"http://b","outcome":"abandoned","why":{}}]}
 "#;
     check(
         "access.log",
@@ -179,13 +180,14 @@ fn our_access_log_is_read() {
         0 "web" user 0 Once 502 Ours 3000 | http://a reset 0+3000
         250000 "web" user 0 Safe 200 Complete 12500 | http://a 503 0+2000 | http://b 200 2000+10000
         750000 "web" user 1 Safe 499 Left 7000 | http://b abandoned 0+7000
+        2000000 "web" user 1 Safe 503 Broken 8000 | http://b abandoned 0+8000
         note: access.log: left out, since no service was asked before they were answered: 1
     "#]],
     );
     let whole = text.repeat(6);
     let cut = format!("{whole}{{\"time\":\"2026-11-21T10\n{{\"status\":true}}\n");
     let record = read(&[file("cut.log", &cut)], None).unwrap();
-    assert_eq!((record.exchanges.len(), record.mistakes.len()), (18, 2), "{:?}", record.mistakes);
+    assert_eq!((record.exchanges.len(), record.mistakes.len()), (24, 2), "{:?}", record.mistakes);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which route takes a request, and what is changed on the way.
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
 
 fn config(rest: &str, services: &[(&str, &Backend)]) -> String {
     let services: String = services
@@ -91,6 +91,7 @@ fn requests_and_answers_are_changed_on_their_way() {
         assert_eq!(seen.one("cookie"), None);
         until(|| !proxy.log().is_empty()).await;
         assert_eq!(proxy.log()[0]["path"], "/users/7/a/b", "as the client sent it");
+        assert_eq!(proxy.log()[0]["status"], 203, "as the client got it");
     });
 }
 
@@ -191,6 +192,29 @@ fn a_copy_is_logged_as_its_clients() {
         assert_eq!(answer.text(), "web");
         until(|| proxy.log().len() == 2).await;
         assert!(proxy.log().iter().all(|line| line["client"] == "9.9.9.9"), "{:?}", proxy.log());
+    });
+}
+
+#[test]
+fn a_copy_that_nobody_takes_is_no_client_that_left() {
+    run(async {
+        let (web, gone) = (said("web").await, Nobody::new());
+        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      mirror = { service = \"shadow\", percent = 100 }\n";
+        let shadow = format!(
+            "[[service]]\nname = \"shadow\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+            gone.url()
+        );
+        let proxy = Proxy::start_with(&(config(routes, &[("web", &web)]) + &shadow)).await;
+        assert_eq!(get(&proxy, "/", "").await.text(), "web");
+        until(|| proxy.log().len() == 2).await;
+        let log = proxy.log();
+        let copy = log.iter().find(|line| line["service"] == "shadow").unwrap();
+        assert_eq!((&copy["status"], &copy["reason"]), (&502.into(), &"connect_refused".into()));
+        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let metrics = Client::ask(proxy.admin, metrics).await;
+        let left = "lb_clients_left_total{service=\"shadow\"} 0";
+        assert!(metrics.text().contains(left), "{}", metrics.text());
     });
 }
 

@@ -86,7 +86,7 @@ pub enum How {
         in_flight: u32,
         /// Attempts in flight beyond which a sample is hot.
         hot_above: u32,
-        /// How long it takes to answer, as far as is known.
+        /// How long it takes to answer with what it would then have in flight, as far as is known.
         micros: Option<u32>,
     },
     /// It answers checks soonest of those that may be chosen.

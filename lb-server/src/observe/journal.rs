@@ -136,7 +136,7 @@ impl Journal {
         self.began
     }
 
-    /// A backend's answer goes out.
+    /// A backend's answer goes out with this status, which edits may have changed.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.record.borrow_mut().status = Some(status);
     }

@@ -52,7 +52,7 @@ pub trait AccessSink: Send + Sync {
     /// Called when the exchange is over, on its worker's thread: be quick, and never wait.
     fn line(&self, line: &[u8]);
 
-    /// Lines that were lost because nobody read them fast enough.
+    /// Lines that were lost because nobody read them fast enough, or they could not be written.
     fn lost(&self) -> u64 {
         0
     }

@@ -29,6 +29,8 @@ struct Line<'l> {
     service: Option<Cow<'l, str>>,
     status: u16,
     #[serde(borrow)]
+    reason: Option<Cow<'l, str>>,
+    #[serde(borrow)]
     end: Option<Cow<'l, str>>,
     duration_ms: f64,
     #[serde(default)]
@@ -84,6 +86,7 @@ impl Access {
             Some("client_left") => End::Left,
             Some(_) => End::Broken,
             None if said.status == CLIENT_CLOSED_REQUEST => End::Left,
+            None if said.reason.as_deref() == Some(DRAINED) => End::Broken,
             None => End::Ours,
         };
         let seen = Seen {
@@ -102,6 +105,9 @@ impl Access {
 
 /// nginx's word for a client that left before there was an answer, which is ours as well.
 pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The reason of what the end of the process cut.
+const DRAINED: &str = "drained";
 
 const FIELDS: &str = "docs/record.md lists the fields that are needed";
 

@@ -63,10 +63,9 @@ impl Journal {
         let end = match record.end {
             Some(BodyEnd::Complete) => 'c',
             Some(BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline) => 'b',
-            Some(BodyEnd::ClientLeft) | None if cut => 'b',
-            Some(BodyEnd::ClientLeft) => 'l',
             None if record.status.is_some() => 'r',
-            None => 'l',
+            Some(BodyEnd::ClientLeft) | None if cut => 'b',
+            Some(BodyEnd::ClientLeft) | None => 'l',
         };
         let repeat = match repeat {
             Repeat::Safe => 's',
