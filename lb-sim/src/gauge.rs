@@ -132,8 +132,11 @@ impl<'s> Gauges<'s> {
                 gauge.hear(news);
             }
         }
-        self.always.tell(at, now, news);
-        self.eventually.tell(at, now, news);
+        for ruler in [&mut self.always, &mut self.eventually] {
+            if !ruler.asks.is_empty() {
+                ruler.tell(at, now, news);
+            }
+        }
     }
 
     /// What each came to, when the run is over.
@@ -255,9 +258,6 @@ impl<'s> Ruler<'s> {
     }
 
     fn tell(&mut self, at: Duration, now: Duration, news: &News) {
-        if self.asks.is_empty() {
-            return;
-        }
         let Some(second) = at.checked_sub(self.start).map(|since| since.as_secs()) else { return };
         if second >= self.count {
             return self.look_at_past(now);
