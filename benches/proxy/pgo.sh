@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds lb-server as it is shipped and measured: the dist profile, and a compiler that has seen it at
-# work. Twice, with a minute of load in between: it learns which branches are taken, keeps what is hot
-# together, and saves about a sixth of the instructions of a request.
+# work. Two builds, with half a minute of load in between: it learns which branches are taken, keeps what is
+# hot together, and saves about a sixth of the instructions of a request.
 #
 # Where BOLT is installed (apt-get install bolt-22, or of another number) the result is looked at once more
 # at work, and laid out anew: blocks in the order in which they run, and what hardly runs elsewhere. Half of
@@ -17,6 +17,12 @@ cd "$(dirname "$0")"
 out=${CARGO_TARGET_DIR:-../../target}/pgo
 . ../pgo-prelude.sh
 bolt=$(ls /usr/bin/llvm-bolt /usr/bin/llvm-bolt-[0-9]* 2>/dev/null | sort -V | tail -n 1)
+
+merge=$(echo "$bolt" | sed s/llvm-bolt/merge-fdata/)
+if [ -n "$bolt" ] && [ ! -x "$merge" ]; then
+    echo "$merge is missing beside $bolt: install the whole of BOLT, or take it away" >&2
+    exit 1
+fi
 
 # --target keeps the flags away from build scripts, which would write profiles of their own.
 build() {
@@ -40,7 +46,13 @@ if [ -n "$bolt" ]; then
     "$bolt" "$known" -o "$out/walked/lb-server" --instrument \
         --instrumentation-file="$out/walked/by" --instrumentation-file-append-pid
     work "$out/walked/lb-server"
-    "$(echo "$bolt" | sed s/llvm-bolt/merge-fdata/)" "$out"/walked/by.*.fdata > "$out/lb.fdata"
+    # Each of the eight processes writes one when it ends, and its --check before it another.
+    seen=$(find "$out/walked" -name 'by.*.fdata' -size +0 | wc -l)
+    if [ "$seen" -lt 16 ]; then
+        echo "BOLT has seen $seen processes of 16: one was ended before it had written what it saw" >&2
+        exit 1
+    fi
+    "$merge" "$out"/walked/by.*.fdata > "$out/lb.fdata"
     "$bolt" "$known" -o "$out/lb-server" --data="$out/lb.fdata" --reorder-blocks=ext-tsp \
         --reorder-functions=cdsort --split-functions --split-all-cold --split-eh --icf=1 --use-gnu-stack
 else

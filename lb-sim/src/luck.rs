@@ -10,9 +10,12 @@ use crate::dice::Dice;
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
     checks: u64,
-    /// How often each exchange was here.
+    /// How often each exchange was here, of the latest.
     visits: BTreeMap<ExchangeId, u64>,
 }
+
+/// Exchanges that are remembered: an attempt that comes after so many others has the luck of a first one.
+const VISITED_MAX: usize = 1 << 16;
 
 impl Callers {
     /// The dice of the next visit of `exchange`, or of the next check.
@@ -21,7 +24,12 @@ impl Callers {
             Some(exchange) => {
                 let visits = self.visits.entry(exchange).or_default();
                 *visits += 1;
-                Dice::new(seed, host, (exchange.0 << 8) | (*visits & 0xff))
+                // There is one worker, so the numbers of exchanges are small; attempts are a few.
+                let number = (exchange.0 << 8) | (*visits & 0xff);
+                if self.visits.len() > VISITED_MAX {
+                    self.visits.pop_first();
+                }
+                Dice::new(seed, host, number)
             }
             None => {
                 self.checks += 1;

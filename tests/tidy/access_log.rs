@@ -2,7 +2,7 @@
 //!
 //! What can be written is read from the source: the fields of the structures that become JSON, and the
 //! words of the functions that name things. So there is no list beside the enums that could be
-//! forgotten. That each reason has its status is looked at in `lb-server/src/error.rs`.
+//! forgotten. That reasons have the status that the page says is looked at in `lb-server/src/error.rs`.
 
 use std::collections::BTreeSet;
 
@@ -180,10 +180,13 @@ fn is_remark(line: &str) -> bool {
 fn words<'s>(source: &'s str, block: &str, function: &str) -> BTreeSet<&'s str> {
     let block = part(source, &format!("\n{block} {{\n"), "\n}\n");
     let strings = part(block, function, "\n    }\n").split('"').skip(1).step_by(2);
-    let is_word = |text: &&str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    };
-    strings.filter(is_word).collect()
+    let words: BTreeSet<&str> =
+        strings.filter(|text| !text.is_empty() && !text.contains(' ')).collect();
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    for word in &words {
+        assert!(word.bytes().all(is_plain), "{block}: {word:?} is another kind of word");
+    }
+    words
 }
 
 /// The fields that the table below a heading lists, in the order of their names.
