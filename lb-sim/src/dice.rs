@@ -25,6 +25,9 @@ impl Dice {
     }
 }
 
+/// Tells the dice of checks from those of requests.
+pub(crate) const CHECKS: u64 = 0x6368_6563_6b73;
+
 /// A stream of chance, whoever makes it.
 pub(crate) trait Chance {
     /// Any of 2⁶⁴ numbers.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_core::ExchangeId;
 
-use crate::dice::Dice;
+use crate::dice::{CHECKS, Dice};
 
 /// Who has come to an origin so far.
 #[derive(Debug, Default)]
@@ -38,9 +38,6 @@ impl Callers {
         }
     }
 }
-
-/// Tells the dice of checks from those of requests.
-const CHECKS: u64 = 0x6368_6563_6b73;
 
 #[cfg(test)]
 mod tests {

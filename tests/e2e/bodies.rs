@@ -276,8 +276,7 @@ fn malformed_chunks_reach_no_backend_as_a_whole_body() {
         assert!(proxy.log().iter().all(|line| line["reason"] == "broken_request"));
         assert_eq!(proxy.in_flight(), 0);
         assert!(backend.requests().is_empty());
-        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let metrics = Client::ask(proxy.admin, metrics).await;
+        let metrics = proxy.metrics().await;
         let (ours, theirs) =
             ("outcome=\"rejected\"} 4", "lb_clients_left_total{service=\"web\"} 0");
         assert!(metrics.text().contains(ours) && metrics.text().contains(theirs));

@@ -12,7 +12,6 @@ async fn hello() -> Backend {
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-const METRICS: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 #[test]
 fn a_client_has_no_more_connections_than_it_may() {
@@ -26,7 +25,7 @@ fn a_client_has_no_more_connections_than_it_may() {
             assert_eq!(client.answer().await.unwrap().text(), "hello");
         }
         assert!(Client::connect(proxy.addr).await.is_closed().await);
-        let metrics = Client::ask(proxy.admin, METRICS).await;
+        let metrics = proxy.metrics().await;
         assert!(
             metrics.text().contains("\nlb_connections_refused_total 1\n"),
             "{}",

@@ -36,8 +36,7 @@ fn a_trusted_proxys_header_says_who_the_client_is() {
             client.write(wrong).await;
             assert!(client.is_closed().await);
         }
-        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let metrics = Client::ask(proxy.admin, metrics).await;
+        let metrics = proxy.metrics().await;
         assert!(metrics.text().contains("lb_proxy_protocol_refused_total 2"), "{}", metrics.text());
         assert_eq!(backend.requests().len(), 1);
     });

@@ -136,7 +136,7 @@ fn workers_share_a_port_and_what_they_learned() {
         let ids: std::collections::BTreeSet<_> =
             log.iter().map(|it| it["request_id"].as_str()).collect();
         assert_eq!(ids.len(), 64, "a request's name is its own");
-        let text = Client::ask(proxy.admin, METRICS).await;
+        let text = proxy.metrics().await;
         let exchanges = "lb_exchanges_total{service=\"web\"} 64\n";
         assert!(text.text().contains(exchanges), "{}", text.text());
         proxy.trigger.drain();
@@ -144,5 +144,3 @@ fn workers_share_a_port_and_what_they_learned() {
         other.await.unwrap();
     });
 }
-
-const METRICS: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -114,8 +114,7 @@ fn what_was_learned_and_counted_lives_on_under_a_backends_name() {
             assert_eq!(Client::get(proxy.addr).await.text(), "good");
         }
         assert_eq!(bad.requests().len(), 2, "its breaker is still open");
-        let asked = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let metrics = Client::ask(proxy.admin, asked).await;
+        let metrics = proxy.metrics().await;
         let count = |line: String| metrics.text().lines().any(|it| it == line);
         let name = bad.url();
         assert!(count("lb_exchanges_total{service=\"web\"} 12".to_owned()), "{}", metrics.text());

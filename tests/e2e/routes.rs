@@ -3,19 +3,20 @@
 use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
 
 fn config(rest: &str, services: &[(&str, &Backend)]) -> String {
-    let services: String = services
-        .iter()
-        .map(|(name, backend)| {
-            format!(
-                "[[service]]\nname = \"{name}\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
-                backend.url()
-            )
-        })
-        .collect();
+    let services: String =
+        services.iter().map(|(name, backend)| service(name, &backend.url())).collect();
     format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n{rest}\n{services}"
     )
 }
+
+fn service(name: &str, url: &str) -> String {
+    format!("[[service]]\nname = \"{name}\"\npool = [{{ backends = [{{ url = \"{url}\" }}] }}]\n")
+}
+
+/// All requests go to `web`, and a copy of each to `shadow`.
+const MIRRORED: &str = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                        mirror = { service = \"shadow\", percent = 100 }\n";
 
 async fn said(name: &'static str) -> Backend {
     Backend::start(move |_, _| Script::ok(name)).await
@@ -153,9 +154,8 @@ fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
     run(async {
         let web = said("web").await;
         let (shadow, held) = Backend::held().await;
-        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
-                      mirror = { service = \"shadow\", percent = 100 }\n";
-        let proxy = Proxy::start_with(&config(routes, &[("web", &web), ("shadow", &shadow)])).await;
+        let proxy =
+            Proxy::start_with(&config(MIRRORED, &[("web", &web), ("shadow", &shadow)])).await;
         let answer = Client::post(proxy.addr, b"body").await;
         assert_eq!(answer.text(), "web", "while the copy is held");
         until(|| shadow.requests().len() == 1).await;
@@ -172,8 +172,7 @@ fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
         // What was not kept cannot be copied.
         let large = vec![b'x'; 70_000];
         assert_eq!(Client::post(proxy.addr, &large).await.text(), "web");
-        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let metrics = Client::ask(proxy.admin, metrics).await;
+        let metrics = proxy.metrics().await;
         let left_out = "lb_mirrors_left_out_total{service=\"shadow\"} 1";
         assert!(metrics.text().contains(left_out), "{}", metrics.text());
         assert_eq!(shadow.requests().len(), 1);
@@ -184,10 +183,9 @@ fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
 fn a_copy_is_logged_as_its_clients() {
     run(async {
         let (web, shadow) = (said("web").await, said("shadow").await);
-        let routes = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
-                      [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
-                      mirror = { service = \"shadow\", percent = 100 }\n";
-        let proxy = Proxy::start_with(&config(routes, &[("web", &web), ("shadow", &shadow)])).await;
+        let routes = format!("[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n{MIRRORED}");
+        let proxy =
+            Proxy::start_with(&config(&routes, &[("web", &web), ("shadow", &shadow)])).await;
         let answer = get(&proxy, "/", "x-forwarded-for: 9.9.9.9\r\n").await;
         assert_eq!(answer.text(), "web");
         until(|| proxy.log().len() == 2).await;
@@ -199,20 +197,16 @@ fn a_copy_is_logged_as_its_clients() {
 fn a_copy_that_nobody_takes_is_no_client_that_left() {
     run(async {
         let (web, gone) = (said("web").await, Nobody::new());
-        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
-                      mirror = { service = \"shadow\", percent = 100 }\n";
-        let shadow = format!(
-            "[[service]]\nname = \"shadow\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
-            gone.url()
-        );
-        let proxy = Proxy::start_with(&(config(routes, &[("web", &web)]) + &shadow)).await;
+        let text = config(MIRRORED, &[("web", &web)]) + &service("shadow", &gone.url());
+        let proxy = Proxy::start_with(&text).await;
         assert_eq!(get(&proxy, "/", "").await.text(), "web");
         until(|| proxy.log().len() == 2).await;
-        let log = proxy.log();
-        let copy = log.iter().find(|line| line["service"] == "shadow").unwrap();
-        assert_eq!((&copy["status"], &copy["reason"]), (&502.into(), &"connect_refused".into()));
-        let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let metrics = Client::ask(proxy.admin, metrics).await;
+        let is_told = |line: &serde_json::Value| {
+            line["service"] == "shadow"
+                && (&line["status"], &line["reason"]) == (&502.into(), &"connect_refused".into())
+        };
+        assert!(proxy.log().iter().any(is_told), "{:?}", proxy.log());
+        let metrics = proxy.metrics().await;
         let left = "lb_clients_left_total{service=\"shadow\"} 0";
         assert!(metrics.text().contains(left), "{}", metrics.text());
     });

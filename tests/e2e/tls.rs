@@ -205,11 +205,7 @@ fn who_speaks_no_tls_where_it_is_expected_costs_only_a_handshake() {
         let mut said = Vec::new();
         let _reset = stream.read_to_end(&mut said).await;
         assert!(!said.starts_with(b"HTTP"), "{said:?}");
-        let metrics = crate::support::Client::ask(
-            proxy.admin,
-            "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-        );
-        let metrics = metrics.await;
+        let metrics = proxy.metrics().await;
         let failed = "lb_tls_handshakes_failed_total{why=\"not_tls\"} 1";
         assert!(metrics.text().contains(failed), "{}", metrics.text());
         assert_eq!(backend.connections(), 0);

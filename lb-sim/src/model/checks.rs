@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lb_core::config::{ProbeConfig, ProbeKind};
 use lb_core::{Checked, Found, Outcome, Rng, Then, Time};
 
+use crate::dice::CHECKS;
 use crate::log::Sink;
 
 use super::Engine;
@@ -88,9 +89,6 @@ impl<S: Sink> Engine<'_, S> {
         self.agenda.put(at, Due::Check(number));
     }
 }
-
-/// Tells the dice of checks from those of requests.
-const CHECKS: u64 = 0x6368_6563_6b73;
 
 /// What a check finds that is made at `now`, and when.
 fn look(

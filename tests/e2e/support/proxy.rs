@@ -11,6 +11,8 @@ use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{AccessSink, Gateway, Listeners, Listening, Snapshot, StartError, WorkerOptions};
 use tokio::task::JoinHandle;
 
+use super::{Answer, Client};
+
 /// A running proxy. Dropping it leaves it running until the test ends.
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
@@ -99,6 +101,12 @@ impl Proxy {
         let snapshot = self.gateway.snapshot();
         let services = snapshot.services();
         services.flat_map(|it| it.backends()).map(|backend| backend.in_flight()).sum()
+    }
+
+    /// What the admin listener says of all that was counted.
+    pub(crate) async fn metrics(&self) -> Answer {
+        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        Client::ask(self.admin, ask).await
     }
 
     /// The access log so far.
