@@ -1,29 +1,27 @@
 //! Faults: when each begins and ends, and who does its harm, an origin or the network before it.
+//!
+//! Faults may overlap. So nobody is told that one begins or ends, but what all that are on come to.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::log::{Log, What};
 use crate::origin::Origin;
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario, Whom};
+use crate::wire::State;
 
-/// What the network between the proxy and a host can do wrong.
+/// The network between the proxy and the origins.
 pub(crate) trait Net {
-    /// Nothing arrives in either direction, and all of it does when that ends.
-    fn hold(&mut self, host: &str, begins: bool);
-    /// What is sent is lost, and connecting is refused.
-    fn cut(&mut self, host: &str, begins: bool);
-    /// What the host sends is lost.
-    fn mute(&mut self, host: &str, begins: bool);
-    /// The host loses its power and all that it knew of connections, or has it again. Says whether that
-    /// ends its process as well; else somebody else has to.
-    fn power(&mut self, host: &str, is_on: bool) -> bool;
+    /// The way to the origin of this name is no longer as it was, but as `to` says.
+    fn change(&mut self, origin: &str, from: State, to: State);
 }
 
 /// The faults of a run.
 pub(crate) struct Harm<'s> {
     scenario: &'s Scenario,
     origins: Vec<Rc<Origin>>,
+    /// By origin: how the way to it is.
+    ways: Vec<State>,
     /// By fault: what has become of it.
     faults: Vec<Course>,
     log: Log,
@@ -40,8 +38,9 @@ struct Course {
 
 impl<'s> Harm<'s> {
     pub(crate) fn new(scenario: &'s Scenario, origins: Vec<Rc<Origin>>, log: &Log) -> Self {
+        let ways = vec![State::Sound; origins.len()];
         let faults = vec![Course::default(); scenario.faults.len()];
-        Self { scenario, origins, faults, log: log.clone() }
+        Self { scenario, origins, ways, faults, log: log.clone() }
     }
 
     /// Lets faults begin and end that should by `now`.
@@ -58,44 +57,88 @@ impl<'s> Harm<'s> {
             }
             if fault.is_on(now) != on {
                 self.faults[place].on = !on;
-                self.change(fault, !on, net);
+                self.change(fault, net);
             }
         }
     }
 
-    /// Makes a fault begin or end to do its harm.
-    fn change(&self, fault: &Fault, begins: bool, net: &mut dyn Net) {
-        let origin = &self.origins[fault.origin];
-        let host = self.scenario.origins[fault.origin].host.as_str();
-        match (fault.kind, begins) {
-            (FaultKind::Blackhole, begins) => net.hold(host, begins),
-            (FaultKind::Partition, begins) => net.cut(host, begins),
-            (FaultKind::HalfOpen, begins) => net.mute(host, begins),
-            (FaultKind::Crash, begins) => {
-                if !net.power(host, !begins) {
-                    origin.refuse(begins);
-                }
+    /// Lets what a fault is about be as all faults come to that are on now.
+    fn change(&mut self, fault: &Fault, net: &mut dyn Net) {
+        let Fault { origin: place, kind, .. } = *fault;
+        if way(kind).is_some() {
+            let to = self.on(place, way).max().unwrap_or(State::Sound);
+            let from = std::mem::replace(&mut self.ways[place], to);
+            net.change(&self.scenario.name_of(place), from, to);
+        }
+        let origin = &self.origins[place];
+        match kind {
+            FaultKind::Blackhole | FaultKind::Partition | FaultKind::HalfOpen => {}
+            FaultKind::Crash | FaultKind::Refuse | FaultKind::Flap { .. } => {
+                origin.refuse(self.on(place, stops).next().is_some());
             }
-            (FaultKind::Refuse | FaultKind::Flap { .. }, begins) => origin.refuse(begins),
-            (FaultKind::Status { code, rate, whom }, begins) => {
-                origin.answer((code, rate, whom), begins);
+            FaultKind::Status { .. } => origin.answer(self.on(place, status).collect()),
+            FaultKind::Brownout { .. } => origin.work_at(self.on(place, speed).product()),
+            FaultKind::Shrink { .. } => origin.shrink(self.on(place, seats).min()),
+            FaultKind::Slow { .. } => origin.slow_down(self.on(place, delay).sum()),
+            FaultKind::Truncate => origin.truncate(self.on(place, truncates).next().is_some()),
+            FaultKind::Trickle { .. } => {
+                origin.trickle(self.on(place, over).max().unwrap_or_default());
             }
-            (FaultKind::Brownout { speed }, true) => origin.work_at(speed),
-            (FaultKind::Brownout { .. }, false) => origin.work_at(1.0),
-            (FaultKind::Shrink { concurrency }, begins) => origin.shrink(concurrency, begins),
-            (FaultKind::Slow { by }, true) => origin.slow_down(by),
-            (FaultKind::Slow { .. }, false) => origin.slow_down(Duration::ZERO),
-            (FaultKind::Truncate, begins) => origin.truncate(begins),
-            (FaultKind::Trickle { over }, true) => origin.trickle(over),
-            (FaultKind::Trickle { .. }, false) => origin.trickle(Duration::ZERO),
-            (FaultKind::Reset { rate }, true) => origin.reset(rate),
-            (FaultKind::Reset { .. }, false) => origin.reset(0.0),
-            (FaultKind::Goaway { requests }, begins) => {
-                origin.say_goodbye(begins.then_some(requests));
+            FaultKind::Reset { .. } => origin.reset(self.on(place, resets).fold(0.0, f64::max)),
+            FaultKind::Goaway { .. } => origin.say_goodbye(self.on(place, goodbye).min()),
+            FaultKind::RefusedStream { .. } => {
+                origin.refuse_streams(self.on(place, refused).fold(0.0, f64::max));
             }
-            (FaultKind::RefusedStream { rate }, true) => origin.refuse_streams(rate),
-            (FaultKind::RefusedStream { .. }, false) => origin.refuse_streams(0.0),
-            (FaultKind::CloseIdle { after }, begins) => origin.close_idle(begins.then_some(after)),
+            FaultKind::CloseIdle { .. } => origin.close_idle(self.on(place, idle).min()),
         }
     }
+
+    /// What `of` finds in the faults of an origin that are on now.
+    fn on<T>(&self, place: usize, of: impl Fn(FaultKind) -> Option<T>) -> impl Iterator<Item = T> {
+        let all = self.scenario.faults.iter().zip(&self.faults);
+        let on = all.filter(move |(fault, course)| course.on && fault.origin == place);
+        on.filter_map(move |(fault, _)| of(fault.kind))
+    }
+}
+
+fn way(kind: FaultKind) -> Option<State> {
+    match kind {
+        FaultKind::Blackhole => Some(State::Held),
+        FaultKind::Partition => Some(State::Cut),
+        FaultKind::HalfOpen => Some(State::Mute),
+        FaultKind::Crash => Some(State::Off),
+        _ => None,
+    }
+}
+
+fn stops(kind: FaultKind) -> Option<()> {
+    matches!(kind, FaultKind::Crash | FaultKind::Refuse | FaultKind::Flap { .. }).then_some(())
+}
+
+fn truncates(kind: FaultKind) -> Option<()> {
+    (kind == FaultKind::Truncate).then_some(())
+}
+
+/// A function that finds what faults of one kind say.
+macro_rules! said {
+    ($($name:ident: $kind:pat => $what:expr, $of:ty;)*) => {$(
+        fn $name(kind: FaultKind) -> Option<$of> {
+            match kind {
+                $kind => Some($what),
+                _ => None,
+            }
+        }
+    )*};
+}
+
+said! {
+    status: FaultKind::Status { code, rate, whom } => (code, rate, whom), (u16, f64, Whom);
+    speed: FaultKind::Brownout { speed } => speed, f64;
+    seats: FaultKind::Shrink { concurrency } => concurrency, usize;
+    delay: FaultKind::Slow { by } => by, Duration;
+    over: FaultKind::Trickle { over } => over, Duration;
+    resets: FaultKind::Reset { rate } => rate, f64;
+    goodbye: FaultKind::Goaway { requests } => requests, u32;
+    refused: FaultKind::RefusedStream { rate } => rate, f64;
+    idle: FaultKind::CloseIdle { after } => after, Duration;
 }

@@ -7,8 +7,10 @@ use lb_core::ExchangeId;
 use crate::dice::{CHECKS, Dice};
 
 /// Who has come to an origin so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Callers {
+    seed: u64,
+    origin: String,
     checks: u64,
     /// How often each exchange was here, of the latest.
     visits: BTreeMap<ExchangeId, u64>,
@@ -18,8 +20,13 @@ pub(crate) struct Callers {
 const VISITED_MAX: usize = 1 << 16;
 
 impl Callers {
+    /// Nobody yet, at the origin of this name.
+    pub(crate) fn of(seed: u64, origin: String) -> Self {
+        Self { seed, origin, checks: 0, visits: BTreeMap::new() }
+    }
+
     /// The dice of the next visit of `exchange`, or of the next check.
-    pub(crate) fn dice(&mut self, seed: u64, host: &str, exchange: Option<ExchangeId>) -> Dice {
+    pub(crate) fn dice(&mut self, exchange: Option<ExchangeId>) -> Dice {
         match exchange {
             Some(exchange) => {
                 let visits = self.visits.entry(exchange).or_default();
@@ -29,11 +36,11 @@ impl Callers {
                 if self.visits.len() > VISITED_MAX {
                     self.visits.pop_first();
                 }
-                Dice::new(seed, host, number)
+                Dice::new(self.seed, &self.origin, number)
             }
             None => {
                 self.checks += 1;
-                Dice::new(seed ^ CHECKS, host, self.checks)
+                Dice::new(self.seed ^ CHECKS, &self.origin, self.checks)
             }
         }
     }
@@ -47,9 +54,9 @@ mod tests {
     #[test]
     fn every_check_and_every_visit_has_luck_of_its_own_which_nobody_else_can_change() {
         let drawn = |callers: &mut Callers, exchange: Option<u64>| {
-            callers.dice(7, "b1", exchange.map(ExchangeId)).bits()
+            callers.dice(exchange.map(ExchangeId)).bits()
         };
-        let mut callers = Callers::default();
+        let mut callers = Callers::of(7, "b1".to_owned());
         let visits = [None, Some(1), None, Some(1), Some(2)];
         let first = visits.map(|exchange| drawn(&mut callers, exchange));
         let mut known = first.to_vec();
@@ -57,7 +64,7 @@ mod tests {
         known.dedup();
         assert_eq!(known.len(), visits.len(), "{first:?}");
         // The other way round each has the same.
-        let mut callers = Callers::default();
+        let mut callers = Callers::of(7, "b1".to_owned());
         let again = [Some(2), Some(1), Some(1), None, None].map(|it| drawn(&mut callers, it));
         assert_eq!(again, [first[4], first[1], first[3], first[0], first[2]]);
     }

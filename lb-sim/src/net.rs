@@ -23,6 +23,7 @@ use crate::log::{Log, What};
 use crate::origin::Origin;
 use crate::scenario::{Scenario, Workload};
 use crate::tunnels::Tunnels;
+use crate::wire::State;
 use crate::world::{EPOCH, World};
 
 /// The host on which the proxy runs.
@@ -75,28 +76,21 @@ struct Stage<'a> {
 /// The network of the simulated world. turmoil's verbs surprise: `hold` is what a black hole is, and
 /// `partition` refuses connections at once.
 impl Net for Sim<'_> {
-    fn hold(&mut self, host: &str, begins: bool) {
-        if begins { Sim::hold(self, PROXY, host) } else { self.release(PROXY, host) }
-    }
-
-    fn cut(&mut self, host: &str, begins: bool) {
-        if begins { self.partition(PROXY, host) } else { self.repair(PROXY, host) }
-    }
-
-    fn mute(&mut self, host: &str, begins: bool) {
-        match begins {
-            true => self.partition_oneway(host, PROXY),
-            false => self.repair_oneway(host, PROXY),
+    fn change(&mut self, origin: &str, from: State, to: State) {
+        match from {
+            State::Sound => {}
+            State::Mute => self.repair_oneway(origin, PROXY),
+            State::Held => self.release(PROXY, origin),
+            State::Cut => self.repair(PROXY, origin),
+            State::Off => self.bounce(origin),
         }
-    }
-
-    fn power(&mut self, host: &str, is_on: bool) -> bool {
-        if is_on {
-            self.bounce(host)
-        } else {
-            self.crash(host)
+        match to {
+            State::Sound => {}
+            State::Mute => self.partition_oneway(origin, PROXY),
+            State::Held => self.hold(PROXY, origin),
+            State::Cut => self.partition(PROXY, origin),
+            State::Off => self.crash(origin),
         }
-        true
     }
 }
 
@@ -115,20 +109,19 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     // at the maximum and rounds it down. With this curve a span of one tick is its minimum as often as
     // its maximum; with turmoil's own, nearly every segment would take the minimum.
     sim.set_message_latency_curve(std::f64::consts::LN_2);
-    let world: Arc<dyn Platform> = Arc::new(World { seed });
-    let origins: Vec<_> = (0..)
-        .zip(&scenario.origins)
-        .map(|(place, script)| Origin::new(place, script.clone(), Arc::clone(&world), log.clone()))
+    let world: Arc<dyn Platform> = Arc::new(World::of(scenario, seed));
+    let origins: Vec<_> = (0..scenario.origins.len())
+        .map(|place| Origin::new(scenario, place, Arc::clone(&world), log.clone()))
         .collect();
-    for (origin, script) in origins.iter().zip(&scenario.origins) {
+    for (place, origin) in origins.iter().enumerate() {
         let origin = Rc::clone(origin);
-        sim.host(script.host.as_str(), move || Rc::clone(&origin).serve());
+        sim.host(scenario.name_of(place), move || Rc::clone(&origin).serve());
     }
     let (trigger, shutdown) = shutdown::pair();
     let trigger = Rc::new(trigger);
     let ended = Rc::new(Cell::new(false));
     let reins = Reins { trigger: Rc::clone(&trigger), shutdown, ended: Rc::clone(&ended) };
-    host_proxy(&mut sim, scenario, seed, log, reins);
+    host_proxy(&mut sim, scenario, &world, log, reins);
     let listener = scenario.config.listeners[0].bind.ip();
     let port = listener.expect("a scenario has no Unix sockets").port();
     let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
@@ -172,16 +165,23 @@ struct Reins {
     ended: Rc<Cell<bool>>,
 }
 
-fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Log, reins: Reins) {
-    let log = log.clone();
+fn host_proxy<'a>(
+    sim: &mut Sim<'a>,
+    scenario: &'a Scenario,
+    world: &Arc<dyn Platform>,
+    log: &Log,
+    reins: Reins,
+) {
+    let (log, world) = (log.clone(), Arc::clone(world));
     sim.host(PROXY, move || {
         let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
         let (log, Reins { trigger, shutdown, ended }) = (log.clone(), reins.clone());
+        let world = Arc::clone(&world);
         let (config, actions) = (scenario.config.clone(), scenario.actions.clone());
         let refused = scenario.configs().try_for_each(refuse_tls);
         async move {
             refused?;
-            let made = Gateway::new(Arc::new(World { seed }), config, listeners)?;
+            let made = Gateway::new(world, config, listeners)?;
             log.knows(made.snapshot());
             let listening = Listening::open(Arc::clone(&made), WorkerOptions::default()).await?;
             let life = Life { gateway: made, trigger, log };

@@ -23,7 +23,7 @@ use crate::dice::Chance;
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::luck::Callers;
-use crate::scenario::{self, Protocol, Whom};
+use crate::scenario::{self, Protocol, Scenario, Whom};
 use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
 
@@ -103,11 +103,13 @@ impl Drop for Answering {
 impl Origin {
     /// The origin at `place` of its scenario.
     pub(crate) fn new(
+        scenario: &Scenario,
         place: usize,
-        script: scenario::Origin,
         world: Arc<dyn Platform>,
         log: Log,
     ) -> Rc<Self> {
+        let script = scenario.origins[place].clone();
+        let callers = Callers::of(world.seed(), scenario.name_of(place));
         Rc::new(Self {
             place,
             world,
@@ -124,7 +126,7 @@ impl Origin {
             leaves_after: Cell::default(),
             refuses_streams: Cell::default(),
             changed: Notify::new(),
-            callers: RefCell::default(),
+            callers: RefCell::new(callers),
             script,
         })
     }
@@ -135,18 +137,13 @@ impl Origin {
     }
 
     /// From now on it works on so many answers at a time at most, or on as many as ever.
-    pub(crate) fn shrink(&self, concurrency: usize, begins: bool) {
-        if begins { self.seats.shrink(concurrency) } else { self.seats.grow(concurrency) }
+    pub(crate) fn shrink(&self, concurrency: Option<usize>) {
+        self.seats.leave(concurrency);
     }
 
-    /// From now on some requests are answered with `code`, or no longer.
-    pub(crate) fn answer(&self, said: (u16, f64, Whom), begins: bool) {
-        let mut statuses = self.statuses.borrow_mut();
-        if begins {
-            statuses.push(said);
-        } else {
-            statuses.retain(|known| *known != said);
-        }
+    /// From now on some requests are answered with these statuses.
+    pub(crate) fn answer(&self, said: Vec<(u16, f64, Whom)>) {
+        self.statuses.replace(said);
     }
 
     /// From now on answers take longer by this much.
@@ -324,8 +321,7 @@ impl Origin {
     ) -> Result<Response<Filling>, BrokeOff> {
         let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
-        let (seed, host) = (self.world.seed(), &self.script.host);
-        let mut dice = self.callers.borrow_mut().dice(seed, host, exchange);
+        let mut dice = self.callers.borrow_mut().dice(exchange);
         let takes = self.script.latency.draw(&mut dice);
         let chance = dice.unit();
         // Nobody gave a check a name.

@@ -20,8 +20,8 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
     let all = Duration::ZERO..scenario.duration;
     let moves = moves(scenario, run);
     out += "   second   requests  errors  retries     p99";
-    for origin in &scenario.origins {
-        put(&mut out, format_args!("  {:>11}", origin.host));
+    for place in 0..scenario.origins.len() {
+        put(&mut out, format_args!("  {:>11}", scenario.name_of(place)));
     }
     out += "\n";
     for second in seconds(&all) {
@@ -98,7 +98,7 @@ fn breaker(moves: &[Moved], place: usize, at: Duration) -> BreakerState {
 
 /// What is wrong, and with whom.
 pub(crate) fn described(scenario: &Scenario, fault: &Fault) -> String {
-    format!("{} at {}", kind_of(fault), scenario.origins[fault.origin].host)
+    format!("{} at {}", kind_of(fault), scenario.name_of(fault.origin))
 }
 
 /// What is wrong.

@@ -14,7 +14,7 @@ pub(crate) struct Seats {
     most: Option<usize>,
     queue: usize,
     /// What faults leave of them.
-    left: RefCell<Vec<usize>>,
+    left: Cell<Option<usize>>,
     taken: Cell<usize>,
     /// Who waits, in the order in which they came.
     line: RefCell<VecDeque<u64>>,
@@ -44,21 +44,13 @@ impl Drop for InLine<'_> {
 
 impl Seats {
     pub(crate) fn new(most: Option<usize>, queue: usize) -> Self {
-        let (left, taken, line) = (RefCell::default(), Cell::default(), RefCell::default());
+        let (left, taken, line) = (Cell::default(), Cell::default(), RefCell::default());
         Self { most, queue, left, taken, line, came: Cell::default(), changed: Notify::new() }
     }
 
-    /// From now on there are no more than so many.
-    pub(crate) fn shrink(&self, to: usize) {
-        self.left.borrow_mut().push(to);
-    }
-
-    /// What was said by [`Self::shrink`] holds no longer.
-    pub(crate) fn grow(&self, from: usize) {
-        let mut left = self.left.borrow_mut();
-        if let Some(at) = left.iter().position(|known| *known == from) {
-            left.remove(at);
-        }
+    /// From now on there are no more than so many, or as many as ever.
+    pub(crate) fn leave(&self, most: Option<usize>) {
+        self.left.set(most);
         self.changed.notify_waiters();
     }
 
@@ -81,8 +73,7 @@ impl Seats {
     }
 
     fn has_one(&self) -> bool {
-        let left = self.left.borrow().iter().copied().min();
-        let most = [self.most, left].into_iter().flatten().min();
+        let most = [self.most, self.left.get()].into_iter().flatten().min();
         most.is_none_or(|most| self.taken.get() < most)
     }
 }
@@ -105,7 +96,7 @@ mod tests {
                 _ => panic!("two are free"),
             })
             .collect();
-        seats.shrink(1);
+        seats.leave(Some(1));
         let (mut first, mut second) = (pin!(seats.take()), pin!(seats.take()));
         assert!(first.as_mut().poll(&mut context).is_pending());
         assert!(second.as_mut().poll(&mut context).is_pending());
@@ -117,7 +108,7 @@ mod tests {
         let seat = first.as_mut().poll(&mut context);
         assert!(matches!(seat, Poll::Ready(Some(_))));
         assert!(second.as_mut().poll(&mut context).is_pending());
-        seats.grow(1);
+        seats.leave(None);
         assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Some(_))));
     }
 }

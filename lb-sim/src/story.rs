@@ -122,9 +122,9 @@ impl Story<'_> {
     fn weather(&mut self, log: &[Entry]) {
         let (scenario, began) = (self.scenario, self.began);
         for fault in scenario.faults.iter().filter(|fault| fault.is_on(began)) {
-            let host = &scenario.origins[fault.origin].host;
+            let name = scenario.name_of(fault.origin);
             let since = show_duration(began - fault.at);
-            self.put(format_args!("  {} at {host} has lasted {since}\n", fault.kind.as_str()));
+            self.put(format_args!("  {} at {name} has lasted {since}\n", fault.kind.as_str()));
         }
         let mut open = std::collections::BTreeMap::new();
         for Entry { at, what } in log.iter().take_while(|entry| entry.at <= self.began) {
@@ -147,8 +147,8 @@ impl Story<'_> {
                 Some(format!("looks for a backend: {}", text.replace("\n  ", "\n              ")))
             }
             What::Reached { origin, status, .. } => {
-                let host = &self.scenario.origins[*origin].host;
-                Some(format!("{host} has the request, and means to answer {status}"))
+                let name = self.scenario.name_of(*origin);
+                Some(format!("{name} has the request, and means to answer {status}"))
             }
             What::Core(event) => self.event(event),
             What::Ended { end, took, .. } => {

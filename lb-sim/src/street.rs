@@ -5,7 +5,7 @@
 //! run: while the origin's process is down, the kernel refuses whoever connects, and nobody else can get
 //! the port. Nothing is listened at and nothing is dialled but 127.0.0.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -43,6 +43,7 @@ pub(crate) struct Street {
 
 /// Where an origin is.
 struct Door {
+    name: String,
     at: SocketAddr,
     link: Arc<Link>,
     /// Holds the port.
@@ -73,15 +74,14 @@ impl Street {
     /// # Errors
     /// When the system has no sockets left.
     pub(crate) fn open(scenario: &Scenario, seed: u64) -> io::Result<Arc<Self>> {
-        let mut links: BTreeMap<&str, Arc<Link>> = BTreeMap::new();
         let mut doors = BTreeMap::new();
-        for origin in &scenario.origins {
-            let held = socket_at(ANYWHERE)?;
-            let link = Arc::clone(links.entry(&origin.host).or_default());
-            let door = Door { at: held.local_addr()?, link, _held: held };
+        for (place, origin) in scenario.origins.iter().enumerate() {
+            let (held, name) = (socket_at(ANYWHERE)?, scenario.name_of(place));
+            let (at, link) = (held.local_addr()?, Arc::default());
+            let door = Door { name, at, link, _held: held };
             doors.insert((origin.host.clone(), origin.port), door);
         }
-        let hosts = links.into_keys().map(str::to_owned);
+        let hosts: BTreeSet<_> = doors.keys().map(|(host, _)| host.clone()).collect();
         let names = (0..).map(|nth: u16| address(nth)).zip(hosts).collect();
         let (proxy, network, wires) = (Mutex::default(), scenario.network, AtomicU64::new(0));
         Ok(Arc::new(Self { doors, names, proxy, network, seed, wires }))
@@ -105,10 +105,6 @@ impl Street {
     fn dice(&self) -> Dice {
         Dice::new(self.seed, "wires", self.wires.fetch_add(1, Ordering::Relaxed))
     }
-
-    fn links(&self, host: &str) -> impl Iterator<Item = &Link> {
-        self.doors.iter().filter(move |((name, _), _)| name == host).map(|(_, door)| &*door.link)
-    }
 }
 
 /// An address of the loopback interface for each name.
@@ -126,30 +122,9 @@ fn socket_at(addr: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 impl Net for Arc<Street> {
-    fn hold(&mut self, host: &str, begins: bool) {
-        self.change(host, State::Held, begins);
-    }
-
-    fn cut(&mut self, host: &str, begins: bool) {
-        self.change(host, State::Cut, begins);
-    }
-
-    fn mute(&mut self, host: &str, begins: bool) {
-        self.change(host, State::Mute, begins);
-    }
-
-    /// Processes are somebody else's.
-    fn power(&mut self, host: &str, is_on: bool) -> bool {
-        self.change(host, State::Off, !is_on);
-        false
-    }
-}
-
-impl Street {
-    fn change(&self, host: &str, state: State, begins: bool) {
-        // The ports of a host share a link.
-        if let Some(link) = self.links(host).next() {
-            link.set(if begins { state } else { State::Sound });
+    fn change(&mut self, origin: &str, _from: State, to: State) {
+        if let Some(door) = self.doors.values().find(|door| door.name == origin) {
+            door.link.set(to);
         }
     }
 }

@@ -39,18 +39,18 @@ pub(crate) struct Link {
     crashes: AtomicU32,
 }
 
-/// What is wrong with a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is wrong with a link. Of several the last of these counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Nothing.
     Sound,
-    /// Nothing goes through as long as it lasts.
-    Held,
-    /// What is sent is lost.
-    Cut,
     /// What the origin sends is lost.
     Mute,
-    /// Nobody is there to say anything.
+    /// Nothing arrives in either direction, and all of it does when that ends.
+    Held,
+    /// What is sent is lost, and connecting is refused.
+    Cut,
+    /// The origin's machine has lost its power, and all that it knew of connections.
     Off,
 }
 
@@ -63,7 +63,7 @@ impl Link {
     }
 
     pub(crate) fn state(&self) -> State {
-        let all = [State::Sound, State::Held, State::Cut, State::Mute, State::Off];
+        let all = [State::Sound, State::Mute, State::Held, State::Cut, State::Off];
         all[usize::from(self.state.load(Ordering::Relaxed))]
     }
 }

@@ -3,22 +3,63 @@
 //! This is the only file of the simulator that opens a socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
 use lb_server::platform::{Accepted, Address, Io, Listen, Local, Place, Tcp};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::scenario::Scenario;
+
 /// When every world begins: 2026-01-01T00:00:00Z. A fixed day, so that `Date` repeats.
 pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// A turmoil host's view of its world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct World {
     /// What all chance comes from.
-    pub(crate) seed: u64,
+    seed: u64,
+    /// Origins whose host is an address, or shared with others.
+    neighbours: Arc<[Neighbour]>,
+}
+
+/// An origin that is a machine of its own, of this name, whatever its host is: what happens to the way to
+/// one would happen to all ports of it otherwise, and loopback is the proxy itself.
+#[derive(Debug)]
+struct Neighbour {
+    host: String,
+    port: u16,
+    name: String,
+}
+
+impl World {
+    /// The world of a scenario.
+    pub(crate) fn of(scenario: &Scenario, seed: u64) -> Self {
+        let named = scenario.origins.iter().enumerate().map(|(place, origin)| {
+            let (host, port) = (origin.host.clone(), origin.port);
+            Neighbour { host, port, name: scenario.name_of(place) }
+        });
+        Self { seed, neighbours: named.filter(|it| it.host != it.name).collect() }
+    }
+
+    /// The address of a host. Of several machines it is that of the first.
+    fn address(&self, host: &str) -> IpAddr {
+        let first = self.neighbours.iter().find(|it| it.host == host);
+        turmoil::lookup(first.map_or(host, |it| it.name.as_str()))
+    }
+
+    /// Where whoever is asked for at an address really is.
+    fn place(&self, addr: SocketAddr) -> SocketAddr {
+        let is_meant = |it: &&Neighbour| {
+            let said = it.host.parse().ok();
+            it.port == addr.port() && addr.ip() == said.unwrap_or_else(|| self.address(&it.host))
+        };
+        let ip = self.neighbours.iter().find(is_meant).map(|it| turmoil::lookup(it.name.as_str()));
+        SocketAddr::new(ip.unwrap_or(addr.ip()), addr.port())
+    }
 }
 
 impl Platform for World {
@@ -32,13 +73,13 @@ impl Platform for World {
 
     fn dial(&self, addr: Address, _: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
         Box::pin(async move {
-            let addr = on_the_network(&addr)?;
+            let addr = self.place(on_the_network(&addr)?);
             Ok(Box::new(TcpStream::connect(addr).await?) as Box<dyn Io>)
         })
     }
 
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(vec![SocketAddr::new(turmoil::lookup(host), port)]) })
+        Box::pin(async move { Ok(vec![SocketAddr::new(self.address(host), port)]) })
     }
 
     fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {

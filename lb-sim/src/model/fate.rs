@@ -116,10 +116,10 @@ impl Place<'_> {
         if weather.is_fair() {
             return Ok(if kept { now } else { now + trip / 2 });
         }
-        let failure = if weather.refuses(now) {
-            Some((now + trip, Failure::ConnectRefused))
-        } else if weather.is_down(now) {
+        let failure = if weather.is_down(now) {
             Some((by, Failure::ConnectTimeout))
+        } else if weather.refuses(now) {
+            Some((now + trip, Failure::ConnectRefused))
         } else if weather.is_partitioned(now) && !kept {
             Some((now, Failure::ConnectRefused))
         } else {

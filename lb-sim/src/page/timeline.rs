@@ -150,10 +150,10 @@ fn bars(scene: &Scene<'_>) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     for fault in &scenario.faults {
         let (span, what) = (fault.at..fault.end(), kind_of(fault));
-        let host = scenario.origins[fault.origin].host.clone();
+        let name = scenario.name_of(fault.origin);
         match bars.iter_mut().find(|bar| bar.span == span && bar.what == what) {
-            Some(bar) => bar.at.push(host),
-            None => bars.push(Bar { span, what, at: vec![host] }),
+            Some(bar) => bar.at.push(name),
+            None => bars.push(Bar { span, what, at: vec![name] }),
         }
     }
     let surges = scenario.workload.surges.iter().map(|surge| Bar {

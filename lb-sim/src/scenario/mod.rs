@@ -14,6 +14,7 @@ mod origin;
 mod read;
 mod workload;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -121,6 +122,15 @@ impl Scenario {
     /// The configuration that is served after so many reloads.
     pub fn config_after(&self, reloads: usize) -> &Config {
         self.configs().nth(reloads).expect("nobody counts more reloads than there are")
+    }
+
+    /// What the origin at a place is called: its host, and where that is an address, or others have it as
+    /// well, its port besides.
+    pub fn name_of(&self, place: usize) -> String {
+        let Origin { host, port, .. } = &self.origins[place];
+        let is_alone = self.origins.iter().filter(|it| it.host == *host).count() == 1;
+        let is_name = host.parse::<IpAddr>().is_err();
+        if is_alone && is_name { host.clone() } else { format!("{host}:{port}") }
     }
 
     /// The place of the origin that is written as `host:port`.
