@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::log::{Log, What};
 use crate::origin::Origin;
 use crate::scenario::{Fault, FaultKind, Scenario, Whom};
-use crate::wire::State;
+use crate::way::Way;
 
 /// The network between the proxy and the origins.
 pub(crate) trait Net {
-    /// The way to the origin of this name is no longer as it was, but as `to` says.
-    fn change(&mut self, origin: &str, from: State, to: State);
+    /// The way to the origin of this name is no longer as it was.
+    fn change(&mut self, origin: &str, was: Way, is: Way);
 }
 
 /// The faults of a run.
@@ -21,7 +21,7 @@ pub(crate) struct Harm<'s> {
     scenario: &'s Scenario,
     origins: Vec<Rc<Origin>>,
     /// By origin: how the way to it is.
-    ways: Vec<State>,
+    ways: Vec<Way>,
     /// By fault: what has become of it.
     faults: Vec<Course>,
     log: Log,
@@ -38,7 +38,7 @@ struct Course {
 
 impl<'s> Harm<'s> {
     pub(crate) fn new(scenario: &'s Scenario, origins: Vec<Rc<Origin>>, log: &Log) -> Self {
-        let ways = vec![State::Sound; origins.len()];
+        let ways = vec![Way::Sound; origins.len()];
         let faults = vec![Course::default(); scenario.faults.len()];
         Self { scenario, origins, ways, faults, log: log.clone() }
     }
@@ -65,10 +65,10 @@ impl<'s> Harm<'s> {
     /// Lets what a fault is about be as all faults come to that are on now.
     fn change(&mut self, fault: &Fault, net: &mut dyn Net) {
         let Fault { origin: place, kind, .. } = *fault;
-        if way(kind).is_some() {
-            let to = self.on(place, way).max().unwrap_or(State::Sound);
-            let from = std::mem::replace(&mut self.ways[place], to);
-            net.change(&self.scenario.name_of(place), from, to);
+        let is = self.on(place, Way::of).max().unwrap_or(Way::Sound);
+        let was = std::mem::replace(&mut self.ways[place], is);
+        if was != is {
+            net.change(&self.scenario.name_of(place), was, is);
         }
         let origin = &self.origins[place];
         match kind {
@@ -98,16 +98,6 @@ impl<'s> Harm<'s> {
         let all = self.scenario.faults.iter().zip(&self.faults);
         let on = all.filter(move |(fault, course)| course.on && fault.origin == place);
         on.filter_map(move |(fault, _)| of(fault.kind))
-    }
-}
-
-fn way(kind: FaultKind) -> Option<State> {
-    match kind {
-        FaultKind::Blackhole => Some(State::Held),
-        FaultKind::Partition => Some(State::Cut),
-        FaultKind::HalfOpen => Some(State::Mute),
-        FaultKind::Crash => Some(State::Off),
-        _ => None,
     }
 }
 

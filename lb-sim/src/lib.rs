@@ -30,6 +30,7 @@ pub mod replay;
 pub mod papers;
 mod life;
 mod world;
+mod way;
 mod wire;
 mod street;
 mod real;

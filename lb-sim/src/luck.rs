@@ -20,8 +20,9 @@ pub(crate) struct Callers {
 const VISITED_MAX: usize = 1 << 16;
 
 impl Callers {
-    /// Nobody yet, at the origin of this name.
-    pub(crate) fn of(seed: u64, origin: String) -> Self {
+    /// Nobody yet, at the origin there. What its dice are called depends on nobody else.
+    pub(crate) fn of(seed: u64, host: &str, port: u16) -> Self {
+        let origin = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
         Self { seed, origin, checks: 0, visits: BTreeMap::new() }
     }
 
@@ -56,7 +57,7 @@ mod tests {
         let drawn = |callers: &mut Callers, exchange: Option<u64>| {
             callers.dice(exchange.map(ExchangeId)).bits()
         };
-        let mut callers = Callers::of(7, "b1".to_owned());
+        let mut callers = Callers::of(7, "b1", 80);
         let visits = [None, Some(1), None, Some(1), Some(2)];
         let first = visits.map(|exchange| drawn(&mut callers, exchange));
         let mut known = first.to_vec();
@@ -64,7 +65,7 @@ mod tests {
         known.dedup();
         assert_eq!(known.len(), visits.len(), "{first:?}");
         // The other way round each has the same.
-        let mut callers = Callers::of(7, "b1".to_owned());
+        let mut callers = Callers::of(7, "b1", 80);
         let again = [Some(2), Some(1), Some(1), None, None].map(|it| drawn(&mut callers, it));
         assert_eq!(again, [first[4], first[1], first[3], first[0], first[2]]);
     }

@@ -23,17 +23,17 @@ use crate::log::{Log, What};
 use crate::origin::Origin;
 use crate::scenario::{Scenario, Workload};
 use crate::tunnels::Tunnels;
-use crate::wire::State;
+use crate::way::Way;
 use crate::world::{EPOCH, World};
 
-/// The host on which the proxy runs.
-pub(crate) const PROXY: &str = "proxy";
+/// The host on which the proxy runs. No origin has a name with parentheses.
+pub(crate) const PROXY: &str = "(proxy)";
 /// The host from which all clients come.
-const CLIENTS: &str = "clients";
+const CLIENTS: &str = "(clients)";
 /// The host from which all tunnels come.
-const TUNNELS: &str = "tunnels";
+const TUNNELS: &str = "(tunnels)";
 /// The host from which all attacks come.
-const ATTACKERS: &str = "attackers";
+const ATTACKERS: &str = "(attackers)";
 /// How long after the last arrival everything must have ended: more than any default timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(400);
 
@@ -76,20 +76,25 @@ struct Stage<'a> {
 /// The network of the simulated world. turmoil's verbs surprise: `hold` is what a black hole is, and
 /// `partition` refuses connections at once.
 impl Net for Sim<'_> {
-    fn change(&mut self, origin: &str, from: State, to: State) {
-        match from {
-            State::Sound => {}
-            State::Mute => self.repair_oneway(origin, PROXY),
-            State::Held => self.release(PROXY, origin),
-            State::Cut => self.repair(PROXY, origin),
-            State::Off => self.bounce(origin),
+    fn change(&mut self, origin: &str, was: Way, is: Way) {
+        match was {
+            Way::Sound => {}
+            Way::Mute => self.repair_oneway(origin, PROXY),
+            Way::Held if is > Way::Held => {
+                // What is held is lost, and does not get through in between.
+                self.partition(PROXY, origin);
+                self.repair(PROXY, origin);
+            }
+            Way::Held => self.release(PROXY, origin),
+            Way::Cut => self.repair(PROXY, origin),
+            Way::Off => self.bounce(origin),
         }
-        match to {
-            State::Sound => {}
-            State::Mute => self.partition_oneway(origin, PROXY),
-            State::Held => self.hold(PROXY, origin),
-            State::Cut => self.partition(PROXY, origin),
-            State::Off => self.crash(origin),
+        match is {
+            Way::Sound => {}
+            Way::Mute => self.partition_oneway(origin, PROXY),
+            Way::Held => self.hold(PROXY, origin),
+            Way::Cut => self.partition(PROXY, origin),
+            Way::Off => self.crash(origin),
         }
     }
 }
@@ -109,19 +114,20 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     // at the maximum and rounds it down. With this curve a span of one tick is its minimum as often as
     // its maximum; with turmoil's own, nearly every segment would take the minimum.
     sim.set_message_latency_curve(std::f64::consts::LN_2);
-    let world: Arc<dyn Platform> = Arc::new(World::of(scenario, seed));
-    let origins: Vec<_> = (0..scenario.origins.len())
-        .map(|place| Origin::new(scenario, place, Arc::clone(&world), log.clone()))
+    let world: Arc<dyn Platform> = Arc::new(World::bare(seed));
+    let origins: Vec<_> = (0..)
+        .zip(&scenario.origins)
+        .map(|(place, script)| Origin::new(place, script.clone(), Arc::clone(&world), log.clone()))
         .collect();
-    for (place, origin) in origins.iter().enumerate() {
+    for (origin, name) in origins.iter().zip(scenario.names()) {
         let origin = Rc::clone(origin);
-        sim.host(scenario.name_of(place), move || Rc::clone(&origin).serve());
+        sim.host(name, move || Rc::clone(&origin).serve());
     }
     let (trigger, shutdown) = shutdown::pair();
     let trigger = Rc::new(trigger);
     let ended = Rc::new(Cell::new(false));
     let reins = Reins { trigger: Rc::clone(&trigger), shutdown, ended: Rc::clone(&ended) };
-    host_proxy(&mut sim, scenario, &world, log, reins);
+    host_proxy(&mut sim, scenario, seed, log, reins);
     let listener = scenario.config.listeners[0].bind.ip();
     let port = listener.expect("a scenario has no Unix sockets").port();
     let clients = Clients::new(scenario, Arc::clone(&world), (PROXY, port), log.clone());
@@ -165,14 +171,8 @@ struct Reins {
     ended: Rc<Cell<bool>>,
 }
 
-fn host_proxy<'a>(
-    sim: &mut Sim<'a>,
-    scenario: &'a Scenario,
-    world: &Arc<dyn Platform>,
-    log: &Log,
-    reins: Reins,
-) {
-    let (log, world) = (log.clone(), Arc::clone(world));
+fn host_proxy<'a>(sim: &mut Sim<'a>, scenario: &'a Scenario, seed: u64, log: &Log, reins: Reins) {
+    let (log, world) = (log.clone(), Arc::new(World::of(scenario, seed)));
     sim.host(PROXY, move || {
         let listeners = Listeners { tap: Some(Arc::new(log.clone())), ..Listeners::default() };
         let (log, Reins { trigger, shutdown, ended }) = (log.clone(), reins.clone());

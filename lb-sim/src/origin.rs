@@ -23,7 +23,7 @@ use crate::dice::Chance;
 use crate::filling::{BrokeOff, Filling};
 use crate::log::{Log, What};
 use crate::luck::Callers;
-use crate::scenario::{self, Protocol, Scenario, Whom};
+use crate::scenario::{self, Protocol, Whom};
 use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
 
@@ -103,13 +103,12 @@ impl Drop for Answering {
 impl Origin {
     /// The origin at `place` of its scenario.
     pub(crate) fn new(
-        scenario: &Scenario,
         place: usize,
+        script: scenario::Origin,
         world: Arc<dyn Platform>,
         log: Log,
     ) -> Rc<Self> {
-        let script = scenario.origins[place].clone();
-        let callers = Callers::of(world.seed(), scenario.name_of(place));
+        let callers = Callers::of(world.seed(), &script.host, script.port);
         Rc::new(Self {
             place,
             world,

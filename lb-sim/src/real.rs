@@ -144,9 +144,9 @@ fn serve_origins(
 ) -> Vec<Rc<Origin>> {
     let origins = (0..).zip(&scenario.origins).map(|(place, script)| {
         let world = street.seen_by(Who::Origin(script.host.clone()));
-        let origin = Origin::new(scenario, place, world, log.clone());
+        let origin = Origin::new(place, script.clone(), world, log.clone());
         let (serving, failed) = (Rc::clone(&origin), Rc::clone(failed));
-        let name = scenario.name_of(place);
+        let name = format!("{}:{}", script.host, script.port);
         spawn_local(async move {
             if let Err(error) = serving.serve().await {
                 *failed.borrow_mut() = Some(format!("the origin {name} cannot listen: {error}"));

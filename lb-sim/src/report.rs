@@ -20,8 +20,9 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
     let all = Duration::ZERO..scenario.duration;
     let moves = moves(scenario, run);
     out += "   second   requests  errors  retries     p99";
-    for place in 0..scenario.origins.len() {
-        put(&mut out, format_args!("  {:>11}", scenario.name_of(place)));
+    let names = scenario.names();
+    for name in &names {
+        put(&mut out, format_args!("  {name:>CELL$}"));
     }
     out += "\n";
     for second in seconds(&all) {
@@ -31,8 +32,10 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
         put(&mut out, format_args!("  {errors:>6}  {retries:>7}"));
         let p99 = measure.latency_ms(0.99).map_or("-   ".to_owned(), |p99| format!("{p99:.0} ms"));
         put(&mut out, format_args!("  {p99:>7}"));
-        for place in 0..scenario.origins.len() {
-            put(&mut out, format_args!("  {}", cell(scenario, &moves, place, &measure, &second)));
+        for (place, name) in names.iter().enumerate() {
+            let (pad, cell) =
+                (name.len().max(CELL) - CELL, cell(scenario, &moves, place, &measure, &second));
+            put(&mut out, format_args!("  {:pad$}{cell}", ""));
         }
         for fault in &scenario.faults {
             for (when, word) in [(fault.at, "begins"), (fault.end(), "ends")] {
@@ -49,6 +52,9 @@ pub fn timeline(scenario: &Scenario, run: &Run) -> String {
     out += "  ● closed  ○ open  ◐ half-open, at the second's end; ! a fault lasts\n";
     out
 }
+
+/// Characters of a cell.
+const CELL: usize = 11;
 
 /// What an origin did in a second: fault, breaker, and its share of the attempts as a bar.
 fn cell(

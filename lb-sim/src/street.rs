@@ -22,7 +22,8 @@ use tokio::time::sleep;
 use crate::dice::{Chance, Dice};
 use crate::harm::Net;
 use crate::scenario::{Scenario, Span};
-use crate::wire::{LATE, LOOK, Link, State, Wire};
+use crate::way::Way;
+use crate::wire::{LATE, LOOK, Link, Wire};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -64,7 +65,7 @@ pub(crate) enum Who {
     Proxy,
     /// Everybody who asks it something.
     Clients,
-    /// The origin of this name.
+    /// The origins of this host.
     Origin(String),
 }
 
@@ -75,8 +76,8 @@ impl Street {
     /// When the system has no sockets left.
     pub(crate) fn open(scenario: &Scenario, seed: u64) -> io::Result<Arc<Self>> {
         let mut doors = BTreeMap::new();
-        for (place, origin) in scenario.origins.iter().enumerate() {
-            let (held, name) = (socket_at(ANYWHERE)?, scenario.name_of(place));
+        for (origin, name) in scenario.origins.iter().zip(scenario.names()) {
+            let held = socket_at(ANYWHERE)?;
             let (at, link) = (held.local_addr()?, Arc::default());
             let door = Door { name, at, link, _held: held };
             doors.insert((origin.host.clone(), origin.port), door);
@@ -122,9 +123,9 @@ fn socket_at(addr: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 impl Net for Arc<Street> {
-    fn change(&mut self, origin: &str, _from: State, to: State) {
+    fn change(&mut self, origin: &str, _was: Way, is: Way) {
         if let Some(door) = self.doors.values().find(|door| door.name == origin) {
-            door.link.set(to);
+            door.link.set(is);
         }
     }
 }
@@ -167,10 +168,10 @@ impl House {
             None => return Err(nobody(&addr)),
         };
         if let Some(link) = &link {
-            while matches!(link.state(), State::Held | State::Off) {
+            while matches!(link.state(), Way::Held | Way::Off) {
                 sleep(LOOK).await;
             }
-            if link.state() == State::Cut {
+            if link.state() == Way::Cut {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
         }

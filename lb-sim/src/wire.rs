@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::dice::{Chance, Dice};
 use crate::scenario::Span;
+use crate::way::Way;
 
 /// How often somebody who is held looks whether he still is.
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
@@ -39,31 +40,16 @@ pub(crate) struct Link {
     crashes: AtomicU32,
 }
 
-/// What is wrong with a link. Of several the last of these counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
-    /// Nothing.
-    Sound,
-    /// What the origin sends is lost.
-    Mute,
-    /// Nothing arrives in either direction, and all of it does when that ends.
-    Held,
-    /// What is sent is lost, and connecting is refused.
-    Cut,
-    /// The origin's machine has lost its power, and all that it knew of connections.
-    Off,
-}
-
 impl Link {
-    pub(crate) fn set(&self, state: State) {
-        if state == State::Off {
+    pub(crate) fn set(&self, way: Way) {
+        if way == Way::Off {
             self.crashes.fetch_add(1, Ordering::Relaxed);
         }
-        self.state.store(state as u8, Ordering::Relaxed);
+        self.state.store(way as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn state(&self) -> State {
-        let all = [State::Sound, State::Mute, State::Held, State::Cut, State::Off];
+    pub(crate) fn state(&self) -> Way {
+        let all = [Way::Sound, Way::Mute, Way::Held, Way::Cut, Way::Off];
         all[usize::from(self.state.load(Ordering::Relaxed))]
     }
 }
@@ -112,8 +98,8 @@ impl Wire {
         }
     }
 
-    fn state(&self) -> io::Result<State> {
-        let Some(link) = &self.link else { return Ok(State::Sound) };
+    fn state(&self) -> io::Result<Way> {
+        let Some(link) = &self.link else { return Ok(Way::Sound) };
         match link.crashes.load(Ordering::Relaxed) == self.crashes {
             true => Ok(link.state()),
             false => Err(io::ErrorKind::ConnectionReset.into()),
@@ -156,12 +142,12 @@ impl AsyncRead for Wire {
         let this = &mut *self;
         loop {
             let state = this.state()?;
-            if state == State::Held {
+            if state == Way::Held {
                 ready!(this.reads.get_or_insert_with(|| Box::pin(sleep(LOOK))).as_mut().poll(cx));
                 this.reads = None;
                 continue;
             }
-            this.take(cx, matches!(state, State::Cut | State::Mute));
+            this.take(cx, matches!(state, Way::Cut | Way::Mute));
             let Some((due, coming)) = this.coming.front_mut() else { return Poll::Pending };
             if Instant::now() < *due {
                 let due = *due;
@@ -197,11 +183,11 @@ impl AsyncWrite for Wire {
         let this = &mut *self;
         loop {
             let state = this.state()?;
-            if this.lost[1] || state == State::Cut {
+            if this.lost[1] || state == Way::Cut {
                 this.lost[1] = true;
                 return Poll::Ready(Ok(bytes.len()));
             }
-            if state != State::Held {
+            if state != Way::Held {
                 return Pin::new(&mut this.io).poll_write(cx, bytes);
             }
             ready!(this.writes.get_or_insert_with(|| Box::pin(sleep(LOOK))).as_mut().poll(cx));
@@ -214,7 +200,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_lost = self.lost[1] || !matches!(self.state(), Ok(State::Sound | State::Mute));
+        let is_lost = self.lost[1] || !matches!(self.state(), Ok(Way::Sound | Way::Mute));
         if is_lost { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
     }
 }
@@ -259,10 +245,10 @@ mod tests {
     #[test]
     fn what_is_held_arrives_when_that_ends() {
         check(async |mut far, mut wire, link| {
-            link.set(State::Held);
+            link.set(Way::Held);
             far.write_all(b"word").await.unwrap();
             assert!(hears(&mut wire).await.is_none());
-            link.set(State::Sound);
+            link.set(Way::Sound);
             assert_eq!(hears(&mut wire).await.unwrap().unwrap(), 4);
         });
     }
@@ -270,11 +256,11 @@ mod tests {
     #[test]
     fn what_is_lost_in_a_cut_does_not_arrive_later_either() {
         check(async |mut far, mut wire, link| {
-            link.set(State::Cut);
+            link.set(Way::Cut);
             wire.write_all(b"lost").await.unwrap();
             far.write_all(b"lost").await.unwrap();
             assert!(hears(&mut wire).await.is_none());
-            link.set(State::Sound);
+            link.set(Way::Sound);
             wire.write_all(b"word").await.unwrap();
             far.write_all(b"word").await.unwrap();
             assert!(hears(&mut wire).await.is_none());
@@ -286,7 +272,7 @@ mod tests {
     #[test]
     fn who_is_only_mute_still_hears() {
         check(async |mut far, mut wire, link| {
-            link.set(State::Mute);
+            link.set(Way::Mute);
             wire.write_all(b"word").await.unwrap();
             assert_eq!(far.read(&mut [0; 16]).await.unwrap(), 4);
             far.write_all(b"lost").await.unwrap();
@@ -297,8 +283,8 @@ mod tests {
     #[test]
     fn a_host_that_had_no_power_knows_no_connection() {
         check(async |_far, mut wire, link| {
-            link.set(State::Off);
-            link.set(State::Sound);
+            link.set(Way::Off);
+            link.set(Way::Sound);
             let broken = hears(&mut wire).await.unwrap().unwrap_err();
             assert_eq!(broken.kind(), io::ErrorKind::ConnectionReset);
         });

@@ -2,10 +2,10 @@
 //!
 //! This is the only file of the simulator that opens a socket.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
@@ -22,64 +22,84 @@ pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 pub(crate) struct World {
     /// What all chance comes from.
     seed: u64,
-    /// Origins whose host is an address, or shared with others.
-    neighbours: Arc<[Neighbour]>,
+    /// All origins, where the host of one is an address, or shared with others. Else turmoil knows who is who.
+    machines: Box<[Machine]>,
 }
 
-/// An origin that is a machine of its own, of this name, whatever its host is: what happens to the way to
-/// one would happen to all ports of it otherwise, and loopback is the proxy itself.
-#[derive(Debug)]
-struct Neighbour {
+/// An origin. Each is a machine of its own, of this name, whatever its host is: what happens to the way to one
+/// would happen to all ports of it otherwise.
+#[derive(Clone, Debug)]
+struct Machine {
     host: String,
+    /// What its host is looked up as, or is.
+    ip: IpAddr,
     port: u16,
     name: String,
 }
 
 impl World {
-    /// The world of a scenario.
+    /// The world of somebody who asks no origin.
+    pub(crate) fn bare(seed: u64) -> Self {
+        Self { seed, machines: Box::default() }
+    }
+
+    /// The world of the proxy in a scenario.
     pub(crate) fn of(scenario: &Scenario, seed: u64) -> Self {
-        let named = scenario.origins.iter().enumerate().map(|(place, origin)| {
+        let mut reserved = BTreeMap::new();
+        let machines = scenario.origins.iter().zip(scenario.names()).map(|(origin, name)| {
             let (host, port) = (origin.host.clone(), origin.port);
-            Neighbour { host, port, name: scenario.name_of(place) }
+            let next = reserved.len();
+            let ip = *reserved.entry(host.clone()).or_insert_with(|| address(&host, next));
+            Machine { host, ip, port, name }
         });
-        Self { seed, neighbours: named.filter(|it| it.host != it.name).collect() }
+        let machines: Box<[Machine]> = machines.collect();
+        let is_plain = machines.iter().all(|machine| machine.name == machine.host);
+        if is_plain { Self::bare(seed) } else { Self { seed, machines } }
     }
 
-    /// The address of a host. Of several machines it is that of the first.
-    fn address(&self, host: &str) -> IpAddr {
-        let first = self.neighbours.iter().find(|it| it.host == host);
-        turmoil::lookup(first.map_or(host, |it| it.name.as_str()))
+    /// Where whoever is at an address really is.
+    fn find(&self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        if self.machines.is_empty() {
+            return Ok(addr);
+        }
+        let is_meant = |it: &&Machine| (it.ip, it.port) == (addr.ip(), addr.port());
+        let machine = self.machines.iter().find(is_meant);
+        let machine = machine.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::ConnectionRefused, "nobody of the scenario is there")
+        })?;
+        Ok(SocketAddr::new(turmoil::lookup(machine.name.as_str()), addr.port()))
     }
+}
 
-    /// Where whoever is asked for at an address really is.
-    fn place(&self, addr: SocketAddr) -> SocketAddr {
-        let is_meant = |it: &&Neighbour| {
-            let said = it.host.parse().ok();
-            it.port == addr.port() && addr.ip() == said.unwrap_or_else(|| self.address(&it.host))
-        };
-        let ip = self.neighbours.iter().find(is_meant).map(|it| turmoil::lookup(it.name.as_str()));
-        SocketAddr::new(ip.unwrap_or(addr.ip()), addr.port())
-    }
+/// The address of the `nth` host: itself, or one that is for documentation alone (RFC 3849).
+fn address(host: &str, nth: usize) -> IpAddr {
+    let nth = u16::try_from(nth).expect("origins have 16 bits");
+    host.parse().unwrap_or(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, nth)))
 }
 
 impl Platform for World {
     fn listen(&self, place: Place) -> Local<'_, io::Result<Box<dyn Listen>>> {
         Box::pin(async move {
-            let addr = on_the_network(&place.addr)?;
-            let listener = TcpListener::bind(addr).await?;
+            // Whoever asks comes from another machine, also where everybody is on loopback.
+            let port = on_the_network(&place.addr)?.port();
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
             Ok(Box::new(Listener(listener)) as Box<dyn Listen>)
         })
     }
 
     fn dial(&self, addr: Address, _: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
         Box::pin(async move {
-            let addr = self.place(on_the_network(&addr)?);
+            let addr = self.find(on_the_network(&addr)?)?;
             Ok(Box::new(TcpStream::connect(addr).await?) as Box<dyn Io>)
         })
     }
 
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(vec![SocketAddr::new(self.address(host), port)]) })
+        Box::pin(async move {
+            let known = self.machines.iter().find(|it| it.host == host).map(|it| it.ip);
+            let ip = known.unwrap_or_else(|| turmoil::lookup(host));
+            Ok(vec![SocketAddr::new(ip, port)])
+        })
     }
 
     fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {

@@ -30,6 +30,11 @@ impl Fate {
         let outcome = Outcome::Failed(failure);
         Self { at, outcome, body: Duration::ZERO, is_whole: true, reached }
     }
+
+    /// Nothing is heard of it ever again.
+    fn silent(reached: Option<u16>) -> Self {
+        Self::fails(Time::MAX, Failure::FirstByteTimeout, reached)
+    }
 }
 
 /// An origin and everything around it.
@@ -84,7 +89,7 @@ impl Place<'_> {
             resets: dice.unit(),
         };
         let kept = self.kept(now);
-        match self.connects(now, there + back, deadlines.connect, kept) {
+        match self.connects(now, there + back, &deadlines, kept) {
             Err(fate) => fate,
             Ok(set_out) => {
                 let fate = self.serve(set_out + there, &luck, deadlines.is_check);
@@ -111,29 +116,33 @@ impl Place<'_> {
     }
 
     /// When a request sets out that has a connection, kept or new.
-    fn connects(&self, now: Time, trip: Duration, by: Time, kept: bool) -> Result<Time, Fate> {
-        let weather = &self.weather;
+    fn connects(
+        &self,
+        now: Time,
+        trip: Duration,
+        deadlines: &Deadlines,
+        kept: bool,
+    ) -> Result<Time, Fate> {
+        let (weather, by) = (&self.weather, deadlines.connect);
         if weather.is_fair() {
             return Ok(if kept { now } else { now + trip / 2 });
         }
-        let failure = if weather.is_down(now) {
-            Some((by, Failure::ConnectTimeout))
-        } else if weather.refuses(now) {
-            Some((now + trip, Failure::ConnectRefused))
-        } else if weather.is_partitioned(now) && !kept {
-            Some((now, Failure::ConnectRefused))
-        } else {
-            None
+        let late = || Fate::fails(by, Failure::ConnectTimeout, None);
+        if weather.is_down(now) {
+            return Err(late());
+        }
+        if weather.is_partitioned(now) && !kept {
+            return Err(Fate::fails(now.min(by), Failure::ConnectRefused, None));
+        }
+        let Some(set_out) = weather.sets_out(now) else {
+            let silent = || Fate::fails(deadlines.head.max(now), Failure::FirstByteTimeout, None);
+            return Err(if kept { silent() } else { late() });
         };
-        if let Some((at, failure)) = failure {
-            return Err(Fate::fails(at.min(by), failure, None));
+        if weather.refuses(set_out) && set_out <= by {
+            return Err(Fate::fails((set_out + trip).min(by), Failure::ConnectRefused, None));
         }
-        let set_out = weather.sets_out(now);
         let set_out = if kept { set_out } else { set_out + trip / 2 };
-        match kept || set_out <= by {
-            true => Ok(set_out),
-            false => Err(Fate::fails(by, Failure::ConnectTimeout, None)),
-        }
+        if kept || set_out <= by { Ok(set_out) } else { Err(late()) }
     }
 
     /// What a request comes to that arrives at `at`, whatever the proxy's patience.
@@ -149,9 +158,10 @@ impl Place<'_> {
             true => self.server.begins_among(at, |place, at| self.weather.opens(place, at)),
         };
         let Some(begins) = begins else {
-            let outcome = Outcome::Answered(FULL);
-            let at = self.weather.sets_out(at) + back;
-            return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached: Some(FULL) };
+            let reached = Some(FULL);
+            let Some(at) = self.weather.sets_out(at) else { return Fate::silent(reached) };
+            let (at, outcome) = (at + back, Outcome::Answered(FULL));
+            return Fate { at, outcome, body: Duration::ZERO, is_whole: true, reached };
         };
         let speed = self.weather.speed(begins);
         let takes = luck.takes.div_f64(speed) + self.weather.delay(begins);
@@ -164,13 +174,11 @@ impl Place<'_> {
         if resets {
             return Fate::fails(done + back, Failure::Reset, reached);
         }
-        if self.weather.swallows(done) {
-            return Fate::fails(Time::MAX, Failure::FirstByteTimeout, reached);
-        }
+        let says = self.weather.sets_out(done).filter(|_| !self.weather.swallows(done));
+        let Some(says) = says else { return Fate::silent(reached) };
         let body = self.weather.body(done);
         let is_whole = !self.weather.truncates(done);
-        let at = self.weather.sets_out(done) + back;
-        Fate { at, outcome: Outcome::Answered(status), body, is_whole, reached }
+        Fate { at: says + back, outcome: Outcome::Answered(status), body, is_whole, reached }
     }
 
     /// The same where nothing is ever wrong.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lb_core::Time;
 
 use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::way::Way;
 
 /// The faults of one origin.
 #[derive(Debug)]
@@ -40,27 +41,38 @@ impl<'s> Weather<'s> {
         self.has(at, |kind| matches!(kind, FaultKind::Refuse | FaultKind::Flap { .. }))
     }
 
+    fn way(&self, at: Time) -> Way {
+        self.on(at).filter_map(|fault| Way::of(fault.kind)).max().unwrap_or(Way::Sound)
+    }
+
     pub(super) fn is_partitioned(&self, at: Time) -> bool {
-        self.has(at, |kind| kind == FaultKind::Partition)
+        self.way(at) == Way::Cut
     }
 
     /// Whether the machine is without power.
     pub(super) fn is_down(&self, at: Time) -> bool {
-        self.has(at, |kind| kind == FaultKind::Crash)
+        self.way(at) == Way::Off
     }
 
     /// Whether what the origin says is lost.
     pub(super) fn swallows(&self, at: Time) -> bool {
-        self.has(at, |kind| matches!(kind, FaultKind::HalfOpen | FaultKind::Partition))
+        matches!(self.way(at), Way::Mute | Way::Cut)
     }
 
-    /// When something that is sent at `at` really sets out: black holes keep it and let it go.
-    pub(super) fn sets_out(&self, at: Time) -> Time {
+    /// When something that is sent at `at` really sets out: black holes keep it and let it go, unless worse
+    /// happens to the way meanwhile. Then it is lost.
+    pub(super) fn sets_out(&self, at: Time) -> Option<Time> {
         let mut at = at;
         while let Some(hole) = self.on(at).find(|fault| fault.kind == FaultKind::Blackhole) {
-            at = Time::ZERO + hole.end();
+            let end = Time::ZERO + hole.end();
+            let is_met = |fault: &&Fault| fault.at < hole.end() && fault.end() > since_start(at);
+            let mut met = self.faults.iter().copied().filter(is_met);
+            if met.any(|fault| Way::of(fault.kind) > Some(Way::Held)) {
+                return None;
+            }
+            at = end;
         }
-        at
+        Some(at)
     }
 
     /// When every connection to it breaks, from after `from` to `to`, for the first time.
@@ -166,7 +178,17 @@ mod tests {
         let faults = [fault(FaultKind::Blackhole, 10, 10), fault(FaultKind::Blackhole, 15, 10)];
         let weather = Weather { faults: faults.iter().collect() };
         let at = Time::from_millis;
-        assert_eq!([5, 10, 19, 25].map(|ms| weather.sets_out(at(ms))), [5, 25, 25, 25].map(at));
+        let sent = [5, 10, 19, 25].map(|ms| weather.sets_out(at(ms)));
+        assert_eq!(sent, [5, 25, 25, 25].map(|ms| Some(at(ms))));
+    }
+
+    #[test]
+    fn what_a_black_hole_keeps_is_lost_where_the_way_is_cut_meanwhile() {
+        let faults = [fault(FaultKind::Blackhole, 10, 10), fault(FaultKind::Partition, 14, 2)];
+        let weather = Weather { faults: faults.iter().collect() };
+        let at = Time::from_millis;
+        let sent = [9, 10, 15, 16, 19].map(|ms| weather.sets_out(at(ms)));
+        assert_eq!(sent, [Some(9), None, None, Some(20), Some(20)].map(|ms| ms.map(at)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod origin;
 mod read;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -124,13 +125,21 @@ impl Scenario {
         self.configs().nth(reloads).expect("nobody counts more reloads than there are")
     }
 
-    /// What the origin at a place is called: its host, and where that is an address, or others have it as
-    /// well, its port besides.
+    /// What each origin is called: its host, and where that is an address, or others have it as well, its port
+    /// besides.
+    pub fn names(&self) -> Vec<String> {
+        let mut at = BTreeMap::<&str, usize>::new();
+        self.origins.iter().for_each(|origin| *at.entry(&origin.host).or_default() += 1);
+        let name = |Origin { host, port, .. }: &Origin| {
+            let is_name = host.parse::<IpAddr>().is_err();
+            if is_name && at[&**host] == 1 { host.clone() } else { format!("{host}:{port}") }
+        };
+        self.origins.iter().map(name).collect()
+    }
+
+    /// What the origin at a place is called.
     pub fn name_of(&self, place: usize) -> String {
-        let Origin { host, port, .. } = &self.origins[place];
-        let is_alone = self.origins.iter().filter(|it| it.host == *host).count() == 1;
-        let is_name = host.parse::<IpAddr>().is_err();
-        if is_alone && is_name { host.clone() } else { format!("{host}:{port}") }
+        self.names().swap_remove(place)
     }
 
     /// The place of the origin that is written as `host:port`.

@@ -3,6 +3,7 @@
 //! A pool of five hundred equal servers is one entry with `count = 500`, and one backend in the
 //! configuration: the backend that names the first of them stands for all, wherever it is said.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -66,12 +67,24 @@ pub(super) struct Lineup {
 
 /// All servers, and which of them stand for others in the configuration.
 pub(super) fn origins(root: &mut Table<'_>) -> (Vec<Origin>, Vec<Lineup>) {
-    let (mut all, mut lineups) = (Vec::new(), Vec::new());
+    let (mut all, mut lineups) = (Vec::<Origin>::new(), Vec::new());
+    let mut known = BTreeSet::new();
     for table in root.tables("origin").or(Vec::new()) {
+        let at = table.at();
         let Some((origin, lineup)) = origin(table) else { continue };
         let others = lineup.iter().flat_map(|lineup| &lineup.others);
         let others: Vec<Origin> =
             others.map(|host| Origin { host: host.clone(), ..origin.clone() }).collect();
+        for Origin { host, port, .. } in std::iter::once(&origin).chain(&others) {
+            if !known.insert((host.clone(), *port)) {
+                let what = format!("{host}:{port} is there already");
+                root.report().error(
+                    at,
+                    what,
+                    "remove one of them, or give it another host or port",
+                );
+            }
+        }
         all.push(origin);
         all.extend(others);
         lineups.extend(lineup);

@@ -1,6 +1,7 @@
 //! Scenario files: read like configurations, with all mistakes at once.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -126,6 +127,11 @@ fn check(root: &Table<'_>, scenario: &Scenario) {
     }
     for (host, port) in missing_origins(scenario) {
         let at = report.url_of(host).unwrap_or(root.at());
+        if host.parse::<Ipv6Addr>().is_ok() {
+            let what = format!("backend [{host}]:{port} is at an address of IPv6");
+            report.error(at, what, "origins have none: use a name, or an address of IPv4");
+            continue;
+        }
         let remedy = format!("add [[origin]] with at = \"{host}:{port}\"");
         report.error(at, format!("backend {host}:{port} has no origin"), remedy);
     }
