@@ -12,6 +12,7 @@ use std::time::Duration;
 use lb_config::Config;
 use lb_server::shutdown::{self, Shutdown, Trigger};
 use lb_server::{Gateway, Listeners, Listening, Platform, WorkerOptions};
+use tokio::task::JoinSet;
 use turmoil::{Builder, Sim};
 
 use crate::attackers::Attackers;
@@ -21,10 +22,10 @@ use crate::harm::{Harm, Net};
 use crate::life::Life;
 use crate::log::{Log, What};
 use crate::origin::Origin;
-use crate::scenario::{Scenario, Workload};
+use crate::scenario::{self, Scenario, Workload};
 use crate::tunnels::Tunnels;
 use crate::way::Way;
-use crate::world::{EPOCH, World};
+use crate::world::{EPOCH, Machine, World, machines};
 
 /// The host on which the proxy runs. No origin has a name with parentheses.
 pub(crate) const PROXY: &str = "(proxy)";
@@ -115,13 +116,17 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     // its maximum; with turmoil's own, nearly every segment would take the minimum.
     sim.set_message_latency_curve(std::f64::consts::LN_2);
     let world: Arc<dyn Platform> = Arc::new(World::bare(seed));
-    let origins: Vec<_> = (0..)
-        .zip(&scenario.origins)
-        .map(|(place, script)| Origin::new(place, script.clone(), Arc::clone(&world), log.clone()))
-        .collect();
-    for (origin, name) in origins.iter().zip(scenario.names()) {
-        let origin = Rc::clone(origin);
-        sim.host(name, move || Rc::clone(&origin).serve());
+    let machines = machines(scenario);
+    let origin = |((place, script), machine): ((usize, &scenario::Origin), &Machine)| {
+        Origin::new(place, script.clone(), machine.port, Arc::clone(&world), log.clone())
+    };
+    let origins: Vec<_> = scenario.origins.iter().enumerate().zip(&machines).map(origin).collect();
+    for (place, Machine { name, .. }) in machines.iter().enumerate() {
+        if machines[..place].iter().all(|before| before.name != *name) {
+            let here = machines.iter().zip(&origins).filter(|(machine, _)| machine.name == *name);
+            let here: Vec<_> = here.map(|(_, origin)| Rc::clone(origin)).collect();
+            sim.host(name.as_str(), move || serve(here.clone()));
+        }
     }
     let (trigger, shutdown) = shutdown::pair();
     let trigger = Rc::new(trigger);
@@ -160,6 +165,21 @@ fn drive(scenario: &Scenario, seed: u64, log: &Log) -> Result<Duration, String> 
     let drained_by = stage.sim.elapsed() + drain;
     stage.until(|stage| stage.drained || stage.sim.elapsed() >= drained_by)?;
     Ok(stage.sim.elapsed())
+}
+
+/// Serves all origins of a machine.
+async fn serve(origins: Vec<Rc<Origin>>) -> turmoil::Result {
+    if let [origin] = &*origins {
+        return Rc::clone(origin).serve().await;
+    }
+    let mut serving = JoinSet::new();
+    for origin in origins {
+        serving.spawn_local(origin.serve());
+    }
+    while let Some(ended) = serving.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 /// What a proxy is led by, and what it says of itself.

@@ -31,6 +31,8 @@ use crate::tunnels::{ECHO, echo};
 pub(crate) struct Origin {
     place: usize,
     script: scenario::Origin,
+    /// Where it listens.
+    port: u16,
     world: Arc<dyn Platform>,
     log: Log,
     /// Statuses that some requests are answered with, and their share.
@@ -101,16 +103,18 @@ impl Drop for Answering {
 }
 
 impl Origin {
-    /// The origin at `place` of its scenario.
+    /// The origin at `place` of its scenario, which listens at `port`.
     pub(crate) fn new(
         place: usize,
         script: scenario::Origin,
+        port: u16,
         world: Arc<dyn Platform>,
         log: Log,
     ) -> Rc<Self> {
         let callers = Callers::of(world.seed(), &script.host, script.port);
         Rc::new(Self {
             place,
+            port,
             world,
             log,
             statuses: RefCell::default(),
@@ -208,7 +212,7 @@ impl Origin {
 
     /// Accepts until it is dropped, which closes every connection.
     async fn listen(self: Rc<Self>) -> turmoil::Result {
-        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.script.port)).into();
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port)).into();
         let mut listener: Box<dyn Listen> = self.world.listen(Place::new(addr)).await?;
         let mut connections = JoinSet::new();
         loop {

@@ -144,7 +144,7 @@ fn serve_origins(
 ) -> Vec<Rc<Origin>> {
     let origins = (0..).zip(&scenario.origins).map(|(place, script)| {
         let world = street.seen_by(Who::Origin(script.host.clone()));
-        let origin = Origin::new(place, script.clone(), world, log.clone());
+        let origin = Origin::new(place, script.clone(), script.port, world, log.clone());
         let (serving, failed) = (Rc::clone(&origin), Rc::clone(failed));
         let name = format!("{}:{}", script.host, script.port);
         spawn_local(async move {

@@ -2,7 +2,7 @@
 //!
 //! This is the only file of the simulator that opens a socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -12,68 +12,93 @@ use lb_server::Platform;
 use lb_server::platform::{Accepted, Address, Io, Listen, Local, Place, Tcp};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Origin, Scenario};
+use crate::way::Way;
 
 /// When every world begins: 2026-01-01T00:00:00Z. A fixed day, so that `Date` repeats.
 pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Machines that origins have of their own before they share one. What a step of turmoil costs grows with hosts
+/// times links: with 3 origins it takes a hundredth of what it takes with 50.
+const MACHINES_MAX: usize = 12;
+/// The machine of origins that share one, and its first port for them.
+const SHARED: &str = "(origins)";
+const SHARED_FROM: u16 = 1_024;
+
+/// Where an origin is in the simulated network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Which host of turmoil's it is on.
+    pub(crate) name: String,
+    /// Where it listens there.
+    pub(crate) port: u16,
+}
+
+/// Where all origins of a scenario are. To whom something happens on the way has a machine of his own, or it
+/// would happen to others; and so has everybody where they are few, each with a name of his own.
+pub(crate) fn machines(scenario: &Scenario) -> Vec<Machine> {
+    let names = scenario.names();
+    let are_named = names.iter().zip(&scenario.origins).all(|(name, origin)| *name == origin.host);
+    let is_small = are_named && names.len() <= MACHINES_MAX;
+    let on_the_way = scenario.faults.iter().filter(|fault| Way::of(fault.kind).is_some());
+    let alone: BTreeSet<usize> = on_the_way.map(|fault| fault.origin).collect();
+    let machine = |(place, name): (usize, String)| match is_small || alone.contains(&place) {
+        true => Machine { name, port: scenario.origins[place].port },
+        false => {
+            let place = u16::try_from(place).expect("origins have 15 bits");
+            Machine { name: SHARED.to_owned(), port: SHARED_FROM + place }
+        }
+    };
+    names.into_iter().enumerate().map(machine).collect()
+}
 
 /// A turmoil host's view of its world.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     /// What all chance comes from.
     seed: u64,
-    /// All origins, where the host of one is an address, or shared with others. Else turmoil knows who is who.
-    machines: Box<[Machine]>,
-}
-
-/// An origin. Each is a machine of its own, of this name, whatever its host is: what happens to the way to one
-/// would happen to all ports of it otherwise.
-#[derive(Clone, Debug)]
-struct Machine {
-    host: String,
-    /// What its host is looked up as, or is.
-    ip: IpAddr,
-    port: u16,
-    name: String,
+    /// What hosts are looked up as, and who is there at which port, where turmoil does not know them.
+    hosts: BTreeMap<String, IpAddr>,
+    doors: BTreeMap<SocketAddr, Machine>,
 }
 
 impl World {
     /// The world of somebody who asks no origin.
-    pub(crate) fn bare(seed: u64) -> Self {
-        Self { seed, machines: Box::default() }
+    pub(crate) const fn bare(seed: u64) -> Self {
+        Self { seed, hosts: BTreeMap::new(), doors: BTreeMap::new() }
     }
 
     /// The world of the proxy in a scenario.
     pub(crate) fn of(scenario: &Scenario, seed: u64) -> Self {
-        let mut reserved = BTreeMap::new();
-        let machines = scenario.origins.iter().zip(scenario.names()).map(|(origin, name)| {
-            let (host, port) = (origin.host.clone(), origin.port);
-            let next = reserved.len();
-            let ip = *reserved.entry(host.clone()).or_insert_with(|| address(&host, next));
-            Machine { host, ip, port, name }
-        });
-        let machines: Box<[Machine]> = machines.collect();
-        let is_plain = machines.iter().all(|machine| machine.name == machine.host);
-        if is_plain { Self::bare(seed) } else { Self { seed, machines } }
+        let mut world = Self::bare(seed);
+        let machines = machines(scenario);
+        let is_known = |(machine, origin): (&Machine, &Origin)| machine.name == origin.host;
+        if machines.iter().zip(&scenario.origins).all(is_known) {
+            return world;
+        }
+        for (Origin { host, port, .. }, machine) in scenario.origins.iter().zip(machines) {
+            let next = world.hosts.len();
+            let ip = *world.hosts.entry(host.clone()).or_insert_with(|| address(host, next));
+            world.doors.insert(SocketAddr::new(ip, *port), machine);
+        }
+        world
     }
 
     /// Where whoever is at an address really is.
     fn find(&self, addr: SocketAddr) -> io::Result<SocketAddr> {
-        if self.machines.is_empty() {
+        if self.doors.is_empty() {
             return Ok(addr);
         }
-        let is_meant = |it: &&Machine| (it.ip, it.port) == (addr.ip(), addr.port());
-        let machine = self.machines.iter().find(is_meant);
-        let machine = machine.ok_or_else(|| {
+        let Machine { name, port } = self.doors.get(&addr).ok_or_else(|| {
             io::Error::new(io::ErrorKind::ConnectionRefused, "nobody of the scenario is there")
         })?;
-        Ok(SocketAddr::new(turmoil::lookup(machine.name.as_str()), addr.port()))
+        Ok(SocketAddr::new(turmoil::lookup(name.as_str()), *port))
     }
 }
 
 /// The address of the `nth` host: itself, or one that is for documentation alone (RFC 3849).
 fn address(host: &str, nth: usize) -> IpAddr {
-    let nth = u16::try_from(nth).expect("origins have 16 bits");
+    let nth = u16::try_from(nth).expect("origins have 15 bits");
     host.parse().unwrap_or(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, nth)))
 }
 
@@ -96,7 +121,7 @@ impl Platform for World {
 
     fn lookup<'p>(&'p self, host: &'p str, port: u16) -> Local<'p, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
-            let known = self.machines.iter().find(|it| it.host == host).map(|it| it.ip);
+            let known = self.hosts.get(host).copied();
             let ip = known.unwrap_or_else(|| turmoil::lookup(host));
             Ok(vec![SocketAddr::new(ip, port)])
         })
@@ -136,5 +161,43 @@ impl Listen for Listener {
 
     fn local_addr(&self) -> io::Result<Address> {
         self.0.local_addr().map(Address::Ip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_config::Source;
+
+    use super::*;
+    use crate::scenario::load;
+
+    /// Where origins at these addresses are, the first of which is cut off for a while.
+    fn named(at: &[&str]) -> Vec<String> {
+        let mut text =
+            "# A world.\nschema = 1\nduration = \"20s\"\n[workload]\nrate = 1\n".to_owned();
+        for at in at {
+            text += &format!("[[origin]]\nat = \"{at}\"\n");
+        }
+        let first = at[0];
+        text += &format!(
+            "[[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"partition\"\norigin = \"{first}\"\n\
+             [[config.listener]]\nbind = \"0.0.0.0:80\"\n[[config.service]]\nname = \"web\"\n\
+             hosts = [\"*\"]\n[[config.service.pool]]\nbackends = [{{ url = \"http://{first}\" }}]\n"
+        );
+        let (scenario, told) = load(&Source { name: "world.toml", text: &text });
+        let scenario = scenario.unwrap_or_else(|| panic!("{told:?}"));
+        machines(&scenario).into_iter().map(|it| format!("{} {}", it.name, it.port)).collect()
+    }
+
+    #[test]
+    fn few_have_machines_of_their_own_and_of_many_those_to_whom_something_happens_on_the_way() {
+        assert_eq!(named(&["b1:80", "b2:80"]), ["b1 80", "b2 80"]);
+        let of_one_host = named(&["b:80", "b:81", "b:82"]);
+        assert_eq!(of_one_host, ["b:80 80", "(origins) 1025", "(origins) 1026"]);
+        let many: Vec<String> = (0..=MACHINES_MAX).map(|nth| format!("b{nth}:80")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let places = named(&many);
+        assert_eq!((&*places[0], &*places[1], places.len()), ("b0 80", "(origins) 1025", 13));
+        assert_eq!(named(&many[1..])[1], "b2 80");
     }
 }
