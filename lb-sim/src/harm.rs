@@ -1,14 +1,17 @@
 //! Faults: when each begins and ends, and who does its harm, an origin or the network before it.
 //!
-//! Faults may overlap. So nobody is told that one begins or ends, but what all that are on come to.
+//! Faults may overlap. So nobody is told that one begins or ends, but what all that are on come to (`weather`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use lb_core::Time;
+
 use crate::log::{Log, What};
 use crate::origin::Origin;
-use crate::scenario::{Fault, FaultKind, Scenario, Whom};
+use crate::scenario::{FaultKind, Scenario};
 use crate::way::Way;
+use crate::weather::{Weather, since_start};
 
 /// The network between the proxy and the origins.
 pub(crate) trait Net {
@@ -20,7 +23,8 @@ pub(crate) trait Net {
 pub(crate) struct Harm<'s> {
     scenario: &'s Scenario,
     origins: Vec<Rc<Origin>>,
-    /// By origin: how the way to it is.
+    /// By origin: what is wrong with it when, and how the way to it was left.
+    weathers: Vec<Weather<'s>>,
     ways: Vec<Way>,
     /// By fault: what has become of it.
     faults: Vec<Course>,
@@ -39,12 +43,14 @@ struct Course {
 impl<'s> Harm<'s> {
     pub(crate) fn new(scenario: &'s Scenario, origins: Vec<Rc<Origin>>, log: &Log) -> Self {
         let ways = vec![Way::Sound; origins.len()];
+        let weathers = (0..origins.len()).map(|place| Weather::of(scenario, place)).collect();
         let faults = vec![Course::default(); scenario.faults.len()];
-        Self { scenario, origins, ways, faults, log: log.clone() }
+        Self { scenario, origins, weathers, ways, faults, log: log.clone() }
     }
 
     /// Lets faults begin and end that should by `now`.
     pub(crate) fn follow(&mut self, now: Duration, net: &mut dyn Net) {
+        let moment = Time::ZERO + now;
         for place in 0..self.faults.len() {
             let fault = &self.scenario.faults[place];
             let Course { began, ended, on } = self.faults[place];
@@ -55,80 +61,38 @@ impl<'s> Harm<'s> {
                 self.faults[place].ended = true;
                 self.log.write_at(now, What::FaultEnded(place));
             }
-            if fault.is_on(now) != on {
+            if fault.is_on(since_start(moment)) != on {
                 self.faults[place].on = !on;
-                self.change(fault, net);
+                self.change(fault.origin, fault.kind, moment, net);
             }
         }
     }
 
-    /// Lets what a fault is about be as all faults come to that are on now.
-    fn change(&mut self, fault: &Fault, net: &mut dyn Net) {
-        let Fault { origin: place, kind, .. } = *fault;
-        let is = self.on(place, Way::of).max().unwrap_or(Way::Sound);
+    /// Lets what faults of a kind are about be as all that are on now come to.
+    fn change(&mut self, place: usize, kind: FaultKind, now: Time, net: &mut dyn Net) {
+        let (origin, weather) = (&self.origins[place], &self.weathers[place]);
+        let is = weather.way(now);
         let was = std::mem::replace(&mut self.ways[place], is);
         if was != is {
             net.change(&self.scenario.name_of(place), was, is);
         }
-        let origin = &self.origins[place];
         match kind {
             FaultKind::Blackhole | FaultKind::Partition | FaultKind::HalfOpen => {}
             FaultKind::Crash | FaultKind::Refuse | FaultKind::Flap { .. } => {
-                origin.refuse(self.on(place, stops).next().is_some());
+                origin.refuse(is == Way::Off || weather.refuses(now));
             }
-            FaultKind::Status { .. } => origin.answer(self.on(place, status).collect()),
-            FaultKind::Brownout { .. } => origin.work_at(self.on(place, speed).product()),
-            FaultKind::Shrink { .. } => origin.shrink(self.on(place, seats).min()),
-            FaultKind::Slow { .. } => origin.slow_down(self.on(place, delay).sum()),
-            FaultKind::Truncate => origin.truncate(self.on(place, truncates).next().is_some()),
-            FaultKind::Trickle { .. } => {
-                origin.trickle(self.on(place, over).max().unwrap_or_default());
-            }
-            FaultKind::Reset { .. } => origin.reset(self.on(place, resets).fold(0.0, f64::max)),
-            FaultKind::Goaway { .. } => origin.say_goodbye(self.on(place, goodbye).min()),
+            FaultKind::Status { .. } => origin.answer(weather.statuses(now).collect()),
+            FaultKind::Brownout { .. } => origin.work_at(weather.speed(now)),
+            FaultKind::Shrink { .. } => origin.shrink(weather.places(now)),
+            FaultKind::Slow { .. } => origin.slow_down(weather.delay(now)),
+            FaultKind::Truncate => origin.truncate(weather.truncates(now)),
+            FaultKind::Trickle { .. } => origin.trickle(weather.body(now)),
+            FaultKind::Reset { .. } => origin.reset(weather.resets(now)),
+            FaultKind::Goaway { .. } => origin.say_goodbye(weather.goodbye(now)),
             FaultKind::RefusedStream { .. } => {
-                origin.refuse_streams(self.on(place, refused).fold(0.0, f64::max));
+                origin.refuse_streams(weather.refuses_streams(now));
             }
-            FaultKind::CloseIdle { .. } => origin.close_idle(self.on(place, idle).min()),
+            FaultKind::CloseIdle { .. } => origin.close_idle(weather.closes_idle(now)),
         }
     }
-
-    /// What `of` finds in the faults of an origin that are on now.
-    fn on<T>(&self, place: usize, of: impl Fn(FaultKind) -> Option<T>) -> impl Iterator<Item = T> {
-        let all = self.scenario.faults.iter().zip(&self.faults);
-        let on = all.filter(move |(fault, course)| course.on && fault.origin == place);
-        on.filter_map(move |(fault, _)| of(fault.kind))
-    }
-}
-
-fn stops(kind: FaultKind) -> Option<()> {
-    matches!(kind, FaultKind::Crash | FaultKind::Refuse | FaultKind::Flap { .. }).then_some(())
-}
-
-fn truncates(kind: FaultKind) -> Option<()> {
-    (kind == FaultKind::Truncate).then_some(())
-}
-
-/// A function that finds what faults of one kind say.
-macro_rules! said {
-    ($($name:ident: $kind:pat => $what:expr, $of:ty;)*) => {$(
-        fn $name(kind: FaultKind) -> Option<$of> {
-            match kind {
-                $kind => Some($what),
-                _ => None,
-            }
-        }
-    )*};
-}
-
-said! {
-    status: FaultKind::Status { code, rate, whom } => (code, rate, whom), (u16, f64, Whom);
-    speed: FaultKind::Brownout { speed } => speed, f64;
-    seats: FaultKind::Shrink { concurrency } => concurrency, usize;
-    delay: FaultKind::Slow { by } => by, Duration;
-    over: FaultKind::Trickle { over } => over, Duration;
-    resets: FaultKind::Reset { rate } => rate, f64;
-    goodbye: FaultKind::Goaway { requests } => requests, u32;
-    refused: FaultKind::RefusedStream { rate } => rate, f64;
-    idle: FaultKind::CloseIdle { after } => after, Duration;
 }

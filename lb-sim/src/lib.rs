@@ -31,6 +31,7 @@ pub mod papers;
 mod life;
 mod world;
 mod way;
+mod weather;
 mod wire;
 mod street;
 mod real;

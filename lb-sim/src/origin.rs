@@ -26,6 +26,7 @@ use crate::luck::Callers;
 use crate::scenario::{self, Protocol, Whom};
 use crate::seats::Seats;
 use crate::tunnels::{ECHO, echo};
+use crate::weather::answer;
 
 /// One origin and what is wrong with it at the moment.
 pub(crate) struct Origin {
@@ -329,8 +330,7 @@ impl Origin {
         let chance = dice.unit();
         // Nobody gave a check a name.
         let is_check = exchange.is_none();
-        let meets = |said: &&(u16, f64, Whom)| chance < said.1 && said.2.has(is_check);
-        let status = self.statuses.borrow().iter().find(meets).map_or(200, |said| said.0);
+        let status = answer(self.statuses.borrow().iter().copied(), chance, is_check);
         let resets = dice.unit() < self.resets.get();
         let refuses = dice.unit() < self.refuses_streams.get();
         if refuses || answering.0.leaves.get() {

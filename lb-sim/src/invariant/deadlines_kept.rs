@@ -1,14 +1,13 @@
 //! Nothing outlives its deadline by more than two ticks of the world: no attempt, and no exchange.
 
-use std::time::Duration;
-
-use lb_core::{Event, Time};
+use lb_core::Event;
 
 use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
 use crate::scenario::Scenario;
+use crate::weather::since_start;
 
 pub(super) struct DeadlinesKept;
 
@@ -50,9 +49,4 @@ impl Invariant for DeadlinesKept {
         let late = entry.at.saturating_sub(since_start(deadline));
         judge.check(late <= 2 * TICK, || format!("exchange {} is late by {late:?}", id.0));
     }
-}
-
-/// The proxy's clock starts with the world.
-fn since_start(time: Time) -> Duration {
-    time - Time::ZERO
 }

@@ -7,10 +7,11 @@ use lb_core::{Errand, Failure, Outcome, Rng, Time};
 use crate::dice::Chance;
 use crate::record::Past;
 use crate::scenario::{Latency, Span};
+use crate::way::Way;
+use crate::weather::{Weather, answer};
 
 use super::relive::relive;
 use super::server::Server;
-use super::weather::Weather;
 
 /// What an attempt will come to, unless it is given up before.
 #[derive(Clone, Copy, Debug)]
@@ -128,10 +129,10 @@ impl Place<'_> {
             return Ok(if kept { now } else { now + trip / 2 });
         }
         let late = || Fate::fails(by, Failure::ConnectTimeout, None);
-        if weather.is_down(now) {
+        if weather.way(now) == Way::Off {
             return Err(late());
         }
-        if weather.is_partitioned(now) && !kept {
+        if weather.way(now) == Way::Cut && !kept {
             return Err(Fate::fails(now.min(by), Failure::ConnectRefused, None));
         }
         let Some(set_out) = weather.sets_out(now) else {
@@ -150,8 +151,8 @@ impl Place<'_> {
         if self.weather.is_fair() {
             return self.serve_well(at, luck);
         }
-        let status = self.weather.status(at, luck.status, is_check);
-        let resets = self.weather.resets(at, luck.resets);
+        let status = answer(self.weather.statuses(at), luck.status, is_check);
+        let resets = luck.resets < self.weather.resets(at);
         let back = luck.back;
         let begins = match self.weather.shrinks() {
             false => self.server.begins(at),

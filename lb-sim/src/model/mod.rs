@@ -18,7 +18,6 @@ mod relive;
 mod server;
 mod stage;
 mod turn;
-mod weather;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +33,7 @@ use crate::log::{End, Entry, Sink, What};
 use crate::measure::Facts;
 use crate::scenario::{ActionKind, FaultKind, Protocol, Scenario};
 use crate::verdict::Verdict;
+use crate::weather::{Weather, since_start};
 
 use agenda::{Agenda, Due};
 use asked::{Asked, User};
@@ -42,7 +42,6 @@ use fate::Place;
 use server::Server;
 use stage::{Era, Stage};
 use turn::{Open, Slot};
-use weather::Weather;
 
 /// Runs `scenario` under `seed` and judges it meanwhile: nothing is kept but what is open.
 pub fn judged(scenario: &Scenario, seed: u64, scrutiny: Scrutiny) -> Verdict {
@@ -136,7 +135,7 @@ pub(crate) fn drive<S: Sink>(
     stage.begin(0, seed, Time::ZERO)?;
     let mut engine = Engine::new(scenario, seed, &stage);
     engine.run(arriving)?;
-    Ok(weather::since_start(engine.now))
+    Ok(since_start(engine.now))
 }
 
 /// A run under way.
@@ -288,7 +287,7 @@ impl<'c, S: Sink> Engine<'c, S> {
         let index = match index {
             Ok(index) => index,
             Err(status) => {
-                let (end, sent) = (End::Answered(status), weather::since_start(self.now));
+                let (end, sent) = (End::Answered(status), since_start(self.now));
                 self.say(What::Ended { request, end, exchange: None, sent, took: trip });
                 return self.ask_again(arrival, end, trip);
             }

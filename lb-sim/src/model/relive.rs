@@ -9,9 +9,9 @@ use lb_core::{Failure, Outcome, Rng, Time};
 
 use crate::dice::Chance;
 use crate::record::Past;
+use crate::weather::since_start;
 
 use super::fate::{Deadlines, Fate};
-use super::weather::since_start;
 
 /// What becomes of a request at `now`. All chance of it comes from `dice`.
 pub(super) fn relive(past: &Past, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {

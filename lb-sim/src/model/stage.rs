@@ -9,9 +9,9 @@ use lb_core::{Event, Explanation, Observe, Router, Service, Time};
 use crate::log::{Sink, Topics, What};
 use crate::measure::Addresses;
 use crate::scenario::Scenario;
+use crate::weather::since_start;
 
 use super::asked::Asked;
-use super::weather::since_start;
 
 /// All configurations of a run, of which the first is served from the beginning.
 pub(super) struct Stage<'c, S> {

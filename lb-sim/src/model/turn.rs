@@ -10,11 +10,11 @@ use lb_core::{
 use crate::arrivals::{Arrival, Turn};
 use crate::filling::PIECES;
 use crate::log::{End, Sink, What};
+use crate::weather::since_start;
 
 use super::Engine;
 use super::agenda::Due;
 use super::fate::{Deadlines, Fate};
-use super::weather::since_start;
 
 /// Tells the dice of attempts from those of the core.
 const ATTEMPTS: u64 = 0x6174_7465_6d70;

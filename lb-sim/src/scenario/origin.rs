@@ -78,11 +78,7 @@ pub(super) fn origins(root: &mut Table<'_>) -> (Vec<Origin>, Vec<Lineup>) {
         for Origin { host, port, .. } in std::iter::once(&origin).chain(&others) {
             if !known.insert((host.clone(), *port)) {
                 let what = format!("{host}:{port} is there already");
-                root.report().error(
-                    at,
-                    what,
-                    "remove one of them, or give it another host or port",
-                );
+                root.report().error(at, what, "remove one, or give it another host or port");
             }
         }
         all.push(origin);
@@ -142,10 +138,13 @@ fn numbered(first: &str, count: usize) -> Option<Vec<String>> {
     Some((number + 1..number.checked_add(count)?).map(|number| format!("{name}{number}")).collect())
 }
 
+/// A host and its port. Names in parentheses are those of the simulated network's own hosts.
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Mistake> {
     let split = text.split_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     match split {
-        Some((host, port)) if !host.is_empty() && port > 0 => Ok((host.to_owned(), port)),
+        Some((host, port)) if !host.is_empty() && !host.starts_with('(') && port > 0 => {
+            Ok((host.to_owned(), port))
+        }
         _ => Err(Mistake::new("is no host and port", "write \"b1:80\"")),
     }
 }

@@ -1,29 +1,30 @@
 //! What is wrong with an origin, and when: the faults of a scenario, asked for points in time.
 //!
-//! Faults are known before a run begins, so what becomes of a message is known when it is sent: nobody
-//! has to be told when a fault begins or ends.
+//! Faults may overlap, and what they come to is said here for all engines. They are known before a run begins:
+//! so the model knows what becomes of a message when it is sent, and the others are told what is wrong now
+//! whenever that changes (`harm`).
 
 use std::time::Duration;
 
 use lb_core::Time;
 
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario, Whom};
 use crate::way::Way;
 
 /// The faults of one origin.
 #[derive(Debug)]
-pub(super) struct Weather<'s> {
+pub(crate) struct Weather<'s> {
     faults: Vec<&'s Fault>,
 }
 
 impl<'s> Weather<'s> {
-    pub(super) fn of(scenario: &'s Scenario, origin: usize) -> Self {
+    pub(crate) fn of(scenario: &'s Scenario, origin: usize) -> Self {
         let faults = scenario.faults.iter().filter(|fault| fault.origin == origin).collect();
         Self { faults }
     }
 
     /// Whether nothing is ever wrong.
-    pub(super) fn is_fair(&self) -> bool {
+    pub(crate) fn is_fair(&self) -> bool {
         self.faults.is_empty()
     }
 
@@ -36,32 +37,29 @@ impl<'s> Weather<'s> {
         self.on(at).any(|fault| kind(fault.kind))
     }
 
+    /// What `of` finds in the faults that are on.
+    fn said<T>(&self, at: Time, of: impl Fn(FaultKind) -> Option<T>) -> impl Iterator<Item = T> {
+        self.on(at).filter_map(move |fault| of(fault.kind))
+    }
+
     /// Whether connections are refused because nobody listens.
-    pub(super) fn refuses(&self, at: Time) -> bool {
+    pub(crate) fn refuses(&self, at: Time) -> bool {
         self.has(at, |kind| matches!(kind, FaultKind::Refuse | FaultKind::Flap { .. }))
     }
 
-    fn way(&self, at: Time) -> Way {
-        self.on(at).filter_map(|fault| Way::of(fault.kind)).max().unwrap_or(Way::Sound)
-    }
-
-    pub(super) fn is_partitioned(&self, at: Time) -> bool {
-        self.way(at) == Way::Cut
-    }
-
-    /// Whether the machine is without power.
-    pub(super) fn is_down(&self, at: Time) -> bool {
-        self.way(at) == Way::Off
+    /// How the way to it is.
+    pub(crate) fn way(&self, at: Time) -> Way {
+        self.said(at, Way::of).max().unwrap_or(Way::Sound)
     }
 
     /// Whether what the origin says is lost.
-    pub(super) fn swallows(&self, at: Time) -> bool {
+    pub(crate) fn swallows(&self, at: Time) -> bool {
         matches!(self.way(at), Way::Mute | Way::Cut)
     }
 
     /// When something that is sent at `at` really sets out: black holes keep it and let it go, unless worse
     /// happens to the way meanwhile. Then it is lost.
-    pub(super) fn sets_out(&self, at: Time) -> Option<Time> {
+    pub(crate) fn sets_out(&self, at: Time) -> Option<Time> {
         let mut at = at;
         while let Some(hole) = self.on(at).find(|fault| fault.kind == FaultKind::Blackhole) {
             let end = Time::ZERO + hole.end();
@@ -76,7 +74,7 @@ impl<'s> Weather<'s> {
     }
 
     /// When every connection to it breaks, from after `from` to `to`, for the first time.
-    pub(super) fn breaks(&self, from: Time, to: Time) -> Option<Time> {
+    pub(crate) fn breaks(&self, from: Time, to: Time) -> Option<Time> {
         let within = |at: &Time| from < *at && *at <= to;
         let begins = self.faults.iter().filter_map(|fault| match fault.kind {
             FaultKind::Refuse | FaultKind::Crash => {
@@ -88,47 +86,57 @@ impl<'s> Weather<'s> {
         begins.min()
     }
 
-    /// What the origin answers to a request or a check, by a number in `0.0..1.0`.
-    pub(super) fn status(&self, at: Time, chance: f64, is_check: bool) -> u16 {
-        let said = self.on(at).find_map(|fault| match fault.kind {
-            FaultKind::Status { code, rate, whom } => {
-                (chance < rate && whom.has(is_check)).then_some(code)
-            }
+    /// What some requests and checks are answered with, which share of them, and whose.
+    pub(crate) fn statuses(&self, at: Time) -> impl Iterator<Item = (u16, f64, Whom)> {
+        self.said(at, |kind| match kind {
+            FaultKind::Status { code, rate, whom } => Some((code, rate, whom)),
             _ => None,
-        });
-        said.unwrap_or(200)
+        })
     }
 
-    /// Whether the connection ends without an answer, by a number in `0.0..1.0`.
-    pub(super) fn resets(&self, at: Time, chance: f64) -> bool {
-        self.has(at, |kind| matches!(kind, FaultKind::Reset { rate } if chance < rate))
+    /// The share of the requests that is read before the connection ends without an answer.
+    pub(crate) fn resets(&self, at: Time) -> f64 {
+        let rates = self.said(at, |kind| match kind {
+            FaultKind::Reset { rate } => Some(rate),
+            _ => None,
+        });
+        rates.fold(0.0, f64::max)
     }
 
     /// How much longer an answer takes.
-    pub(super) fn delay(&self, at: Time) -> Duration {
-        let delays = self.on(at).map(|fault| match fault.kind {
-            FaultKind::Slow { by } => by,
-            _ => Duration::ZERO,
+    pub(crate) fn delay(&self, at: Time) -> Duration {
+        let delays = self.said(at, |kind| match kind {
+            FaultKind::Slow { by } => Some(by),
+            _ => None,
         });
         delays.sum()
     }
 
     /// The share of its speed that is left to an origin.
-    pub(super) fn speed(&self, at: Time) -> f64 {
-        let speeds = self.on(at).map(|fault| match fault.kind {
-            FaultKind::Brownout { speed } => speed,
-            _ => 1.0,
+    pub(crate) fn speed(&self, at: Time) -> f64 {
+        let speeds = self.said(at, |kind| match kind {
+            FaultKind::Brownout { speed } => Some(speed),
+            _ => None,
         });
         speeds.product()
     }
 
     /// Whether places are ever taken away.
-    pub(super) fn shrinks(&self) -> bool {
+    pub(crate) fn shrinks(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Shrink { .. }))
     }
 
+    /// How many places are left, where some are taken away.
+    pub(crate) fn places(&self, at: Time) -> Option<usize> {
+        let left = self.said(at, |kind| match kind {
+            FaultKind::Shrink { concurrency } => Some(concurrency),
+            _ => None,
+        });
+        left.min()
+    }
+
     /// When the place of this number is there, at `at` or later.
-    pub(super) fn opens(&self, place: usize, at: Time) -> Time {
+    pub(crate) fn opens(&self, place: usize, at: Time) -> Time {
         let is_gone = |fault: &&Fault| matches!(fault.kind, FaultKind::Shrink { concurrency } if concurrency <= place);
         let mut at = at;
         while let Some(fault) = self.on(at).find(is_gone) {
@@ -138,18 +146,55 @@ impl<'s> Weather<'s> {
     }
 
     /// How long a body takes.
-    pub(super) fn body(&self, at: Time) -> Duration {
-        let over = self.on(at).map(|fault| match fault.kind {
-            FaultKind::Trickle { over } => over,
-            _ => Duration::ZERO,
+    pub(crate) fn body(&self, at: Time) -> Duration {
+        let over = self.said(at, |kind| match kind {
+            FaultKind::Trickle { over } => Some(over),
+            _ => None,
         });
         over.max().unwrap_or_default()
     }
 
     /// Whether bodies break off.
-    pub(super) fn truncates(&self, at: Time) -> bool {
+    pub(crate) fn truncates(&self, at: Time) -> bool {
         self.has(at, |kind| kind == FaultKind::Truncate)
     }
+
+    /// For how long a connection may be idle before it is closed, if it ever is.
+    pub(crate) fn closes_idle(&self, at: Time) -> Option<Duration> {
+        let after = self.said(at, |kind| match kind {
+            FaultKind::CloseIdle { after } => Some(after),
+            _ => None,
+        });
+        after.min()
+    }
+
+    /// At which of its requests a connection of HTTP/2 says GOAWAY, if it does.
+    pub(crate) fn goodbye(&self, at: Time) -> Option<u32> {
+        let requests = self.said(at, |kind| match kind {
+            FaultKind::Goaway { requests } => Some(requests),
+            _ => None,
+        });
+        requests.min()
+    }
+
+    /// The share of the streams that is not taken.
+    pub(crate) fn refuses_streams(&self, at: Time) -> f64 {
+        let rates = self.said(at, |kind| match kind {
+            FaultKind::RefusedStream { rate } => Some(rate),
+            _ => None,
+        });
+        rates.fold(0.0, f64::max)
+    }
+}
+
+/// What an origin answers to a request or a check, by a number in `0.0..1.0`.
+pub(crate) fn answer(
+    mut statuses: impl Iterator<Item = (u16, f64, Whom)>,
+    chance: f64,
+    is_check: bool,
+) -> u16 {
+    let said = statuses.find(|(_, rate, whom)| chance < *rate && whom.has(is_check));
+    said.map_or(200, |(code, ..)| code)
 }
 
 /// Every time at which an origin that flaps goes away.
@@ -160,8 +205,8 @@ fn flaps(fault: &Fault, period: Duration) -> impl Iterator<Item = Time> + use<> 
 }
 
 /// A point in time as scenarios have it.
-pub(super) fn since_start(at: Time) -> Duration {
-    Duration::from_micros(at.as_micros())
+pub(crate) fn since_start(at: Time) -> Duration {
+    at - Time::ZERO
 }
 
 #[cfg(test)]
