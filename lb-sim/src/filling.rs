@@ -39,20 +39,16 @@ const BREAKS_AFTER: Duration = Duration::from_millis(5);
 /// Bytes of a body that go out at once.
 const PIECE: usize = 8 * 1024;
 
-/// A body, a stream or a connection broke off, because the scenario says so.
+/// A body, a stream or a connection broke off, because the scenario says so, and what HTTP/2 says of it.
 #[derive(Debug)]
-pub(crate) enum BrokeOff {
-    /// In whatever way it does.
-    Somehow,
-    /// A stream, with a word about why.
-    Stream(h2::Error),
-}
+pub(crate) struct BrokeOff(pub(crate) h2::Reason);
 
 impl BrokeOff {
+    /// In whatever way it does.
+    pub(crate) const SOMEHOW: Self = Self(h2::Reason::INTERNAL_ERROR);
+
     /// Nobody looked at it (RFC 9113 §8.7).
-    pub(crate) fn refused() -> Self {
-        Self::Stream(h2::Reason::REFUSED_STREAM.into())
-    }
+    pub(crate) const REFUSED: Self = Self(h2::Reason::REFUSED_STREAM);
 }
 
 impl std::fmt::Display for BrokeOff {
@@ -61,15 +57,7 @@ impl std::fmt::Display for BrokeOff {
     }
 }
 
-impl std::error::Error for BrokeOff {
-    /// hyper says it on the stream.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Somehow => None,
-            Self::Stream(why) => Some(why),
-        }
-    }
-}
+impl std::error::Error for BrokeOff {}
 
 impl Filling {
     /// A whole body of this many bytes.
@@ -107,7 +95,7 @@ impl Body for Filling {
         if self.breaks_at.is_some_and(|at| self.size - self.left >= at) {
             let standing = || Box::pin(sleep(BREAKS_AFTER));
             ready!(self.wait.get_or_insert_with(standing).as_mut().poll(cx));
-            return Poll::Ready(Some(Err(BrokeOff::Somehow)));
+            return Poll::Ready(Some(Err(BrokeOff::SOMEHOW)));
         }
         let mut piece = self.left.min(PIECE).min(self.breaks_at.unwrap_or(PIECE).max(1));
         if piece == 0 {

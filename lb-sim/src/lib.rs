@@ -38,6 +38,7 @@ mod real;
 pub mod agreement;
 mod harm;
 mod origin;
+mod streams;
 mod luck;
 mod seats;
 mod filling;

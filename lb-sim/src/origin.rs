@@ -1,20 +1,22 @@
 //! A scripted server: it answers as its scenario says, and writes down every request that reaches it.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_server::RequestId;
 use lb_server::platform::{Accepted, Io, Listen, Place, Platform};
-use lb_server::{Here, RequestId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -25,6 +27,7 @@ use crate::log::{Log, What};
 use crate::luck::Callers;
 use crate::scenario::{self, Protocol, Whom};
 use crate::seats::Seats;
+use crate::streams;
 use crate::tunnels::{ECHO, echo};
 use crate::weather::answer;
 
@@ -241,9 +244,11 @@ impl Origin {
         }
         let line = Rc::new(Line::default());
         let (this, used) = (Rc::clone(&self), Rc::clone(&line));
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let answering = Answering::begin(&used);
-            Rc::clone(&this).respond(request, answering)
+            let (head, body) = request.into_parts();
+            let drained = async { drop(body.collect().await) };
+            Rc::clone(&this).respond(head, drained, answering)
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -272,26 +277,26 @@ impl Origin {
             self.log.write(What::Connected { origin: self.place });
         }
         let line = Rc::new(Line::default());
-        let (this, used) = (Rc::clone(&self), Rc::clone(&line));
-        let service = service_fn(move |request| {
-            let answering = Answering::begin(&used);
-            Rc::clone(&this).respond(request, answering)
-        });
-        let mut connection = std::pin::pin!(
-            http2::Builder::new(Here)
-                .timer(TokioTimer::new())
-                .auto_date_header(false)
-                .serve_connection(TokioIo::new(io), service)
-        );
-        tokio::select! {
-            biased;
-            _ended = connection.as_mut() => return,
-            () = self.has_taken_enough(&line) => {}
+        let Ok(mut connection) = streams::begin(io).await else { return };
+        let mut answers = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                asked = connection.accept() => {
+                    let Some(Ok((request, reply))) = asked else { return };
+                    let answering = Answering::begin(&line);
+                    let (head, body) = request.into_parts();
+                    let answer = Rc::clone(&self).respond(head, streams::drain(body), answering);
+                    answers.spawn_local(streams::reply(reply, answer));
+                }
+                () = self.has_taken_enough(&line), if !line.leaves.get() => {
+                    self.log.write(What::SaidGoodbye { origin: self.place });
+                    line.leaves.set(true);
+                    connection.graceful_shutdown();
+                }
+                Some(_answered) = answers.join_next() => {}
+            }
         }
-        self.log.write(What::SaidGoodbye { origin: self.place });
-        line.leaves.set(true);
-        connection.as_mut().graceful_shutdown();
-        let _ended = connection.await;
     }
 
     /// Waits until a connection has taken as many requests as this origin likes.
@@ -320,10 +325,11 @@ impl Origin {
 
     async fn respond(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        head: Parts,
+        body: impl Future<Output = ()>,
         answering: Answering,
     ) -> Result<Response<Filling>, BrokeOff> {
-        let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+        let id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
         let exchange = id.and_then(RequestId::parse).map(|id| id.exchange());
         let mut dice = self.callers.borrow_mut().dice(exchange);
         let takes = self.script.latency.draw(&mut dice);
@@ -334,21 +340,21 @@ impl Origin {
         let resets = dice.unit() < self.resets.get();
         let refuses = dice.unit() < self.refuses_streams.get();
         if refuses || answering.0.leaves.get() {
-            return Err(BrokeOff::refused());
+            return Err(BrokeOff::REFUSED);
         }
         if let Some(exchange) = exchange {
-            let post = request.method() == Method::POST;
-            let user = request.headers().get("x-user").and_then(|value| value.to_str().ok());
+            let post = head.method == Method::POST;
+            let user = head.headers.get("x-user").and_then(|value| value.to_str().ok());
             let user = user.and_then(|user| user.parse().ok());
             self.log.write(What::Reached { origin: self.place, exchange, post, status, user });
         }
-        let switches = status == 200 && request.headers().get(header::UPGRADE) == Some(&ECHO);
+        let switches = status == 200 && head.headers.get(header::UPGRADE) == Some(&ECHO);
         // A request that breaks off is not answered: its connection is gone.
-        let _broken = request.into_body().collect().await;
+        body.await;
         let is_full = !self.work(takes).await;
         if resets {
             // hyper hangs up on a request whose service fails.
-            return Err(BrokeOff::Somehow);
+            return Err(BrokeOff::SOMEHOW);
         }
         if switches {
             return Ok(answering.switches());
