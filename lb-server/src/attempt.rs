@@ -12,12 +12,14 @@ use tokio::time::timeout_at;
 
 use crate::body::Replay;
 use crate::dial::Announced;
+use crate::distrust;
 use crate::headers;
 use crate::http1::{Asked, Herald};
 use crate::observe::Trace;
 use crate::platform::Clock;
 use crate::pool::{self, Connection};
 use crate::proxy_protocol::Ends;
+use crate::pulse::Patience;
 use crate::snapshot::Site;
 use crate::upgrade;
 use crate::view::View;
@@ -113,6 +115,10 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
             None => Box::pin(pool::connection(view, backend, connect_deadline)).await?,
         }
     };
+    let patience = Patience {
+        idle: site.service.timeouts().body_idle,
+        until: gateway.clock.instant(errand.exchange_deadline()),
+    };
     let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
     loop {
@@ -126,7 +132,7 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
             fields.to_mut().insert(header::HOST, endpoint.authority.clone());
         }
         let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
-        let asked = Asked { method, uri, fields, herald };
+        let asked = Asked { method, uri, fields, herald, patience };
         let sending = connection.send(asked, replay.upload(), endpoint);
         let failure = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(mut response)) => {
@@ -137,7 +143,13 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
                 let answer = Answer { response, connection };
                 return if fits { Ok(answer) } else { Err(Failure::Malformed) };
             }
-            Some(Err(failure)) => failure,
+            Some(Err(failure)) => {
+                // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).
+                if failure == Failure::TlsFailed {
+                    distrust::refused(gateway, endpoint);
+                }
+                failure
+            }
             None => return Err(Failure::FirstByteTimeout),
         };
         let is_intact = matches!(replay.body(), Body::Intact);

@@ -7,11 +7,13 @@
 //! a place for them. A response's body carries the delivery: the lease is held to its last byte, and the
 //! connection goes back to the pool when that was read.
 
+mod broken;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,39 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::arriving::Arriving;
 use crate::headers;
-
-/// Why a body could not go on: then its connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The client's side of a request body failed.
-    Client,
-    /// The client sent nothing for too long.
-    ClientIdle,
-    /// The client sent more than its service takes.
-    TooLarge,
-    /// Another attempt took over.
-    Superseded,
-    /// The backend's side of a response body failed.
-    Backend,
-    /// The rest did not come in time.
-    Late,
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let said = match self {
-            Self::Client => "the client broke off its request",
-            Self::ClientIdle => "the client sent nothing for too long",
-            Self::TooLarge => "the client sent more than is taken here",
-            Self::Superseded => "another attempt took over",
-            Self::Backend => "the backend broke off its response",
-            Self::Late => "the rest did not come in time",
-        };
-        out.write_str(said)
-    }
-}
-
-impl std::error::Error for Broken {}
+pub(crate) use broken::Broken;
 
 /// A request's body, and as much of it as is kept for another attempt.
 pub(crate) struct Replay {
@@ -65,6 +35,10 @@ struct Source {
     state: RefCell<State>,
     /// Which upload may read: the last one made.
     turn: Cell<u64>,
+    /// Whether it may not read for the moment.
+    paused: Cell<bool>,
+    /// Who waits to read.
+    reader: Cell<Option<Waker>>,
     /// Bytes read from the client.
     bytes: Rc<Cell<u64>>,
     /// When the backend last took a piece.
@@ -128,6 +102,8 @@ impl Replay {
         let source = Source {
             state: RefCell::new(state),
             turn: Cell::new(0),
+            paused: Cell::default(),
+            reader: Cell::default(),
             bytes: bytes(),
             moved: Cell::new(Instant::now()),
             size,
@@ -153,6 +129,8 @@ impl Replay {
             source: Some(Rc::new(Source {
                 state: RefCell::new(copy),
                 turn: Cell::new(0),
+                paused: Cell::default(),
+                reader: Cell::default(),
                 bytes: Rc::default(),
                 moved: Cell::new(Instant::now()),
                 size: source.size,
@@ -169,9 +147,17 @@ impl Replay {
     /// The body for one more attempt. Earlier ones can no longer read.
     pub(crate) fn upload(&self) -> Upload {
         let Some(source) = &self.source else { return Upload::EMPTY };
-        source.turn.set(source.turn.get() + 1);
-        source.state.borrow_mut().idle = None;
+        source.take_back();
         Upload { source: Some(Rc::clone(source)), turn: source.turn.get(), ..Upload::EMPTY }
+    }
+
+    /// Nobody reads for the moment: what can be sent once more now still can be at the end of it.
+    pub(crate) fn pause(&self) -> Pause {
+        if let Some(source) = &self.source {
+            source.paused.set(true);
+            source.state.borrow_mut().idle = None;
+        }
+        Pause(self.source.clone())
     }
 
     /// Whether the whole body can be sent once more.
@@ -212,7 +198,38 @@ impl Replay {
     }
 }
 
+/// A time in which nobody reads a body. Whoever read before it has no more of it once this is dropped.
+pub(crate) struct Pause(Option<Rc<Source>>);
+
+impl Pause {
+    /// Whoever read before it goes on.
+    pub(crate) fn end(mut self) {
+        if let Some(source) = self.0.take() {
+            source.paused.set(false);
+            source.wake();
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|source| source.take_back());
+    }
+}
+
 impl Source {
+    /// Nobody who read so far may read any more, and learns so.
+    fn take_back(&self) {
+        self.turn.set(self.turn.get() + 1);
+        self.paused.set(false);
+        self.state.borrow_mut().idle = None;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.reader.take().iter().for_each(Waker::wake_by_ref);
+    }
+
     fn can_begin_again(&self) -> bool {
         let state = self.state.borrow();
         state.broken.is_none() && (state.kept.is_some() || self.bytes.get() == 0 && !state.done)
@@ -324,6 +341,12 @@ pub(crate) struct Upload {
 impl Upload {
     /// No body.
     pub(crate) const EMPTY: Self = Self { source: None, turn: 0, sent: 0, ended: false };
+
+    /// Whether all that it has not sent can still be had. Half a body must never look like a whole one.
+    fn is_whole(&self, source: &Source) -> bool {
+        let is_kept = || source.state.borrow().kept.is_some();
+        source.turn.get() == self.turn && (self.sent as u64 >= source.bytes.get() || is_kept())
+    }
 }
 
 impl Body for Upload {
@@ -335,11 +358,15 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(source) = self.source.clone() else { return Poll::Ready(None) };
-        if source.turn.get() != self.turn {
+        if !self.is_whole(&source) {
             return Poll::Ready(Some(Err(Broken::Superseded)));
         }
         if self.ended {
             return Poll::Ready(None);
+        }
+        if source.paused.get() {
+            source.reader.set(Some(cx.waker().clone()));
+            return Poll::Pending;
         }
         let again = source.state.borrow().again(self.sent);
         let frame = match again {
@@ -351,6 +378,9 @@ impl Body for Upload {
             self.ended = frame.is_trailers();
             source.moved.set(Instant::now());
         }
+        if frame.is_pending() {
+            source.reader.set(Some(cx.waker().clone()));
+        }
         frame
     }
 
@@ -358,7 +388,7 @@ impl Body for Upload {
         self.source.as_ref().is_none_or(|source| {
             let state = source.state.borrow();
             let sent = state.kept.as_ref().is_none_or(|kept| self.sent >= kept.bytes().len());
-            state.done && sent && (self.ended || state.trailers.is_none())
+            self.is_whole(source) && state.done && sent && (self.ended || state.trailers.is_none())
         })
     }
 

@@ -14,6 +14,7 @@ use lb_core::Failure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::distrust::distrusted;
 use crate::doors::is_exhausted;
 use crate::gateway::Gateway;
 use crate::names;
@@ -60,7 +61,7 @@ pub(crate) async fn dial(
     }
     if let Some(tls) = &endpoint.tls {
         let connected = tls.connect(io, &endpoint.origin.host, protocol).await;
-        let connected = connected.map_err(|error| error.failure())?;
+        let connected = connected.map_err(|why| distrusted(gateway, endpoint, &why))?;
         let speaks = match connected.alpn {
             Alpn::Http1 => Speaks::Http1,
             Alpn::Http2 => Speaks::Http2,

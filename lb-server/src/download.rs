@@ -13,6 +13,7 @@ use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Broken, Replay};
+use crate::headers;
 use crate::held::Held;
 use crate::observe::Journal;
 use crate::pool::Connection;
@@ -111,7 +112,10 @@ impl Download {
         };
         self.wait = None;
         match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers(trailers);
+                }
                 self.held
                     .journal
                     .body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));

@@ -36,10 +36,9 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 
 /// What has no business behind a body: it frames the message, leads it somewhere, says who asks, or
 /// how the body is to be read (RFC 9110 §6.5.1).
-const NO_TRAILERS: [HeaderName; 14] = [
+const NO_TRAILERS: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
-    header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
@@ -47,10 +46,7 @@ const NO_TRAILERS: [HeaderName; 14] = [
     header::COOKIE,
     header::HOST,
     header::SET_COOKIE,
-    header::TE,
     header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
 ];
 
 /// What a message cannot do without, and `Connection` must not take away.
@@ -184,11 +180,16 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves behind a body what may stand there.
+/// Leaves behind a body what may stand there, of whichever side: nothing about a connection, and nothing
+/// that is only believed of the proxy.
 pub(crate) fn trailers(trailers: &mut HeaderMap) {
-    for name in &NO_TRAILERS {
-        trailers.remove(name);
-    }
+    remove(trailers, |name| {
+        is_hop_by_hop(name)
+            || is_claim(name)
+            || NO_TRAILERS.iter().any(|known| known == name)
+            || name == X_REQUEST_ID
+            || name == header::VIA
+    });
 }
 
 /// The last of what a request needs to go out over HTTP/1.1.
@@ -269,7 +270,9 @@ pub(crate) fn is_answer(headers: &HeaderMap, bytes_max: usize) -> bool {
             chunked = codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked");
         }
     }
-    let is_number = |length: &str| length.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |length: &str| {
+        length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u64>().is_ok()
+    };
     let mut lengths = lengths(headers);
     let first = lengths.next();
     let one_length = first.is_none_or(is_number) && lengths.all(|length| Some(length) == first);

@@ -27,15 +27,18 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, Uri};
 use hyper::body::{Frame, SizeHint};
 use lb_core::Failure;
 use tokio::io::ReadBuf;
+use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::platform::Io;
+use crate::pulse::Patience;
 use crate::slots::Slot;
 use crate::tls::HandshakeError;
 use aside::Aside;
@@ -60,6 +63,8 @@ pub(crate) struct Http1 {
     broken: Option<io::Error>,
     /// Whether both sides let it be used again.
     keeps: bool,
+    /// With a backend that takes none of the request.
+    patience: Patience,
 }
 
 /// The socket and the place that it takes, for as long as anybody uses it.
@@ -84,6 +89,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) fields: Cow<'r, HeaderMap>,
     /// Whoever tells the client what comes before the answer.
     pub(crate) herald: Option<&'r Herald>,
+    /// How long it may go on when its answer has come.
+    pub(crate) patience: Patience,
 }
 
 /// Where the request is.
@@ -94,6 +101,8 @@ enum Sending {
     Here(Box<Outbox<Upload>>),
     /// The answer came first, and the rest is on its way by itself.
     Aside(Aside),
+    /// The backend takes no more of it.
+    Cut,
 }
 
 /// A connection on which HTTP has ended, and what was read of it beyond that.
@@ -114,6 +123,7 @@ impl Http1 {
             body: Body::Ended,
             broken: None,
             keeps: true,
+            patience: Patience { idle: Duration::ZERO, until: Instant::now() },
         }
     }
 
@@ -124,27 +134,37 @@ impl Http1 {
         upload: Upload,
     ) -> Result<Response<()>, Failure> {
         let (method, herald) = (asked.method, asked.herald);
+        self.patience = asked.patience;
         let mut request = Some((asked, upload));
+        let mut cut = None;
         let mut begun = BytesMut::new();
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
         poll_fn(|cx| {
-            if let Poll::Ready(read) = self.poll_head(cx, (method, herald), &mut begun) {
-                return Poll::Ready(read);
-            }
-            if let Some((asked, upload)) = request.take() {
-                self.sending = Sending::Here(Box::new(Outbox::of_request(&asked, upload)));
-            }
-            if let Sending::Here(outbox) = &mut self.sending {
+            loop {
+                if let Poll::Ready(read) = self.poll_head(cx, (method, herald), &mut begun) {
+                    let why = |failure| cut.as_ref().map_or(failure, |why| self.failure_of(why));
+                    return Poll::Ready(read.map_err(why));
+                }
+                if let Some((asked, upload)) = request.take() {
+                    self.sending = Sending::Here(Box::new(Outbox::of_request(&asked, upload)));
+                }
+                let Sending::Here(outbox) = &mut self.sending else { return Poll::Pending };
                 let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
-                self.asked = outbox.has_begun();
+                self.asked = outbox.written() > 0;
                 match ready!(sent) {
-                    Ok(()) => self.sending = Sending::Done,
+                    Ok(()) => {
+                        self.sending = Sending::Done;
+                        return Poll::Pending;
+                    }
                     Err(Cut(None)) => return Poll::Ready(Err(Failure::Reset)),
-                    Err(Cut(Some(error))) => return Poll::Ready(Err(self.failure_of(&error))),
+                    // It may have said why before it closed (RFC 9112 §9.5).
+                    Err(Cut(Some(error))) => {
+                        self.sending = Sending::Cut;
+                        cut = Some(error);
+                    }
                 }
             }
-            Poll::Pending
         })
         .await
     }
@@ -217,9 +237,12 @@ impl Http1 {
 
     /// The answer has begun: what is left of the request goes out by itself.
     fn set_aside(&mut self) {
-        if let Sending::Here(outbox) = std::mem::replace(&mut self.sending, Sending::Done) {
-            self.sending = Sending::Aside(Aside::begin(*outbox, Rc::clone(&self.line)));
-        }
+        self.sending = match std::mem::replace(&mut self.sending, Sending::Done) {
+            Sending::Here(outbox) => {
+                Sending::Aside(Aside::begin(*outbox, Rc::clone(&self.line), self.patience))
+            }
+            sending => sending,
+        };
     }
 
     /// The next of the answer's body. Where it breaks off, what came before has a turn to go out first.
@@ -282,7 +305,7 @@ impl Http1 {
     pub(crate) fn is_free(&self) -> bool {
         let sent = match &self.sending {
             Sending::Done => true,
-            Sending::Here(_) => false,
+            Sending::Here(_) | Sending::Cut => false,
             Sending::Aside(aside) => aside.is_done(),
         };
         self.keeps && sent && self.body.is_ended() && self.ahead.is_empty()

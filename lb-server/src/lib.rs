@@ -19,6 +19,7 @@ mod pool;
 mod http1;
 mod slots;
 mod dial;
+mod distrust;
 mod names;
 mod exec;
 mod body;

@@ -16,7 +16,7 @@ use tokio::time::sleep_until;
 use crate::arriving::Arriving;
 use crate::asking::Asking;
 use crate::attempt::{self, Answer, Sending};
-use crate::body::{Bounds, Broken, Replay};
+use crate::body::{Bounds, Broken, Pause, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
@@ -245,12 +245,14 @@ pub(crate) async fn exchange(
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
     let mut answer = None;
+    // While it is open which answer goes out, nobody reads on for a backend that has answered.
+    let mut paused = None;
     let mut step = Exchange::start(&site.service, journal, ask, journal.began());
     loop {
         step = match step {
             Step::Attempt(attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
-                drop(answer.take());
+                drop((paused.take(), answer.take()));
                 let (attempt, made) = attempt::make(sending, attempt).await;
                 let outcome = attempt::outcome(&made);
                 answer = made.ok();
@@ -267,6 +269,7 @@ pub(crate) async fn exchange(
                     None => attempt,
                 };
                 let step = attempt.finish(outcome, replay.body(), clock.now());
+                paused = (!matches!(step, Step::Deliver(_))).then(|| replay.pause());
                 // A failed attempt has given its place at the backend back.
                 site.line.call_next(&site.service);
                 step
@@ -279,6 +282,7 @@ pub(crate) async fn exchange(
             }
             Step::Deliver(delivery) => {
                 let answer = answer.expect("what is delivered was answered");
+                paused.into_iter().for_each(Pause::end);
                 return Ok((answer, delivery));
             }
             Step::Reject(rejection) => return Err(Problem::Rejected(rejection)),

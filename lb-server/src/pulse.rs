@@ -26,7 +26,7 @@ pub(crate) struct Pulse {
     answers: RefCell<Vec<Weak<dyn Standing>>>,
 }
 
-/// How long a client may leave a backend's answer where it is.
+/// How long one side may leave what the other sends where it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Without taking any of it.

@@ -18,6 +18,7 @@ use lb_config::config::{
 use lb_core::config::EditConfig;
 use lb_core::{Meaningless, Member, Router, Service, Time};
 
+use crate::distrust::Said;
 use crate::line::Line;
 use crate::observe::Counts;
 use crate::platform::Platform;
@@ -68,6 +69,8 @@ pub(crate) struct Endpoint {
     pub(crate) tcp: Tcp,
     /// What is agreed on with it before anything else is said.
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// When the operator was told that this fails.
+    pub(crate) said: Said,
 }
 
 /// Why a configuration cannot be served.
@@ -239,7 +242,8 @@ impl Endpoint {
         if proxy_protocol.is_some() {
             protocol = Protocol::Http1; // of one client at a time
         }
-        Ok(Self { origin: origin.clone(), literal, authority, protocol, tcp, tls })
+        let said = Said::default();
+        Ok(Self { origin: origin.clone(), literal, authority, protocol, tcp, tls, said })
     }
 
     /// As a target says it.

@@ -17,6 +17,7 @@ mod connect;
 mod connections;
 mod crowded;
 mod discovery;
+mod early;
 mod grpc;
 mod heads;
 mod hedges;

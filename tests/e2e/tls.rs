@@ -10,6 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,6 +64,12 @@ impl Authority {
         (vec![cert], PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap())
     }
 
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
+        roots
+    }
+
     /// A client that believes this authority, offers `alpn`, and is `identity`.
     async fn connect(
         &self,
@@ -69,13 +77,11 @@ impl Authority {
         alpn: &[&str],
         identity: Option<&str>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots());
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some(name) => {
@@ -91,12 +97,29 @@ impl Authority {
 
     /// A backend that shows certificate `name` and answers with what it was asked.
     async fn backend(&self, name: &str, alpn: &[&str]) -> (String, Rc<std::cell::Cell<u32>>) {
+        self.backend_for(name, alpn, WebPkiClientVerifier::no_client_auth()).await
+    }
+
+    /// The same for clients that show a certificate of this authority.
+    async fn strict_backend(&self, name: &str) -> (String, Rc<std::cell::Cell<u32>>) {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = Arc::new(self.roots());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+        self.backend_for(name, &[], verifier.unwrap()).await
+    }
+
+    async fn backend_for(
+        &self,
+        name: &str,
+        alpn: &[&str],
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> (String, Rc<std::cell::Cell<u32>>) {
         let (certs, key) = self.read(name);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(certs, key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|it| it.as_bytes().to_vec()).collect();
@@ -275,6 +298,46 @@ fn a_backend_over_tls_has_to_prove_who_it_is() {
         assert!(asked("c", &[], &named).await.0.starts_with("HTTP/1.1 200"));
         let skip = "[service.tls]\ninsecure_skip_verify = true";
         assert!(asked("c", &[], skip).await.0.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn an_operator_is_told_why_a_backend_is_not_trusted() {
+    run(async {
+        let authority = Authority::new("why");
+        authority.issue("a", "a", "a.example");
+        authority.issue("b", "b", "localhost");
+        let believes = format!("[service.tls]\nca = \"{}\"", authority.path("ca.pem"));
+        let told = async |url: &str, service: &str| {
+            let proxy = Proxy::start_with(&config(&authority, "", service, url)).await;
+            for _ in 0..2 {
+                let mut stream = authority.connect(&proxy, &[], None).await.unwrap();
+                let answer = ask(&mut stream, "").await;
+                assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+            }
+            let notices = proxy.notices();
+            assert_eq!(notices.len(), 1, "and not each time: {notices:?}");
+            let told = notices.into_iter().next().unwrap();
+            assert!(told.starts_with(&format!("backend {url}: tls handshake failed (")), "{told}");
+            told
+        };
+        let (url, _) = authority.backend("a", &[]).await;
+        let why = told(&url, &believes).await;
+        assert!(why.contains("wrong_name") && why.contains("server_name of"), "{why}");
+        let why = told(&url, "").await;
+        assert!(why.contains("not_trusted") && why.contains("ca of [service.tls]"), "{why}");
+        let (url, _) = authority.strict_backend("b").await;
+        let why = told(&url, &believes).await;
+        assert!(why.contains("refused") && why.contains("cert and key of"), "{why}");
+        let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", plain.local_addr().unwrap().port());
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = plain.accept().await {
+                let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let why = told(&url, &believes).await;
+        assert!(why.contains("not_tls") && why.contains("http://"), "{why}");
     });
 }
 

@@ -52,6 +52,11 @@ impl Errand {
         self.deadline_after(self.started)
     }
 
+    /// Until when the whole exchange must be over.
+    pub const fn exchange_deadline(&self) -> Time {
+        self.last
+    }
+
     /// Until when it must have come if the backend took a piece of the request's body at `moved`,
     /// or still waits for the client to send one: the time to answer begins with the last piece. It
     /// never goes beyond the exchange's own.

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri};
@@ -15,10 +16,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use lb_core::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::now;
 use crate::body::Upload;
 use crate::http1::{Asked, Http1, Limits};
+use crate::pulse::Patience;
 use crate::slots::Slots;
 
 /// What a backend told whoever asked.
@@ -69,7 +72,8 @@ pub(crate) fn told(bytes: &[u8], cut: usize) -> Result<Told, Failure> {
         let mut line = Http1::new(Box::new(backend), slot, limits);
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let none = Cow::Owned(HeaderMap::new());
-        let asked = Asked { method: &method, uri: &uri, fields: none, herald: None };
+        let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
+        let asked = Asked { method: &method, uri: &uri, fields: none, herald: None, patience };
         let response = line.ask(asked, Upload::EMPTY).await?;
         let (body, trailers, whole) =
             collect(async || std::future::poll_fn(|cx| line.poll_frame(cx)).await).await;

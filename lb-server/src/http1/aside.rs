@@ -4,16 +4,18 @@
 //! slowly as it likes, and neither waits for the other: the request has a task of its own.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Line;
 use super::outbox::Outbox;
 use crate::body::Upload;
+use crate::pulse::Patience;
 
 /// A request on its way by itself.
 pub(super) struct Aside {
@@ -31,12 +33,12 @@ struct Way {
 }
 
 impl Aside {
-    pub(super) fn begin(mut outbox: Outbox<Upload>, line: Rc<Line>) -> Self {
+    pub(super) fn begin(outbox: Outbox<Upload>, line: Rc<Line>, patience: Patience) -> Self {
         let way = Rc::new(Way::default());
         let tells = Rc::clone(&way);
         let task = tokio::task::spawn_local(async move {
-            let sent = poll_fn(|cx| outbox.poll(cx, &mut **line.io.borrow_mut())).await;
-            tells.ended.set(Some(sent.is_ok()));
+            tells.ended.set(Some(send(outbox, &line, patience).await));
+            drop(line);
             tells.waits.take().iter().for_each(Waker::wake_by_ref);
         });
         Self { way, task: task.abort_handle() }
@@ -60,4 +62,21 @@ impl Aside {
     pub(super) fn abort(&self) {
         self.task.abort();
     }
+}
+
+/// Sends what is left, for as long as its backend goes on taking it. Whether all of it went out.
+async fn send(mut outbox: Outbox<Upload>, line: &Line, Patience { idle, until }: Patience) -> bool {
+    let mut late = std::pin::pin!(sleep(idle));
+    let sending = poll_fn(|cx| {
+        let before = outbox.written();
+        let sent = outbox.poll(cx, &mut **line.io.borrow_mut());
+        if outbox.written() > before {
+            late.as_mut().reset(Instant::now() + idle);
+        }
+        match sent {
+            Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
+            Poll::Pending => late.as_mut().poll(cx).map(|()| false),
+        }
+    });
+    timeout_at(until, sending).await.unwrap_or(false)
 }

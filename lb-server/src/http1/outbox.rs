@@ -23,8 +23,8 @@ pub(super) struct Outbox<B> {
     queued: usize,
     body: B,
     framing: Framing,
-    /// Whether anything was written, and whether all of that has left.
-    begun: bool,
+    /// How much was written, and whether all of that has left.
+    written: u64,
     flushed: bool,
 }
 
@@ -91,14 +91,14 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             queued: 0,
             body,
             framing,
-            begun: false,
+            written: 0,
             flushed: false,
         }
     }
 
-    /// Whether anything was written.
-    pub(super) const fn has_begun(&self) -> bool {
-        self.begun
+    /// How many bytes were written.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
     }
 
     /// Sends what there is. Ready when all has left.
@@ -220,7 +220,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
     }
 
     fn wrote(&mut self, mut count: usize) {
-        self.begun = true;
+        self.written += count as u64;
         let head = count.min(self.flat.len() - self.flat_at);
         self.flat_at += head;
         count -= head;

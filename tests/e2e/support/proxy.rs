@@ -8,7 +8,9 @@ use lb_config::config::Address;
 use lb_core::Service;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::{self, Shutdown, Trigger};
-use lb_server::{AccessSink, Gateway, Listeners, Listening, Snapshot, StartError, WorkerOptions};
+use lb_server::{
+    AccessSink, Gateway, Listeners, Listening, Notices, Snapshot, StartError, WorkerOptions,
+};
 use tokio::task::JoinHandle;
 
 use super::{Answer, Client};
@@ -22,8 +24,10 @@ pub(crate) struct Proxy {
     pub(crate) serving: JoinHandle<()>,
     shutdown: Shutdown,
     lines: Arc<Lines>,
+    notices: Arc<Lines>,
 }
 
+/// What was said, a line each.
 #[derive(Default)]
 struct Lines(Mutex<Vec<String>>);
 
@@ -31,6 +35,12 @@ impl AccessSink for Lines {
     fn line(&self, line: &[u8]) {
         let line = String::from_utf8(line.to_vec()).expect("access lines are text");
         self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Notices for Lines {
+    fn say(&self, notice: &str) {
+        self.0.lock().unwrap().push(notice.to_owned());
     }
 }
 
@@ -53,7 +63,7 @@ impl Proxy {
 
     /// Starts what `config` says.
     pub(crate) async fn start_with(config: &str) -> Self {
-        let (gateway, lines) = gateway(config);
+        let (gateway, lines, notices) = gateway(config);
         let listening =
             Listening::open(Arc::clone(&gateway), WorkerOptions::default()).await.unwrap();
         let (trigger, shutdown) = shutdown::pair();
@@ -63,12 +73,12 @@ impl Proxy {
         // What is asked by its path needs no port.
         let ip = |addr: &Address| addr.ip().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
         let (addr, admin) = (ip(&bound.listeners[0]), ip(&admin));
-        Self { addr, admin, gateway, trigger, shutdown, serving, lines }
+        Self { addr, admin, gateway, trigger, shutdown, serving, lines, notices }
     }
 
     /// Why what `config` says cannot be started.
     pub(crate) async fn refused(config: &str) -> std::io::Error {
-        let (gateway, _) = gateway(config);
+        let (gateway, ..) = gateway(config);
         let opened = Listening::open(gateway, WorkerOptions::default()).await;
         opened.err().expect("it cannot listen")
     }
@@ -114,6 +124,11 @@ impl Proxy {
         let lines = self.lines.0.lock().unwrap();
         lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
+
+    /// What the operator was told so far.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        self.notices.0.lock().unwrap().clone()
+    }
 }
 
 /// The first service of a snapshot.
@@ -133,10 +148,12 @@ fn read(config: &str) -> Config {
     config.unwrap_or_else(|| panic!("{diagnostics:#?}"))
 }
 
-fn gateway(config: &str) -> (Arc<Gateway>, Arc<Lines>) {
+/// A gateway, its access log and its notices.
+fn gateway(config: &str) -> (Arc<Gateway>, Arc<Lines>, Arc<Lines>) {
     let config = read(config);
-    let lines = Arc::new(Lines::default());
+    let (lines, told) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
     let access = Some(Arc::clone(&lines) as Arc<dyn AccessSink>);
-    let listeners = Listeners { access, ..Listeners::default() };
-    (Gateway::new(Arc::new(Os::with_seed(7)), config, listeners).unwrap(), lines)
+    let notices = Some(Arc::clone(&told) as Arc<dyn Notices>);
+    let listeners = Listeners { access, notices, ..Listeners::default() };
+    (Gateway::new(Arc::new(Os::with_seed(7)), config, listeners).unwrap(), lines, told)
 }
