@@ -30,6 +30,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use self::answers::answer;
 #[cfg(test)]
+#[cfg(test)]
+pub(crate) use self::answers::told_before_it_closed;
 pub(crate) use self::answers::{Told, told};
 use crate::framing::head::{self, Framing};
 use crate::framing::{Guard, Limits, Refusal};

@@ -111,26 +111,3 @@ fn an_upload_that_nobody_takes_ends() {
         assert_eq!(Client::get(proxy.addr).await.status, 200);
     });
 }
-
-#[test]
-fn what_a_backend_said_before_it_closed_is_heard() {
-    run(async {
-        let backend = Backend::raw(|mut stream| {
-            Box::pin(async move {
-                read_head(&mut stream).await.unwrap();
-                let answer =
-                    "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig";
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            })
-        })
-        .await;
-        let proxy = Proxy::start(&[backend.url()], "").await;
-        for _ in 0..100 {
-            let mut client = Client::connect(proxy.addr).await;
-            client.write(format!("{HEAD}content-length: 400000\r\n\r\n")).await;
-            client.write(vec![b'x'; 400_000]).await;
-            let answer = client.answer().await.unwrap();
-            assert_eq!((answer.status, answer.text()), (413, "big"));
-        }
-    });
-}

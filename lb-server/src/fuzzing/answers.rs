@@ -64,10 +64,19 @@ const FIELDS_MAX: usize = 32;
 
 /// What we are told in answer to a GET by a backend that sends `bytes`, so many at a time.
 pub(crate) fn told(bytes: &[u8], cut: usize) -> Result<Told, Failure> {
+    told_by(Backend::new(bytes, cut))
+}
+
+/// The same by one that closes before it has taken all of the request.
+#[cfg(test)]
+pub(crate) fn told_before_it_closed(bytes: &[u8]) -> Result<Told, Failure> {
+    told_by(Backend { takes: 10, ..Backend::new(bytes, bytes.len()) })
+}
+
+fn told_by(backend: Backend) -> Result<Told, Failure> {
     now(async {
         let slot = Slots::new(1).take().expect("nobody has taken it");
         let limits = Limits { fields_max: FIELDS_MAX, head_bytes_max: 8_192 };
-        let backend = Backend::new(bytes, cut);
         let unread = Rc::clone(&backend.unread);
         let mut line = Http1::new(Box::new(backend), slot, limits);
         let (method, uri) = (Method::GET, Uri::from_static("/"));
@@ -129,6 +138,8 @@ struct Backend {
     left: Bytes,
     unread: Rc<Cell<usize>>,
     cut: usize,
+    /// Bytes of a request that it takes before it closes.
+    takes: usize,
     asked: bool,
     waits: Option<Waker>,
 }
@@ -136,7 +147,8 @@ struct Backend {
 impl Backend {
     fn new(bytes: &[u8], cut: usize) -> Self {
         let unread = Rc::new(Cell::new(bytes.len()));
-        Self { left: Bytes::copy_from_slice(bytes), unread, cut, asked: false, waits: None }
+        let (left, takes) = (Bytes::copy_from_slice(bytes), usize::MAX);
+        Self { left, unread, cut, takes, asked: false, waits: None }
     }
 }
 
@@ -163,9 +175,14 @@ impl AsyncWrite for Backend {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let here = bytes.len().min(self.takes);
+        if here == 0 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.takes -= here;
         self.asked = true;
         self.waits.take().iter().for_each(Waker::wake_by_ref);
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(here))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

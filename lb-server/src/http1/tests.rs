@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::dice;
-use crate::fuzzing::{Told, answer, told};
+use crate::fuzzing::{Told, answer, told, told_before_it_closed};
 
 /// What a GET is told by `said`, and whether the connection is free afterwards.
 fn check(said: &str, told_is: &Expect) {
@@ -42,6 +42,15 @@ fn a_body_ends_where_its_head_says() {
         "HTTP/1.1 304 Not Modified\ncontent-length: 5\n\n",
         &expect![[r#"304 ["content-length: 5"] "" [] whole, free"#]],
     );
+}
+
+#[test]
+fn what_a_backend_said_before_it_closed_is_heard() {
+    let said = "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
+    let told = told_before_it_closed(said.as_bytes()).unwrap();
+    expect![[r#"413 ["content-length: 3"] "big" [] whole, closed"#]].assert_eq(&tell(&told));
+    let silent = told_before_it_closed(b"");
+    assert_eq!(silent, Err(lb_core::Failure::Reset), "it has seen a part of it");
 }
 
 #[test]
