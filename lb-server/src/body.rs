@@ -2,7 +2,8 @@
 //!
 //! A request's body is read when the backend takes it and not before; what was read is kept up to
 //! `replay_buffer`, so that another attempt can send it again. Past that bound nothing is kept and
-//! the request is simply no longer repeatable. What is kept is one run of bytes, however small the
+//! the request is simply no longer repeatable. While it is open which answer goes out nobody reads: what
+//! could be sent again when that was decided still can. What is kept is one run of bytes, however small the
 //! pieces were that it came in: the bound is on memory. Trailers follow where the backend's protocol has
 //! a place for them. A response's body carries the delivery: the lease is held to its last byte, and the
 //! connection goes back to the pool when that was read.

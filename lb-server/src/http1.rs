@@ -27,14 +27,12 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, Uri};
 use hyper::body::{Frame, SizeHint};
 use lb_core::Failure;
 use tokio::io::ReadBuf;
-use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::platform::Io;
@@ -63,8 +61,6 @@ pub(crate) struct Http1 {
     broken: Option<io::Error>,
     /// Whether both sides let it be used again.
     keeps: bool,
-    /// With a backend that takes none of the request.
-    patience: Patience,
 }
 
 /// The socket and the place that it takes, for as long as anybody uses it.
@@ -97,8 +93,8 @@ pub(crate) struct Asked<'r> {
 enum Sending {
     /// All of it has gone out.
     Done,
-    /// On its way, with whoever waits for the answer.
-    Here(Box<Outbox<Upload>>),
+    /// On its way, with whoever waits for the answer; and how long it may go on when that has come.
+    Here(Box<Outbox<Upload>>, Patience),
     /// The answer came first, and the rest is on its way by itself.
     Aside(Aside),
     /// The backend takes no more of it.
@@ -123,7 +119,6 @@ impl Http1 {
             body: Body::Ended,
             broken: None,
             keeps: true,
-            patience: Patience { idle: Duration::ZERO, until: Instant::now() },
         }
     }
 
@@ -134,7 +129,6 @@ impl Http1 {
         upload: Upload,
     ) -> Result<Response<()>, Failure> {
         let (method, herald) = (asked.method, asked.herald);
-        self.patience = asked.patience;
         let mut request = Some((asked, upload));
         let mut cut = None;
         let mut begun = BytesMut::new();
@@ -147,9 +141,10 @@ impl Http1 {
                     return Poll::Ready(read.map_err(why));
                 }
                 if let Some((asked, upload)) = request.take() {
-                    self.sending = Sending::Here(Box::new(Outbox::of_request(&asked, upload)));
+                    let outbox = Box::new(Outbox::of_request(&asked, upload));
+                    self.sending = Sending::Here(outbox, asked.patience);
                 }
-                let Sending::Here(outbox) = &mut self.sending else { return Poll::Pending };
+                let Sending::Here(outbox, _) = &mut self.sending else { return Poll::Pending };
                 let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
                 self.asked = outbox.written() > 0;
                 match ready!(sent) {
@@ -238,8 +233,8 @@ impl Http1 {
     /// The answer has begun: what is left of the request goes out by itself.
     fn set_aside(&mut self) {
         self.sending = match std::mem::replace(&mut self.sending, Sending::Done) {
-            Sending::Here(outbox) => {
-                Sending::Aside(Aside::begin(*outbox, Rc::clone(&self.line), self.patience))
+            Sending::Here(outbox, patience) => {
+                Sending::Aside(Aside::begin(*outbox, Rc::clone(&self.line), patience))
             }
             sending => sending,
         };
@@ -305,7 +300,7 @@ impl Http1 {
     pub(crate) fn is_free(&self) -> bool {
         let sent = match &self.sending {
             Sending::Done => true,
-            Sending::Here(_) | Sending::Cut => false,
+            Sending::Here(..) | Sending::Cut => false,
             Sending::Aside(aside) => aside.is_done(),
         };
         self.keeps && sent && self.body.is_ended() && self.ahead.is_empty()
