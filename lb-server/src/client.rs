@@ -157,8 +157,8 @@ impl Client {
     }
 
     /// Waits until nothing has been on its way for a moment, or until the client has been silent for
-    /// too long: between requests, or when it takes nothing of an answer, whose body is then asked for no
-    /// more.
+    /// too long: between requests, when it sends nothing of a body that goes on behind its answer, or takes
+    /// nothing of an answer, whose body is then asked for no more.
     ///
     /// Whatever changes that, changes it on this very task or wakes it, and it polls this as well: so it
     /// looks each time, and a timer is set anew only where it would be too late.
@@ -191,13 +191,15 @@ impl Client {
     /// Until when the client may go on as it does, and what it comes to then. `None`: others see to it
     /// that what is on its way ends.
     fn silence(&self, watch: &Watch, server: &Server) -> (Option<Instant>, Silence) {
-        let until = match (self.pulse.busy.get(), watch.head_since()) {
-            (0, None) => Some(self.idle_until(server)),
-            (0, Some(_)) => None,
-            _ => watch.stuck_since().map(|since| match self.pulse.patience.get() {
-                Some(patience) => (since + patience.idle).min(patience.until),
-                None => since + server.keep_alive_timeout,
-            }),
+        let patient = |since: Instant| match self.pulse.patience.get() {
+            Some(patience) => (since + patience.idle).min(patience.until),
+            None => since + server.keep_alive_timeout,
+        };
+        let until = match (self.pulse.busy.get(), watch.head_since(), watch.behind_since()) {
+            (0, None, None) => Some(self.idle_until(server)),
+            (0, None, Some(since)) => Some(patient(since)),
+            (0, Some(_), _) => None,
+            _ => watch.stuck_since().map(patient),
         };
         let is_quiet = self.pulse.busy.get() == 0 && watch.is_quiet(self.requests.get());
         let rests_at = self.pulse.since.get() + REST_AFTER;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 pub(crate) struct Pulse {
     pub(crate) busy: Cell<u32>,
     pub(crate) since: Cell<Instant>,
+    /// Of HTTP/1.1: with the request that began last, whose body may go on behind its answer.
     pub(crate) patience: Cell<Option<Patience>>,
     /// Of HTTP/2: how many requests may be taken back within a second.
     resets_max: Option<u32>,
@@ -96,6 +97,7 @@ pub(crate) struct Busy {
 impl Busy {
     pub(crate) fn new(pulse: &Rc<Pulse>) -> Self {
         pulse.busy.set(pulse.busy.get() + 1);
+        pulse.patience.set(None);
         if pulse.resets_max.is_some() {
             pulse.began.notify_one();
         }
@@ -144,7 +146,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let pulse = &self.pulse;
         self.stands(false);
-        pulse.patience.set(None);
         pulse.busy.set(pulse.busy.get() - 1);
         pulse.since.set(Instant::now());
         if !self.answered.get() {

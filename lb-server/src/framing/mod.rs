@@ -191,6 +191,11 @@ impl<I> Guard<I> {
         matches!(self.next, Next::Refused { .. })
     }
 
+    /// A body goes on behind its answer, or it no longer does.
+    pub(crate) fn goes_on_behind(&self, goes_on: bool) {
+        self.shared.behind_since.set(goes_on.then(Instant::now));
+    }
+
     /// What it watched, and what was read of it and not passed on.
     pub(crate) fn into_parts(self) -> (I, Vec<u8>) {
         (self.io, self.head)
@@ -321,6 +326,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             }
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(())); // the client's end
+            }
+            if this.shared.behind_since.get().is_some() {
+                this.goes_on_behind(true);
             }
             if this.head.is_empty() {
                 let refused = this.shared.refused.get().is_some();

@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing of what is written.
     pub(super) stuck_since: Cell<Option<Instant>>,
+    /// When something came last, where a body goes on behind its answer.
+    pub(super) behind_since: Cell<Option<Instant>>,
     /// Told when it turns out to speak HTTP/2.
     pub(super) turned: Notify,
 }
@@ -53,6 +55,11 @@ impl Watch {
     /// Since when the client has taken nothing of what is written to it, if it does not.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
         self.0.stuck_since.get()
+    }
+
+    /// When something came last of a body that goes on behind its answer, if one does.
+    pub(crate) fn behind_since(&self) -> Option<Instant> {
+        self.0.behind_since.get()
     }
 
     /// Whether nothing is on its way once `requests` were answered: everything was read, was passed on,

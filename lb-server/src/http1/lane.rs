@@ -190,7 +190,13 @@ impl Lane {
     /// Waits for whoever wants the rest of the request. Then: whether all of it was read, or what is left
     /// is passed over, since it has come, or is little and the connection goes on.
     pub(super) async fn is_read(&self, goes_on: bool) -> bool {
-        poll_fn(|cx| self.poll_rest(cx, goes_on)).await
+        let note = |goes_on| self.io.borrow().iter().for_each(|io| io.goes_on_behind(goes_on));
+        if self.is_wanted.get() {
+            note(true);
+        }
+        let is_read = poll_fn(|cx| self.poll_rest(cx, goes_on)).await;
+        note(false);
+        is_read
     }
 
     /// Whether another request can follow this one, as far as is known now.
