@@ -153,14 +153,12 @@ fn an_upload_that_goes_on_is_not_idle() {
 fn an_upload_goes_on_when_its_answer_goes_out_after_all() {
     run(async {
         let (second, held) = Backend::held().await;
-        let (is_busy, read) = (Rc::clone(&held), Rc::new(RefCell::new(Vec::new())));
+        let read = Rc::new(RefCell::new(Vec::new()));
         let kept = Rc::clone(&read);
         let first = Backend::raw(move |mut stream| {
-            let (is_busy, kept) = (Rc::clone(&is_busy), Rc::clone(&kept));
+            let kept = Rc::clone(&kept);
             Box::pin(async move {
                 read_head(&mut stream).await.unwrap();
-                // Whoever is asked next has its hands full by then.
-                until(|| !is_busy.borrow().is_empty()).await;
                 let answer = b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno";
                 stream.write_all(answer).await.unwrap();
                 let mut body = vec![0; MUCH];
@@ -169,16 +167,19 @@ fn an_upload_goes_on_when_its_answer_goes_out_after_all() {
             })
         })
         .await;
-        let policies = "[service.limits]\nper_backend = 1";
+        let policies = "[service.limits]\nper_backend = 1\n\
+                        [service.retry]\nbudget = { percent = 0, min_per_second = 0, burst = 1 }\n\
+                        backoff = { base = \"1s\", max = \"1s\", jitter = \"none\" }";
         let proxy = Proxy::start(&[first.url(), second.url()], policies).await;
         let mut client = Client::connect(proxy.addr).await;
         client.write(format!("{HEAD}content-length: {MUCH}\r\n\r\n")).await;
-        until(|| first.open() == 1).await;
+        while !proxy.metrics().await.text().contains("lb_retries_left{service=\"web\"} 0.0\n") {}
+        // The retry waits for its time. Whoever it would ask has its hands full by then.
         let other = tokio::task::spawn_local(Client::get(proxy.addr));
         until(|| !held.borrow().is_empty()).await;
-        client.write("x".repeat(MUCH)).await;
         let answer = client.answer().await.unwrap();
         assert_eq!((answer.status, answer.text()), (503, "no"));
+        client.write("x".repeat(MUCH)).await;
         until(|| read.borrow().len() == MUCH).await;
         assert!(read.borrow().iter().all(|byte| *byte == b'x'), "as it was sent");
         held.take().into_iter().for_each(|answers| answers.send(()).unwrap());
