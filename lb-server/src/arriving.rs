@@ -1,5 +1,6 @@
 //! The body of a request as it comes from its client, whatever is spoken there.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -34,13 +35,16 @@ impl Body for Arriving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match &mut *self {
-            Self::Http1(inbound) => ready!(inbound.poll_frame(cx)).map(Result::ok),
+            Self::Http1(inbound) => {
+                let frame = ready!(inbound.poll_frame(cx));
+                frame.map(|frame| frame.map_err(|error| why(&error)))
+            }
             Self::Http2(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                None if is_cut(incoming) => Some(None),
-                frame => frame.map(Result::ok),
+                None if is_cut(incoming) => Some(Err(Broken::Client)),
+                frame => frame.map(|frame| frame.map_err(|_error| Broken::Client)),
             },
         };
-        Poll::Ready(frame.map(|frame| frame.ok_or(Broken::Client)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -55,6 +59,14 @@ impl Body for Arriving {
             Self::Http1(inbound) => inbound.size_hint(),
             Self::Http2(incoming) => incoming.size_hint(),
         }
+    }
+}
+
+/// What it comes to that a client's connection gives no more of a body.
+fn why(error: &io::Error) -> Broken {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Broken::Malformed,
+        _ => Broken::Client,
     }
 }
 

@@ -9,9 +9,9 @@
 //! connection goes back to the pool when that was read.
 
 mod broken;
+mod kept;
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,7 +24,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::arriving::Arriving;
 use crate::headers;
+use crate::pulse;
 pub(crate) use broken::Broken;
+use kept::Kept;
 
 /// A request's body, and as much of it as is kept for another attempt.
 pub(crate) struct Replay {
@@ -42,8 +44,9 @@ struct Source {
     reader: Cell<Option<Waker>>,
     /// Bytes read from the client.
     bytes: Rc<Cell<u64>>,
-    /// When the backend last took a piece.
+    /// When the backend last took a piece, and last said one.
     moved: Cell<Instant>,
+    heard: Cell<Instant>,
     size: SizeHint,
     bounds: Bounds,
 }
@@ -69,14 +72,6 @@ struct State {
     done: bool,
     broken: Option<Broken>,
     idle: Option<Pin<Box<Sleep>>>,
-}
-
-/// The body from its first byte on.
-enum Kept {
-    /// At most one piece, as it came.
-    One(Bytes),
-    /// Several, put together.
-    Many(Vec<u8>),
 }
 
 impl Replay {
@@ -107,6 +102,7 @@ impl Replay {
             reader: Cell::default(),
             bytes: bytes(),
             moved: Cell::new(Instant::now()),
+            heard: Cell::new(Instant::now()),
             size,
             bounds,
         };
@@ -134,6 +130,7 @@ impl Replay {
                 reader: Cell::default(),
                 bytes: Rc::default(),
                 moved: Cell::new(Instant::now()),
+                heard: Cell::new(Instant::now()),
                 size: source.size,
                 bounds: source.bounds,
             })),
@@ -179,6 +176,16 @@ impl Replay {
     pub(crate) fn moved(&self) -> Option<Instant> {
         let source = self.source.as_ref()?;
         Some(if self.waits_for_client() { Instant::now() } else { source.moved.get() })
+    }
+
+    /// When a piece of the body last went out, if there is one.
+    pub(crate) fn last_taken(&self) -> Option<Instant> {
+        self.source.as_ref().map(|source| source.moved.get())
+    }
+
+    /// A piece of the answer has come: the exchange goes on.
+    pub(crate) fn heard(&self, now: Instant) {
+        self.source.iter().for_each(|source| source.heard.set(now));
     }
 
     /// Whether the backend wants more of the body than the client has sent.
@@ -246,7 +253,9 @@ impl Source {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle_until = || Box::pin(sleep_until(Instant::now() + self.bounds.idle_for));
-                ready!(state.idle.get_or_insert_with(idle_until).as_mut().poll(cx));
+                let idle = state.idle.get_or_insert_with(idle_until);
+                let until = || Some(self.heard.get() + self.bounds.idle_for);
+                ready!(pulse::poll_still(idle, cx, until));
                 state.broken = Some(Broken::ClientIdle);
                 return Poll::Ready(Some(Err(Broken::ClientIdle)));
             }
@@ -278,9 +287,9 @@ impl Source {
                 state.done = true;
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
-                state.broken = Some(Broken::Client);
-                Poll::Ready(Some(Err(Broken::Client)))
+            Some(Err(broken)) => {
+                state.broken = Some(broken);
+                Poll::Ready(Some(Err(broken)))
             }
         }
     }
@@ -297,35 +306,7 @@ impl State {
     /// What was read before and has to be sent again, beyond the first `sent` bytes.
     fn again(&self, sent: usize) -> Option<Frame<Bytes>> {
         let trailers = || self.trailers.clone().map(Frame::trailers);
-        self.kept_after(sent).map(Frame::data).or_else(trailers)
-    }
-
-    /// What is kept beyond the first `sent` bytes.
-    fn kept_after(&self, sent: usize) -> Option<Bytes> {
-        match self.kept.as_ref()? {
-            Kept::One(data) => (sent < data.len()).then(|| data.slice(sent..)),
-            Kept::Many(data) => (sent < data.len()).then(|| Bytes::copy_from_slice(&data[sent..])),
-        }
-    }
-}
-
-impl Kept {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::One(data) => data,
-            Self::Many(data) => data,
-        }
-    }
-
-    fn and(self, more: &Bytes) -> Self {
-        match self {
-            Self::One(data) if data.is_empty() => Self::One(more.clone()),
-            Self::One(data) => Self::Many([&data[..], more].concat()),
-            Self::Many(mut data) => {
-                data.extend_from_slice(more);
-                Self::Many(data)
-            }
-        }
+        self.kept.as_ref()?.beyond(sent).map(Frame::data).or_else(trailers)
     }
 }
 
@@ -342,6 +323,11 @@ pub(crate) struct Upload {
 impl Upload {
     /// No body.
     pub(crate) const EMPTY: Self = Self { source: None, turn: 0, sent: 0, ended: false };
+
+    /// When something of the exchange last moved, in either direction, if it has a body.
+    pub(crate) fn last_moved(&self) -> Option<Instant> {
+        self.source.as_ref().map(|source| source.moved.get().max(source.heard.get()))
+    }
 
     /// Whether all that it has not sent can still be had. Half a body must never look like a whole one.
     fn is_whole(&self, source: &Source) -> bool {

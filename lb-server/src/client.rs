@@ -115,11 +115,6 @@ impl Client {
         self.watch.as_ref()?.refusal(self.requests.get().saturating_sub(1))
     }
 
-    /// Whether a body ended early because its client left.
-    pub(crate) fn left(&self) -> bool {
-        self.watch.as_ref().is_none_or(|watch| !watch.is_malformed())
-    }
-
     /// Whether the request that began last asks for another protocol, over HTTP/1.1.
     pub(crate) fn is_held(&self) -> bool {
         let last = self.requests.get().saturating_sub(1);

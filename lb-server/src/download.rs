@@ -1,7 +1,6 @@
 //! A response on its way to the client, and everything that is held until its last byte.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,9 +14,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::body::{Broken, Replay};
 use crate::headers;
 use crate::held::Held;
+use crate::http1::settled;
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::pulse::{Busy, Patience, Standing};
+use crate::pulse::{self, Busy, Patience, Standing};
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -42,8 +42,8 @@ pub(crate) struct Download {
     complete: bool,
     /// The request's own body may still be on its way.
     replay: Replay,
-    /// Runs while the backend lets us wait, and says what its end would mean.
-    wait: Option<(Pin<Box<Sleep>>, BodyEnd)>,
+    /// Runs while the backend lets us wait.
+    wait: Option<Pin<Box<Sleep>>>,
     /// Since when the last piece is in the client's hands, and no other was asked for.
     handed: Option<Instant>,
 }
@@ -71,6 +71,11 @@ impl Drop for Outgoing {
 impl Whose {
     pub(crate) fn ours(body: Full<Bytes>, journal: Rc<Journal>) -> Self {
         journal.body_bytes_out(body.size_hint().lower());
+        Self::unheard(body, journal)
+    }
+
+    /// Ours, for a client that has left.
+    pub(crate) const fn unheard(body: Full<Bytes>, journal: Rc<Journal>) -> Self {
         Self::Ours { body, _record: Some(journal) }
     }
 
@@ -123,7 +128,9 @@ impl Download {
                 if frame.is_trailers() || self.is_end_stream() {
                     self.end(BodyEnd::Complete);
                 } else {
-                    self.handed = Some(Instant::now());
+                    let now = Instant::now();
+                    self.handed = Some(now);
+                    self.replay.heard(now);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -161,15 +168,16 @@ impl Download {
         self.connection.as_ref().map_or(self.complete, Connection::is_ended)
     }
 
-    /// Waits for whatever comes first: the backend idle for too long, or the exchange's end.
+    /// Waits for whatever comes first: the backend idle for too long, or the exchange's end. A backend that
+    /// takes the request meanwhile is not idle.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyEnd> {
-        let Some(patience) = self.patience() else { return Poll::Pending };
-        let (sleep, end) = self.wait.get_or_insert_with(|| {
-            let (idle, deadline) = (Instant::now() + patience.idle, patience.until);
-            let end = if idle < deadline { BodyEnd::BackendIdle } else { BodyEnd::Deadline };
-            (Box::pin(sleep_until(idle.min(deadline))), end)
-        });
-        sleep.as_mut().poll(cx).map(|()| *end)
+        let Some(Patience { idle, until }) = self.patience() else { return Poll::Pending };
+        let sleep = self
+            .wait
+            .get_or_insert_with(|| Box::pin(sleep_until((Instant::now() + idle).min(until))));
+        let taken = || self.replay.last_taken().map(|taken| (taken + idle).min(until));
+        ready!(pulse::poll_still(sleep, cx, taken));
+        Poll::Ready(if sleep.deadline() < until { BodyEnd::BackendIdle } else { BodyEnd::Deadline })
     }
 
     /// How long the rest may take, on either side. `None`: there is no rest.
@@ -221,13 +229,19 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = match &mut self.body {
+        let mut frame = match &mut self.body {
             Whose::Ours { body, .. } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
             Whose::Backends(download) => download.borrow_mut().poll_backend(cx),
         };
-        if frame.is_ready() {
+        if let Poll::Ready(frame) = &mut frame {
+            // hyper keeps it for as long as its client likes.
+            if let Some(Ok(frame)) = frame
+                && self.busy.is_of_http2()
+            {
+                frame.data_mut().into_iter().for_each(|data| *data = settled(data));
+            }
             self.busy.hands()
         } else {
             self.busy.waits()

@@ -31,8 +31,10 @@ pub(crate) enum Problem {
     TargetTooLong,
     /// Its body stopped coming.
     RequestTimeout,
-    /// Its body was broken off.
+    /// Its body is malformed.
     BrokenRequest,
+    /// Its body was broken off: nobody hears the answer.
+    ClientLeft,
     /// Its body is larger than its service takes.
     BodyTooLarge,
     /// The core found nobody to answer it.
@@ -47,7 +49,7 @@ impl Problem {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refusal::TooLong) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Refused(Refusal::Late) | Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Refused(_) | Self::BrokenRequest => StatusCode::BAD_REQUEST,
+            Self::Refused(_) | Self::BrokenRequest | Self::ClientLeft => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoService => StatusCode::NOT_FOUND,
             Self::NoHost => StatusCode::BAD_REQUEST,
@@ -66,7 +68,7 @@ impl Problem {
             Self::NoHost => "no_host",
             Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",
-            Self::BrokenRequest => "broken_request",
+            Self::BrokenRequest | Self::ClientLeft => "broken_request",
             Self::BodyTooLarge => "body_too_large",
             Self::Rejected(rejection) => rejection.as_str(),
         }
@@ -81,7 +83,8 @@ impl Problem {
             Self::NoHost => "the request names no host",
             Self::TargetTooLong => "the path and query are too long",
             Self::RequestTimeout => "the rest of the request did not arrive in time",
-            Self::BrokenRequest => "the request was broken off",
+            Self::BrokenRequest => "the request's body is malformed",
+            Self::ClientLeft => "the request was broken off",
             Self::BodyTooLarge => "the request's body is larger than is taken here",
             Self::Rejected(Rejection::NoFitBackend) => "no backend can take this request now",
             Self::Rejected(Rejection::RateLimited(_)) => "too many requests",
@@ -126,7 +129,11 @@ impl Problem {
         headers.insert(X_REQUEST_ID, headers::written(&id));
         match self {
             // Whatever follows on this connection cannot be trusted to begin where it seems to.
-            Self::Refused(_) | Self::RequestTimeout | Self::BrokenRequest | Self::BodyTooLarge => {
+            Self::Refused(_)
+            | Self::RequestTimeout
+            | Self::BrokenRequest
+            | Self::ClientLeft
+            | Self::BodyTooLarge => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Connect => {

@@ -92,21 +92,19 @@ pub fn request_head(bytes: &[u8]) -> bool {
     assert_eq!(piecewise.map(|(length, _)| length), Some(end), "it ends with its last byte");
 
     let head = &bytes[..end];
-    let framing = head::inspect(head, &LIMITS);
-    let Ok(framing) = framing else { return false };
+    let Ok(follows) = head::inspect(head, &LIMITS) else { return false };
     let lines = head.split(|byte| *byte == b'\n').count();
     let blank = usize::from(head.starts_with(b"\r\n"));
     let read = heads(head);
     let [read] = &read[..] else { panic!("hyper reads {} requests in one head", read.len()) };
     // The first line, the empty one and what is behind it are no fields.
     assert_eq!(read.fields, lines - 3 - blank, "hyper reads other fields");
-    let length = match framing {
+    let length = match follows.body {
         Framing::None => Some(0),
         Framing::Length(length) => Some(length),
         Framing::Chunked => None,
-        Framing::Upgrade => read.length,
     };
-    assert_eq!(read.length, length, "hyper reads another body: {framing:?}");
+    assert_eq!(read.length, length, "hyper reads another body: {follows:?}");
     let said = if read.version == Version::HTTP_10 { " HTTP/1.0\r" } else { " HTTP/1.1\r" };
     let line = head[2 * blank..].split(|byte| *byte == b'\n').next().unwrap_or_default();
     assert!(line.starts_with(read.method.as_bytes()), "hyper reads another method");

@@ -45,6 +45,7 @@ pub(crate) use herald::Herald;
 pub(crate) use lane::Inbound;
 use outbox::{Cut, Outbox};
 use piece::PIECE_BYTES_MAX;
+pub(crate) use piece::settled;
 pub(crate) use visit::{Farewell, Guarded, Visit};
 
 /// A connection to a backend.

@@ -103,12 +103,13 @@ pub(crate) async fn respond(
         Err(problem) => Err(problem),
     };
     let response = passed.unwrap_or_else(|problem| {
-        // A body that is not malformed and ends early ends with its client: that is no refusal.
-        if problem != Problem::BrokenRequest || !client.left() {
-            journal.refused(problem);
-        }
         let date = headers::date(view.gateway.platform.unix_time());
-        problem.response(&head, id, date).map(|body| Whose::ours(body, journal))
+        let response = problem.response(&head, id, date);
+        if problem == Problem::ClientLeft {
+            return response.map(|body| Whose::unheard(body, journal));
+        }
+        journal.refused(problem);
+        response.map(|body| Whose::ours(body, journal))
     });
     response.map(|body| Outgoing::new(body, busy))
 }
@@ -303,6 +304,7 @@ fn client_problem(broken: Broken) -> Problem {
     match broken {
         Broken::ClientIdle => Problem::RequestTimeout,
         Broken::TooLarge => Problem::BodyTooLarge,
-        _ => Problem::BrokenRequest,
+        Broken::Malformed => Problem::BrokenRequest,
+        _ => Problem::ClientLeft,
     }
 }

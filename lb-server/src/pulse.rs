@@ -1,11 +1,14 @@
 //! Whether a client connection is at work: its requests on their way, and the answers it leaves standing.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Whether a connection is at work, and since when it is not.
 pub(crate) struct Pulse {
@@ -34,6 +37,22 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// With all of it.
     pub(crate) until: Instant,
+}
+
+/// Waits for the end of `late`, which is put off for as long as `until` lies ahead: what stands still on one
+/// side may go on on the other.
+pub(crate) fn poll_still(
+    late: &mut Pin<Box<Sleep>>,
+    cx: &mut Context<'_>,
+    until: impl Fn() -> Option<Instant>,
+) -> Poll<()> {
+    loop {
+        ready!(late.as_mut().poll(cx));
+        match until() {
+            Some(until) if until > Instant::now() => late.as_mut().reset(until),
+            _ => return Poll::Ready(()),
+        }
+    }
 }
 
 /// An answer that its client may leave where it is.
@@ -116,6 +135,11 @@ impl Busy {
             let answer = Rc::downgrade(answer);
             answers.push(answer);
         }
+    }
+
+    /// Whether its client speaks HTTP/2.
+    pub(crate) fn is_of_http2(&self) -> bool {
+        self.pulse.resets_max.is_some()
     }
 
     /// The next of its answer is in the client's hands: nobody asks for more until that is taken.

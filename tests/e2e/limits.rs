@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::support::{Backend, Client, Proxy, Script, run};
+use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 #[test]
 fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
@@ -77,6 +77,31 @@ fn who_finds_no_place_waits_in_line_by_urgency_and_then_in_order() {
         let order: Vec<_> = backend.requests().iter().map(|it| it.head[5..6].to_owned()).collect();
         assert_eq!(order, ["a", "d", "c", "b"]);
         assert_eq!((service().waiting(), service().running()), (0, 0));
+    });
+}
+
+#[test]
+fn a_client_that_leaves_the_line_is_missed_whatever_it_sent() {
+    run(async {
+        let (backend, held) = Backend::held().await;
+        let policies = "[service.limits]\nper_service = 1\nqueue_max = 4\nqueue_timeout = \"1h\"";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let mut first = Client::connect(proxy.addr).await;
+        first.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        until(|| held.borrow().len() == 1).await;
+        for length in [5, 50_000] {
+            let mut client = Client::connect(proxy.addr).await;
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+            client.write(format!("{head}{}", "x".repeat(length))).await;
+            until(|| proxy.service().waiting() == 1).await;
+            drop(client);
+            until(|| proxy.service().waiting() == 0).await;
+        }
+        held.take().into_iter().for_each(|answers| answers.send(()).unwrap());
+        assert_eq!(first.answer().await.unwrap().status, 200);
+        until(|| proxy.log().len() == 3).await;
+        assert_eq!(backend.requests().len(), 1, "nobody waits for the others");
+        assert!(proxy.log()[..2].iter().all(|line| line["status"] == 499), "{:?}", proxy.log());
     });
 }
 

@@ -17,6 +17,7 @@ mod connect;
 mod connections;
 mod crowded;
 mod discovery;
+mod duplex;
 mod early;
 mod grpc;
 mod heads;

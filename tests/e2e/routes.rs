@@ -97,6 +97,18 @@ fn requests_and_answers_are_changed_on_their_way() {
 }
 
 #[test]
+fn a_client_hears_an_answer_of_ours_although_it_still_sends() {
+    run(async {
+        let web = said("web").await;
+        let routes = "[https_redirect]\nenabled = true\nstatus = 307\n\
+                      [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n";
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web)])).await;
+        let answer = Client::post(proxy.addr, &vec![b'x'; 8_000_000]).await;
+        assert_eq!(answer.one("location"), Some("https://a/"));
+    });
+}
+
+#[test]
 fn a_route_redirects_and_answers_by_itself() {
     run(async {
         let web = said("web").await;

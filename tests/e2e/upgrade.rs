@@ -95,6 +95,38 @@ fn a_websocket_client_talks_to_a_websocket_server() {
     });
 }
 
+/// As clients of Docker and of Kubernetes do.
+#[test]
+fn a_request_for_another_protocol_may_have_a_body() {
+    run(async {
+        for body in ["content-length: 0\r\n\r\n", "content-length: 2\r\n\r\n{}"] {
+            let length = body.split_once("\r\n\r\n").unwrap().1.len();
+            let backend = Backend::raw(move |mut stream| {
+                Box::pin(async move {
+                    let head = read_head(&mut stream).await.unwrap();
+                    assert!(head.contains("upgrade: ping/1\r\n"), "{head}");
+                    let mut read = vec![0; length];
+                    stream.read_exact(&mut read).await.unwrap();
+                    // Nothing follows before there is an answer.
+                    assert!(stream.buffer().is_empty());
+                    stream.write_all(SWITCH.as_bytes()).await.unwrap();
+                    let mut word = [0; 4];
+                    stream.read_exact(&mut word).await.unwrap();
+                    stream.write_all(&word).await.unwrap();
+                })
+            })
+            .await;
+            let proxy = Proxy::start(&[backend.url()], "").await;
+            let mut stream = BufReader::new(TcpStream::connect(proxy.addr).await.unwrap());
+            let head = ASK.replace("GET", "POST").replace("\r\n\r\n", "\r\n");
+            stream.write_all(format!("{head}{body}word").as_bytes()).await.unwrap();
+            let answer = read_head(&mut stream).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{body:?}: {answer}");
+            hears(&mut stream, "word").await;
+        }
+    });
+}
+
 #[test]
 fn any_protocol_is_a_tunnel_and_either_side_may_finish_first() {
     run(async {

@@ -5,6 +5,8 @@
 pub(crate) enum Broken {
     /// The client's side of a request body failed.
     Client,
+    /// The client sent what is no body.
+    Malformed,
     /// The client sent nothing for too long.
     ClientIdle,
     /// The client sent more than its service takes.
@@ -21,6 +23,7 @@ impl std::fmt::Display for Broken {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let said = match self {
             Self::Client => "the client broke off its request",
+            Self::Malformed => "the client sent what is no body",
             Self::ClientIdle => "the client sent nothing for too long",
             Self::TooLarge => "the client sent more than is taken here",
             Self::Superseded => "another attempt took over",

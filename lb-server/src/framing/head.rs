@@ -121,18 +121,24 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Follows {
+    pub(crate) body: Framing,
+    /// Whether another protocol may follow that (RFC 9110 §7.8, §9.3.6): nobody knows until there is an
+    /// answer.
+    pub(crate) may_switch: bool,
+}
+
+/// The body behind a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
     Length(u64),
     Chunked,
-    /// None, and perhaps another protocol (RFC 9110 §7.8, §9.3.6): nobody knows until there is an
-    /// answer.
-    Upgrade,
 }
 
 /// Some clients send an empty line after a body. One before a request belongs to its head and is
 /// passed over (RFC 9112 §2.2).
-const BLANK: &[u8] = b"\r\n";
+pub(super) const BLANK: &[u8] = b"\r\n";
 
 /// Where the head that `bytes` begins with ends, if it does. `line_at` is where to go on when more
 /// has come. What is wrong is found at the same byte however the bytes are cut.
@@ -161,7 +167,7 @@ pub(crate) fn end(
 }
 
 /// Whether a whole head can be read in one way only, and what follows it.
-pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> {
+pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Follows, Refusal> {
     let mut lines = Lines { rest: head.strip_prefix(BLANK).unwrap_or(head) };
     let (version, connects) = request_line(lines.next().unwrap_or_default())?;
     let mut seen = Seen::default();
@@ -178,19 +184,17 @@ pub(crate) fn inspect(head: &[u8], limits: &Limits) -> Result<Framing, Refusal> 
         (1, _) | (0, Version::Http10) => {}
         _ => return Err(Refusal::Host),
     }
-    match (seen.length, seen.chunked) {
-        (Some(_), true) => Err(Refusal::TwoFramings),
-        (None, true) if version == Version::Http10 => Err(Refusal::TransferEncoding),
+    let body = match (seen.length, seen.chunked) {
+        (Some(_), true) => return Err(Refusal::TwoFramings),
+        (None, true) if version == Version::Http10 => return Err(Refusal::TransferEncoding),
+        (Some(0) | None, false) => Framing::None,
         // It has no content to frame, and what follows is for whoever grants the tunnel.
-        (Some(0) | None, false) if connects => Ok(Framing::Upgrade),
-        _ if connects => Err(Refusal::ConnectBody),
-        (None, true) => Ok(Framing::Chunked),
-        (None, false) if seen.upgrade && seen.connection && version == Version::Http11 => {
-            Ok(Framing::Upgrade)
-        }
-        (Some(0) | None, false) => Ok(Framing::None),
-        (Some(length), false) => Ok(Framing::Length(length)),
-    }
+        _ if connects => return Err(Refusal::ConnectBody),
+        (None, true) => Framing::Chunked,
+        (Some(length), false) => Framing::Length(length),
+    };
+    let upgrades = seen.upgrade && seen.connection && version == Version::Http11;
+    Ok(Follows { body, may_switch: connects || upgrades })
 }
 
 /// The lines of a head whose lines are known to end in CR LF.

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use chunks::Chunks;
-use head::Framing;
+use head::{Follows, Framing};
 pub(crate) use head::{Limits, Refusal};
 pub(crate) use target::{has_port, is_host};
 use watch::Shared;
@@ -113,7 +113,7 @@ impl<I> Guard<I> {
                     at += here;
                     *left -= here as u64;
                     if *left == 0 {
-                        self.next = Next::Head;
+                        self.next = self.behind_body();
                     }
                 }
                 Next::Chunks(chunks) => {
@@ -121,11 +121,8 @@ impl<I> Guard<I> {
                     at += here;
                     match state {
                         chunks::State::Within => {}
-                        chunks::State::Done => self.next = Next::Head,
-                        chunks::State::Malformed => {
-                            self.shared.malformed.set(true);
-                            self.next = Next::Broken;
-                        }
+                        chunks::State::Done => self.next = self.behind_body(),
+                        chunks::State::Malformed => self.next = Next::Broken,
                     }
                 }
                 Next::Refused { thrown } => {
@@ -146,7 +143,8 @@ impl<I> Guard<I> {
     fn follow_head(&mut self, bytes: &[u8]) -> Option<usize> {
         match head::end(bytes, &mut self.line_at, &self.limits) {
             Ok(None) => {
-                if self.shared.head_since.get().is_none() {
+                // An empty line alone is no beginning.
+                if self.shared.head_since.get().is_none() && !head::BLANK.starts_with(bytes) {
                     self.shared.head_since.set(Some(Instant::now()));
                 }
                 self.head = bytes.to_vec();
@@ -159,19 +157,18 @@ impl<I> Guard<I> {
                 self.shared.turned.notify_one();
             }
             Ok(Some(length)) => match head::inspect(&bytes[..length], &self.limits) {
-                Ok(framing) => {
+                Ok(Follows { body, may_switch }) => {
                     self.line_at = 0;
                     self.late = None;
                     self.shared.head_since.set(None);
+                    if may_switch {
+                        self.shared.held.set(Some(self.shared.passed.get()));
+                    }
                     self.shared.passed.set(self.shared.passed.get() + 1);
-                    self.next = match framing {
-                        Framing::None => Next::Head,
+                    self.next = match body {
+                        Framing::None => self.behind_body(),
                         Framing::Length(length) => Next::Length(length),
                         Framing::Chunked => Next::Chunks(Chunks::new()),
-                        Framing::Upgrade => {
-                            self.shared.held.set(Some(self.shared.passed.get() - 1));
-                            Next::Held
-                        }
                     };
                     return Some(length);
                 }
@@ -180,6 +177,10 @@ impl<I> Guard<I> {
             Err(refusal) => self.refuse(refusal),
         }
         None
+    }
+
+    fn behind_body(&self) -> Next {
+        if self.shared.held.get().is_some() { Next::Held } else { Next::Head }
     }
 
     fn is_preface(&self, head: &[u8]) -> bool {

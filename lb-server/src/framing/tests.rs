@@ -96,7 +96,8 @@ fn read_after(
     }
     seen.heads = watch.0.passed.get();
     seen.refused = watch.refusal(seen.heads);
-    assert_eq!(watch.is_malformed(), seen.failed, "reading fails at malformed bodies alone");
+    let is_malformed = matches!(guard.next, Next::Broken);
+    assert_eq!(is_malformed, seen.failed, "reading fails at malformed bodies alone");
     assert!((0..seen.heads).all(|n| watch.refusal(n).is_none()), "what passed is not refused");
     seen
 }
@@ -322,6 +323,11 @@ fn what_follows_a_request_for_another_protocol_is_held_until_there_is_an_answer(
         ask("connection: a, Upgrade\r\nupgrade: h2c, x\r\n"),
         "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
         "CONNECT a:80 HTTP/1.0\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        ask("connection: upgrade\r\nupgrade: x\r\ncontent-length: 0\r\n"),
+        // A message comes to its end before anything is switched.
+        ask("connection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n") + "ab",
+        ask("connection: upgrade\r\nupgrade: x\r\ntransfer-encoding: chunked\r\n")
+            + "2\r\nab\r\n0\r\n\r\n",
     ];
     for head in held {
         let bytes = [head.as_bytes(), b"more"].concat();
@@ -337,7 +343,6 @@ fn what_follows_a_request_for_another_protocol_is_held_until_there_is_an_answer(
         ask("connection: upgrade\r\n"),
         ask("upgrade: x\r\n"),
         ask("connection: upgrade\r\nupgrade: h2c\r\n"),
-        ask("connection: upgrade\r\nupgrade: x\r\ncontent-length: 1\r\n"),
         ask("connection: upgrade\r\nupgrade: x\r\n").replace("1.1", "1.0"),
     ];
     for head in not_held {
@@ -346,4 +351,21 @@ fn what_follows_a_request_for_another_protocol_is_held_until_there_is_an_answer(
         assert_eq!(read(&mut guard), Poll::Ready(head.clone().into_bytes()));
         assert!(!watch.is_held(0), "{head}");
     }
+}
+
+#[test]
+fn an_empty_line_begins_no_request() {
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx\r\n";
+    let pieces = vec![post.as_bytes(), b"GET / HT"];
+    let (mut guard, watch) = Guard::new(Pieces { pieces, next: 0 }, LIMITS);
+    let mut space = [0; 256];
+    let mut read = || {
+        let mut buf = ReadBuf::new(&mut space);
+        let cx = &mut Context::from_waker(Waker::noop());
+        Pin::new(&mut guard).poll_read(cx, &mut buf).map(|read| read.map(|()| buf.filled().len()))
+    };
+    assert!(matches!(read(), Poll::Ready(Ok(length)) if length == post.len() - 2));
+    assert_eq!(watch.head_since(), None, "it may be all that comes");
+    assert!(matches!(read(), Poll::Ready(Ok(0))), "that is incomplete");
+    assert!(watch.head_since().is_some(), "it has begun");
 }

@@ -18,8 +18,6 @@ pub(super) struct Shared {
     pub(super) passed: Cell<u64>,
     /// Why the head after those did not.
     pub(super) refused: Cell<Option<Refusal>>,
-    /// Whether the body behind the last of them is malformed.
-    pub(super) malformed: Cell<bool>,
     /// The one that asks for another protocol, counted from 0. What follows it is held.
     pub(super) held: Cell<Option<u64>>,
     /// Who reads, and has to look again when it no longer is.
@@ -40,11 +38,6 @@ impl Watch {
     /// Why the `n`-th request of the connection, counted from 0, must be refused.
     pub(crate) fn refusal(&self, n: u64) -> Option<Refusal> {
         self.0.refused.get().filter(|_| n == self.0.passed.get())
-    }
-
-    /// Whether a body was broken off because it was malformed: otherwise its client left.
-    pub(crate) fn is_malformed(&self) -> bool {
-        self.0.malformed.get()
     }
 
     /// Since when a head has been incomplete, if one is.

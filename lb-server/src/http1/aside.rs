@@ -4,7 +4,7 @@
 //! slowly as it likes, and neither waits for the other: the request has a task of its own.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Line;
 use super::outbox::Outbox;
 use crate::body::Upload;
-use crate::pulse::Patience;
+use crate::pulse::{Patience, poll_still};
 
 /// A request on its way by itself.
 pub(super) struct Aside {
@@ -64,18 +64,20 @@ impl Aside {
     }
 }
 
-/// Sends what is left, for as long as its backend goes on taking it. Whether all of it went out.
+/// Sends what is left, for as long as the exchange goes on. Whether all of it went out.
 async fn send(mut outbox: Outbox<Upload>, line: &Line, Patience { idle, until }: Patience) -> bool {
-    let mut late = std::pin::pin!(sleep(idle));
+    let mut late = Box::pin(sleep(idle));
+    let mut wrote = Instant::now();
     let sending = poll_fn(|cx| {
         let before = outbox.written();
         let sent = outbox.poll(cx, &mut **line.io.borrow_mut());
         if outbox.written() > before {
-            late.as_mut().reset(Instant::now() + idle);
+            wrote = Instant::now();
         }
+        let moved = || outbox.body().last_moved().map(|moved| moved.max(wrote) + idle);
         match sent {
             Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
-            Poll::Pending => late.as_mut().poll(cx).map(|()| false),
+            Poll::Pending => poll_still(&mut late, cx, moved).map(|()| false),
         }
     });
     timeout_at(until, sending).await.unwrap_or(false)

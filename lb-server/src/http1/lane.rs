@@ -30,8 +30,9 @@ pub(super) struct Lane {
     /// What is still to come of the request that was read last, and its number.
     pub(super) body: RefCell<Body>,
     pub(super) turn: Cell<u64>,
-    /// Whether somebody wants the rest of it.
+    /// Whether somebody wants the rest of it, and has begun to read.
     pub(super) is_wanted: Cell<bool>,
+    pub(super) is_begun: Cell<bool>,
     /// The task of the connection, where it waits for whoever reads the body.
     visitor: Cell<Option<Waker>>,
     /// Whether the client understands what it is told before its answer: one of HTTP/1.0 does not.
@@ -57,6 +58,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const PASSED_MAX: u64 = 64 * 1024;
 /// Bytes that are read behind a request while it is answered: the rest waits in the socket.
 const AHEAD_BYTES: usize = 4 * 1024;
+/// Bytes that are read of a body before anybody asks for it: behind them may stand that its client has left.
+const EARLY_BYTES: usize = 64 * 1024;
 
 impl Lane {
     pub(super) fn new(io: Guarded, limits: Limits) -> Self {
@@ -68,6 +71,7 @@ impl Lane {
             body: RefCell::new(Body::Ended),
             turn: Cell::new(0),
             is_wanted: Cell::new(false),
+            is_begun: Cell::new(false),
             visitor: Cell::new(None),
             hears: Cell::new(false),
             waits: Cell::new(false),
@@ -118,6 +122,9 @@ impl Lane {
     /// Waits for the end of the connection, while nothing else is to be read.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.body.borrow().is_ended() {
+            if !self.is_begun.get() && !self.waits.get() {
+                return self.poll_early(cx);
+            }
             // Whoever reads the body says when that has ended.
             self.visitor.set(Some(cx.waker().clone()));
             return Poll::Pending;
@@ -132,6 +139,21 @@ impl Lane {
             }
             _ => Poll::Ready(()),
         }
+    }
+
+    /// Reads of a body that nobody has asked for yet, to hear whether its client is still there.
+    fn poll_early(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ahead = self.ahead.borrow_mut();
+        while ahead.len() < EARLY_BYTES {
+            let most = EARLY_BYTES - ahead.len();
+            match ready!(self.with_io(|io| piece::poll_read(io, cx, most))) {
+                Ok(read) if !read.is_empty() => *ahead = [&ahead[..], &read].concat().into(),
+                // Whoever reads it will say so.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
+                Ok(_) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -258,6 +280,7 @@ impl Inbound {
         if !self.is_current() {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
+        self.lane.is_begun.set(true);
         let frame = ready!(self.lane.poll_body(cx));
         let is_broken = matches!(frame, Some(Err(_)));
         self.is_ended = !is_broken && self.lane.body.borrow().is_ended();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use hyper::body::{Body, Frame};
 
-use super::{Asked, head};
+use super::{Asked, head, piece};
 use crate::body::Upload;
 use crate::platform::Io;
 
@@ -21,6 +21,8 @@ pub(super) struct Outbox<B> {
     /// What follows it.
     pieces: VecDeque<Bytes>,
     queued: usize,
+    /// How many of them, from the first on, keep no more memory than they need.
+    settled: usize,
     body: B,
     framing: Framing,
     /// How much was written, and whether all of that has left.
@@ -89,11 +91,16 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             flat_at: 0,
             pieces: VecDeque::new(),
             queued: 0,
+            settled: 0,
             body,
             framing,
             written: 0,
             flushed: false,
         }
+    }
+
+    pub(super) const fn body(&self) -> &B {
+        &self.body
     }
 
     /// How many bytes were written.
@@ -113,8 +120,18 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
                 return if waits { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             self.flushed = false;
-            ready!(self.poll_write(cx, io))?;
+            let Poll::Ready(wrote) = self.poll_write(cx, io) else {
+                self.settle();
+                return Poll::Pending;
+            };
+            wrote?;
         }
+    }
+
+    /// Nobody knows for how long it lies where it is.
+    fn settle(&mut self) {
+        self.pieces.iter_mut().skip(self.settled).for_each(piece::settle);
+        self.settled = self.pieces.len();
     }
 
     fn is_empty(&self) -> bool {
@@ -234,6 +251,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             count -= here;
             if piece.is_empty() {
                 self.pieces.pop_front();
+                self.settled = self.settled.saturating_sub(1);
             }
         }
         self.queued = self.pieces.iter().map(Bytes::len).sum::<usize>() + self.flat.len();

@@ -50,6 +50,30 @@ impl Drop for Piece {
     }
 }
 
+/// How many buffers of this thread nobody uses.
+#[cfg(test)]
+pub(super) fn spare() -> usize {
+    SPARE.with_borrow(Vec::len)
+}
+
+/// Pieces up to here keep a buffer that is too large for them, if they were handed on and lie somewhere.
+const LOOSE_BYTES_MAX: usize = PIECE_BYTES_MAX / 2;
+
+/// Gives what is left of a piece, and lies where it is, a buffer of its own size.
+pub(super) fn settle(piece: &mut Bytes) {
+    if piece.len() <= LOOSE_BYTES_MAX {
+        *piece = Bytes::copy_from_slice(piece);
+    }
+}
+
+/// A piece as it was read, to be kept for nobody knows how long.
+pub(crate) fn settled(piece: &Bytes) -> Bytes {
+    match piece.len() {
+        HANDED_BYTES_MIN..=LOOSE_BYTES_MAX => Bytes::copy_from_slice(piece),
+        _ => piece.clone(),
+    }
+}
+
 /// Reads what there is, and so much at most. Nothing, if nothing will ever be.
 pub(super) fn poll_read(
     io: &mut dyn Io,

@@ -1,5 +1,6 @@
 //! What a backend may answer, and what is none; and what becomes of a body.
 
+mod lying;
 mod visits;
 
 use expect_test::{Expect, expect};

@@ -47,9 +47,9 @@ pub(crate) enum Farewell {
 /// What is answered to a head that says nothing to us. The guard should let none through.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-/// How long, and how much, a client may go on sending that has its last answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client may go on sending that has its last answer (RFC 9112 §9.6): in all, and with a pause.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
 
 impl Visit {
     pub(crate) fn new(io: Guarded, limits: Limits) -> Self {
@@ -105,6 +105,7 @@ impl Visit {
         lane.hears.set(told.is_current);
         *lane.body.borrow_mut() = body;
         lane.is_wanted.set(!is_ended);
+        lane.is_begun.set(false);
         let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended };
         request.map(|()| Arriving::Http1(inbound))
     }
@@ -150,13 +151,11 @@ impl Visit {
                 io.write_all(last).await?;
             }
             io.shutdown().await?;
-            let mut thrown = 0;
-            while thrown < LINGER_BYTES_MAX && !is_read {
-                let read = poll_fn(|cx| piece::poll_read(&mut io, cx, PIECE_BYTES_MAX)).await?;
-                if read.is_empty() {
+            while !is_read {
+                let reading = poll_fn(|cx| piece::poll_read(&mut io, cx, PIECE_BYTES_MAX));
+                if timeout(LINGER_PAUSE, reading).await??.is_empty() {
                     break;
                 }
-                thrown += read.len();
             }
             Ok::<(), io::Error>(())
         };
