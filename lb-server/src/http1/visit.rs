@@ -151,13 +151,15 @@ impl Visit {
                 io.write_all(last).await?;
             }
             io.shutdown().await?;
-            while !is_read {
+            if is_read {
+                return Ok(());
+            }
+            loop {
                 let reading = poll_fn(|cx| piece::poll_read(&mut io, cx, PIECE_BYTES_MAX));
                 if timeout(LINGER_PAUSE, reading).await??.is_empty() {
-                    break;
+                    return Ok::<(), io::Error>(());
                 }
             }
-            Ok::<(), io::Error>(())
         };
         let _in_time_or_not = timeout(LINGER, farewell).await;
     }
