@@ -63,7 +63,7 @@ impl Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if self.is_end_stream() {
-            self.busy.answered();
+            self.busy.ends();
         }
     }
 }
@@ -235,16 +235,19 @@ impl Body for Outgoing {
             }
             Whose::Backends(download) => download.borrow_mut().poll_backend(cx),
         };
-        if let Poll::Ready(frame) = &mut frame {
-            // hyper keeps it for as long as its client likes.
-            if let Some(Ok(frame)) = frame
-                && self.busy.is_of_http2()
-            {
-                frame.data_mut().into_iter().for_each(|data| *data = settled(data));
+        match &mut frame {
+            // Whoever asks has looked whether its client took it back: it is somebody else who ends it.
+            Poll::Ready(Some(Err(_))) => self.busy.ends(),
+            Poll::Ready(frame) => {
+                // hyper keeps it for as long as its client likes.
+                if let Some(Ok(frame)) = frame
+                    && self.busy.is_of_http2()
+                {
+                    frame.data_mut().into_iter().for_each(|data| *data = settled(data));
+                }
+                self.busy.hands();
             }
-            self.busy.hands()
-        } else {
-            self.busy.waits()
+            Poll::Pending => self.busy.waits(),
         }
         frame
     }

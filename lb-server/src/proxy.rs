@@ -106,6 +106,7 @@ pub(crate) async fn respond(
         let date = headers::date(view.gateway.platform.unix_time());
         let response = problem.response(&head, id, date);
         if problem == Problem::ClientLeft {
+            busy.is_taken_back();
             return response.map(|body| Whose::unheard(body, journal));
         }
         journal.refused(problem);

@@ -109,8 +109,18 @@ impl Pulse {
 /// A request that has not been answered to its last byte.
 pub(crate) struct Busy {
     pulse: Rc<Pulse>,
-    answered: Cell<bool>,
+    end: Cell<End>,
     stands: Cell<bool>,
+}
+
+/// How a request ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nobody has said yet: whoever takes a request back says nothing but that.
+    Unsaid,
+    /// With its answer, or by whatever the backend or we did.
+    NotTakenBack,
+    TakenBack,
 }
 
 impl Busy {
@@ -120,7 +130,7 @@ impl Busy {
         if pulse.resets_max.is_some() {
             pulse.began.notify_one();
         }
-        Self { pulse: Rc::clone(pulse), answered: Cell::new(false), stands: Cell::new(false) }
+        Self { pulse: Rc::clone(pulse), end: Cell::new(End::Unsaid), stands: Cell::new(false) }
     }
 
     /// A backend's answer begins.
@@ -160,9 +170,16 @@ impl Busy {
         self.pulse.standing.set(others + u32::from(stands));
     }
 
-    /// It was answered to the last byte.
-    pub(crate) fn answered(&self) {
-        self.answered.set(true);
+    /// It ends as it should, or by no doing of its client's.
+    pub(crate) fn ends(&self) {
+        if self.end.get() == End::Unsaid {
+            self.end.set(End::NotTakenBack);
+        }
+    }
+
+    /// Its client has taken it back, whatever is still said to it.
+    pub(crate) fn is_taken_back(&self) {
+        self.end.set(End::TakenBack);
     }
 }
 
@@ -172,7 +189,7 @@ impl Drop for Busy {
         self.stands(false);
         pulse.busy.set(pulse.busy.get() - 1);
         pulse.since.set(Instant::now());
-        if !self.answered.get() {
+        if self.end.get() != End::NotTakenBack {
             pulse.taken_back();
         }
     }

@@ -30,7 +30,7 @@ impl Tunnel {
         tokio::task::spawn_local(async move {
             if let Ok(stream) = stream.await {
                 self.run(Box::new(TokioIo::new(stream)), Vec::new()).await;
-                busy.answered();
+                busy.ends();
             }
         });
     }

@@ -127,6 +127,82 @@ fn who_takes_back_too_many_requests_loses_the_connection() {
 }
 
 #[test]
+fn who_takes_back_calls_that_have_begun_loses_the_connection_as_well() {
+    run(async {
+        let half = Rc::new(Notify::new());
+        let told = Rc::clone(&half);
+        let backend = Backend::raw(move |mut stream| {
+            let told = Rc::clone(&told);
+            Box::pin(async move {
+                let mut said = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    said.push(byte);
+                    if said.ends_with(b"half") {
+                        told.notify_one();
+                    }
+                }
+            })
+        })
+        .await;
+        let more = "[server.http2]\nresets_per_second_max = 10";
+        let proxy = Proxy::start(&[backend.url()], more).await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        until(|| proxy.gateway.connections() == 1).await;
+        // POST / of a, a call of gRPC: our own answer to it has no body.
+        let head = b"\x83\x86\x84\x41\x01a\x0f\x10\x10application/grpc";
+        let (mut sent, connections) = (0, || proxy.gateway.connections());
+        while connections() == 1 && sent < 50 {
+            let id = 1 + 2 * sent;
+            let begun = [frame(1, 4, id, head), frame(0, 0, id, b"half")].concat();
+            stream.write_all(&begun).await.unwrap();
+            half.notified().await;
+            stream.write_all(&frame(3, 0, id, &8_u32.to_be_bytes())).await.unwrap();
+            until(|| backend.open() == 0).await;
+            sent += 1;
+        }
+        assert!((11..50).contains(&sent), "{sent}");
+    });
+}
+
+#[test]
+fn answers_that_a_backend_breaks_off_are_not_taken_for_requests_that_a_client_takes_back() {
+    run(async {
+        let go = Rc::new(Notify::new());
+        let told = Rc::clone(&go);
+        let backend = Backend::start(move |count, _| {
+            let go = Rc::clone(&told);
+            if count >= 40 {
+                return Script::ok("whole");
+            }
+            Script::Do(Box::new(move |mut stream| {
+                Box::pin(async move {
+                    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
+                    stream.write_all(head).await.unwrap();
+                    go.notified().await;
+                })
+            }))
+        })
+        .await;
+        let more = "[service.breaker]\nenabled = false\n[server.http2]\nresets_per_second_max = 10";
+        let proxy = Proxy::start(&[backend.url()], more).await;
+        let mut client = connect(proxy.addr).await;
+        let mut begun = Vec::new();
+        for _ in 0..40 {
+            begun.push(client.send_request(get("/")).await.unwrap());
+        }
+        go.notify_waiters();
+        for answer in begun {
+            assert!(read(answer).await.is_err(), "it is not whole");
+        }
+        assert_eq!(ask(&mut client, get("/")).await.unwrap().body, "whole");
+        until(|| proxy.log().len() == 41).await;
+        assert_eq!(proxy.log().iter().filter(|it| it["end"] == "backend_broke").count(), 40);
+    });
+}
+
+#[test]
 fn a_client_that_leaves_an_answer_where_it_is_loses_it_and_no_other() {
     run(async {
         let big = "x".repeat(4 << 20);
