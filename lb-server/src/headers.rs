@@ -89,7 +89,11 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
     if !are_hosts || !is_target || !is_one {
         return Some(Refusal::Host);
     }
-    (head.headers.len() > headers_max).then_some(Refusal::TooLong)
+    // However many crumbs there are, they are one cookie (RFC 9113 §8.2.3). Their bytes were counted when
+    // they came.
+    let crumbs = head.headers.get_all(header::COOKIE).iter().count();
+    let lines = head.headers.len() - crumbs.saturating_sub(1);
+    (lines > headers_max).then_some(Refusal::TooLong)
 }
 
 /// Makes a client's head a backend's.

@@ -206,6 +206,30 @@ fn a_call_takes_no_longer_than_its_client_waits() {
 }
 
 #[test]
+fn the_crumbs_of_a_cookie_are_one_line_and_weigh_what_they_weigh() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("ok")).await;
+        let lines = "[server]\nheaders_max = 10\nheader_bytes_max = \"8KiB\"";
+        let proxy = Proxy::start(&[backend.url()], lines).await;
+        let mut client = connect(proxy.addr).await;
+        for (crumbs, others, status) in [(40, 5, 200), (40, 15, 431), (400, 0, 431)] {
+            let mut request = get("/");
+            for n in 0..crumbs {
+                request.headers_mut().append("cookie", format!("k{n}=v").parse().unwrap());
+            }
+            for n in 0..others {
+                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+                request.headers_mut().append(name, http::HeaderValue::from_static("1"));
+            }
+            let answer = ask(&mut client, request).await.unwrap();
+            assert_eq!(answer.head.status, status, "{crumbs} {others}");
+        }
+        let cookie: Vec<_> = (0..40).map(|n| format!("k{n}=v")).collect();
+        assert_eq!(backend.request().one("cookie"), Some(&*cookie.join("; ")));
+    });
+}
+
+#[test]
 fn an_answer_has_as_many_lines_as_over_http1() {
     run(async {
         let backend = Backend2::start(100, |nth, _| async move {
