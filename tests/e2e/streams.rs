@@ -105,6 +105,49 @@ async fn half_a_request(reason: u32, protocol: &'static str, answer: Vec<u8>) {
 }
 
 #[test]
+fn a_backend_hears_that_an_upload_is_not_needed_any_more() {
+    run(async {
+        let reasons = Rc::new(RefCell::new(Vec::new()));
+        let (told, heard) = (Rc::clone(&reasons), Rc::new(Notify::new()));
+        let has = Rc::clone(&heard);
+        let backend = Backend::raw(move |mut stream| {
+            let (told, has) = (Rc::clone(&told), Rc::clone(&has));
+            Box::pin(async move {
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+                let mut head = [0; 9];
+                while stream.read_exact(&mut head).await.is_ok() {
+                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; length as usize];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    match head[3] {
+                        0 => has.notify_one(),
+                        3 => told.borrow_mut().push(payload),
+                        _ => {}
+                    }
+                }
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf").await;
+        heard.notified().await;
+        drop(client);
+        until(|| !reasons.borrow().is_empty()).await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
+        let begun = [frame(4, 0, 0, &[]), post, frame(0, 0, 1, b"half")].concat();
+        stream.write_all(&begun).await.unwrap();
+        heard.notified().await;
+        stream.write_all(&frame(3, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
+        until(|| reasons.borrow().len() == 2).await;
+        assert_eq!(*reasons.borrow(), [[0, 0, 0, 8], [0, 0, 0, 8]], "CANCEL");
+    });
+}
+
+#[test]
 fn who_takes_back_too_many_requests_loses_the_connection() {
     run(async {
         let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;

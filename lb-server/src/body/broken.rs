@@ -1,5 +1,12 @@
 //! How a body breaks off.
 
+use std::error::Error;
+use std::sync::LazyLock;
+
+/// What a backend over HTTP/2 is told of a request that does not come to its end: it is not needed any more
+/// (RFC 9113 §7).
+static CANCEL: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+
 /// Why a body could not go on: then its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -34,4 +41,12 @@ impl std::fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {}
+impl Error for Broken {
+    /// hyper looks here for what it tells the other side, and says INTERNAL_ERROR where there is nothing.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Client | Self::ClientIdle | Self::TooLarge | Self::Superseded => Some(&*CANCEL),
+            Self::Backend | Self::Late => None,
+        }
+    }
+}
