@@ -1,5 +1,7 @@
 //! Our own answers: short, with a reason a machine can read, and nothing of our insides.
 
+mod grpc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -106,8 +108,8 @@ impl Problem {
         id: RequestId,
         date: HeaderValue,
     ) -> Response<Full<Bytes>> {
-        if speaks_grpc(request) {
-            return self.grpc(id, date);
+        if let Some(kind) = grpc::kind(request) {
+            return self.grpc(kind, id, date);
         }
         let (kind, body) = if prefers_text(request) {
             let sentence = self.sentence();
@@ -163,44 +165,6 @@ impl Problem {
         }
         response
     }
-
-    /// The answer to a client that looks for trouble in `grpc-status`.
-    fn grpc(self, id: RequestId, date: HeaderValue) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, headers::written(&self.grpc_status()));
-        let message = HeaderValue::from_static(self.sentence());
-        headers.insert(GRPC_MESSAGE, message);
-        headers.insert(header::DATE, date);
-        headers.insert(X_REQUEST_ID, headers::written(&id));
-        response
-    }
-
-    /// What gRPC calls it (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
-    fn grpc_status(self) -> u8 {
-        const DEADLINE_EXCEEDED: u8 = 4;
-        const RESOURCE_EXHAUSTED: u8 = 8;
-        const UNIMPLEMENTED: u8 = 12;
-        const INTERNAL: u8 = 13;
-        const UNAVAILABLE: u8 = 14;
-        match self.status().as_u16() {
-            413 | 414 | 429 | 431 => RESOURCE_EXHAUSTED,
-            404 | 405 => UNIMPLEMENTED,
-            408 | 504 => DEADLINE_EXCEEDED,
-            502 | 503 => UNAVAILABLE,
-            _ => INTERNAL,
-        }
-    }
-}
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// Whether a request is a call of gRPC.
-pub(crate) fn speaks_grpc(request: &Parts) -> bool {
-    let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// How many requests a client has left, and in how many seconds it has all of them.
@@ -294,6 +258,36 @@ mod tests {
             content-length: 122
 
         "#]],
+        );
+    }
+
+    #[test]
+    fn a_call_of_grpc_web_is_answered_in_its_own_kind() {
+        check(
+            Problem::Rejected(Rejection::NoFitBackend),
+            Request::post("/").header("content-type", "application/grpc-web-text+proto; x=y"),
+            &expect![[r#"
+                200 OK
+                content-type: application/grpc-web-text+proto
+                grpc-status: 14
+                grpc-message: no backend can take this request now
+                date: (now)
+                x-request-id: (id)
+
+            "#]],
+        );
+        check(
+            Problem::NoService,
+            Request::post("/").header("content-type", "application/grpc+proto"),
+            &expect![[r#"
+                200 OK
+                content-type: application/grpc
+                grpc-status: 12
+                grpc-message: no service is configured for this host
+                date: (now)
+                x-request-id: (id)
+
+            "#]],
         );
     }
 
