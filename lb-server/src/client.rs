@@ -222,24 +222,28 @@ impl Client {
         }
     }
 
-    /// Waits until there has been no request for too long. Meanwhile, whoever leaves an answer where
-    /// it is for too long loses it.
-    pub(crate) async fn idle(&self, server: &Server) {
+    /// Waits until there has been no request for too long; once it `was_told` to leave, until whatever crossed
+    /// that has been answered, and nothing more came. Meanwhile, whoever leaves an answer where it is for too
+    /// long loses it.
+    pub(crate) async fn idle(&self, server: &Server, was_told: Option<Instant>) {
         loop {
             if self.pulse.busy.get() > 0 {
                 sleep(LOOK_EVERY).await;
                 self.pulse.end_what_stands();
-                if self.pulse.stands(server.keep_alive_timeout) {
+                let is_late = |told: Instant| told + server.header_timeout <= Instant::now();
+                if self.pulse.stands(server.keep_alive_timeout) && was_told.is_none_or(is_late) {
                     return;
                 }
                 continue;
             }
-            let patience = if self.requests.get() == 0 {
+            let patience = if self.requests.get() == 0 || was_told.is_some() {
                 server.header_timeout
             } else {
                 server.keep_alive_timeout
             };
-            let (now, until) = (Instant::now(), self.pulse.since.get() + patience);
+            let since = self.pulse.since.get();
+            let since = was_told.map_or(since, |told| told.max(since));
+            let (now, until) = (Instant::now(), since + patience);
             if until <= now {
                 return;
             }

@@ -8,7 +8,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::http2::{H2, get, hello, post};
-use crate::support::h2::{Backend2, answers_heads, ask, connect, frame, read, whole};
+use crate::support::h2::{
+    Backend2, Framed, answers_heads, ask, connect, frame, next, raw, read, whole,
+};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
 #[test]
@@ -115,15 +117,10 @@ fn a_backend_hears_that_an_upload_is_not_needed_any_more() {
             Box::pin(async move {
                 stream.read_exact(&mut [0; 24]).await.unwrap();
                 stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-                let mut head = [0; 9];
-                while stream.read_exact(&mut head).await.is_ok() {
-                    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                    let mut payload = vec![0; length as usize];
-                    stream.read_exact(&mut payload).await.unwrap();
-                    match head[3] {
+                while let Some(Framed { kind, payload, .. }) = next(&mut stream, &[0, 3]).await {
+                    match kind {
                         0 => has.notify_one(),
-                        3 => told.borrow_mut().push(payload),
-                        _ => {}
+                        _ => told.borrow_mut().push(payload),
                     }
                 }
             })
@@ -135,11 +132,9 @@ fn a_backend_hears_that_an_upload_is_not_needed_any_more() {
         heard.notified().await;
         drop(client);
         until(|| !reasons.borrow().is_empty()).await;
-        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut stream = raw(proxy.addr).await;
         let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
-        let begun = [frame(4, 0, 0, &[]), post, frame(0, 0, 1, b"half")].concat();
-        stream.write_all(&begun).await.unwrap();
+        stream.write_all(&[post, frame(0, 0, 1, b"half")].concat()).await.unwrap();
         heard.notified().await;
         stream.write_all(&frame(3, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
         until(|| reasons.borrow().len() == 2).await;
@@ -189,9 +184,7 @@ fn who_takes_back_calls_that_have_begun_loses_the_connection_as_well() {
         .await;
         let more = "[server.http2]\nresets_per_second_max = 10";
         let proxy = Proxy::start(&[backend.url()], more).await;
-        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        let mut stream = raw(proxy.addr).await;
         until(|| proxy.gateway.connections() == 1).await;
         // POST / of a, a call of gRPC: our own answer to it has no body.
         let head = b"\x83\x86\x84\x41\x01a\x0f\x10\x10application/grpc";
@@ -333,5 +326,35 @@ fn a_client_that_leaves_while_an_h2_backend_has_its_body_is_noticed() {
         drop(client);
         until(|| proxy.in_flight() == 0).await;
         assert_eq!(proxy.log()[0]["status"], 499);
+    });
+}
+
+#[test]
+fn a_request_that_crosses_a_goodbye_is_answered() {
+    run(async {
+        let (backend, held) = Backend::held().await;
+        let server = "[server]\nkeep_alive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
+        let proxy = Proxy::start(&[backend.url()], server).await;
+        let mut client = raw(proxy.addr).await;
+        let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+        client.write_all(&frame(1, 5, 1, &get)).await.unwrap();
+        until(|| backend.requests().len() == 1).await;
+        held.borrow_mut().remove(0).send(()).unwrap();
+        assert_eq!(next(&mut client, &[1]).await.unwrap().id, 1);
+        // It hears GOAWAY when it has asked again, and does not answer the PING behind it.
+        assert!(next(&mut client, &[7]).await.is_some());
+        client.write_all(&frame(1, 5, 3, &get)).await.unwrap();
+        until(|| backend.requests().len() == 2).await;
+        // Another one that says nothing comes and goes meanwhile.
+        let mut other = raw(proxy.addr).await;
+        assert!(next(&mut other, &[7]).await.is_some());
+        assert!(next(&mut other, &[7]).await.is_none());
+        held.borrow_mut().remove(0).send(()).unwrap();
+        let answer = next(&mut client, &[1]).await.expect("it is not cut off");
+        assert_eq!((answer.id, answer.payload[0]), (3, 0x88), "200");
+        // Then it is over, whether it was heard or not.
+        assert!(next(&mut client, &[7]).await.is_none());
+        until(|| proxy.log().len() == 2).await;
+        assert!(proxy.log().iter().all(|line| line["status"] == 200));
     });
 }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use super::Seat;
 use crate::arriving::Arriving;
@@ -58,7 +58,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
         .keep_alive_timeout(PING_TIMEOUT);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut next = Phase::Draining;
-    let (mut leaving, mut is_spent) = (false, false);
+    let (mut was_told, mut is_spent) = (None, false);
     loop {
         tokio::select! {
             biased;
@@ -83,11 +83,13 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
                 return;
             }
             // It says goodbye, and does not wait for ever to be heard.
-            () = client.idle(&server), if !leaving => {
-                leaving = true;
+            () = client.idle(&server, was_told) => {
+                if was_told.is_some() {
+                    return;
+                }
+                was_told = Some(Instant::now());
                 serving.as_mut().graceful_shutdown();
             }
-            () = sleep(server.header_timeout), if leaving => return,
         }
     }
 }

@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Backend;
@@ -206,6 +206,37 @@ impl Drop for Leaves {
 pub(crate) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+/// A connection on which the test says what is said of HTTP/2, after the preface and a frame of SETTINGS.
+pub(crate) async fn raw(addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    stream
+}
+
+/// A frame as it came.
+pub(crate) struct Framed {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) id: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The next frame of one of these kinds, passing by others. `None` if the connection ends first.
+pub(crate) async fn next(stream: &mut (impl AsyncRead + Unpin), kinds: &[u8]) -> Option<Framed> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.ok()?;
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        if kinds.contains(&head[3]) {
+            return Some(Framed { kind: head[3], flags: head[4], id, payload });
+        }
+    }
 }
 
 /// A backend that says nothing of its own, byte by byte, but these frames to the head of each stream.
