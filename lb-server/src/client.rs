@@ -12,6 +12,7 @@ use lb_config::config::Server;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::exec::Carrying;
 use crate::framing::{Refusal, Watch};
 use crate::headers;
 use crate::proxy_protocol::Ends;
@@ -38,6 +39,8 @@ pub(crate) struct Client {
     leaving: Cell<Option<Instant>>,
     pulse: Rc<Pulse>,
     tunnel: RefCell<Option<Tunnel>>,
+    /// Of HTTP/2: runs its streams.
+    pub(crate) carrying: Carrying,
 }
 
 impl Client {
@@ -63,6 +66,7 @@ impl Client {
             leaving: Cell::new(None),
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
+            carrying: Carrying::default(),
         })
     }
 

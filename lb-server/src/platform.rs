@@ -20,13 +20,26 @@ use lb_config::config::Dns;
 pub use lb_config::config::{Address, Socket, Tcp};
 use lb_core::Time;
 use resolve::Resolve;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Join, ReadBuf};
 use tokio::time::Instant;
 
 /// A connection, whatever carries it.
-pub trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Has the other side learn, when this is dropped, that it broke off and did not come to an end. Where
+    /// that cannot be said, it looks like an end.
+    fn break_off(&mut self) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+impl<T: Io + ?Sized> Io for Box<T> {
+    fn break_off(&mut self) {
+        (**self).break_off();
+    }
+}
+
+/// In memory, for tests.
+impl Io for DuplexStream {}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Io for Join<R, W> {}
 
 /// A connection of which something was read already, and is read once more.
 pub(crate) struct Prefixed {
@@ -38,6 +51,12 @@ pub(crate) struct Prefixed {
 impl Prefixed {
     pub(crate) const fn new(begun: Vec<u8>, io: Box<dyn Io>) -> Self {
         Self { begun, at: 0, io }
+    }
+}
+
+impl Io for Prefixed {
+    fn break_off(&mut self) {
+        self.io.break_off();
     }
 }
 

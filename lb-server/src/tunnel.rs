@@ -3,9 +3,11 @@
 //! HTTP has ended on both sides when a tunnel begins. What the client sent ahead of the answer waited
 //! in the guard (`framing`), so that a backend which did not switch never saw it; it goes out first.
 //! The exchange lives on: its lease is given back, and its record written, when the tunnel ends.
+//! Where one side breaks off, so does the other: nobody takes half of what was said for all of it.
+
+mod stream;
 
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use lb_core::BodyEnd;
 
 use crate::client::Client;
@@ -13,6 +15,7 @@ use crate::held::Held;
 use crate::platform::{Io, Prefixed};
 use crate::pool::Remains;
 use crate::relay::{Idle, RelayEnd, Side, relay};
+use stream::Stream;
 
 /// A tunnel to a backend that waits for its client's side.
 pub(crate) struct Tunnel {
@@ -26,10 +29,10 @@ impl Tunnel {
     pub(crate) fn begin(self, client: &Client, stream: Option<OnUpgrade>) {
         let Some(stream) = stream else { return client.turn_into(self) };
         // The connection stays as long as something on it goes on, and takes the tunnel with it.
-        let busy = client.busy();
+        let (busy, carrier) = (client.busy(), client.carrying.next());
         tokio::task::spawn_local(async move {
             if let Ok(stream) = stream.await {
-                self.run(Box::new(TokioIo::new(stream)), Vec::new()).await;
+                self.run(Box::new(Stream::new(stream, carrier)), Vec::new()).await;
                 busy.ends();
             }
         });
@@ -48,19 +51,40 @@ impl Tunnel {
             .timeouts()
             .map(|said| Idle { both: said.tunnel_idle, one: said.body_idle.min(said.tunnel_idle) });
         let Some(idle) = idle else { return };
-        let mut near = Prefixed::new(begun, client);
-        let mut far = Prefixed::new(answered.into(), io);
+        let mut ends = Ends {
+            near: Prefixed::new(begun, client),
+            far: Prefixed::new(answered.into(), io),
+            break_off: true,
+        };
         let journal = std::rc::Rc::clone(&held.journal);
         let bytes_in = journal.bytes_in();
-        let end = relay(&mut near, &mut far, idle, |from, bytes| match from {
+        let end = relay(&mut ends.near, &mut ends.far, idle, |from, bytes| match from {
             Side::Near => bytes_in.set(bytes_in.get() + bytes),
             Side::Far => journal.body_bytes_out(bytes),
         });
-        held.end(match end.await {
+        let end = end.await;
+        ends.break_off = matches!(end, RelayEnd::Broken(_));
+        held.end(match end {
             RelayEnd::Done => BodyEnd::Complete,
             RelayEnd::Broken(Side::Far) => BodyEnd::BackendBroke,
             RelayEnd::Broken(Side::Near) => BodyEnd::ClientLeft,
             RelayEnd::Idle => BodyEnd::Deadline,
         });
+    }
+}
+
+/// Both ends of a tunnel. One that does not end by itself, or by its idle time, breaks off on both sides.
+struct Ends {
+    near: Prefixed,
+    far: Prefixed,
+    break_off: bool,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if self.break_off {
+            self.near.break_off();
+            self.far.break_off();
+        }
     }
 }

@@ -133,6 +133,12 @@ impl Wire {
     }
 }
 
+impl Io for Wire {
+    fn break_off(&mut self) {
+        self.io.break_off();
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
 use lb_server::platform::{Accepted, Address, Io, Listen, Local, Place, Tcp};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::scenario::{Origin, Scenario};
@@ -115,7 +118,7 @@ impl Platform for World {
     fn dial(&self, addr: Address, _: Tcp) -> Local<'_, io::Result<Box<dyn Io>>> {
         Box::pin(async move {
             let addr = self.find(on_the_network(&addr)?)?;
-            Ok(Box::new(TcpStream::connect(addr).await?) as Box<dyn Io>)
+            Ok(Box::new(Socket(TcpStream::connect(addr).await?)) as Box<dyn Io>)
         })
     }
 
@@ -148,6 +151,39 @@ fn on_the_network(addr: &Address) -> io::Result<SocketAddr> {
     })
 }
 
+/// A connection. turmoil resets none but those with something unread, so that to break off looks like an end.
+struct Socket(TcpStream);
+
+impl Io for Socket {}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 struct Listener(TcpListener);
 
 impl Listen for Listener {
@@ -155,7 +191,7 @@ impl Listen for Listener {
         Box::pin(async move {
             let (stream, peer) = self.0.accept().await?;
             let local = stream.local_addr().ok();
-            Ok(Accepted { io: Box::new(stream), peer: Some(peer), local })
+            Ok(Accepted { io: Box::new(Socket(stream)), peer: Some(peer), local })
         })
     }
 

@@ -38,4 +38,5 @@ mod streams;
 mod strict;
 mod timeouts;
 mod tls;
+mod tunnels;
 mod upgrade;

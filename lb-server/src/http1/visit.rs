@@ -30,6 +30,8 @@ use crate::platform::Io;
 /// A client's socket.
 pub(crate) type Guarded = Guard<Box<dyn Io>>;
 
+impl Io for Guarded {}
+
 /// A client's connection while its requests are on their way.
 pub(crate) struct Visit(Rc<Lane>);
 

@@ -162,6 +162,16 @@ impl Platform for Os {
     }
 }
 
+impl Io for TcpStream {
+    /// With a reset (RFC 9293 §3.10.5), and without what has not been sent.
+    fn break_off(&mut self) {
+        // One that is not connected any more has nobody to tell.
+        let _told = self.set_zero_linger();
+    }
+}
+
+impl Io for UnixStream {}
+
 /// One address, at which usually one socket listens. There are more where a predecessor had more
 /// workers than this process has: each of them has a queue of its own.
 struct Listener {

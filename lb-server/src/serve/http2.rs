@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::Seat;
 use crate::arriving::Arriving;
 use crate::client::Client;
-use crate::exec::Here;
 use crate::platform::Io;
 use crate::shutdown::Phase;
 
@@ -44,7 +43,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
         let responding = Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request);
         Box::pin(async { Ok::<_, Infallible>(responding.await) })
     });
-    let mut builder = http2::Builder::new(Here);
+    let mut builder = http2::Builder::new(client.carrying.clone());
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)

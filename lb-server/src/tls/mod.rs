@@ -36,10 +36,24 @@ use lb_config::config::{Alpn, TlsVersion};
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+use crate::platform::Io;
 pub use client::{ClientTls, Connected};
 pub use files::{Files, Fingerprint, Loaded, Problem, read};
 pub use handshake::{HandshakeError, Why};
 pub use server::{Accepted, ServerTls};
+
+/// One that ends without `close_notify` has broken off to whoever speaks TLS; so it has to TCP beneath it.
+impl Io for tokio_rustls::server::TlsStream<Box<dyn Io>> {
+    fn break_off(&mut self) {
+        self.get_mut().0.break_off();
+    }
+}
+
+impl Io for tokio_rustls::client::TlsStream<Box<dyn Io>> {
+    fn break_off(&mut self) {
+        self.get_mut().0.break_off();
+    }
+}
 
 /// Bytes that rustls may hold back for a peer that reads slowly: four records, which leave in one
 /// system call. An idle connection holds none.
