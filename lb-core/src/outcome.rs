@@ -46,6 +46,9 @@ pub enum Failure {
     Exhausted,
     /// The backend has as many connections as it may have, and none came free in time.
     Crowded,
+    /// The backend answered, and opened no tunnel: it may ignore what it was asked to switch to
+    /// (RFC 9110 §7.8), and the client would take its answer for a tunnel.
+    NoTunnel,
 }
 
 /// Whether the backend may have acted on the request.
@@ -77,24 +80,25 @@ impl Outcome {
                 | Failure::RefusedStream,
             ) => Reach::Never,
             Self::Answered(_)
-            | Self::Failed(Failure::Reset | Failure::FirstByteTimeout | Failure::Malformed) => {
-                Reach::Maybe
-            }
+            | Self::Failed(
+                Failure::Reset | Failure::FirstByteTimeout | Failure::Malformed | Failure::NoTunnel,
+            ) => Reach::Maybe,
         }
     }
 
     /// What it says about the backend: the answers in `failures` and silence count against it. A
     /// kept connection that closed before anything was written does not: backends close idle
-    /// connections by right. Nor does what we have run out of ourselves, or have enough of.
+    /// connections by right. Nor does what we have run out of ourselves, or have enough of, nor a
+    /// tunnel that it need not open: whoever asks for one could take it out otherwise.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
             Self::Answered(600..) => Verdict::Failure,
             Self::Answered(status) if failures.contains(status) => Verdict::Failure,
             Self::Answered(_) => Verdict::Success,
-            Self::Failed(Failure::Unsent | Failure::Exhausted | Failure::Crowded) => {
-                Verdict::Abandoned
-            }
+            Self::Failed(
+                Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+            ) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
         }
     }
@@ -134,7 +138,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -147,6 +151,7 @@ impl Failure {
         Self::Malformed,
         Self::Exhausted,
         Self::Crowded,
+        Self::NoTunnel,
     ];
 
     /// As written in metrics, logs and error bodies.
@@ -164,6 +169,7 @@ impl Failure {
             Self::Malformed => "malformed",
             Self::Exhausted => "exhausted",
             Self::Crowded => "crowded",
+            Self::NoTunnel => "no_tunnel",
         }
     }
 }

@@ -137,11 +137,14 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         let failure = match in_time(&gateway.clock, errand, replay, sending).await {
             Some(Ok(mut response)) => {
                 upgrade::unframe(head, &mut response);
-                let fits = response.headers().len() <= server.headers_max
-                    && headers::is_answer(response.headers(), server.header_bytes_max)
-                    && upgrade::fits(head, &response);
-                let answer = Answer { response, connection };
-                return if fits { Ok(answer) } else { Err(Failure::Malformed) };
+                let is_head = response.headers().len() <= server.headers_max
+                    && headers::is_answer(response.headers(), server.header_bytes_max);
+                let failure = if is_head {
+                    upgrade::misfits(head, &response)
+                } else {
+                    Some(Failure::Malformed)
+                };
+                return failure.map_or(Ok(Answer { response, connection }), Err);
             }
             Some(Err(failure)) => {
                 // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).

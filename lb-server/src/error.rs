@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
-use lb_core::Rejection;
+use lb_core::{Failure, Rejection};
 
 use crate::framing::Refusal;
 use crate::headers::{self, X_REQUEST_ID};
@@ -93,6 +93,9 @@ impl Problem {
             Self::Rejected(Rejection::ClientBusy) => "too many requests at once",
             Self::Rejected(Rejection::Overloaded | Rejection::QueueTimeout) => {
                 "too much is going on here: try again later"
+            }
+            Self::Rejected(Rejection::AttemptFailed(Failure::NoTunnel)) => {
+                "the backend answered, and opened no tunnel"
             }
             Self::Rejected(rejection) if rejection.status() == 504 => {
                 "no backend answered this request in time"
@@ -185,7 +188,7 @@ mod tests {
     use expect_test::{Expect, expect};
     use http::Request;
     use http_body_util::BodyExt;
-    use lb_core::{ExchangeId, Failure};
+    use lb_core::ExchangeId;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};

@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, response};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
+use lb_core::Failure;
 use sha1::{Digest, Sha1};
 
 use crate::request_id::RequestId;
@@ -72,7 +73,7 @@ impl Wanted {
         head.headers.remove(header::TE);
     }
 
-    /// Whether a backend grants it with this status, if its answer [`fits`].
+    /// Whether a backend grants it with this status, if nothing [`misfits`] in its answer.
     pub(crate) fn is_granted(&self, status: StatusCode) -> bool {
         match self.what {
             What::Protocols(_) => status == StatusCode::SWITCHING_PROTOCOLS,
@@ -118,23 +119,26 @@ pub(crate) fn challenges(asked: &Parts, answer: &HeaderMap) -> Vec<HeaderValue> 
     said.into_iter().flatten().cloned().collect()
 }
 
-/// Whether an answer speaks of protocols as the request, as it went out, allows.
-pub(crate) fn fits<B>(asked: &Parts, answer: &Response<B>) -> bool {
+/// What an answer comes to that does not speak of protocols as the request, as it went out, allows.
+pub(crate) fn misfits<B>(asked: &Parts, answer: &Response<B>) -> Option<Failure> {
     let over_http2 = asked.extensions.get::<Protocol>().is_some();
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
             let mut granted = protocols(answer.headers());
             let Some(granted) = granted.next().filter(|_| granted.next().is_none()) else {
-                return false;
+                return Some(Failure::Malformed);
             };
             let is_asked = protocols(&asked.headers).any(|it| it.eq_ignore_ascii_case(granted));
-            is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()))
+            let fits = is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()));
+            (!fits).then_some(Failure::Malformed)
         }
         // A tunnel to some readers (RFC 9110 §9.3.6) and an answer without a body to others, hyper
         // among them.
-        StatusCode::NO_CONTENT if asked.method == Method::CONNECT => false,
-        // Over HTTP/2 this would mean 101, and it means that the backend heard a GET.
-        status => !(over_http2 && status.is_success() && is_asked(asked)),
+        StatusCode::NO_CONTENT if asked.method == Method::CONNECT => Some(Failure::NoTunnel),
+        // Over HTTP/2 this would mean 101, and it means that the backend heard a GET, as it may.
+        status => {
+            (over_http2 && status.is_success() && is_asked(asked)).then_some(Failure::NoTunnel)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
-use crate::support::h2::{connect, whole};
+use crate::support::h2::{ask, connect, whole};
 use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
 
 /// Asks for a protocol that only these tests know.
@@ -400,5 +400,24 @@ fn over_http2_no_answer_but_a_switch_opens_a_tunnel() {
             .collect();
         assert!(keys.iter().all(|key| key.len() == 24), "{keys:?}");
         assert_ne!(keys[0], keys[1]);
+    });
+}
+
+#[test]
+fn a_backend_that_opens_no_tunnel_is_asked_once_and_not_to_blame() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("a page")).await;
+        let breaker = "[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[backend.url()], breaker).await;
+        let mut client = connect(proxy.addr).await;
+        let page = || Request::get("http://a.example/").body(whole("")).unwrap();
+        assert_eq!(ask(&mut client, page()).await.unwrap().body, "a page");
+        for _ in 0..3 {
+            let answer = ask(&mut client, extended("/", "websocket")).await.unwrap();
+            assert_eq!(answer.head.status, 502);
+            assert!(answer.body.contains("\"no_tunnel\""), "{}", answer.body);
+        }
+        assert_eq!(ask(&mut client, page()).await.unwrap().body, "a page");
+        assert_eq!(backend.requests().len(), 5);
     });
 }

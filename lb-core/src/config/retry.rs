@@ -134,8 +134,12 @@ pub struct FailureSet(u16);
 impl FailureSet {
     /// No failure.
     pub const NONE: Self = Self(0);
-    /// Every failure.
-    pub const ALL: Self = Self::NONE.with(&Failure::ALL);
+    /// Every failure that another attempt may mend: where one backend opens no tunnel, none does.
+    pub const ALL: Self = Self::CONNECT
+        .and(Self::REFUSED_STREAM)
+        .and(Self::RESET)
+        .and(Self::TIMEOUT)
+        .and(Self::MALFORMED);
     /// The backend never had the request: nothing was connected, or nothing was written.
     pub const CONNECT: Self = Self::NONE.with(&[
         Failure::NoAddress,

@@ -36,6 +36,7 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             Malformed        malformed          Maybe Failure
             Exhausted        exhausted          Never Abandoned
             Crowded          crowded            Never Abandoned
+            NoTunnel         no_tunnel          Maybe Abandoned
         "#]],
     );
 }
@@ -128,6 +129,7 @@ fn every_rejection_has_a_status_and_a_code() {
             502 malformed
             503 exhausted
             503 crowded
+            502 no_tunnel
             503 no_fit_backend
             504 deadline_passed
         "#]],

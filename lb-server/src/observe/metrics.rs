@@ -238,9 +238,11 @@ impl BackendCounts {
             let count = tally.count();
             figures.attempts += count;
             figures.took += tally.sum;
-            // A connection that closed before anything was written on it is nobody's error.
+            // A connection that closed before anything was written on it is nobody's error, nor is a
+            // tunnel that was not opened.
             let is_error = slot >= STATUS_CLASSES - 1
-                && slot != outcome_slot(Outcome::Failed(Failure::Unsent));
+                && slot != outcome_slot(Outcome::Failed(Failure::Unsent))
+                && slot != outcome_slot(Outcome::Failed(Failure::NoTunnel));
             figures.errors += count * u64::from(is_error);
         }
         figures

@@ -71,7 +71,9 @@ fn of_head(outcome: Outcome, failures: StatusSet) -> Says {
     match outcome {
         Outcome::Answered(status) if status >= 600 || failures.contains(status) => Says::Bad,
         Outcome::Answered(_) => Says::Good,
-        Outcome::Failed(Failure::Unsent | Failure::Exhausted | Failure::Crowded) => Says::Nothing,
+        Outcome::Failed(
+            Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+        ) => Says::Nothing,
         Outcome::Failed(_) => Says::Bad,
     }
 }

@@ -69,11 +69,13 @@ const LONG: u64 = 10_000_000;
 /// Stretches begin with a second of the record.
 const SECOND: u64 = 1_000_000;
 
-/// What is told of an outcome: all good answers are one, and what the proxy itself lacked is none.
+/// What is told of an outcome: all good answers are one, and what was no word of the server's is none.
 fn kind(outcome: Outcome) -> Option<Outcome> {
     match outcome {
         Outcome::Answered(..500) => Some(Outcome::Answered(GOOD)),
-        Outcome::Failed(Failure::Unsent | Failure::Exhausted | Failure::Crowded) => None,
+        Outcome::Failed(
+            Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+        ) => None,
         other => Some(other),
     }
 }
