@@ -153,7 +153,10 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
                 }
                 failure
             }
-            None => return Err(Failure::FirstByteTimeout),
+            None => {
+                connection.doubt();
+                return Err(Failure::FirstByteTimeout);
+            }
         };
         let is_intact = matches!(replay.body(), Body::Intact);
         if !(failure == Failure::Unsent && connection.reused && is_intact) {

@@ -111,6 +111,7 @@ impl Download {
                 let end = ready!(self.poll_wait(cx));
                 // Both stand still: the backend has nothing to go on with.
                 let fault = end == BodyEnd::BackendIdle && self.replay.waits_for_client();
+                self.connection.iter().for_each(Connection::doubt);
                 self.end(if fault { BodyEnd::ClientLeft } else { end });
                 return Poll::Ready(Some(Err(Broken::Late)));
             }

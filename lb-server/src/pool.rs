@@ -13,33 +13,29 @@
 mod asked;
 mod bell;
 mod room;
+mod shared;
 mod speak;
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioIo;
 use lb_config::config::{KeepAlive, Protocol};
 use lb_core::{BackendId, Failure, Time};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use crate::body::Upload;
 use crate::dial::{Announced, Speaks, dial};
-use crate::exec::Here;
 use crate::http1::Http1;
 pub(crate) use crate::http1::Remains;
-use crate::platform::Io;
 use crate::slots::{Slot, Slots};
 use crate::view::View;
 use bell::Bell;
 pub(crate) use bell::Closed;
 use room::{Queue, Room};
+use shared::{Shared, Stream};
 use speak::speak;
 
 /// A connection to a backend, or a place on one, ready for a request.
@@ -80,21 +76,6 @@ struct Idle {
     since: Time,
 }
 
-/// A connection of HTTP/2.
-struct Shared {
-    sender: http2::SendRequest<Upload>,
-    /// Which a task of its own drives, and which knows how many streams its backend allows.
-    connection: Rc<RefCell<Option<Pin<Box<Http2>>>>>,
-    streams: Cell<usize>,
-    born: Time,
-    since: Cell<Time>,
-}
-
-type Http2 = http2::Connection<TokioIo<Box<dyn Io>>, Upload, Here>;
-
-/// A place on a connection of HTTP/2.
-struct Stream(Rc<Shared>);
-
 /// Nothing is kept.
 const NOTHING: KeepAlive = KeepAlive {
     connections_max: 0,
@@ -103,8 +84,6 @@ const NOTHING: KeepAlive = KeepAlive {
     age_max: Duration::ZERO,
 };
 
-/// Streams of one connection, where its backend allows more.
-const STREAMS_MAX: usize = 256;
 /// HTTP/2 connections to one backend. When all are full, streams wait on the least busy.
 const SHARED_MAX: usize = 16;
 
@@ -213,6 +192,13 @@ impl Connection {
         }
     }
 
+    /// What was to come on it is too late: if others share it, no more do until something comes.
+    pub(crate) fn doubt(&self) {
+        if let Speaker::Http2(stream, _) = &self.speaker {
+            stream.0.doubt();
+        }
+    }
+
     /// Takes it back when its exchange is over.
     pub(crate) fn give_back(self, now: Time) {
         if let Speaker::Http1(idle) = self.speaker
@@ -221,27 +207,6 @@ impl Connection {
         {
             self.stack.put(Idle { since: now, ..idle });
         }
-    }
-}
-
-impl Stream {
-    fn begin(shared: &Rc<Shared>) -> Self {
-        shared.streams.set(shared.streams.get() + 1);
-        Self(Rc::clone(shared))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-    }
-}
-
-impl Shared {
-    fn has_room(&self) -> bool {
-        let connection = self.connection.borrow();
-        let allowed = connection.as_ref().map_or(0, |it| it.current_max_send_streams());
-        self.streams.get() < allowed.min(STREAMS_MAX)
     }
 }
 
@@ -299,9 +264,9 @@ impl Stack {
     fn take_place(&self, now: Time) -> Option<Stream> {
         let age_max = self.keep_alive.get().age_max;
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|it| !it.sender.is_closed() && now < it.born + age_max);
+        shared.retain(|it| it.is_kept() && now < it.born + age_max);
         let found = shared.iter().find(|it| it.has_room()).or_else(|| {
-            let busy = || shared.iter().min_by_key(|it| it.streams.get());
+            let busy = || shared.iter().min_by_key(|it| (it.is_doubted(), it.streams.get()));
             (shared.len() >= SHARED_MAX || self.queue.slots.is_full()).then(busy).flatten()
         });
         found.map(Stream::begin)

@@ -32,6 +32,7 @@ mod names;
 mod reload;
 mod retries;
 mod routes;
+mod shared;
 mod sockets;
 mod steering;
 mod streams;

@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::config::Server;
 use lb_core::{Failure, Time};
 
-use super::{Idle, Shared, Speaker, Stack, Stream};
+use super::shared::{Ear, Heard, Shared, Stream, Trust};
+use super::{Idle, Speaker, Stack};
 use crate::dial::{Speaks, Wire};
 use crate::exec::Here;
 use crate::http1::{Http1, Limits};
@@ -40,12 +41,14 @@ pub(super) async fn speak(
             Ok(Speaker::Http1(Idle { line, born: now, since: now }))
         }
         Speaks::Http2 => {
+            let heard = Rc::new(Heard::default());
+            let ear = Ear::new(wire.io, Rc::clone(&heard));
             let (sender, connection) = http2::Builder::new(Here)
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
-                .handshake(TokioIo::new(wire.io))
+                .handshake(TokioIo::new(ear))
                 .await
                 .map_err(|_| Failure::ConnectFailed)?;
             let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
@@ -61,8 +64,15 @@ pub(super) async fn speak(
                 }
                 ended
             }));
-            let (streams, since) = (Cell::new(0), Cell::new(now));
-            let shared = Rc::new(Shared { sender, connection, streams, born: now, since });
+            let shared = Rc::new(Shared {
+                sender,
+                connection,
+                heard,
+                trust: Cell::new(Trust::Whole),
+                streams: Cell::new(0),
+                born: now,
+                since: Cell::new(now),
+            });
             if stack.keep_alive.get().idle_max > 0 {
                 stack.shared.borrow_mut().push(Rc::clone(&shared));
             }

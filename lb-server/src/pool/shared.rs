@@ -1,0 +1,154 @@
+//! A connection of HTTP/2, which exchanges share.
+//!
+//! One on which an answer is too late may lead nowhere: a peer that is stuck and a NAT that has forgotten
+//! close nothing. It is doubted: it takes no new streams until something is heard on it, and those that
+//! run on it go on. Nobody is asked by PING, because servers of gRPC cut off whoever asks more often than
+//! every five minutes while they have nothing to say (gRPC A8).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+use lb_core::Time;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::body::Upload;
+use crate::exec::Here;
+use crate::platform::Io;
+
+/// Streams of one connection, where its backend allows more.
+const STREAMS_MAX: usize = 256;
+
+/// A connection of HTTP/2.
+pub(super) struct Shared {
+    pub(super) sender: http2::SendRequest<Upload>,
+    /// Which a task of its own drives, and which knows how many streams its backend allows.
+    pub(super) connection: Rc<RefCell<Option<Pin<Box<Http2>>>>>,
+    pub(super) heard: Rc<Heard>,
+    pub(super) trust: Cell<Trust>,
+    pub(super) streams: Cell<usize>,
+    pub(super) born: Time,
+    pub(super) since: Cell<Time>,
+}
+
+pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Upload, Here>;
+
+/// Whether a connection takes new streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Whole,
+    /// When more has been heard than so much.
+    After(u64),
+}
+
+/// How often something came on a connection.
+#[derive(Default)]
+pub(super) struct Heard(Cell<u64>);
+
+/// A wire that notes what comes on it.
+pub(super) struct Ear {
+    io: Box<dyn Io>,
+    heard: Rc<Heard>,
+}
+
+/// A place on a connection of HTTP/2.
+pub(super) struct Stream(pub(super) Rc<Shared>);
+
+impl Shared {
+    /// Whether it takes another stream.
+    pub(super) fn has_room(&self) -> bool {
+        !self.is_doubted() && self.streams.get() < self.allowed().min(STREAMS_MAX)
+    }
+
+    /// Streams that its backend allows.
+    fn allowed(&self) -> usize {
+        let connection = self.connection.borrow();
+        connection.as_ref().map_or(0, |it| it.current_max_send_streams())
+    }
+
+    /// Whether nobody knows that it leads anywhere.
+    pub(super) fn is_doubted(&self) -> bool {
+        match self.trust.get() {
+            Trust::Whole => false,
+            Trust::After(heard) => heard == self.heard.0.get(),
+        }
+    }
+
+    /// Takes no new streams until something is heard on it.
+    pub(super) fn doubt(&self) {
+        self.trust.set(Trust::After(self.heard.0.get()));
+    }
+
+    /// Whether there is any use for it.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.sender.is_closed() && (self.streams.get() > 0 || !self.is_doubted())
+    }
+}
+
+impl Stream {
+    pub(super) fn begin(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self(Rc::clone(shared))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+impl Ear {
+    pub(super) const fn new(io: Box<dyn Io>, heard: Rc<Heard>) -> Self {
+        Self { io, heard }
+    }
+}
+
+impl AsyncRead for Ear {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.0.set(self.heard.0.get() + 1);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Ear {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
