@@ -1,12 +1,15 @@
 //! Connections of HTTP/2 to a backend, which many exchanges share: what one of them does to the others.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::http2::{H2, get};
@@ -77,4 +80,111 @@ fn a_stream_that_is_too_late_costs_its_connection_no_other() {
         }
         assert_eq!(backend.connections(), 2);
     });
+}
+
+#[test]
+fn clients_that_read_nothing_stop_nobody_else() {
+    run(async {
+        // More than clients, the proxy and sockets hold.
+        let big = "x".repeat(12 << 20);
+        let backend = Backend2::start(100, move |_, got| {
+            let is_big = got.head.starts_with("GET http://a.example/big");
+            let body = whole(if is_big { &big } else { "small" });
+            async { Response::new(body) }
+        })
+        .await;
+        let patient = "[service.timeouts]\nbody_idle = \"5m\"\nexchange = \"5m\"";
+        let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{patient}")).await;
+        let mut left = Vec::new();
+        for _ in 0..9 {
+            let mut client = connect(proxy.addr).await;
+            left.push((client.send_request(get("/big")).await.unwrap(), client));
+        }
+        let mut client = connect(proxy.addr).await;
+        for _ in 0..300 {
+            assert_eq!(ask(&mut client, get("/")).await.unwrap().body, "small");
+        }
+        assert_eq!(backend.connections(), 1);
+        drop(left);
+    });
+}
+
+#[test]
+fn a_client_that_reads_no_small_messages_ends_nobody_elses_connection() {
+    run(async {
+        // What one stream may bring, 24 bytes at a time.
+        let backend = answers_heads(|id| match id {
+            1 => [frame(1, 4, id, &[0x88]), frame(0, 0, id, &[b'x'; 24]).repeat(21_000)].concat(),
+            _ => ok(id),
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut lazy = Raw::connect(proxy.addr).await;
+        // A window of 0 bytes for each stream, and GET / of a.
+        lazy.write(&[frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(1, 5, 1, &GET)]).await;
+        while lazy.next().await.kind != 1 {}
+        let mut client = connect(proxy.addr).await;
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, 200);
+        }
+        assert_eq!((backend.connections(), proxy.in_flight()), (1, 1));
+    });
+}
+
+#[test]
+fn a_client_may_stream_small_messages_to_a_backend_that_takes_none() {
+    run(async {
+        let backend = answers_heads(|id| if id == 1 { Vec::new() } else { ok(id) }).await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let mut client = Raw::connect(proxy.addr).await;
+        client.write(&[frame(4, 0, 0, &[])]).await;
+        // Its own settings, and what all streams may bring, come before it takes ours.
+        while !matches!(client.next().await, Came { kind: 4, flags: 1, .. }) {}
+        client.write(&[frame(4, 1, 0, &[])]).await;
+        let post = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
+        client.write(&[post, frame(0, 0, 1, &[b'm'; 24]).repeat(10_900)]).await;
+        client.write(&[frame(1, 5, 3, &GET)]).await;
+        loop {
+            let came = client.next().await;
+            assert_ne!(came.kind, 7, "GOAWAY");
+            if (came.kind, came.id) == (1, 3) {
+                break;
+            }
+        }
+        assert_eq!((backend.connections(), proxy.in_flight()), (1, 1));
+    });
+}
+
+/// GET / of a.
+const GET: [u8; 6] = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+
+/// A client of HTTP/2 that does nothing by itself.
+struct Raw(TcpStream);
+
+/// The head of a frame that came.
+struct Came {
+    kind: u8,
+    flags: u8,
+    id: u32,
+}
+
+impl Raw {
+    async fn connect(addr: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        Self(stream)
+    }
+
+    async fn write(&mut self, frames: &[Vec<u8>]) {
+        self.0.write_all(&frames.concat()).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Came {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        self.0.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Came { kind: head[3], flags: head[4], id }
+    }
 }

@@ -22,9 +22,13 @@ use crate::client::Client;
 use crate::platform::Io;
 use crate::shutdown::Phase;
 
-/// Bytes that a client may send ahead of what is read: per stream, and per connection.
+/// Bytes that a client may send ahead of what is read, per stream. A connection has as many as all its
+/// streams: where it has fewer, uploads that a backend leaves where they are stop all others.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams for which a connection has windows at least. h2 counts what frames of a few bytes cost while
+/// nobody reads them, and ends a connection on which that is more than half its window: one that is full
+/// of messages of 24 bytes takes 2.5 MB of it, and 8 MiB are there.
+const STREAMS_MIN: u32 = 64;
 /// Bytes of an answer that wait on a stream to be written.
 const SEND_BUFFER: usize = 64 << 10;
 /// How often a client is asked whether it is still there, and how long it may take to say so.
@@ -51,7 +55,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
         .max_concurrent_streams(server.http2.streams_max)
         .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window(server.http2.streams_max))
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
@@ -91,4 +95,9 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
             }
         }
     }
+}
+
+/// Bytes that a client may send ahead on a connection of so many streams (RFC 9113 §6.9.1).
+fn connection_window(streams_max: u32) -> u32 {
+    streams_max.max(STREAMS_MIN).saturating_mul(STREAM_WINDOW).min((1 << 31) - 1)
 }
