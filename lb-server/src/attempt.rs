@@ -48,6 +48,9 @@ pub(crate) struct Sending<'r> {
     pub(crate) tried: Cell<u32>,
 }
 
+/// Connections that one attempt may find closed, or leaving, and be tried on another.
+const AGAIN_MAX: u8 = 3;
+
 /// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
 /// something, and what.
 pub(crate) async fn make<'c>(
@@ -119,8 +122,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         idle: site.service.timeouts().body_idle,
         until: gateway.clock.instant(errand.exchange_deadline()),
     };
-    let server = &view.config.server;
     let number = tried.replace(tried.get() + 1);
+    let mut again = 0;
     loop {
         // Mostly it goes out as it is, and then nobody needs a copy.
         let mut fields = Cow::Borrowed(&head.headers);
@@ -133,19 +136,9 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         }
         let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
         let asked = Asked { method, uri, fields, herald, patience };
-        let sending = connection.send(asked, replay.upload(), endpoint);
-        let failure = match in_time(&gateway.clock, errand, replay, sending).await {
-            Some(Ok(mut response)) => {
-                upgrade::unframe(head, &mut response);
-                let is_head = response.headers().len() <= server.headers_max
-                    && headers::is_answer(response.headers(), server.header_bytes_max);
-                let failure = if is_head {
-                    upgrade::misfits(head, &response)
-                } else {
-                    Some(Failure::Malformed)
-                };
-                return failure.map_or(Ok(Answer { response, connection }), Err);
-            }
+        let answer = connection.send(asked, replay.upload(), endpoint);
+        let failure = match in_time(&gateway.clock, errand, replay, answer).await {
+            Some(Ok(response)) => return judged(sending, connection, response),
             Some(Err(failure)) => {
                 // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).
                 if failure == Failure::TlsFailed {
@@ -159,14 +152,31 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
             }
         };
         let is_intact = matches!(replay.body(), Body::Intact);
-        if !(failure == Failure::Unsent && connection.reused && is_intact) {
+        let may = connection.reused && again < AGAIN_MAX && gateway.now() < connect_deadline;
+        if !(failure == Failure::Unsent && is_intact && may) {
             return Err(failure);
         }
-        // The backend closed a kept connection while it was idle, which it may at any time, and
-        // nothing of the request was looked at: a new connection carries the same attempt.
-        let fresh = pool::fresh(view, backend, endpoint.protocol, None, connect_deadline);
-        connection = Box::pin(fresh).await?;
+        // The backend closed a kept connection while it was idle, or went away, which it may at any
+        // time, and nothing of the request was looked at: another one carries the same attempt.
+        again += 1;
+        connection = Box::pin(pool::another(view, backend, connect_deadline)).await?;
     }
+}
+
+/// The answer, if it is one to this request.
+fn judged(
+    sending: &Sending<'_>,
+    connection: Connection,
+    mut response: Response<()>,
+) -> Result<Answer, Failure> {
+    let Sending { view, head, .. } = *sending;
+    let server = &view.config.server;
+    upgrade::unframe(head, &mut response);
+    let is_head = response.headers().len() <= server.headers_max
+        && headers::is_answer(response.headers(), server.header_bytes_max);
+    let failure =
+        if is_head { upgrade::misfits(head, &response) } else { Some(Failure::Malformed) };
+    failure.map_or(Ok(Answer { response, connection }), Err)
 }
 
 /// Waits for an answer for as long as the core lets the backend think, which begins anew with every

@@ -123,6 +123,19 @@ pub(crate) async fn connection(
     }
 }
 
+/// Another connection by `deadline` in place of a kept one that was closed: of HTTP/1.1 a new one, as others
+/// that were kept may be closed too; of HTTP/2 any that has room.
+pub(crate) async fn another(
+    view: &View,
+    backend: BackendId,
+    deadline: Time,
+) -> Result<Connection, Failure> {
+    if view.stack(backend).shares.get() {
+        return connection(view, backend, deadline).await;
+    }
+    fresh(view, backend, view.endpoint(backend).protocol, None, deadline).await
+}
+
 /// A new connection by `deadline`, on which `protocol` is spoken. One that is announced to be for a client
 /// is for no other, and is not kept.
 pub(crate) async fn fresh(

@@ -1,5 +1,6 @@
 //! Connections of HTTP/2 to a backend, which many exchanges share: what one of them does to the others.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::http2::{H2, get};
+use crate::http2::{H2, get, post};
 use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, read, whole};
 use crate::support::{Proxy, run};
 
@@ -79,6 +80,39 @@ fn a_stream_that_is_too_late_costs_its_connection_no_other() {
             assert_eq!(ask(&mut client, get("/")).await.unwrap().body, "small");
         }
         assert_eq!(backend.connections(), 2);
+    });
+}
+
+#[test]
+fn what_a_goaway_leaves_unseen_shares_the_next_connection_whatever_its_reason() {
+    run(async {
+        const MANY: usize = 20;
+        // NO_ERROR and ENHANCE_YOUR_CALM, when all are there, of which it has looked at the first.
+        for reason in [0, 11_u32] {
+            let heads = Cell::new(0);
+            let backend = answers_heads(move |id| match heads.replace(heads.get() + 1) {
+                1..MANY => Vec::new(),
+                MANY => frame(7, 0, 0, &[1_u32.to_be_bytes(), reason.to_be_bytes()].concat()),
+                _ => ok(id),
+            })
+            .await;
+            let lines = "retry = { attempts_max = 1 }";
+            let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
+            let mut client = connect(proxy.addr).await;
+            assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, 200);
+            let asking: Vec<_> = (0..MANY)
+                .map(|_| {
+                    let mut client = client.clone();
+                    tokio::task::spawn_local(async move {
+                        ask(&mut client, post(whole("abc"))).await.unwrap().head.status.as_u16()
+                    })
+                })
+                .collect();
+            for asked in asking {
+                assert_eq!(asked.await.unwrap(), 200, "{reason}");
+            }
+            assert_eq!(backend.connections(), 2, "{reason}");
+        }
     });
 }
 

@@ -39,9 +39,13 @@ impl Connection {
                 *request.headers_mut() = asked.fields.into_owned();
                 headers::for_http2(&mut request, endpoint.scheme());
                 let answered = stream.0.sender.clone().try_send_request(request).await;
-                let response = answered.map_err(|mut error| match error.take_message() {
-                    Some(_) => Failure::Unsent,
-                    None => failure_of(error.error()),
+                let response = answered.map_err(|mut error| {
+                    let is_back = error.take_message().is_some();
+                    let failure = if is_back { Failure::Unsent } else { failure_of(error.error()) };
+                    if failure == Failure::Unsent {
+                        stream.0.spend();
+                    }
+                    failure
                 })?;
                 let (head, body) = response.into_parts();
                 *arriving = Some(body);
@@ -91,16 +95,11 @@ fn failure_of(error: &hyper::Error) -> Failure {
         return refusal.failure();
     }
     match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+        // Whyever it goes away, this is none of the streams that it still looks at: h2 tells no others
+        // of a GOAWAY (RFC 9113 §6.8).
+        Some(error) if error.is_remote() && error.is_go_away() => Failure::Unsent,
         Some(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
             Failure::RefusedStream
-        }
-        // Whatever it still answers, it does not answer this (RFC 9113 §6.8).
-        Some(error)
-            if error.is_remote()
-                && error.is_go_away()
-                && error.reason() == Some(h2::Reason::NO_ERROR) =>
-        {
-            Failure::Unsent
         }
         Some(error) if error.is_library() => Failure::Malformed,
         _ if error.is_parse() => Failure::Malformed,

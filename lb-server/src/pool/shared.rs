@@ -43,6 +43,8 @@ pub(super) enum Trust {
     Whole,
     /// When more has been heard than so much.
     After(u64),
+    /// Its backend says that it takes no more.
+    Spent,
 }
 
 /// How often something came on a connection.
@@ -75,17 +77,26 @@ impl Shared {
         match self.trust.get() {
             Trust::Whole => false,
             Trust::After(heard) => heard == self.heard.0.get(),
+            Trust::Spent => true,
         }
     }
 
     /// Takes no new streams until something is heard on it.
     pub(super) fn doubt(&self) {
-        self.trust.set(Trust::After(self.heard.0.get()));
+        if self.trust.get() != Trust::Spent {
+            self.trust.set(Trust::After(self.heard.0.get()));
+        }
+    }
+
+    /// Takes no new streams any more.
+    pub(super) fn spend(&self) {
+        self.trust.set(Trust::Spent);
     }
 
     /// Whether there is any use for it.
     pub(super) fn is_kept(&self) -> bool {
-        !self.sender.is_closed() && (self.streams.get() > 0 || !self.is_doubted())
+        let may_come_back = self.streams.get() > 0 && self.trust.get() != Trust::Spent;
+        !self.sender.is_closed() && (may_come_back || !self.is_doubted())
     }
 }
 
