@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use crate::dial::{Announced, Speaks, dial};
+use crate::distrust;
 use crate::http1::Http1;
 pub(crate) use crate::http1::Remains;
 use crate::slots::{Slot, Slots};
@@ -172,7 +173,13 @@ async fn open(
         if protocol == endpoint.protocol {
             stack.shares.set(wire.speaks == Speaks::Http2);
         }
-        speak((wire, slot), &view.config.server, &stack, gateway.now()).await
+        let spoken = speak((wire, slot), &view.config.server, &stack, gateway.now()).await;
+        spoken.inspect_err(|failure| {
+            // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).
+            if *failure == Failure::TlsFailed {
+                distrust::refused(gateway, endpoint);
+            }
+        })
     });
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
     drop(dialing);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::http2::{H2, get, post};
 use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, read, whole};
-use crate::support::{Proxy, run};
+use crate::support::{Proxy, run, until};
 
 /// An answer without a body: 200.
 fn ok(id: u32) -> Vec<u8> {
@@ -113,6 +113,59 @@ fn what_a_goaway_leaves_unseen_shares_the_next_connection_whatever_its_reason() 
             }
             assert_eq!(backend.connections(), 2, "{reason}");
         }
+    });
+}
+
+#[test]
+fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
+    run(async {
+        // It refuses what is beyond.
+        let backend = Backend2::start(2, |_, _| async { Response::new(whole("ok")) }).await;
+        let lines = "retry = { attempts_max = 1 }\n[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
+        let client = connect(proxy.addr).await;
+        let asking: Vec<_> = (0..60)
+            .map(|_| {
+                let mut client = client.clone();
+                tokio::task::spawn_local(async move {
+                    ask(&mut client, post(whole("abc"))).await.unwrap().head.status.as_u16()
+                })
+            })
+            .collect();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), 200);
+        }
+        assert_eq!(backend.got.borrow().len(), 60);
+        assert!(backend.connections() <= 16, "{}", backend.connections());
+    });
+}
+
+#[test]
+fn what_is_refused_because_a_backend_takes_fewer_by_now_counts_against_nobody() {
+    run(async {
+        // The first is left waiting; with the second it says that one is enough.
+        let heads = Cell::new(0);
+        let backend = answers_heads(move |id| match heads.replace(heads.get() + 1) {
+            0 => Vec::new(),
+            1 => {
+                let one = frame(4, 0, 0, &[0, 3, 0, 0, 0, 1]);
+                [one, frame(3, 0, id, &7_u32.to_be_bytes())].concat()
+            }
+            _ => ok(id),
+        })
+        .await;
+        let lines = "retry = { attempts_max = 1 }\n[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
+        let mut client = connect(proxy.addr).await;
+        let mut waits = client.clone();
+        let waiting = tokio::task::spawn_local(async move { ask(&mut waits, get("/")).await });
+        until(|| backend.connections() == 1).await;
+        for _ in 0..3 {
+            let answer = ask(&mut client, post(whole("abc"))).await.unwrap();
+            assert_eq!(answer.head.status, 200);
+        }
+        assert_eq!(backend.connections(), 2);
+        assert!(!waiting.is_finished());
     });
 }
 

@@ -41,11 +41,7 @@ impl Connection {
                 let answered = stream.0.sender.clone().try_send_request(request).await;
                 let response = answered.map_err(|mut error| {
                     let is_back = error.take_message().is_some();
-                    let failure = if is_back { Failure::Unsent } else { failure_of(error.error()) };
-                    if failure == Failure::Unsent {
-                        stream.0.spend();
-                    }
-                    failure
+                    stream.judged(if is_back { Failure::Unsent } else { failure_of(error.error()) })
                 })?;
                 let (head, body) = response.into_parts();
                 *arriving = Some(body);
@@ -89,7 +85,7 @@ impl Connection {
 }
 
 /// What went wrong with a request of which something was sent over HTTP/2.
-fn failure_of(error: &hyper::Error) -> Failure {
+pub(super) fn failure_of(error: &hyper::Error) -> Failure {
     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if let Some(refusal) = cause.and_then(HandshakeError::refusal) {
         return refusal.failure();

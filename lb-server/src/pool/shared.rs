@@ -13,8 +13,10 @@ use std::task::{Context, Poll};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
-use lb_core::Time;
+use lb_core::{Failure, Time};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::body::Upload;
 use crate::exec::Here;
@@ -47,9 +49,12 @@ pub(super) enum Trust {
     Spent,
 }
 
-/// How often something came on a connection.
+/// How often something came on a connection, and who waits for more.
 #[derive(Default)]
-pub(super) struct Heard(Cell<u64>);
+pub(super) struct Heard {
+    count: Cell<u64>,
+    came: Notify,
+}
 
 /// A wire that notes what comes on it.
 pub(super) struct Ear {
@@ -72,11 +77,16 @@ impl Shared {
         connection.as_ref().map_or(0, |it| it.current_max_send_streams())
     }
 
+    /// Whether it has more streams than its backend allows by now.
+    fn is_overfull(&self) -> bool {
+        self.streams.get() > self.allowed()
+    }
+
     /// Whether nobody knows that it leads anywhere.
     pub(super) fn is_doubted(&self) -> bool {
         match self.trust.get() {
             Trust::Whole => false,
-            Trust::After(heard) => heard == self.heard.0.get(),
+            Trust::After(heard) => heard == self.heard.count.get(),
             Trust::Spent => true,
         }
     }
@@ -84,12 +94,12 @@ impl Shared {
     /// Takes no new streams until something is heard on it.
     pub(super) fn doubt(&self) {
         if self.trust.get() != Trust::Spent {
-            self.trust.set(Trust::After(self.heard.0.get()));
+            self.trust.set(Trust::After(self.heard.count.get()));
         }
     }
 
     /// Takes no new streams any more.
-    pub(super) fn spend(&self) {
+    fn spend(&self) {
         self.trust.set(Trust::Spent);
     }
 
@@ -100,10 +110,30 @@ impl Shared {
     }
 }
 
+impl Heard {
+    /// Until there is more, or the end of it.
+    pub(super) fn more(&self) -> Notified<'_> {
+        self.came.notified()
+    }
+}
+
 impl Stream {
     pub(super) fn begin(shared: &Rc<Shared>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
         Self(Rc::clone(shared))
+    }
+
+    /// What a failure on it comes to, and what its connection does from now on.
+    pub(super) fn judged(&self, failure: Failure) -> Failure {
+        match failure {
+            // It was sent before the backend said that it takes fewer.
+            Failure::RefusedStream if self.0.is_overfull() => Failure::Unsent,
+            Failure::Unsent => {
+                self.0.spend();
+                Failure::Unsent
+            }
+            failure => failure,
+        }
     }
 }
 
@@ -127,8 +157,10 @@ impl AsyncRead for Ear {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.0.set(self.heard.0.get() + 1);
+        if read.is_ready() {
+            let Heard { count, came } = &*self.heard;
+            count.set(count.get() + u64::from(buf.filled().len() > before));
+            came.notify_waiters();
         }
         read
     }

@@ -1,10 +1,13 @@
 //! The beginning of HTTP on a connection to a backend.
 //!
 //! Over HTTP/1.1 nothing happens before there is a request. A connection of HTTP/2, which exchanges
-//! share, is driven by a task of its own; that holds its slot, and ends when the socket is closed.
+//! share, is there when its backend has sent its SETTINGS, as it is for gRPC: whoever asks before that
+//! does not know how many streams it takes, and has those beyond refused. A task of its own drives it;
+//! that holds its slot, and ends when the socket is closed.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -13,7 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_config::config::Server;
 use lb_core::{Failure, Time};
 
-use super::shared::{Ear, Heard, Shared, Stream, Trust};
+use super::asked::failure_of;
+use super::shared::{Ear, Heard, Http2, Shared, Stream, Trust};
 use super::{Idle, Speaker, Stack};
 use crate::dial::{Speaks, Wire};
 use crate::exec::Here;
@@ -28,6 +32,9 @@ const STREAM_WINDOW: u32 = 512 << 10;
 /// few bytes cost while nobody reads them, and ends a connection on which that is more than half of
 /// this: with messages of 24 bytes that are two hundred streams full of them.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Streams that a backend allows which has not said how many: as many as none can say.
+const UNSAID: usize = usize::MAX - 1;
 
 /// Begins to speak HTTP on a wire.
 pub(super) async fn speak(
@@ -52,11 +59,14 @@ pub(super) async fn speak(
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
+                .initial_max_send_streams(UNSAID)
                 .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
                 .handshake(TokioIo::new(ear))
                 .await
                 .map_err(|_| Failure::ConnectFailed)?;
-            let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+            let mut connection = Box::pin(connection);
+            settled(&mut connection, &heard).await?;
+            let connection = Rc::new(RefCell::new(Some(connection)));
             let polled = Rc::clone(&connection);
             tokio::task::spawn_local(poll_fn(move |cx| {
                 let mut polled = polled.borrow_mut();
@@ -82,6 +92,25 @@ pub(super) async fn speak(
                 stack.shared.borrow_mut().push(Rc::clone(&shared));
             }
             Ok(Speaker::Http2(Stream::begin(&shared), None))
+        }
+    }
+}
+
+/// Waits until the backend has said how many streams it allows (RFC 9113 §3.4). Nothing was asked yet.
+async fn settled(connection: &mut Pin<Box<Http2>>, heard: &Heard) -> Result<(), Failure> {
+    loop {
+        let more = heard.more();
+        let polled = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
+        match polled {
+            Poll::Ready(Ok(())) => return Err(Failure::Unsent),
+            Poll::Ready(Err(error)) => {
+                return Err(match failure_of(&error) {
+                    Failure::TlsFailed => Failure::TlsFailed,
+                    _ => Failure::ConnectFailed,
+                });
+            }
+            Poll::Pending if connection.current_max_send_streams() != UNSAID => return Ok(()),
+            Poll::Pending => more.await,
         }
     }
 }
