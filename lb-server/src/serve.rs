@@ -6,6 +6,7 @@
 
 mod http1;
 mod http2;
+mod life;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -2,16 +2,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use crate::http2::{H2, get, hello, post};
 use crate::support::h2::{
     Backend2, Framed, answers_heads, ask, connect, frame, next, raw, read, whole,
 };
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use crate::support::{Backend, Client, Proxy, Script, run, run_within, until};
 
 #[test]
 fn a_refused_stream_goes_elsewhere_whatever_it_asks() {
@@ -356,5 +357,74 @@ fn a_request_that_crosses_a_goodbye_is_answered() {
         assert!(next(&mut client, &[7]).await.is_none());
         until(|| proxy.log().len() == 2).await;
         assert!(proxy.log().iter().all(|line| line["status"] == 200));
+    });
+}
+
+/// Asks for an answer without an end, in windows that never close, and lets as much time go by as it takes to
+/// have so many pieces of it at one in a second, without a word to whatever else is said. Returns the proxy
+/// and the connection.
+async fn takes_for(pieces: usize) -> (Proxy, TcpStream) {
+    let backend = Backend::start(|_, _| {
+        Script::Do(Box::new(|mut stream| {
+            Box::pin(async move {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                let piece = vec![b'x'; 64 << 10];
+                while stream.write_all(&piece).await.is_ok() {}
+            })
+        }))
+    })
+    .await;
+    let patient = "[service.timeouts]\nexchange = \"1h\"\nbody_idle = \"1h\"";
+    let proxy = Proxy::start(&[backend.url()], patient).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(proxy.addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let wide = [frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]), frame(8, 0, 0, &[0x7f, 0, 0, 0])];
+    let get = frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a']);
+    stream.write_all(&[wide.concat(), get].concat()).await.unwrap();
+    next(&mut stream, &[0]).await.unwrap();
+    tokio::time::pause();
+    let mut piece = vec![0; 256 << 10];
+    for second in 0..pieces {
+        let mut taken = 0;
+        while taken < piece.len() {
+            match stream.try_read(&mut piece[taken..]) {
+                Ok(0) => panic!("it ends after {second} s"),
+                Ok(read) => taken += read,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error} after {second} s"),
+            }
+            // Whoever waits would have the clock go on.
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    (proxy, stream)
+}
+
+#[test]
+fn who_takes_an_answer_slowly_is_there_whatever_becomes_of_a_ping() {
+    run_within(Duration::from_secs(1_000), async {
+        let (proxy, _stream) = takes_for(200).await;
+        assert_eq!(proxy.gateway.connections(), 1);
+    });
+}
+
+#[test]
+fn who_takes_nothing_and_says_nothing_any_more_is_gone() {
+    run_within(Duration::from_secs(1_000), async {
+        let (proxy, _stream) = takes_for(1).await;
+        let mut seconds = 0;
+        while proxy.gateway.connections() == 1 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            seconds += 1;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(seconds < 60, "nobody minds");
+        }
+        assert!(seconds >= 35, "{seconds}");
     });
 }

@@ -2,8 +2,8 @@
 //!
 //! hyper and h2 bound what a peer can make them hold: streams, header lists, CONTINUATION frames,
 //! resets before a request was taken up, answers to PING and SETTINGS. Here is what they leave to us:
-//! how often a client may take its requests back, how long a connection may idle, and how long a
-//! client may leave an answer where it is.
+//! how often a client may take its requests back, how long a connection may idle, how long a client may
+//! leave an answer where it is, and whether it is there at all (`life`).
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use super::Seat;
+use super::life::Watched;
 use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::platform::Io;
@@ -31,12 +32,17 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const STREAMS_MIN: u32 = 64;
 /// Bytes of an answer that wait on a stream to be written.
 const SEND_BUFFER: usize = 64 << 10;
-/// How often a client is asked whether it is still there, and how long it may take to say so.
+/// How often a client is asked whether it is still there, and how long it may give no sign of life.
 const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const SILENCE_MAX: Duration = Duration::from_secs(40);
+/// How long hyper waits for the answer, which others than we may keep back meanwhile.
+const PING_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
+pub(super) async fn serve(seat: &mut Seat, mut io: impl Io + 'static) {
+    // A PING, or a word to one stream, does not wait behind all that others have to take.
+    io.queue_little();
+    let (io, life) = Watched::new(io);
     let server = seat.server;
     let client = Client::of_http2(seat.whence.clone(), server.http2.resets_per_second_max);
     client.allow(server.requests_per_connection_max);
@@ -85,6 +91,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
                 seat.worker.gateway.process.floods.add(1);
                 return;
             }
+            () = life.ends(SILENCE_MAX) => return,
             // It says goodbye, and does not wait for ever to be heard.
             () = client.idle(&server, was_told) => {
                 if was_told.is_some() {

@@ -39,11 +39,16 @@ fn listen() {
 
 /// Runs one test on a runtime of its own. Everybody in it is on one thread, and none of them may panic.
 pub(crate) fn run(test: impl Future<Output = ()>) {
+    run_within(TEST_MAX, test);
+}
+
+/// The same for a test that stops the clock, and has more time go by than it takes.
+pub(crate) fn run_within(most: Duration, test: impl Future<Output = ()>) {
     listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        tokio::time::timeout(TEST_MAX, test).await.expect("the test hangs");
+        tokio::time::timeout(most, test).await.expect("the test hangs");
     });
     assert_eq!(PANICKED.take(), None, "a task panicked");
 }

@@ -233,6 +233,19 @@ pub(super) fn configure(socket: &SockRef<'_>, tcp: Tcp) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that may wait to be sent for the first time. What has been sent and is on its way comes on top.
+const UNSENT_MAX: u32 = 128 << 10;
+
+/// Lets little wait to be sent: without, it is up to 4 MiB (`net.ipv4.tcp_wmem`), more than a minute of a slow
+/// way.
+pub(super) fn bound_queue(socket: &SockRef<'_>) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (socket, UNSENT_MAX);
+    Ok(())
+}
+
 pub(super) fn local_addr(socket: &Socket) -> io::Result<Address> {
     let addr = socket.local_addr()?;
     let path = || addr.as_pathname().map(|path| Address::Unix(path.to_owned()));
