@@ -28,18 +28,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// Has the other side learn, when this is dropped, that it broke off and did not come to an end. Where
     /// that cannot be said, it looks like an end.
     fn break_off(&mut self) {}
-
-    /// Has little of what is written wait to be sent, so that what is written last is not sent long after.
-    fn queue_little(&mut self) {}
 }
 
 impl<T: Io + ?Sized> Io for Box<T> {
     fn break_off(&mut self) {
         (**self).break_off();
-    }
-
-    fn queue_little(&mut self) {
-        (**self).queue_little();
     }
 }
 
@@ -64,10 +57,6 @@ impl Prefixed {
 impl Io for Prefixed {
     fn break_off(&mut self) {
         self.io.break_off();
-    }
-
-    fn queue_little(&mut self) {
-        self.io.queue_little();
     }
 }
 

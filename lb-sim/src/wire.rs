@@ -137,10 +137,6 @@ impl Io for Wire {
     fn break_off(&mut self) {
         self.io.break_off();
     }
-
-    fn queue_little(&mut self) {
-        self.io.queue_little();
-    }
 }
 
 impl AsyncRead for Wire {

@@ -45,7 +45,11 @@ impl Error for Broken {
     /// hyper looks here for what it tells the other side, and says INTERNAL_ERROR where there is nothing.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Client | Self::ClientIdle | Self::TooLarge | Self::Superseded => Some(&*CANCEL),
+            Self::Client
+            | Self::Malformed
+            | Self::ClientIdle
+            | Self::TooLarge
+            | Self::Superseded => Some(&*CANCEL),
             Self::Backend | Self::Late => None,
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::now;
 use crate::body::Upload;
 use crate::http1::{Asked, Http1, Limits};
+use crate::platform::Io;
 use crate::pulse::Patience;
 use crate::slots::Slots;
 
@@ -151,6 +152,8 @@ impl Backend {
         Self { left, unread, cut, takes, asked: false, waits: None }
     }
 }
+
+impl Io for Backend {}
 
 impl AsyncRead for Backend {
     fn poll_read(

@@ -168,11 +168,6 @@ impl Io for TcpStream {
         // One that is not connected any more has nobody to tell.
         let _told = self.set_zero_linger();
     }
-
-    fn queue_little(&mut self) {
-        // One that is not connected any more has nothing to send.
-        let _bounded = sockets::bound_queue(&SockRef::from(&*self));
-    }
 }
 
 impl Io for UnixStream {}

@@ -17,6 +17,8 @@ struct Cut {
     next: usize,
 }
 
+impl Io for Cut {}
+
 impl AsyncRead for Cut {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -39,9 +39,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(40);
 const PING_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(seat: &mut Seat, mut io: impl Io + 'static) {
-    // A PING, or a word to one stream, does not wait behind all that others have to take.
-    io.queue_little();
+pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let (io, life) = Watched::new(io);
     let server = seat.server;
     let client = Client::of_http2(seat.whence.clone(), server.http2.resets_per_second_max);

@@ -47,19 +47,11 @@ impl Io for tokio_rustls::server::TlsStream<Box<dyn Io>> {
     fn break_off(&mut self) {
         self.get_mut().0.break_off();
     }
-
-    fn queue_little(&mut self) {
-        self.get_mut().0.queue_little();
-    }
 }
 
 impl Io for tokio_rustls::client::TlsStream<Box<dyn Io>> {
     fn break_off(&mut self) {
         self.get_mut().0.break_off();
-    }
-
-    fn queue_little(&mut self) {
-        self.get_mut().0.queue_little();
     }
 }
 

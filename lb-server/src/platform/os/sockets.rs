@@ -213,12 +213,21 @@ fn open(addr: &Address, shared: bool, ipv6_only: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Bytes of an answer that may wait to be sent for the first time; what is on its way comes on top. The system
+/// keeps up to 4 MiB (`net.ipv4.tcp_wmem`), and says that there is room again when a third of them is free:
+/// more than a minute of a slow way, in which nobody can tell who reads from who does not, and whatever is said
+/// to a stream of HTTP/2 waits behind what others have to take.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_MAX: u32 = 128 << 10;
+
 /// Sets what connections are to have on the socket that they come in by: the kernel hands it on, and
 /// no call is spent on each of them.
 fn prepare(socket: &Socket, place: &Place) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     if let Address::Ip(_) = place.addr {
         configure(&SockRef::from(socket), place.socket.tcp)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     }
     socket.listen(i32::from(place.socket.backlog))
 }
@@ -230,19 +239,6 @@ pub(super) fn configure(socket: &SockRef<'_>, tcp: Tcp) -> io::Result<()> {
         let times = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
         return socket.set_tcp_keepalive(&times.with_retries(keepalive.count));
     }
-    Ok(())
-}
-
-/// Bytes that may wait to be sent for the first time. What has been sent and is on its way comes on top.
-const UNSENT_MAX: u32 = 128 << 10;
-
-/// Lets little wait to be sent: without, it is up to 4 MiB (`net.ipv4.tcp_wmem`), more than a minute of a slow
-/// way.
-pub(super) fn bound_queue(socket: &SockRef<'_>) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (socket, UNSENT_MAX);
     Ok(())
 }
 
@@ -308,6 +304,7 @@ mod tests {
             // The connection is there when connecting is over.
             let (stream, _) = held.socket.accept().unwrap();
             assert_eq!((stream.tcp_nodelay().unwrap(), stream.keepalive().unwrap()), is);
+            assert_eq!(stream.tcp_notsent_lowat().unwrap(), UNSENT_MAX);
             if let Some(TcpKeepAlive { idle, interval, count }) = said.keepalive {
                 assert_eq!(stream.tcp_keepalive_time().unwrap(), idle);
                 assert_eq!(stream.tcp_keepalive_interval().unwrap(), interval);

@@ -19,7 +19,7 @@ use rcgen::{
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::client::Anybody;
@@ -181,12 +181,15 @@ async fn try_meet(
 }
 
 /// One byte each way.
-async fn say(one: &mut dyn Io, other: &mut dyn Io) {
+async fn say(one: &mut dyn Io, other: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     pass(one, other).await;
     pass(other, one).await;
 }
 
-async fn pass(from: &mut dyn Io, to: &mut dyn Io) {
+async fn pass(
+    from: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+    to: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+) {
     from.write_all(b"x").await.unwrap();
     from.flush().await.unwrap();
     assert_eq!(to.read_u8().await.unwrap(), b'x');
