@@ -7,8 +7,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
 use hyper::body::Body;
 use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
@@ -27,6 +29,7 @@ use crate::held::Held;
 use crate::line::CallsNext;
 use crate::mirror::{self, Copied};
 use crate::observe::{Journal, RequestFacts, Trace};
+use crate::pulse::Busy;
 use crate::request_id::RequestId;
 use crate::retry_after::retry_after;
 use crate::routed::{self, Routed};
@@ -104,15 +107,19 @@ pub(crate) async fn respond(
     };
     let response = passed.unwrap_or_else(|problem| {
         let date = headers::date(view.gateway.platform.unix_time());
-        let response = problem.response(&head, id, date);
-        if problem == Problem::ClientLeft {
-            busy.is_taken_back();
-            return response.map(|body| Whose::unheard(body, journal));
-        }
-        journal.refused(problem);
-        response.map(|body| Whose::ours(body, journal))
+        problem.response(&head, id, date).map(|body| words(problem, body, journal, &busy))
     });
     response.map(|body| Outgoing::new(body, busy))
+}
+
+/// Our own words about a problem.
+fn words(problem: Problem, body: Full<Bytes>, journal: Rc<Journal>, busy: &Busy) -> Whose {
+    if problem == Problem::ClientLeft {
+        busy.is_taken_back();
+        return Whose::unheard(body, journal);
+    }
+    journal.refused(problem);
+    Whose::ours(body, journal)
 }
 
 /// Whether a request asks for a tunnel that it does not get here.

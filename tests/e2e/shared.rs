@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -11,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::http2::{H2, get, post};
 use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, read, whole};
@@ -119,8 +120,17 @@ fn what_a_goaway_leaves_unseen_shares_the_next_connection_whatever_its_reason() 
 #[test]
 fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
     run(async {
-        // It refuses what is beyond.
-        let backend = Backend2::start(2, |_, _| async { Response::new(whole("ok")) }).await;
+        // It refuses what is beyond, and answers when it may.
+        let go = Rc::new(Notify::new());
+        let held = Rc::clone(&go);
+        let backend = Backend2::start(2, move |_, _| {
+            let held = Rc::clone(&held);
+            async move {
+                held.notified().await;
+                Response::new(whole("ok"))
+            }
+        })
+        .await;
         let lines = "retry = { attempts_max = 1 }\n[service.breaker]\nconsecutive_failures = 1";
         let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
         let client = connect(proxy.addr).await;
@@ -132,11 +142,20 @@ fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
                 })
             })
             .collect();
+        // As many as sixteen connections take; the others wait on them.
+        let failed = || asking.iter().any(|asked| asked.is_finished());
+        until(|| backend.got.borrow().len() == 32 || failed()).await;
+        assert!(!failed(), "nothing was answered yet");
+        until(|| {
+            go.notify_waiters();
+            asking.iter().all(|asked| asked.is_finished())
+        })
+        .await;
         for asked in asking {
             assert_eq!(asked.await.unwrap(), 200);
         }
         assert_eq!(backend.got.borrow().len(), 60);
-        assert!(backend.connections() <= 16, "{}", backend.connections());
+        assert_eq!((backend.connections(), backend.most_at_once()), (16, 2));
     });
 }
 
