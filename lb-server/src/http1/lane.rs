@@ -147,7 +147,12 @@ impl Lane {
         while ahead.len() < EARLY_BYTES {
             let most = EARLY_BYTES - ahead.len();
             match ready!(self.with_io(|io| piece::poll_read(io, cx, most))) {
-                Ok(read) if !read.is_empty() => *ahead = [&ahead[..], &read].concat().into(),
+                Ok(read) if !read.is_empty() => {
+                    let begun = std::mem::take(&mut *ahead).try_into_mut();
+                    let mut begun = begun.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                    begun.extend_from_slice(&read);
+                    *ahead = begun.freeze();
+                }
                 // Whoever reads it will say so.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
                 Ok(_) | Err(_) => return Poll::Ready(()),

@@ -1,4 +1,4 @@
-//! TLS on both sides of the proxy: who proves what to whom, over any [`Io`](crate::platform::Io).
+//! TLS on both sides of the proxy: who proves what to whom, over any [`Io`].
 //!
 //! [`ServerTls`] is what a listener shows to clients, [`ClientTls`] is what a service asks of its
 //! backends. Both turn one connection into another, with nothing in between but rustls:
