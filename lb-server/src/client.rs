@@ -210,7 +210,9 @@ impl Client {
 
     /// Until when the next request has to begin, while none is on its way.
     fn idle_until(&self, server: &Server) -> Instant {
-        let since = self.pulse.since.get();
+        let answered = self.pulse.since.get();
+        let behind = self.watch.as_ref().and_then(Watch::behind_until);
+        let since = behind.map_or(answered, |behind| behind.max(answered));
         match self.leaving.get() {
             Some(leaving) => since.max(leaving) + server.drain_idle_timeout,
             None => since + server.keep_alive_timeout,

@@ -30,9 +30,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use self::answers::answer;
 #[cfg(test)]
-#[cfg(test)]
-pub(crate) use self::answers::told_before_it_closed;
-pub(crate) use self::answers::{Told, told};
+pub(crate) use self::answers::{Told, told, told_before_it_closed};
 use crate::framing::head::{self, Framing};
 use crate::framing::{Guard, Limits, Refusal};
 use crate::proxy_protocol::{accept, header, parse};

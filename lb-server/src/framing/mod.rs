@@ -194,7 +194,8 @@ impl<I> Guard<I> {
 
     /// A body goes on behind its answer, or it no longer does.
     pub(crate) fn goes_on_behind(&self, goes_on: bool) {
-        self.shared.behind_since.set(goes_on.then(Instant::now));
+        self.shared.is_behind.set(goes_on);
+        self.shared.behind_at.set(Some(Instant::now()));
     }
 
     /// What it watched, and what was read of it and not passed on.
@@ -328,7 +329,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(())); // the client's end
             }
-            if this.shared.behind_since.get().is_some() {
+            if this.shared.is_behind.get() {
                 this.goes_on_behind(true);
             }
             if this.head.is_empty() {

@@ -28,8 +28,9 @@ pub(super) struct Shared {
     pub(super) head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing of what is written.
     pub(super) stuck_since: Cell<Option<Instant>>,
-    /// When something came last, where a body goes on behind its answer.
-    pub(super) behind_since: Cell<Option<Instant>>,
+    /// Whether a body goes on behind its answer, and when something of such a body came last.
+    pub(super) is_behind: Cell<bool>,
+    pub(super) behind_at: Cell<Option<Instant>>,
     /// Told when it turns out to speak HTTP/2.
     pub(super) turned: Notify,
 }
@@ -52,7 +53,12 @@ impl Watch {
 
     /// When something came last of a body that goes on behind its answer, if one does.
     pub(crate) fn behind_since(&self) -> Option<Instant> {
-        self.0.behind_since.get()
+        self.0.behind_at.get().filter(|_| self.0.is_behind.get())
+    }
+
+    /// When a body last went on behind its answer, if one did.
+    pub(crate) fn behind_until(&self) -> Option<Instant> {
+        self.0.behind_at.get()
     }
 
     /// Whether nothing is on its way once `requests` were answered: everything was read, was passed on,

@@ -217,12 +217,15 @@ impl Lane {
     /// Waits for whoever wants the rest of the request. Then: whether all of it was read, or what is left
     /// is passed over, since it has come, or is little and the connection goes on.
     pub(super) async fn is_read(&self, goes_on: bool) -> bool {
-        let note = |goes_on| self.io.borrow().iter().for_each(|io| io.goes_on_behind(goes_on));
-        if self.is_wanted.get() {
+        let goes_on_behind = self.is_wanted.get();
+        let note = |still| self.io.borrow().iter().for_each(|io| io.goes_on_behind(still));
+        if goes_on_behind {
             note(true);
         }
         let is_read = poll_fn(|cx| self.poll_rest(cx, goes_on)).await;
-        note(false);
+        if goes_on_behind {
+            note(false);
+        }
         is_read
     }
 
