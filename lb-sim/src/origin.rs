@@ -277,7 +277,7 @@ impl Origin {
             self.log.write(What::Connected { origin: self.place });
         }
         let line = Rc::new(Line::default());
-        let Ok(mut connection) = streams::begin(io).await else { return };
+        let Ok(mut connection) = streams::begin(io, self.script.streams).await else { return };
         let mut answers = JoinSet::new();
         loop {
             tokio::select! {

@@ -20,21 +20,21 @@ use crate::filling::{BrokeOff, Filling};
 /// What a connection and each of its streams take in before the other side has to wait, in bytes.
 const WINDOW: u32 = 1024 * 1024;
 
-/// Requests on a connection at a time.
-const STREAMS_MAX: u32 = 200;
-
 /// All the headers of a request, in bytes.
 const HEADERS_MAX: u32 = 16 * 1024;
 
 /// Streams of a connection that are known to have been reset: more than any scenario has.
 const RESET_STREAMS_MAX: usize = 1_000_000;
 
-/// Shakes hands with a client, in whatever time it takes.
-pub(crate) async fn begin(io: Box<dyn Io>) -> Result<Connection<Box<dyn Io>, Bytes>, h2::Error> {
+/// Shakes hands with a client, in whatever time it takes. It may have so many requests open at a time.
+pub(crate) async fn begin(
+    io: Box<dyn Io>,
+    streams: u32,
+) -> Result<Connection<Box<dyn Io>, Bytes>, h2::Error> {
     Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(streams)
         .max_header_list_size(HEADERS_MAX)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .reset_stream_duration(Duration::MAX)

@@ -20,7 +20,8 @@ use lb_core::config::BackendConfig;
 
 use crate::roster::Roster;
 use crate::scenario::{
-    Again, Arrivals, Crowd, Expect, Framing, Latency, Origin, Protocol, Scenario, Span, Workload,
+    Again, Arrivals, Crowd, Expect, Framing, Latency, Origin, Protocol, STREAMS, Scenario, Span,
+    Workload,
 };
 
 pub use advice::{Finding, advice};
@@ -206,6 +207,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
                 body: 1024,
                 framing: Framing::Length,
                 protocol: Protocol::Http1,
+                streams: STREAMS,
             });
         }
     }

@@ -28,6 +28,7 @@ pub use expectation::{Expectation, Mark, Metric, Phase};
 pub use fault::{Fault, FaultKind, Whom};
 pub use files::{Kind, files, read};
 pub use latency::{Latency, Seen};
+pub(crate) use origin::STREAMS;
 pub use origin::{Framing, Origin, Protocol};
 pub use read::{load, shape};
 pub use workload::{Again, Arrivals, Bursts, Closed, Surge, Workload};

@@ -38,7 +38,13 @@ pub struct Origin {
     pub framing: Framing,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Over HTTP/2, how many requests of a connection it takes at a time.
+    pub streams: u32,
 }
+
+/// Requests on a connection at a time, unless the scenario says otherwise, and the most that it may say.
+pub(crate) const STREAMS: u32 = 200;
+const STREAMS_MAX: u32 = 10_000;
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +110,10 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Lineup>)> {
     let framings = [("length", Framing::Length), ("chunked", Framing::Chunked)];
     let framing = table.choice("framing", &framings).or(Framing::Length);
     let protocol = table.choice("protocol", &PROTOCOLS).or(Protocol::Http1);
+    let streams = table.integer("streams", 1..=STREAMS_MAX).or(STREAMS);
+    if protocol == Protocol::Http1 {
+        table.warn_without_effect(&["streams"], "without protocol = \"h2\"");
+    }
     let (host, port) = at?.value;
     let lineup = match count {
         None => None,
@@ -127,6 +137,7 @@ fn origin(mut table: Table<'_>) -> Option<(Origin, Option<Lineup>)> {
         body,
         framing,
         protocol,
+        streams,
     };
     Some((origin, lineup))
 }
