@@ -6,12 +6,14 @@
 //! it, and it leaves; before anything is said on it, it is asked once more.
 //!
 //! HTTP/2: per backend a few connections, each with as many streams as its backend allows. While one
-//! is being made that all can share, whoever comes waits for it. Another is made when all are full.
+//! is being made that all can share, whoever comes waits for it ([`dials`]). Another is made when all are
+//! full.
 //!
 //! Where a backend has as many connections as it may have, whoever comes waits for [`room`].
 
 mod asked;
 mod bell;
+mod dials;
 mod room;
 mod shared;
 mod speak;
@@ -24,7 +26,6 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use lb_config::config::{KeepAlive, Protocol};
 use lb_core::{BackendId, Failure, Time};
-use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use crate::dial::{Announced, Speaks, dial};
@@ -35,6 +36,7 @@ use crate::slots::{Slot, Slots};
 use crate::view::View;
 use bell::Bell;
 pub(crate) use bell::Closed;
+use dials::Dials;
 use room::{Queue, Room};
 use shared::{Shared, Stream};
 use speak::speak;
@@ -61,10 +63,9 @@ pub(crate) struct Stack {
     /// Of HTTP/2.
     shared: RefCell<Vec<Rc<Shared>>>,
     keep_alive: Cell<KeepAlive>,
-    /// Whether a connection is being made, and whether all can share it, as far as is known.
-    dialing: Cell<bool>,
+    /// Whether exchanges share a connection, as far as is known, and those that are being made.
     shares: Cell<bool>,
-    dialed: Notify,
+    dials: Dials,
     /// Who waits where there may be no more of them.
     queue: Queue,
     /// Rung by those of HTTP/1.1 that close.
@@ -84,9 +85,6 @@ const NOTHING: KeepAlive = KeepAlive {
     idle_timeout: Duration::ZERO,
     age_max: Duration::ZERO,
 };
-
-/// HTTP/2 connections to one backend. When all are full, streams wait on the least busy.
-const SHARED_MAX: usize = 16;
 
 /// A kept connection that still works, if nobody waits for one.
 pub(crate) fn kept(view: &View, backend: BackendId) -> Option<Connection> {
@@ -109,17 +107,17 @@ pub(crate) async fn connection(
             return Ok(kept);
         }
         let until = view.gateway.clock.instant(deadline);
-        if !(stack.shares.get() && stack.dialing.get()) {
+        if !(stack.shares.get() && stack.dials.suffice()) {
             let room = timeout_at(until, stack.room(&view.gateway)).await;
             return match room.map_err(|_| Failure::Crowded)? {
-                Room::Kept(idle) => Ok(stack.reused(Speaker::Http1(idle))),
+                Room::Kept(kept) => Ok(stack.reused(kept)),
                 Room::Slot(slot) => {
                     let protocol = view.endpoint(backend).protocol;
                     open(view, backend, protocol, None, (slot, deadline)).await
                 }
             };
         }
-        let waited = timeout_at(until, stack.dialed.notified()).await;
+        let waited = timeout_at(until, stack.dials.one()).await;
         waited.map_err(|_| Failure::ConnectTimeout)?;
     }
 }
@@ -166,7 +164,7 @@ async fn open(
     if protocol == Protocol::Http2 {
         stack.shares.set(true);
     }
-    let dialing = Dialing::begin(&stack);
+    let dialing = stack.dials.begin();
     let until = gateway.clock.instant(deadline);
     let made = timeout_at(until, async {
         let wire = dial(gateway, endpoint, protocol, announced).await?;
@@ -184,23 +182,6 @@ async fn open(
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
     drop(dialing);
     Ok(Connection { speaker, stack, reused: false, kept: announced.is_none() })
-}
-
-/// A connection is being made. Dropping it tells those who wait for it.
-struct Dialing<'s>(&'s Stack);
-
-impl<'s> Dialing<'s> {
-    fn begin(stack: &'s Stack) -> Self {
-        stack.dialing.set(true);
-        Self(stack)
-    }
-}
-
-impl Drop for Dialing<'_> {
-    fn drop(&mut self) {
-        self.0.dialing.set(false);
-        self.0.dialed.notify_waiters();
-    }
 }
 
 impl Connection {
@@ -241,9 +222,8 @@ impl Stack {
             idle: RefCell::default(),
             shared: RefCell::default(),
             keep_alive: Cell::new(NOTHING),
-            dialing: Cell::new(false),
             shares: Cell::new(false),
-            dialed: Notify::new(),
+            dials: Dials::new(),
             queue: Queue::new(slots),
             bell: Bell::new(closed),
         }
@@ -279,17 +259,12 @@ impl Stack {
         taken.map(Speaker::Http1)
     }
 
-    /// A place on the first connection that has one; where there is none, and no connection can be
-    /// added, on the least busy.
+    /// A place on the first connection that has one.
     fn take_place(&self, now: Time) -> Option<Stream> {
         let age_max = self.keep_alive.get().age_max;
         let mut shared = self.shared.borrow_mut();
         shared.retain(|it| it.is_kept() && now < it.born + age_max);
-        let found = shared.iter().find(|it| it.has_room()).or_else(|| {
-            let busy = || shared.iter().min_by_key(|it| (it.is_doubted(), it.streams.get()));
-            (shared.len() >= SHARED_MAX || self.queue.slots.is_full()).then(busy).flatten()
-        });
-        found.map(Stream::begin)
+        shared.iter().find(|it| it.has_room()).map(Stream::begin)
     }
 
     fn put(&self, mut idle: Idle) {

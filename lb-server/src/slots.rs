@@ -47,10 +47,6 @@ impl Slots {
         Slot { _permit: permit.expect("the semaphore is never closed") }
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.free.available_permits() == 0
-    }
-
     /// How many wait, over all workers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::http2::{H2, get, post};
-use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, read, whole};
-use crate::support::{Proxy, run, until};
+use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, next, read, whole};
+use crate::support::{Backend, Proxy, run, until};
 
 /// An answer without a body: 200.
 fn ok(id: u32) -> Vec<u8> {
@@ -142,20 +142,106 @@ fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
                 })
             })
             .collect();
-        // As many as sixteen connections take; the others wait on them.
         let failed = || asking.iter().any(|asked| asked.is_finished());
-        until(|| backend.got.borrow().len() == 32 || failed()).await;
+        until(|| backend.got.borrow().len() == 60 || failed()).await;
         assert!(!failed(), "nothing was answered yet");
-        until(|| {
-            go.notify_waiters();
-            asking.iter().all(|asked| asked.is_finished())
-        })
-        .await;
+        assert_eq!((backend.connections(), backend.most_at_once()), (30, 2));
+        go.notify_waiters();
         for asked in asking {
             assert_eq!(asked.await.unwrap(), 200);
         }
-        assert_eq!(backend.got.borrow().len(), 60);
-        assert_eq!((backend.connections(), backend.most_at_once()), (16, 2));
+    });
+}
+
+#[test]
+fn who_finds_all_streams_taken_waits_for_one_and_in_vain_for_as_long_as_for_a_connection() {
+    run(async {
+        let go = Rc::new(Notify::new());
+        let held = Rc::clone(&go);
+        let backend = Backend2::start(2, move |_, _| {
+            let held = Rc::clone(&held);
+            async move {
+                held.notified().await;
+                Response::new(whole("ok"))
+            }
+        })
+        .await;
+        let lines = |connect: &str| {
+            format!(
+                "{H2}\nkeep_alive = {{ connections_max = 1 }}\nretry = {{ attempts_max = 1 }}\n\
+                 [service.timeouts]\nconnect = \"{connect}\"\n\
+                 [service.breaker]\nconsecutive_failures = 1"
+            )
+        };
+        let proxy = Proxy::start(&[backend.url()], &lines("15s")).await;
+        let client = connect(proxy.addr).await;
+        let ask_one = || {
+            let mut client = client.clone();
+            tokio::task::spawn_local(async move { ask(&mut client, get("/")).await.unwrap() })
+        };
+        let all: Vec<_> = (0..10).map(|_| ask_one()).collect();
+        for come in [2, 4, 6, 8, 10] {
+            let left = u32::try_from(12 - come).unwrap();
+            until(|| backend.got.borrow().len() == come && proxy.in_flight() == left).await;
+            go.notify_waiters();
+        }
+        for asked in all {
+            assert_eq!(asked.await.unwrap().body, "ok");
+        }
+        assert_eq!((backend.connections(), backend.most_at_once()), (1, 2));
+
+        let proxy = Proxy::start(&[backend.url()], &lines("50ms")).await;
+        let mut client = connect(proxy.addr).await;
+        let (mut first, mut second) = (client.clone(), client.clone());
+        let held = tokio::task::spawn_local(async move {
+            tokio::join!(ask(&mut first, get("/")), ask(&mut second, get("/")))
+        });
+        until(|| backend.got.borrow().len() == 12).await;
+        for _ in 0..3 {
+            let answer = ask(&mut client, get("/")).await.unwrap();
+            assert_eq!(answer.head.status, 503);
+            assert!(answer.body.contains(r#""error":"crowded""#), "{}", answer.body);
+        }
+        go.notify_waiters();
+        let (first, second) = held.await.unwrap();
+        assert_eq!((first.unwrap().body, second.unwrap().body), ("ok".into(), "ok".into()));
+        assert_eq!(backend.connections(), 2);
+    });
+}
+
+#[test]
+fn a_backend_that_takes_no_streams_yet_is_waited_for() {
+    run(async {
+        let go = Rc::new(Notify::new());
+        let held = Rc::clone(&go);
+        let streams = |most: u8| frame(4, 0, 0, &[0, 3, 0, 0, 0, most]);
+        let backend = Backend::raw(move |mut stream| {
+            let held = Rc::clone(&held);
+            Box::pin(async move {
+                stream.write_all(&streams(0)).await.unwrap();
+                held.notified().await;
+                stream.write_all(&streams(9)).await.unwrap();
+                let _preface = stream.read_exact(&mut [0; 24]).await.unwrap();
+                while let Some(head) = next(&mut stream, &[1]).await {
+                    stream.write_all(&ok(head.id)).await.unwrap();
+                }
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], H2).await;
+        let client = connect(proxy.addr).await;
+        let asking: Vec<_> = (0..9)
+            .map(|_| {
+                let mut client = client.clone();
+                tokio::task::spawn_local(async move { ask(&mut client, get("/")).await.unwrap() })
+            })
+            .collect();
+        until(|| backend.connections() == 1 && proxy.in_flight() == 9).await;
+        go.notify_one();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap().head.status, 200);
+        }
+        assert_eq!(backend.connections(), 1);
     });
 }
 

@@ -1,15 +1,16 @@
 //! Room for one more connection, where a backend may have no more.
 //!
 //! Who finds no room waits for the first that comes free: a slot, or a connection of this worker whose
-//! exchange is over. Nobody passes those who wait here. Where others wait at other workers, every second
+//! exchange is over, or a place on one that is shared. Nobody passes those who wait here. Where others wait at other workers, every second
 //! connection that comes free makes room for them, and idle ones make room at once.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Idle, Stack};
+use super::{Speaker, Stack};
 use crate::gateway::Gateway;
 use crate::slots::{Slot, Slots};
 
@@ -18,8 +19,8 @@ pub(super) struct Queue {
     pub(super) slots: Arc<Slots>,
     /// How many wait for whatever comes free.
     here: Cell<usize>,
-    /// Told of a connection that is idle again.
-    returned: Notify,
+    /// Told of a connection that is idle again, and of a place on one that is shared.
+    pub(super) returned: Rc<Notify>,
     /// Whether the next one that comes free makes room for others.
     yields: Cell<bool>,
 }
@@ -27,12 +28,12 @@ pub(super) struct Queue {
 /// What somebody who waited may use.
 pub(super) enum Room {
     Slot(Slot),
-    Kept(Idle),
+    Kept(Speaker),
 }
 
 impl Queue {
     pub(super) fn new(slots: Arc<Slots>) -> Self {
-        Self { slots, here: Cell::new(0), returned: Notify::new(), yields: Cell::new(false) }
+        Self { slots, here: Cell::new(0), returned: Rc::default(), yields: Cell::new(false) }
     }
 
     /// Whether somebody waits, whom nobody should pass.
@@ -41,11 +42,11 @@ impl Queue {
     }
 }
 
-/// Somebody waits here, until this is dropped.
-struct Here<'q>(&'q Cell<usize>);
+/// One who waits here, until this is dropped.
+pub(super) struct Here<'q>(&'q Cell<usize>);
 
 impl<'q> Here<'q> {
-    fn begin(here: &'q Cell<usize>) -> Self {
+    pub(super) fn begin(here: &'q Cell<usize>) -> Self {
         here.set(here.get() + 1);
         Self(here)
     }
@@ -72,9 +73,12 @@ impl Stack {
                 biased;
                 slot = next.as_mut() => return Room::Slot(slot),
                 () = returned.notified() => {
-                    let kept = self.idle.borrow_mut().pop();
-                    if let Some(idle) = kept {
-                        return Room::Kept(idle);
+                    if let Some(kept) = self.take(gateway.now()) {
+                        if self.shares.get() {
+                            // It may have a place for the next one, too.
+                            returned.notify_one();
+                        }
+                        return Room::Kept(kept);
                     }
                 }
             }

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) streams: Cell<usize>,
     pub(super) born: Time,
     pub(super) since: Cell<Time>,
+    /// Told of places that come free.
+    pub(super) freed: Rc<Notify>,
 }
 
 pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Upload, Here>;
@@ -68,13 +70,17 @@ pub(super) struct Stream(pub(super) Rc<Shared>);
 impl Shared {
     /// Whether it takes another stream.
     pub(super) fn has_room(&self) -> bool {
-        !self.is_doubted() && self.streams.get() < self.allowed().min(STREAMS_MAX)
+        !self.is_doubted() && self.streams.get() < self.carries()
     }
 
     /// Streams that its backend allows.
     fn allowed(&self) -> usize {
-        let connection = self.connection.borrow();
-        connection.as_ref().map_or(0, |it| it.current_max_send_streams())
+        self.connection.borrow().as_ref().map_or(0, |it| it.current_max_send_streams())
+    }
+
+    /// How many it carries at a time.
+    pub(super) fn carries(&self) -> usize {
+        self.allowed().min(STREAMS_MAX)
     }
 
     /// Whether it has more streams than its backend allows by now.
@@ -140,6 +146,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        self.0.freed.notify_one();
     }
 }
 

@@ -87,16 +87,21 @@ pub(super) async fn speak(
                 streams: Cell::new(0),
                 born: now,
                 since: Cell::new(now),
+                freed: Rc::clone(&stack.queue.returned),
             });
+            stack.dials.learn(shared.carries());
+            let first = Stream::begin(&shared);
             if stack.keep_alive.get().idle_max > 0 {
-                stack.shared.borrow_mut().push(Rc::clone(&shared));
+                stack.shared.borrow_mut().push(shared);
+                stack.queue.returned.notify_one();
             }
-            Ok(Speaker::Http2(Stream::begin(&shared), None))
+            Ok(Speaker::Http2(first, None))
         }
     }
 }
 
-/// Waits until the backend has said how many streams it allows (RFC 9113 §3.4). Nothing was asked yet.
+/// Waits until the backend has said how many streams it allows (RFC 9113 §3.4), and that is one at least:
+/// some allow none for a while. Nothing was asked yet.
 async fn settled(connection: &mut Pin<Box<Http2>>, heard: &Heard) -> Result<(), Failure> {
     loop {
         let more = heard.more();
@@ -109,7 +114,9 @@ async fn settled(connection: &mut Pin<Box<Http2>>, heard: &Heard) -> Result<(), 
                     _ => Failure::ConnectFailed,
                 });
             }
-            Poll::Pending if connection.current_max_send_streams() != UNSAID => return Ok(()),
+            Poll::Pending if ![0, UNSAID].contains(&connection.current_max_send_streams()) => {
+                return Ok(());
+            }
             Poll::Pending => more.await,
         }
     }
