@@ -1,11 +1,18 @@
 //! A request as the core asks about it.
+//!
+//! What it claims about where it came from is read as the backend will be told it: a route that asks who
+//! the client has proved to be must not take the client's word for it.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, Method, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use lb_core::{Facts, Request, Scheme};
+
+use crate::forwarded::is_about_client;
+use crate::headers::{self, Forward};
 
 /// The head of a request, and whose it is.
 pub(crate) struct Asking<'r> {
@@ -15,6 +22,29 @@ pub(crate) struct Asking<'r> {
     /// Its IP address, unless it came by a Unix socket.
     pub(crate) client: Option<IpAddr>,
     pub(crate) scheme: Scheme,
+    /// What its claims are replaced by, if that has not been done.
+    pub(crate) claims: Option<&'r Claims<'r>>,
+}
+
+/// What a request says of where it came from, worked out where somebody asks.
+pub(crate) struct Claims<'r> {
+    pub(crate) forward: Forward<'r>,
+    told: OnceCell<HeaderMap>,
+}
+
+impl<'r> Claims<'r> {
+    pub(crate) const fn new(forward: Forward<'r>) -> Self {
+        Self { forward, told: OnceCell::new() }
+    }
+
+    /// What the backend of a request will be told.
+    fn told(&self, asking: &Asking<'_>) -> &HeaderMap {
+        self.told.get_or_init(|| {
+            let mut head = asking.head.clone();
+            headers::to_backend(&mut head, asking.host, &self.forward);
+            head.headers
+        })
+    }
 }
 
 impl Request for Asking<'_> {
@@ -37,11 +67,16 @@ impl Facts for Asking<'_> {
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.headers.get(name).map(http::HeaderValue::as_bytes)
+        let headers = match self.claims {
+            Some(claims) if is_about_client(name) => claims.told(self),
+            _ => &self.head.headers,
+        };
+        headers.get(name).map(http::HeaderValue::as_bytes)
     }
 
     fn each_header(&self, tell: &mut dyn FnMut(&str, &[u8])) {
-        self.head.headers.iter().for_each(|(name, value)| tell(name.as_str(), value.as_bytes()));
+        let headers = self.claims.map_or(&self.head.headers, |claims| claims.told(self));
+        headers.iter().for_each(|(name, value)| tell(name.as_str(), value.as_bytes()));
     }
 
     fn path(&self) -> &str {

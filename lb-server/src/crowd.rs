@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::forwarded::trusts;
+use crate::view::View;
+
 /// The clients that have connections open, of which there are at most as many as connections.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
@@ -18,9 +21,21 @@ pub(crate) struct Share {
     client: IpAddr,
 }
 
+/// A client has as many connections open as it may.
+pub(crate) struct Crowded;
+
+/// What a client at this address has of those that it may have open. A proxy stands for all of its clients.
+pub(crate) fn share(view: &View, client: SocketAddr) -> Result<Option<Share>, Crowded> {
+    if trusts(&view.config.trust, client.ip()) {
+        return Ok(None);
+    }
+    let most = view.config.server.connections_per_client_max;
+    view.gateway.crowd.enter(client, most).map(Some).ok_or(Crowded)
+}
+
 impl Crowd {
     /// One more connection of the client at `peer`, which may have `most`; `None`: it has them.
-    pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Option<Share> {
+    fn enter(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Option<Share> {
         let client = client(peer.ip());
         let mut counts = self.counts();
         let count = counts.entry(client).or_default();

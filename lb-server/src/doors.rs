@@ -13,8 +13,7 @@ use nix::errno::Errno;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::crowd::Share;
-use crate::forwarded::trusts;
+use crate::crowd::{self, Crowded, Share};
 use crate::platform::{Accepted, Address, Listen, Place, Socket};
 use crate::serve;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
@@ -217,16 +216,12 @@ impl Entrance {
         }
     }
 
-    /// What a client at this address has of those that it may have open.
+    /// What whoever connects has of the connections that a client may have open.
     fn share(&self, peer: Option<SocketAddr>) -> Result<Option<Share>, Crowded> {
-        let (Kind::Client, Some(peer)) = (self.key.kind, peer) else { return Ok(None) };
-        let view = self.worker.view();
-        // A proxy stands for all of its clients.
-        if trusts(&view.config.trust, peer.ip()) {
-            return Ok(None);
+        match (self.key.kind, peer) {
+            (Kind::Client, Some(peer)) => crowd::share(&self.worker.view(), peer),
+            _ => Ok(None),
         }
-        let most = view.config.server.connections_per_client_max;
-        self.worker.gateway.crowd.enter(peer, most).map(Some).ok_or(Crowded)
     }
 
     /// Counts a failure, and pauses if the next attempt would fail as well: whoever wants to connect
@@ -241,9 +236,6 @@ impl Entrance {
         sleep(ACCEPT_PAUSE).await;
     }
 }
-
-/// A client has as many connections open as it may.
-struct Crowded;
 
 /// Whether the process or the system has run out of something: descriptors, mostly.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {

@@ -249,17 +249,36 @@ fn chain(headers: &HeaderMap, trust: &Trust, caller: &Caller, seen: &Seen<'_>) -
 }
 
 /// Whether a field claims something about where a request came from: all of the names that are believed
-/// without being asked for.
+/// without being asked for, also as CGI and WSGI read them, to which `_` is as good as `-`.
 pub(crate) fn is_claim(name: &str) -> bool {
-    matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
+    name == "forwarded"
+        || reads_as(name, "x-real-ip")
+        || name.get(..X_FORWARDED.len()).is_some_and(|begin| reads_as(begin, X_FORWARDED))
+}
+
+const X_FORWARDED: &str = "x-forwarded-";
+
+/// Whether a backend may take one name of a field for the other, which is written with `-`.
+pub(crate) fn reads_as(name: &str, known: &str) -> bool {
+    let same = |(said, known): (u8, u8)| said == known || (said, known) == (b'_', b'-');
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(same)
+}
+
+/// Whether a field may say who the client is: a claim, or what a trusted proxy may be asked for.
+pub(crate) fn is_about_client(name: &str) -> bool {
+    is_claim(name) || name == CF_CONNECTING_IP || name == TRUE_CLIENT_IP
 }
 
 /// Removes all claims, except what is passed on.
 fn remove_claims(headers: &mut HeaderMap, trust: &Trust, caller: &Caller) {
     let is_passed_on = |name| caller.through_proxy && PASSED_ON.contains(name);
-    let claims = headers.keys().filter(|name| is_claim(name.as_str()) && !is_passed_on(name));
+    let single = single(trust.client_address);
+    let is_single =
+        |name: &str| single.as_ref().is_some_and(|single| reads_as(name, single.as_str()));
+    let is_removed = |name: &HeaderName| is_claim(name.as_str()) || is_single(name.as_str());
+    let claims = headers.keys().filter(|name| is_removed(name) && !is_passed_on(name));
     let claims: Vec<HeaderName> = claims.cloned().collect();
-    for name in claims.iter().chain(&single(trust.client_address)) {
+    for name in &claims {
         headers.remove(name);
     }
 }

@@ -14,7 +14,7 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version, request, response};
 use lb_config::config::Trust;
 
-use crate::forwarded::{Caller, Seen, Told, is_claim, tell_backend};
+use crate::forwarded::{Caller, Seen, Told, is_claim, reads_as, tell_backend};
 use crate::framing::{Refusal, has_port, is_host};
 use crate::whence::Secure;
 
@@ -108,7 +108,7 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
         // Whoever opens the tunnel asks for it, and we do not (RFC 9110 §11.7.2).
         "proxy-authorization" => !connects,
         "content-length" => connects,
-        _ => is_hop_by_hop(name) || (claims && is_claim(name)),
+        _ => is_hop_by_hop(name) || (claims && is_claim(name)) || looks_like_ours(name),
     });
     headers.reserve(ADDED);
     if takes_trailers {
@@ -135,6 +135,13 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
         // RFC 9112 §3.2.3: a tunnel is asked for by host and port alone.
         head.uri = if connects { authority.clone().into() } else { origin_form(&head.uri) };
     }
+}
+
+/// Whether a backend of CGI or WSGI, to which `_` is as good as `-`, takes a field for what frames the
+/// message or for the name that we give it.
+fn looks_like_ours(name: &str) -> bool {
+    const OURS: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, X_REQUEST_ID];
+    name.contains('_') && OURS.iter().any(|ours| reads_as(name, ours.as_str()))
 }
 
 /// How a client came.

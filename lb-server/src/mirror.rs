@@ -69,7 +69,7 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
         let _running = running;
         let site = &view.sites[usize::from(index)];
         let mut facts = RequestFacts::new(id, peer, Some(site));
-        let asking = Asking { head: &head, host: &host, client, scheme };
+        let asking = Asking { head: &head, host: &host, client, scheme, claims: None };
         if view.gateway.access(view.config.access_log).is_some() {
             facts.asks(&asking, None);
             let other =

@@ -12,17 +12,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Body;
+use lb_config::config::Trust;
 use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::arriving::Arriving;
-use crate::asking::Asking;
+use crate::asking::{Asking, Claims};
 use crate::attempt::{self, Answer, Sending};
 use crate::body::{Bounds, Broken, Pause, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
 use crate::error::{Problem, RATE_LIMIT, rate_limit};
-use crate::forwarded;
+use crate::forwarded::{self, Caller};
 use crate::framing::Refusal;
 use crate::headers::{self, Forward};
 use crate::held::Held;
@@ -57,7 +58,10 @@ pub(crate) async fn respond(
     let seen = || headers::scheme(client.secure.as_ref());
     let scheme = caller.as_ref().and_then(|caller| caller.scheme).unwrap_or_else(seen);
     let address = caller.as_ref().map(|caller| caller.address);
-    let asking = Asking { head: &head, host: &host, client: address, scheme };
+    let told = id.header();
+    let claims = Claims::new(forward(&client, &told, trust, caller.as_ref()));
+    let claimed = Some(&claims);
+    let asking = Asking { head: &head, host: &host, client: address, scheme, claims: claimed };
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let found = if refusal.is_none() { view.router.find(&asking) } else { None };
     let site = found.as_ref().and_then(|found| view.site_behind(found));
@@ -86,16 +90,12 @@ pub(crate) async fn respond(
     let passed = match checked.map(|found| (found, site)) {
         Ok((found, Some(site))) => {
             let routed = Routed::new(found, site, &asking, id);
-            let told = id.header();
-            let trusted = caller.as_ref().filter(|_| !trust.proxies.is_empty());
-            let trusted = trusted.zip(client.peer).map(|(it, peer)| (trust, it, peer.ip()));
-            let (told_of, secure) = (client.address.as_ref(), client.secure.as_ref());
-            let forward = Forward { client: told_of, id: &told, secure, trusted };
-            headers::to_backend(&mut head, &host, &forward);
+            headers::to_backend(&mut head, &host, &claims.forward);
             match routed.edit_request(&mut head) {
                 Ok(()) => {
                     wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-                    let asking = Asking { head: &head, host: &host, client: address, scheme };
+                    let (head, host) = (&head, &*host);
+                    let asking = Asking { head, host, client: address, scheme, claims: None };
                     let case = Case { worker: &worker, view: &view, client: &client, wanted };
                     pass(case, &routed, &journal, (id, told), &asking, incoming).await
                 }
@@ -110,6 +110,18 @@ pub(crate) async fn respond(
         problem.response(&head, id, date).map(|body| words(problem, body, journal, &busy))
     });
     response.map(|body| Outgoing::new(body, busy))
+}
+
+/// What a backend is told about the client of a request.
+fn forward<'r>(
+    client: &'r Client,
+    id: &'r HeaderValue,
+    trust: &'r Trust,
+    caller: Option<&'r Caller>,
+) -> Forward<'r> {
+    let trusted = caller.filter(|_| !trust.proxies.is_empty()).zip(client.peer);
+    let trusted = trusted.map(|(caller, peer)| (trust, caller, peer.ip()));
+    Forward { client: client.address.as_ref(), id, secure: client.secure.as_ref(), trusted }
 }
 
 /// Our own words about a problem.

@@ -17,6 +17,7 @@ use lb_core::{BackendId, Facts, Match, Request, Scheme};
 
 use crate::asking::{Asking, path};
 use crate::error::Problem;
+use crate::forwarded::reads_as;
 use crate::headers::{self, X_REQUEST_ID};
 use crate::request_id::RequestId;
 use crate::snapshot::Site;
@@ -79,6 +80,7 @@ impl<'v> Routed<'v> {
             edit_target(head, &layers, &values)?;
         }
         for layer in layers {
+            remove_lookalikes(&mut head.headers, &layer.headers);
             change(&mut head.headers, &layer.headers, &values);
         }
         Ok(())
@@ -167,6 +169,18 @@ fn edit_target(
 
 fn status_of(said: u16) -> StatusCode {
     StatusCode::from_u16(said).expect("lb-config has looked at it")
+}
+
+/// Removes what a backend may take for a header that is removed or set, so that no client says it instead.
+fn remove_lookalikes(headers: &mut HeaderMap, edits: &HeaderEdits) {
+    let set = edits.set.iter().map(|(name, _)| name);
+    let decided = || edits.remove.iter().chain(set.clone());
+    let is_like = |name: &str| decided().any(|known| name != known && reads_as(name, known));
+    let found = headers.keys().map(HeaderName::as_str).filter(|name| name.contains('_'));
+    let found: Vec<String> = found.filter(|name| is_like(name)).map(str::to_owned).collect();
+    for name in found {
+        headers.remove(name);
+    }
 }
 
 fn change(headers: &mut HeaderMap, edits: &HeaderEdits, values: &Values<'_>) {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::admin;
 use crate::arriving::Arriving;
 use crate::client::Client;
-use crate::crowd::Share;
+use crate::crowd::{self, Crowded, Share};
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
 use crate::headers;
@@ -52,6 +52,8 @@ struct Seat {
     whence: Whence,
     server: Server,
     stopping: Shutdown,
+    /// Of the connections that its client may have open.
+    share: Option<Share>,
 }
 
 /// Serves one connection to its end.
@@ -61,7 +63,7 @@ pub(crate) async fn connection(
     guest: Guest,
     stopping: Shutdown,
 ) {
-    let Guest { door, peer, local, place: _place, share: _share } = guest;
+    let Guest { door, peer, local, place: _place, share } = guest;
     let kind = door.kind;
     let _open = (kind == Kind::Client).then(|| Open::new(&worker));
     let view = worker.view();
@@ -70,7 +72,7 @@ pub(crate) async fn connection(
     let is_for_proxies = view.is_for_proxies(&door);
     drop(view);
     let whence = Whence { peer, local, secure: None };
-    let mut seat = Seat { worker, kind, whence, server, stopping };
+    let mut seat = Seat { worker, kind, whence, server, stopping, share };
     let io = match is_for_proxies {
         false => io,
         true => match Box::pin(seat.admit(io)).await {
@@ -106,6 +108,15 @@ impl Seat {
             self.worker.gateway.process.proxies_refused.add(1);
             return None;
         };
+        if let Some(client) = peer {
+            match crowd::share(&view, client) {
+                Ok(share) => self.share = share,
+                Err(Crowded) => {
+                    self.worker.gateway.process.refused_connections.add(1);
+                    return None;
+                }
+            }
+        }
         self.whence.peer = peer;
         self.whence.local = local.or(self.whence.local);
         Some(io)

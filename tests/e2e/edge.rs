@@ -42,6 +42,36 @@ fn a_trusted_proxys_header_says_who_the_client_is() {
     });
 }
 
+#[test]
+fn behind_a_proxy_each_client_has_connections_of_its_own() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        let server = "trusted_proxies = [\"127.0.0.1\"]\nconnections_per_client_max = 2";
+        let text = config(server, "proxy_protocol = true", "", &backend.url());
+        let proxy = Proxy::start_with(&text).await;
+        let come = async |source: &str| {
+            let mut client = Client::connect(proxy.addr).await;
+            let header = format!("PROXY TCP4 {source} 198.51.100.1 4711 443\r\n");
+            client.write(format!("{header}GET / HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+            let answer = client.answer().await;
+            answer.map(|answer| (answer.status, client))
+        };
+        let first = come("192.0.2.9").await.unwrap();
+        let second = come("192.0.2.9").await.unwrap();
+        assert!(come("192.0.2.9").await.is_none(), "it has two");
+        let other = come("192.0.2.10").await.unwrap();
+        let metrics = proxy.metrics().await;
+        assert!(metrics.text().contains("lb_connections_refused_total 1"), "{}", metrics.text());
+        drop(first);
+        let third = loop {
+            if let Some(third) = come("192.0.2.9").await {
+                break third;
+            }
+        };
+        assert_eq!([second.0, other.0, third.0], [200; 3]);
+    });
+}
+
 /// A backend that writes down the header that each connection begins with, and answers.
 async fn hears_headers() -> (Backend, Rc<RefCell<Vec<Vec<u8>>>>) {
     let told = Rc::new(RefCell::new(Vec::new()));

@@ -32,6 +32,31 @@ fn a_backend_learns_of_the_client_and_of_nothing_for_one_connection() {
 }
 
 #[test]
+fn an_underscore_lets_nobody_say_what_is_ours_to_say() {
+    run(async {
+        // To CGI and WSGI these are the same names.
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nx_forwarded_for: 6.6.6.6\r\nX_Real-IP: 6.6.6.6\r\n\
+                       x-forwarded_client_cert: Subject=\"CN=admin\"\r\nx_request_id: mine\r\n\
+                       content_length: 7\r\nx_user: root\r\nx-user: root\r\nx_trace: 1\r\n\
+                       x_custom: kept\r\n\r\n";
+        for trusted in ["10.0.0.0/8", "127.0.0.0/8"] {
+            let edits = format!(
+                "request = {{ headers = {{ set = {{ x-user = \"nobody\" }}, remove = [\"x-trace\"] }} }}\n\
+                 [server]\ntrusted_proxies = [\"{trusted}\"]"
+            );
+            let (backend, proxy) = pair(&edits, || Script::ok("hello")).await;
+            assert_eq!(Client::ask(proxy.addr, request).await.status, 200);
+            let seen = backend.request();
+            assert_eq!(seen.one("x_custom"), Some("kept"));
+            assert_eq!(seen.one("x-user"), Some("nobody"));
+            let names = seen.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+            let like: Vec<_> = names.map(|(name, _)| name).filter(|it| it.contains('_')).collect();
+            assert_eq!(like, ["x_custom"]);
+        }
+    });
+}
+
+#[test]
 fn a_client_gets_the_backends_head_without_what_was_for_one_connection() {
     run(async {
         let (_, proxy) = pair("", || {

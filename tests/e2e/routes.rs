@@ -256,3 +256,35 @@ fn a_trusted_proxy_says_who_the_client_is_and_nobody_else() {
         }
     });
 }
+
+#[test]
+fn what_a_client_claims_of_itself_leads_nowhere_unless_somebody_vouches_for_it() {
+    run(async {
+        let conditions = [
+            "x-forwarded-client-cert = { contains = \"CN=admin\" }",
+            "x-forwarded-for = { contains = \"10.0.0.1\" }",
+            "x-real-ip = \"10.0.0.1\"",
+            "x-forwarded-proto = \"https\"",
+            "forwarded = { contains = \"10.0.0.1\" }",
+        ];
+        let fields = "x-forwarded-client-cert: Subject=\"CN=admin\"\r\nx-forwarded-for: 10.0.0.1\r\n\
+                      x-real-ip: 10.0.0.1\r\nx-forwarded-proto: https\r\nforwarded: for=10.0.0.1\r\n";
+        // A proxy is believed what it is asked for, and what an address follows from.
+        for (trusted, believed) in [("10.0.0.0/8", 0b0_0000_u32), ("127.0.0.0/8", 0b0_1110)] {
+            for (nth, condition) in conditions.iter().enumerate() {
+                let (web, inner) = (said("web").await, said("inner").await);
+                let routes = format!(
+                    "[server]\ntrusted_proxies = [\"{trusted}\"]\n[[route]]\nname = \"inner\"\n\
+                     hosts = [\"*\"]\nheaders = {{ {condition} }}\nservice = \"inner\"\n\
+                     [[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n"
+                );
+                let services = [("web", &web), ("inner", &inner)];
+                let proxy = Proxy::start_with(&config(&routes, &services)).await;
+                let is_believed = believed & 1 << nth != 0;
+                let answer = get(&proxy, "/", fields).await;
+                let expected = if is_believed { "inner" } else { "web" };
+                assert_eq!(answer.text(), expected, "{trusted}, {condition}");
+            }
+        }
+    });
+}

@@ -266,6 +266,41 @@ fn a_client_shows_who_it_is_and_backends_are_told() {
 }
 
 #[test]
+fn a_route_goes_by_who_a_client_has_proved_to_be() {
+    run(async {
+        let authority = Authority::new("proved");
+        authority.issue("a", "a", "a.example");
+        authority.issue("alice", "alice", "alice");
+        let (web, inner) = (Backend::start(|_, _| Script::ok("web")).await, {
+            Backend::start(|_, _| Script::ok("inner")).await
+        });
+        let auth = format!(
+            "client_auth = {{ mode = \"optional\", ca = \"{}\" }}",
+            authority.path("ca.pem")
+        );
+        let inner = format!(
+            "[[route]]\nname = \"inner\"\nhosts = [\"*\"]\npath_prefix = \"/\"\nservice = \"inner\"\n\
+             headers = {{ x-forwarded-client-cert = {{ contains = \"CN=alice\" }} }}\n\
+             [[service]]\nname = \"inner\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+            inner.url()
+        );
+        let text = config(&authority, &auth, "", &web.url()) + &inner;
+        let proxy = Proxy::start_with(&text).await;
+        let claim = "x-forwarded-client-cert: Subject=\"CN=alice\"\r\n";
+        for (shown, fields, answer) in [
+            (Some("alice"), "", "inner"),
+            (Some("alice"), "x-forwarded-client-cert: Subject=\"CN=bob\"\r\n", "inner"),
+            (None, claim, "web"),
+            (None, "x_forwarded_client_cert: Subject=\"CN=alice\"\r\n", "web"),
+        ] {
+            let mut stream = authority.connect(&proxy, &[], shown).await.unwrap();
+            let said = ask(&mut stream, fields).await;
+            assert!(said.ends_with(answer), "{shown:?} {fields}: {said}");
+        }
+    });
+}
+
+#[test]
 fn a_backend_over_tls_has_to_prove_who_it_is() {
     run(async {
         let authority = Authority::new("backend");
