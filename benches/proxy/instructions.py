@@ -6,10 +6,10 @@ regression of one percent shows. What they leave out is the kernel, where most o
 and caches: a change that saves instructions is confirmed with proxybench.py.
 
   ./instructions.py                                   ../../target/release/lb-server, small large post
-  ./instructions.py --functions 30 small              and the functions that they are spent in
+  ./instructions.py --functions 30 small h2           and the functions that they are spent in
   ./instructions.py --bin before --bin after small    two builds side by side
 
-One worker, 8 client connections, everything on loopback. Needs valgrind and h2load.
+Also of tls, tls-large and h2. One worker, 8 client connections (h2: with 10 streams each), everything on loopback. Needs valgrind and h2load.
 """
 import argparse
 import glob
@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import proxybench as pb
 
-CONNECTIONS, WARMUP, PORT = 8, 1000, 26080
+CONNECTIONS, WARMUP, PORT, TLS_PORT = 8, 1000, 26080, 26081
 
 
 class Options:
@@ -33,13 +33,15 @@ class Options:
 
 
 def requests(workload, count, tmp):
-    argv = ["h2load", "--h1", "-t1", f"-c{CONNECTIONS}", "-n", str(count), f"--connect-to=127.0.0.1:{PORT}"]
+    port, scheme = (TLS_PORT, "https") if workload.tls else (PORT, "http")
+    argv = ["h2load", "-t1", f"-c{CONNECTIONS}", "-n", str(count), f"--connect-to=127.0.0.1:{port}"]
+    argv += ["-m10"] if "h2" in workload.need else ["--h1"]
     if workload.post:
         body = os.path.join(tmp, "body")
         with open(body, "wb") as f:
             f.write(b"x" * workload.post)
         argv += ["-d", body]
-    out, _ = pb.run_tool(argv + [f"http://{pb.HOST}:{PORT}{workload.path}"], 60)
+    out, _ = pb.run_tool(argv + [f"{scheme}://{pb.HOST}:{port}{workload.path}"], 60)
     done = re.search(r"status codes: (\d+) 2xx", out)
     if not done or int(done[1]) != count:
         raise SystemExit(f"not every request was answered with 2xx: {out}")
@@ -66,7 +68,8 @@ def count(bench, binary, workload, o):
     """Instructions of `o.requests` requests, warm, and where they were spent."""
     d = os.path.join(bench.tmp, f"{workload.name}.{time.monotonic_ns()}")
     os.makedirs(d)
-    env = pb.Env(d, PORT, 0, bench.endpoints(0), bench.certs, 1, ["rr"])
+    tls = TLS_PORT if workload.tls else 0
+    env = pb.Env(d, PORT, tls, bench.endpoints(0), bench.certs, 1, ["rr"] + ["tls"] * workload.tls)
     conf = os.path.join(d, "lb.toml")
     with open(conf, "w") as f:
         f.write(env.render(pb.LB))
@@ -76,7 +79,7 @@ def count(bench, binary, workload, o):
     proxy = pb.start(argv, d, {}, os.path.join(d, "log"))
     try:
         for _ in range(200):
-            if pb.probe(PORT, workload)[0]:
+            if pb.probe(TLS_PORT if workload.tls else PORT, workload)[0]:
                 break
             if proxy.poll() is not None:
                 raise SystemExit(open(os.path.join(d, "log")).read()[-2000:])

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::pin::Pin;
 
 use http::request::Parts;
 use http::{Response, header};
@@ -136,8 +137,11 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         }
         let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
         let asked = Asked { method, uri, fields, herald, patience };
-        let answer = connection.send(asked, replay.upload(), endpoint);
-        let failure = match in_time(&gateway.clock, errand, replay, answer).await {
+        let made = {
+            let answer = std::pin::pin!(connection.send(asked, replay.upload(), endpoint));
+            in_time(&gateway.clock, errand, replay, answer).await
+        };
+        let failure = match made {
             Some(Ok(response)) => return judged(sending, connection, response),
             Some(Err(failure)) => {
                 // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).
@@ -185,13 +189,12 @@ async fn in_time<A>(
     clock: &Clock,
     errand: Errand,
     replay: &Replay,
-    answer: impl Future<Output = A>,
+    mut answer: Pin<&mut impl Future<Output = A>>,
 ) -> Option<A> {
     let deadline = || match replay.moved() {
         None => errand.deadline(),
         Some(moved) => errand.deadline_after(clock.time(moved)),
     };
-    let mut answer = std::pin::pin!(answer);
     loop {
         if let Ok(answer) = timeout_at(clock.instant(deadline()), answer.as_mut()).await {
             return Some(answer);

@@ -65,22 +65,8 @@ pub(crate) async fn respond(
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let found = if refusal.is_none() { view.router.find(&asking) } else { None };
     let site = found.as_ref().and_then(|found| view.site_behind(found));
-    let mut facts = RequestFacts::new(id, client.peer, site);
-    let tracing = view.config.tracing.as_ref().filter(|_| refusal.is_none());
-    let trace = tracing.map(|said| {
-        let seed = view.gateway.platform.seed();
-        Trace::begin(&head.headers, seed, id.exchange(), said.sample_per_million)
-    });
-    let is_told = view.gateway.access(view.config.access_log).is_some()
-        || trace.as_ref().is_some_and(Trace::is_sampled);
-    if refusal.is_none() && is_told {
-        facts.asks(&asking, found.as_ref());
-        let caller = caller.as_ref().filter(|caller| caller.through_proxy);
-        caller.into_iter().for_each(|caller| facts.comes_from(caller.address));
-    }
-    facts.record(&view, &asking, site);
-    trace.into_iter().for_each(|trace| facts.is_traced(trace));
-    let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
+    let (from, led) = (caller.as_ref(), found.as_ref());
+    let journal = begin_journal(&view, &client, &asking, id, from, led, refusal.is_some());
 
     let checked = match refusal {
         Some(refusal) => Err(Problem::Refused(refusal)),
@@ -110,6 +96,35 @@ pub(crate) async fn respond(
         problem.response(&head, id, date).map(|body| words(problem, body, journal, &busy))
     });
     response.map(|body| Outgoing::new(body, busy))
+}
+
+/// What is written down of a request from now on. Of a refused one there is nothing to tell.
+fn begin_journal(
+    view: &Rc<View>,
+    client: &Client,
+    asking: &Asking<'_>,
+    id: RequestId,
+    caller: Option<&Caller>,
+    found: Option<&Match<'_>>,
+    is_refused: bool,
+) -> Rc<Journal> {
+    let site = found.and_then(|found| view.site_behind(found));
+    let mut facts = RequestFacts::new(id, client.peer, site);
+    let tracing = view.config.tracing.as_ref().filter(|_| !is_refused);
+    let trace = tracing.map(|said| {
+        let seed = view.gateway.platform.seed();
+        Trace::begin(&asking.head.headers, seed, id.exchange(), said.sample_per_million)
+    });
+    let is_told = view.gateway.access(view.config.access_log).is_some()
+        || trace.as_ref().is_some_and(Trace::is_sampled);
+    if !is_refused && is_told {
+        facts.asks(asking, found);
+        let caller = caller.filter(|caller| caller.through_proxy);
+        caller.into_iter().for_each(|caller| facts.comes_from(caller.address));
+    }
+    facts.record(view, asking, site);
+    trace.into_iter().for_each(|trace| facts.is_traced(trace));
+    Rc::new(Journal::new(Rc::clone(view), facts))
 }
 
 /// What a backend is told about the client of a request.

@@ -48,8 +48,11 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     // In a box: on its way into a task of its own, hyper moves it a dozen times.
     let service = service_fn(|request: Request<Incoming>| {
         let request: Request<Arriving> = request.map(Arriving::Http2);
-        let responding = Seat::respond(Rc::clone(&worker), kind, Rc::clone(&client), request);
-        Box::pin(async { Ok::<_, Infallible>(responding.await) })
+        let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+        // Made where it is awaited, it has room once.
+        Box::pin(
+            async move { Ok::<_, Infallible>(Seat::respond(worker, kind, client, request).await) },
+        )
     });
     let mut builder = http2::Builder::new(client.carrying.clone());
     builder
