@@ -173,6 +173,11 @@ impl Gateway {
         }
     }
 
+    /// How much of what the operator was told is lost.
+    pub(crate) fn notices_lost(&self) -> u64 {
+        self.notices.as_ref().map_or(0, |notices| notices.lost())
+    }
+
     /// What is served now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.borrow())

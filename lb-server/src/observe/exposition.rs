@@ -196,6 +196,9 @@ impl Reading {
         counters(to, "lb_access_lines_lost", "Lines of the access log that were lost", |out| {
             out.counted(&Vec::new(), lost)
         })?;
+        counters(to, "lb_notices_lost", "Notices to the operator that were lost", |out| {
+            out.counted(&Vec::new(), gateway.notices_lost())
+        })?;
         let recorder = gateway.recorder.as_ref();
         counters(to, "lb_record_exchanges", "Exchanges that were recorded", |out| {
             out.counted(&Vec::new(), recorder.map_or(0, |it| it.written()))

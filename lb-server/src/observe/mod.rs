@@ -60,6 +60,11 @@ pub trait AccessSink: Send + Sync {
 
 /// Takes what an operator may want to know, a line or more at a time: what discovery found, say.
 pub trait Notices: Send + Sync {
-    /// Called when it happens, seldom and never for a request: be quick all the same.
+    /// Called when it happens, seldom, and on a worker's thread: be quick, and never wait.
     fn say(&self, notice: &str);
+
+    /// Notices that were lost because nobody took them fast enough, or they could not be written.
+    fn lost(&self) -> u64 {
+        0
+    }
 }

@@ -7,6 +7,7 @@ mod process;
 mod record;
 mod reload;
 mod system;
+mod unheard;
 mod upgrade;
 mod state;
 

@@ -4,7 +4,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// A process that takes longer to end never will.
+const END_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A configuration that can be served.
 pub(crate) const GOOD: &str = r#"
@@ -116,6 +122,18 @@ impl Drop for Process {
         // It has usually ended by itself.
         let _ended = self.child.kill();
     }
+}
+
+/// How a process ended, which it has to do in good time.
+pub(crate) fn ends(child: &mut Child) -> ExitStatus {
+    let (_nobody, nothing) = sync_channel::<()>(1);
+    for _ in 0..END_MAX.as_millis() / LOOK_EVERY.as_millis() {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        let _not_yet = nothing.recv_timeout(LOOK_EVERY);
+    }
+    panic!("it has not ended within {END_MAX:?}");
 }
 
 /// Sends a signal to a process.

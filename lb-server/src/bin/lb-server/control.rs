@@ -1,7 +1,6 @@
 //! What a running process is told: signals, a changed file, a call by the admin listener.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +13,11 @@ use lb_config::config::Address;
 use lb_server::platform::os::Os;
 use lb_server::shutdown::Trigger;
 use lb_server::{Gateway, ReloadCall};
-use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::process::{addresses, taken};
+use crate::signals::{Asked, Signals};
 use crate::upgrade::Upgrade;
 use crate::{descriptors, read, say, supervisor};
 
@@ -28,48 +27,6 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the configuration's file is looked at, where that is asked for.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// The signals that a process hears, from the first moment on.
-pub(crate) struct Signals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-    hangup: unix::Signal,
-    user2: unix::Signal,
-}
-
-/// What a signal asks for.
-enum Asked {
-    Stop,
-    Reload,
-    Upgrade,
-}
-
-impl Signals {
-    /// Hears them from now on. Must run inside a runtime.
-    pub(crate) fn hear() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user2.recv() => Asked::Upgrade,
-        }
-    }
-
-    /// Waits for one that asks to stop.
-    async fn stop(&mut self) {
-        while !matches!(self.next().await, Asked::Stop) {}
-    }
-}
 
 /// Everything that a running process is told, in one place.
 pub(crate) struct Control {
@@ -91,7 +48,7 @@ impl Control {
     pub(crate) async fn run(
         mut self,
         mut workers: oneshot::Receiver<usize>,
-    ) -> Result<(Signals, Trigger), String> {
+    ) -> Result<Signals, String> {
         let mut looks = interval(WATCH_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.seen.take();
@@ -101,11 +58,12 @@ impl Control {
                 biased;
                 panicked = &mut workers => {
                     return match panicked {
-                        Ok(0) => Ok((self.signals, self.trigger)),
+                        Ok(0) => Ok(self.signals),
                         _ => Err("a worker panicked".to_owned()),
                     };
                 }
                 asked = self.signals.next() => match asked {
+                    Asked::End => self.end(),
                     Asked::Stop => self.stop(),
                     Asked::Reload => drop(self.reload("SIGHUP")),
                     Asked::Upgrade if self.trigger.is_leaving() => {
@@ -135,24 +93,26 @@ impl Control {
         }
     }
 
-    fn stop(&mut self) {
+    /// Ends when what runs is finished, which it may be doing already since another process serves.
+    fn end(&mut self) {
+        self.trigger.leave();
         self.upgrade.call_off();
-        if self.trigger.is_leaving() {
-            say("lb-server: stopping at once");
-            self.trigger.stop();
-        } else {
-            say("lb-server: finishing what runs; once more to stop at once");
-            supervisor::stopping();
-            self.trigger.leave();
-        }
+        say("lb-server: finishing what runs; once more to stop at once");
+        supervisor::stopping();
+    }
+
+    fn stop(&mut self) {
+        self.trigger.stop();
+        self.upgrade.call_off();
+        say("lb-server: stopping at once");
     }
 
     /// Leaves what is new to another process, which has the same sockets.
     fn give_way(&self, process: u32) {
-        say(&format!("lb-server: process {process} serves now; finishing what runs here"));
-        supervisor::succeeded_by(process);
         self.gateway.succeeded();
         self.trigger.drain();
+        say(&format!("lb-server: process {process} serves now; finishing what runs here"));
+        supervisor::succeeded_by(process);
     }
 
     /// What the files look like that the configuration in force names.
@@ -279,33 +239,23 @@ pub(crate) async fn written(keeper: oneshot::Receiver<usize>) {
     }
 }
 
-/// Waits until the rest of the access log is written, for a bounded time or until another signal:
-/// whoever reads standard output may have stopped reading.
+/// Waits until the rest of the access log is written, for a bounded time or until a signal says to stop
+/// at once: whoever reads standard output may have stopped reading.
 pub(crate) async fn until_written(
     signals: &mut Signals,
-    trigger: &Trigger,
     mut writer: oneshot::Receiver<usize>,
     waiting: &AtomicU64,
 ) -> Result<(), String> {
-    let given_up = tokio::time::sleep(LOG_TIMEOUT);
-    tokio::pin!(given_up);
-    loop {
-        tokio::select! {
-            biased;
-            panicked = &mut writer => {
-                return match panicked {
-                    Ok(0) => Ok(()),
-                    _ => Err("the access log's thread panicked".to_owned()),
-                };
-            }
-            () = &mut given_up => break,
-            () = signals.stop() => {
-                if trigger.is_leaving() {
-                    break;
-                }
-                trigger.leave();
-            }
+    tokio::select! {
+        biased;
+        panicked = &mut writer => {
+            return match panicked {
+                Ok(0) => Ok(()),
+                _ => Err("the access log's thread panicked".to_owned()),
+            };
         }
+        () = tokio::time::sleep(LOG_TIMEOUT) => {}
+        () = signals.stop() => {}
     }
     let lost = waiting.load(Ordering::Relaxed);
     say(&format!("lb-server: nobody reads the access log; its last {lost} lines are lost"));

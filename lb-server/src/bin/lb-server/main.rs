@@ -6,13 +6,14 @@ mod control;
 mod demo;
 mod descriptors;
 mod memory;
+mod notices;
 mod process;
 mod record;
+mod signals;
 mod supervisor;
 mod upgrade;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,20 +26,22 @@ use lb_server::{Gateway, Listeners};
 use nix::unistd::{AccessFlags, access};
 
 use cli::{Asked, Cli};
+pub(crate) use notices::say;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let asked = Cli::parse().asked();
+    let _written = notices::LastWords;
     let done = match asked {
         Asked::Check(file) => check(&file),
-        Asked::Serve(file) => inheritance().and_then(|inheritance| {
+        Asked::Serve(file) => begin().and_then(|inheritance| {
             let config = read(&file)?;
             process::serve(config, Some(file), inheritance, |_| {})
         }),
         Asked::Demo { listen, admin } => {
-            inheritance().and_then(|inheritance| demo::serve(listen, admin, inheritance))
+            begin().and_then(|inheritance| demo::serve(listen, admin, inheritance))
         }
     };
     match done {
@@ -50,16 +53,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was open before this process began. It is asked for before there are threads.
-fn inheritance() -> Result<Inheritance, String> {
-    Inheritance::from_environment()
-        .map_err(|error| format!("cannot use what was inherited (LISTEN_FDS): {error}"))
-}
-
-/// Says something to the person who started the process. Standard output is the access log's.
-fn say(text: &str) {
-    // Nobody is left to be told when standard error is closed.
-    let _closed = writeln!(std::io::stderr().lock(), "{text}");
+/// Begins what lasts. Returns what was open before this process began, which is asked for before there
+/// are threads.
+fn begin() -> Result<Inheritance, String> {
+    let inheritance = Inheritance::from_environment()
+        .map_err(|error| format!("cannot use what was inherited (LISTEN_FDS): {error}"))?;
+    signals::hold(notices::open).map_err(|error| format!("cannot start: {error}"))?;
+    Ok(inheritance)
 }
 
 fn check(file: &Path) -> Result<(), String> {

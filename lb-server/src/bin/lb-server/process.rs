@@ -13,15 +13,16 @@ use lb_server::platform::os::Os;
 use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
 use lb_server::{
-    AccessSink, Bound, Gateway, Listeners, Listening, Notices, Platform, RELOAD_CALLS_MAX,
-    RecordSink, WorkerOptions,
+    AccessSink, Bound, Gateway, Listeners, Listening, Platform, RELOAD_CALLS_MAX, RecordSink,
+    WorkerOptions,
 };
-use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::control::{Control, Seen, Signals, join, until_written, written};
+use crate::control::{Control, Seen, join, until_written, written};
+use crate::notices::Said;
+use crate::signals::Signals;
 use crate::upgrade::Upgrade;
 use crate::{access, descriptors, memory, record, say, supervisor};
 
@@ -33,18 +34,11 @@ pub(crate) fn serve(
     mut inheritance: Inheritance,
     ready: impl FnOnce(&Bound),
 ) -> Result<(), String> {
-    // First of all: a signal that nobody has asked to hear ends the process on the spot, and one that
-    // comes while its handler is set up is lost. So it waits until somebody listens.
-    let unheard = |error| format!("cannot hear signals: {error}");
-    let held =
-        SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
-    held.thread_block().map_err(io::Error::from).map_err(unheard)?;
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let mut signals = {
         let _inside = control.enter();
-        Signals::hear().map_err(unheard)?
+        Signals::hear().map_err(|error| format!("cannot hear signals: {error}"))?
     };
-    held.thread_unblock().map_err(io::Error::from).map_err(unheard)?;
     let seen = file.as_deref().map(Seen::of);
     let limit = descriptors::raise();
     descriptors::warn_if_few(limit, &config);
@@ -95,12 +89,11 @@ pub(crate) fn serve(
     control.block_on(async {
         let upgrade = Upgrade::new(os);
         let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
-        let trigger;
-        (signals, trigger) = told.run(join("workers", workers)?).await?;
+        signals = told.run(join("workers", workers)?).await?;
         drop(keeper);
         written(join("state", vec![keeping])?).await;
         // All ended with the workers: nobody holds log and record any more but their writers.
-        until_written(&mut signals, &trigger, join("log", vec![writer, recording])?, &waiting).await
+        until_written(&mut signals, join("log", vec![writer, recording])?, &waiting).await
     })
 }
 
@@ -118,15 +111,6 @@ fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> 
         Os::probe(&addr).map_err(|error| taken(&addr, &error) + &others)?;
     }
     Ok(())
-}
-
-/// Standard error, where notices go.
-struct Said;
-
-impl Notices for Said {
-    fn say(&self, notice: &str) {
-        say(&format!("lb-server: {notice}"));
-    }
 }
 
 /// Where `config` listens.

@@ -68,6 +68,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_reloads counter
         lb_reloads_failed counter
         lb_access_lines_lost counter
+        lb_notices_lost counter
         lb_record_exchanges counter
         lb_record_lost counter
         lb_requests_refused counter

@@ -1,0 +1,89 @@
+//! Nobody takes what the process says, or gives what it waits for: it serves on, and it ends.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use crate::load::backend;
+use crate::process::{ends, file, kill, lb_server};
+
+/// A process that listens at a path, since it cannot say where else.
+struct Unheard {
+    child: Child,
+    path: PathBuf,
+    /// What nobody reads.
+    _said: UnixStream,
+}
+
+impl Unheard {
+    fn start(config: &str, path: PathBuf) -> Self {
+        let (full, said) = full();
+        let mut command = lb_server(&["--config", config]);
+        command.stdout(Stdio::null()).stderr(OwnedFd::from(full));
+        Self { child: command.spawn().unwrap(), path, _said: said }
+    }
+
+    /// The answer to a GET, as soon as somebody gives one.
+    fn get(&self, host: &str) -> String {
+        loop {
+            #[expect(clippy::disallowed_methods, reason = "a client is outside of the proxy")]
+            let Ok(mut stream) = UnixStream::connect(&self.path) else {
+                std::thread::yield_now();
+                continue;
+            };
+            let ask = format!("GET /a HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            return answer;
+        }
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ended = self.child.kill();
+    }
+}
+
+/// Something to write to that takes no byte more, and whoever could read it.
+fn full() -> (UnixStream, UnixStream) {
+    let (mut full, said) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    for piece in [&[b'.'; 4096][..], b"."] {
+        while full.write(piece).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {}
+    }
+    // Who writes waits for room.
+    full.set_nonblocking(false).unwrap();
+    (full, said)
+}
+
+fn config(path: &Path, host: &str) -> String {
+    format!(
+        "[server]\nworkers = 2\n[admin]\nenabled = false\n[access_log]\nenabled = false\n\
+         [[listener]]\nbind = \"unix:{}\"\n\
+         [[service]]\nname = \"web\"\nhosts = [\"{host}\"]\n\
+         [[service.pool]]\nbackends = [{{ url = \"http://{}\" }}]\n",
+        path.display(),
+        backend()
+    )
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_neither_keeps_a_process_from_serving_nor_from_ending() {
+    let path = std::env::temp_dir().join(format!("lb-unheard-{}.sock", std::process::id()));
+    let name = file("unheard.toml", &config(&path, "old.test"));
+    let mut process = Unheard::start(&name, path.clone());
+    assert!(process.get("old.test").ends_with("\r\n\r\n/a"), "it serves, and could not say so");
+    fs::write(&name, config(&path, "new.test")).unwrap();
+    kill("-HUP", process.child.id());
+    while process.get("new.test").starts_with("HTTP/1.1 404 ") {}
+    assert!(process.get("new.test").ends_with("\r\n\r\n/a"), "it does what it is told");
+    kill("-TERM", process.child.id());
+    assert!(ends(&mut process.child).success());
+    assert!(!path.exists());
+}
