@@ -37,11 +37,16 @@ const SMOOTHING: u64 = 32;
 impl Adaptive {
     /// What may be in flight.
     pub(crate) fn limit(self, config: &AdaptiveConfig) -> u32 {
+        self.within(config.min, config.max)
+    }
+
+    /// The same between any bounds.
+    pub(crate) fn within(self, least: u32, most: u32) -> u32 {
         let limit = match self.limit {
-            0 => config.min,
+            0 => least,
             limit => u32::try_from(limit / UNIT).expect("20 bits"),
         };
-        limit.clamp(config.min, config.max)
+        limit.clamp(least, most)
     }
 
     /// The same after an answer that took `took`, or a failure, with so much in flight.

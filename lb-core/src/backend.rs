@@ -8,11 +8,13 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::caps::Caps;
 use crate::config::{
     BreakerConfig, LatencyConfig, Policy, ServiceConfig, SlowStartConfig, StatusSet, SteeringPolicy,
 };
 use crate::event::{BackendId, Event, Observe};
 use crate::latency::Latency;
+use crate::limit::Limits;
 use crate::outlier::Tally;
 use crate::probe::Streak;
 use crate::score::Record;
@@ -56,8 +58,8 @@ pub(crate) struct Rules {
     /// The longest that one is ejected, where any is.
     pub(crate) ejected_max: Option<Duration>,
     pub(crate) slow_start: Option<SlowStartConfig>,
-    /// Attempts in flight at one backend.
-    pub(crate) in_flight_max: Option<u32>,
+    /// Where it says how many attempts may be in flight at one backend.
+    caps: Arc<Shared<Caps>>,
     /// Whether records are kept.
     pub(crate) records: bool,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
@@ -94,7 +96,7 @@ impl Backend {
 
     /// Whether as much is in flight as may be.
     pub(crate) fn is_full(&self, rules: &Rules) -> bool {
-        rules.in_flight_max.is_some_and(|most| self.in_flight() >= most)
+        rules.in_flight_max().is_some_and(|most| self.in_flight() >= most)
     }
 
     /// Whether a request would be let through at `now`, or a trial.
@@ -141,7 +143,7 @@ impl Backend {
 }
 
 impl Rules {
-    pub(crate) fn new(config: &ServiceConfig, before: Option<&Self>) -> Self {
+    pub(crate) fn new(config: &ServiceConfig, limits: &Limits, before: Option<&Self>) -> Self {
         let asked = config.policy.is_consistent() && config.hash.load_percent.is_some();
         let known = before.and_then(|rules| rules.all.clone());
         let ranks =
@@ -158,7 +160,7 @@ impl Rules {
             tallies: config.outliers.is_some(),
             ejected_max: config.outliers.map(|outliers| outliers.eject_for_max),
             slow_start: config.slow_start,
-            in_flight_max: config.limits.per_backend,
+            caps: Arc::clone(limits.caps()),
             records,
             all,
             pool: None,
@@ -170,6 +172,11 @@ impl Rules {
         let asked = config.steering.policy == SteeringPolicy::LeastOutstanding;
         let known = before.and_then(|rules| rules.pool.clone());
         Self { pool: asked.then(|| known.unwrap_or_default()), ..self.clone() }
+    }
+
+    /// Attempts that may be in flight at one backend, if that is limited.
+    pub(crate) fn in_flight_max(&self) -> Option<u32> {
+        self.caps.get().at_backend()
     }
 
     pub(crate) fn in_flight_of_all(&self) -> u32 {

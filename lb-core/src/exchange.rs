@@ -180,8 +180,7 @@ impl<'c> Exchange<'c> {
             Some(client) => self.rare.make().client = client,
             None => return self.reject(Rejection::ClientBusy, now),
         }
-        // Nobody passes those who wait already.
-        if limits.waiting() > 0 || !self.enter() {
+        if limits.has_line() || !self.enter() {
             return self.line_up(limits.queue(facts), now);
         }
         match self.pick(now) {

@@ -107,7 +107,7 @@ impl Lease {
         permit: Permit,
     ) -> Result<Self, Declined> {
         let before = backend.in_flight.fetch_add(1, Ordering::Relaxed);
-        if rules.in_flight_max.is_some_and(|most| before >= most) {
+        if rules.in_flight_max().is_some_and(|most| before >= most) {
             backend.in_flight.fetch_sub(1, Ordering::Relaxed);
             return Err(Declined::Full);
         }

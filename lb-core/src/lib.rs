@@ -54,6 +54,7 @@ mod area;
 mod facts;
 mod key;
 mod adaptive;
+mod caps;
 mod limit;
 mod event;
 mod input;

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::adaptive::Adaptive;
+use crate::caps::Caps;
 use crate::config::{AdaptiveConfig, LimitConfig};
 use crate::facts::Facts;
 use crate::key::Keys;
@@ -19,6 +20,8 @@ use crate::word::{Shared, Word};
 pub(crate) struct Limits {
     config: LimitConfig,
     clients: Option<(Keys, Arc<Clients>)>,
+    /// What may be in flight, by the configuration in force.
+    caps: Arc<Shared<Caps>>,
     /// Exchanges in flight, and such that wait.
     running: Arc<AtomicU32>,
     waiting: Arc<AtomicU32>,
@@ -76,16 +79,23 @@ impl Urgency {
 }
 
 impl Limits {
-    /// The limits that `config` asks for; what is in flight is counted on from `before`.
+    /// The limits that `config` asks for; what is in flight is counted on from `before`. Whoever still
+    /// goes by those from before is judged by what may be in flight now.
     pub(crate) fn new(config: &LimitConfig, before: Option<&Self>) -> Self {
         let known = before.and_then(|limits| limits.clients.as_ref());
         let clients = config.per_client.map(|_| {
             let table = known.map_or_else(Arc::default, |(_, table)| Arc::clone(table));
             (Keys::stable(&config.client), table)
         });
+        let caps = match before {
+            Some(limits) => Arc::clone(&limits.caps),
+            None => Arc::new(Shared::new(Caps::default())),
+        };
+        caps.step(|_| Some(Caps::new(config)));
         Self {
             config: config.clone(),
             clients,
+            caps,
             running: before.map_or_else(Arc::default, |it| Arc::clone(&it.running)),
             waiting: before.map_or_else(Arc::default, |it| Arc::clone(&it.waiting)),
             tickets: before.map_or_else(Arc::default, |it| Arc::clone(&it.tickets)),
@@ -113,10 +123,8 @@ impl Limits {
 
     /// Exchanges that may be in flight, if that is limited.
     pub(crate) fn most(&self) -> Option<u32> {
-        match &self.config.adaptive {
-            Some(config) => Some(self.adaptive.get().limit(config)),
-            None => self.config.per_service,
-        }
+        let (least, most) = self.caps.get().at_service()?;
+        Some(self.adaptive.get().within(least, most))
     }
 
     /// Exchanges in flight, where they are counted.
@@ -127,6 +135,17 @@ impl Limits {
     /// Exchanges that wait for a place.
     pub(crate) fn waiting(&self) -> u32 {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Whether whoever comes stands behind others: nobody passes those who wait. Where nothing is limited
+    /// any more, or nobody may wait, there is no line to stand in.
+    pub(crate) fn has_line(&self) -> bool {
+        self.waiting() > 0 && self.config.queue_max > 0 && self.caps.get().is_any()
+    }
+
+    /// What may be in flight, by the configuration in force.
+    pub(crate) const fn caps(&self) -> &Arc<Shared<Caps>> {
+        &self.caps
     }
 
     /// A place in the queue and its rank; `None`: it is full.

@@ -96,7 +96,8 @@ impl Service {
             .flat_map(|service| service.backends())
             .map(|member| (member.backend.name(), member.backend))
             .collect();
-        let rules = Rules::new(config, before.map(|service| &service.rules));
+        let limits = Limits::new(&config.limits, before.map(|service| &service.limits));
+        let rules = Rules::new(config, &limits, before.map(|service| &service.rules));
         let backend = |said: &BackendConfig| {
             let backend = match known.get(said.name.as_str()) {
                 Some(backend) => Arc::clone(backend),
@@ -152,7 +153,7 @@ impl Service {
             }),
             probe: config.probe.clone(),
             rate: rate(config, before.zip(since)),
-            limits: Limits::new(&config.limits, before.map(|service| &service.limits)),
+            limits,
             outliers: config.outliers.map(Outliers::new),
             retry: match before {
                 Some(service) => service.retry.succeed(config.retry.clone()),

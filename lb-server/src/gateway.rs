@@ -146,7 +146,9 @@ impl Gateway {
         resize(&self.places, places(&before.config), places(&snapshot.config));
         snapshot.sites.iter().for_each(Site::allow_connections);
         self.recall_in(&snapshot);
-        self.current.send_replace(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.current.send_replace(Arc::clone(&snapshot));
+        snapshot.sites.iter().for_each(Site::call_next);
         Ok(late)
     }
 

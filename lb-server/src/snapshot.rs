@@ -210,6 +210,11 @@ impl Site {
     pub(crate) fn allow_connections(&self) {
         self.slots.iter().for_each(|slots| slots.allow(self.keep_alive.connections_max));
     }
+
+    /// There may be more room than there was: whoever is first in line may look for a place.
+    pub(crate) fn call_next(&self) {
+        self.line.call_next(&self.service);
+    }
 }
 
 /// As it is called.

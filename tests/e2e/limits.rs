@@ -142,3 +142,44 @@ fn who_waits_too_long_is_answered_503() {
         assert_eq!(proxy.log()[0]["queued"], true);
     });
 }
+
+/// A request that runs on and on holds the only place, and another waits when the limit is raised or taken
+/// away: nothing ends, and it is served all the same, and so is whoever comes then.
+#[test]
+fn a_reload_that_gives_more_room_lets_in_whoever_waits_and_whoever_comes() {
+    run(async {
+        let (backend, held) = Backend::held().await;
+        let full = "queue_max = 4\nqueue_timeout = \"1h\"\nper_service = 1";
+        for roomy in ["queue_max = 1\nper_service = 4", "per_service = 4", "per_backend = 4", ""] {
+            let config = |limits: &str| {
+                format!(
+                    "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                     [[service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+                     pool = [{{ backends = [{{ url = \"{}\" }}] }}]\n\
+                     [service.limits]\n{limits}\n",
+                    backend.url()
+                )
+            };
+            let proxy = Proxy::start_with(&config(full)).await;
+            let mut clients = Vec::new();
+            let ask = async || {
+                let mut client = Client::connect(proxy.addr).await;
+                client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                client
+            };
+            clients.push(ask().await);
+            until(|| held.borrow().len() == 1).await;
+            clients.push(ask().await);
+            until(|| proxy.service().waiting() == 1).await;
+            proxy.reload(&config(roomy));
+            until(|| held.borrow().len() == 2).await;
+            clients.push(ask().await);
+            until(|| held.borrow().len() == 3).await;
+            held.take().into_iter().for_each(|answers| answers.send(()).unwrap());
+            for client in &mut clients {
+                assert_eq!(client.answer().await.unwrap().status, 200, "{roomy}");
+            }
+            assert_eq!((proxy.service().waiting(), proxy.service().running()), (0, 0));
+        }
+    });
+}

@@ -25,7 +25,7 @@ impl Service {
 
     /// Whether somebody would be asked at `now` if there were not so much in flight.
     pub(crate) fn is_full(&self, now: Time) -> bool {
-        self.rules.in_flight_max.is_some() && self.pools().iter().any(|pool| pool.is_full(now))
+        self.rules.in_flight_max().is_some() && self.pools().iter().any(|pool| pool.is_full(now))
     }
 
     /// A fit backend that was not tried, from the first pool that has one.

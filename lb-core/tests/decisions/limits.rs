@@ -289,3 +289,78 @@ impl<'s> World<'s> {
         }
     }
 }
+
+/// Whoever drives a line wakes the first in it when a reload has come.
+#[test]
+fn who_waits_when_a_reload_comes_goes_by_what_it_says() {
+    let line = |limits: LimitConfig| LimitConfig { queue_max: 4, ..limits };
+    let of = |most| line(LimitConfig { per_service: most, ..LimitConfig::default() });
+    let at = |most| line(LimitConfig { per_backend: most, ..LimitConfig::default() });
+    let found = AdaptiveConfig { min: 3, max: 9, ..AdaptiveConfig::default() };
+    let adaptive = line(LimitConfig { adaptive: Some(found), ..LimitConfig::default() });
+    let none = LimitConfig::default();
+    for (full, roomy) in [
+        (of(Some(1)), of(Some(3))),
+        (of(Some(1)), of(None)),
+        (of(Some(1)), none.clone()),
+        (of(Some(1)), adaptive),
+        (at(Some(1)), at(Some(3))),
+        (at(Some(1)), at(None)),
+        (at(Some(1)), none),
+        (at(Some(1)), of(Some(9))),
+    ] {
+        let config = |limits: &LimitConfig| limited(Policy::RoundRobin, 1, limits.clone());
+        let before = service(&config(&full));
+        let runs = start(&before, 0, Time::ZERO);
+        let waits = queued(start(&before, 1, Time::ZERO));
+        let after = before.succeed(&config(&roomy), 3, 7, Time::ZERO).expect("it is meaningful");
+        let served = waits.wake(Time::ZERO);
+        assert!(matches!(served, Step::Attempt(_)), "{roomy:?} after {full:?}: {served:?}");
+        let new = start(&after, 2, Time::ZERO);
+        assert!(matches!(new, Step::Attempt(_)), "{roomy:?} after {full:?}: {new:?}");
+        drop((runs, served, new));
+        assert_eq!((after.running(), after.waiting(), in_flight(&after)), (0, 0, vec![0]));
+    }
+}
+
+#[test]
+fn who_waits_when_a_reload_takes_room_away_waits_for_what_is_left() {
+    let of = |per_service| {
+        let limits = LimitConfig { per_service, queue_max: 4, ..LimitConfig::default() };
+        limited(Policy::RoundRobin, 1, limits)
+    };
+    let before = service(&of(Some(3)));
+    let mut running: Vec<_> = (0..3).map(|id| start(&before, id, Time::ZERO)).collect();
+    let mut waits = queued(start(&before, 3, Time::ZERO));
+    let after = before.succeed(&of(Some(1)), 3, 7, Time::ZERO).expect("it is meaningful");
+    for left in [2, 1] {
+        drop(running.pop());
+        assert_eq!((after.running(), after.has_room()), (left, false));
+        waits = queued(waits.wake(Time::ZERO));
+    }
+    drop(running.pop());
+    assert!(matches!(waits.wake(Time::ZERO), Step::Attempt(_)));
+}
+
+#[test]
+fn nobody_stands_behind_others_where_nobody_may_wait_or_for_nothing() {
+    let of = |per_service, queue_max| {
+        let limits = LimitConfig { per_service, queue_max, ..LimitConfig::default() };
+        limited(Policy::RoundRobin, 1, limits)
+    };
+    for after in [of(None, 4), of(None, 0), of(Some(2), 0)] {
+        let before = service(&of(Some(1), 4));
+        let runs = start(&before, 0, Time::ZERO);
+        let waits = queued(start(&before, 1, Time::ZERO));
+        let after = before.succeed(&after, 3, 7, Time::ZERO).expect("it is meaningful");
+        // Before whoever waits was called.
+        let new = start(&after, 2, Time::ZERO);
+        assert!(matches!(new, Step::Attempt(_)), "{new:?}");
+        drop((runs, waits, new));
+    }
+    let before = service(&of(Some(1), 4));
+    let runs = start(&before, 0, Time::ZERO);
+    let waits = queued(start(&before, 1, Time::ZERO));
+    let after = before.succeed(&of(Some(2), 4), 3, 7, Time::ZERO).expect("it is meaningful");
+    drop((queued(start(&after, 2, Time::ZERO)), runs, waits));
+}

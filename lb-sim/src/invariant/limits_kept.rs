@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_core::config::ServiceConfig;
+use lb_core::config::{LimitConfig, ServiceConfig};
 use lb_core::{BackendId, Event, ExchangeId, Outcome};
 
 use super::lineup::Lineups;
@@ -63,12 +63,12 @@ impl LimitsKept {
         ledger: &Ledger<'_>,
         judge: &mut Judge,
     ) {
-        let Some(exchange) = ledger.exchanges.get(&id) else { return };
         self.leaves_line(backend.service, id);
         if !hedges {
             self.gives_back(id, None);
         }
-        let lineup = self.lineups.at(exchange.reloads, backend.service);
+        // Whatever it came under: what may be in flight is what is in force.
+        let lineup = self.lineups.at(ledger.loaded, backend.service);
         let limits = lineup.map(|lineup| &lineup.core.limits);
         let is_new = !self.open.contains_key(&id);
         let (_, held) = self.open.entry(id).or_insert_with(|| (backend.service, Vec::new()));
@@ -92,10 +92,14 @@ impl LimitsKept {
     }
 }
 
-fn is_limited(core: &ServiceConfig) -> bool {
-    let limits = &core.limits;
+/// Whether there is anything to wait for.
+pub(super) fn is_bounded(limits: &LimitConfig) -> bool {
     let some = limits.per_backend.is_some() || limits.per_service.is_some();
-    some || limits.adaptive.is_some() || limits.queue_max > 0
+    some || limits.adaptive.is_some()
+}
+
+fn is_limited(core: &ServiceConfig) -> bool {
+    is_bounded(&core.limits) || core.limits.queue_max > 0
 }
 
 impl Invariant for LimitsKept {

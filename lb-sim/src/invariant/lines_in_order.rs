@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lb_core::{Event, ExchangeId, Time};
 
+use super::limits_kept::is_bounded;
 use super::lineup::Lineups;
 use super::{Invariant, Judge};
 use crate::engine::TICK;
@@ -65,6 +66,10 @@ impl Invariant for LinesInOrder {
             self.lines.entry(service).or_default().push((id, until));
             return;
         }
+        // Where nobody may wait any more, or nothing is limited, there is no line to stand in.
+        let in_force = self.lineups.at(ledger.loaded, service);
+        let lines_up =
+            in_force.is_none_or(|it| is_bounded(&it.core.limits)) && limits.queue_max > 0;
         let urgency = limits.urgency;
         let waited = self.leaves(service, id);
         if let Some((_, until)) = waited {
@@ -76,7 +81,7 @@ impl Invariant for LinesInOrder {
         // Whose time is up looks whether there is a place, whoever stands before him.
         let due = waited.is_some_and(|(_, until)| entry.at + TICK >= until);
         let passed = waited.map_or(line.len(), |(place, _)| place);
-        judge.check(passed == 0 || due || urgency, || {
+        judge.check(passed == 0 || due || urgency || !lines_up, || {
             format!("exchange {} is served before {passed} that came before it", id.0)
         });
     }

@@ -257,6 +257,8 @@ impl<'c, S: Sink> Engine<'c, S> {
             self.era += 1;
             self.is_found = false;
             self.schedule_checks(Some(before));
+            // There may be more room than there was.
+            (0..self.lines.len()).for_each(|line| self.call(line));
         }
         Ok(())
     }

@@ -364,7 +364,7 @@ impl<'c, S: Sink> Engine<'c, S> {
 
     /// Something of a service has ended: whoever is first in line looks for a place, and so on as long as
     /// there are places.
-    fn call(&mut self, line: usize) {
+    pub(super) fn call(&mut self, line: usize) {
         while let Some((rank, slot)) = self.lines[line].pop_first() {
             let state = std::mem::take(&mut self.slots[slot as usize].state);
             let State::InLine(queue) = state else { unreachable!("whoever is in line waits") };
