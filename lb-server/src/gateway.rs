@@ -212,16 +212,18 @@ impl Gateway {
         let Some(mut export) = export else { return };
         let mut snapshots = self.snapshots();
         loop {
-            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let to = snapshots.borrow_and_update().config.tracing.clone();
             let exporting = async {
-                match &snapshot.config.tracing {
+                match &to {
                     Some(to) => export.run(&*self.platform, to).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
-                changed = snapshots.changed() => changed.expect("the gateway is held here"),
+                changed = snapshots.wait_for(|next| next.config.tracing != to) => {
+                    changed.expect("the gateway is held here");
+                }
                 () = exporting => return,
             }
         }

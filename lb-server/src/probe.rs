@@ -5,7 +5,7 @@
 //! run at once. What an answer means, and when the next check is due, is decided in `lb_core`.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,14 +17,14 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use lb_core::config::{BODY_MAX, ProbeConfig, ProbeKind};
 use lb_core::{Checked, Event, Found, Input, Observe, Then, Time};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::dial::{Announced, Speaks, connect, dial};
 use crate::exec::Here;
 use crate::gateway::Gateway;
 use crate::headers;
-use crate::snapshot::{Site, Snapshot};
+use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
 const CHECKS_MAX: usize = 64;
@@ -58,116 +58,194 @@ impl Observe for Told<'_> {
     }
 }
 
-/// When the next check of each backend is due and how many it had, by service and by backend.
-type Schedule = BTreeMap<(String, String), (Time, u64)>;
+/// A backend in its place in a snapshot.
+#[derive(Clone)]
+struct Target {
+    snapshot: Arc<Snapshot>,
+    index: usize,
+    place: u16,
+}
+
+/// A check under way, and when it was due.
+struct Running {
+    at: Time,
+    round: u64,
+    target: Target,
+    task: AbortHandle,
+}
+
+/// All checks of a snapshot: those that are due some time, and those that are under way.
+struct Checks {
+    snapshot: Arc<Snapshot>,
+    due: BinaryHeap<Due>,
+    running: Vec<Running>,
+    /// Each comes to the time of the next, or to nothing where it is of no use any more. Dropped with
+    /// this, and the checks with it.
+    tasks: JoinSet<Option<Time>>,
+}
 
 /// Checks backends for as long as it is polled. When another snapshot is served, whoever is in both
-/// keeps its turn; checks that were under way begin again.
+/// keeps its turn, and a check that is under way goes on if it would be the same one.
 pub(crate) async fn run(gateway: Arc<Gateway>) {
     let mut snapshots = gateway.snapshots();
-    let mut schedule = Schedule::new();
+    let mut checks = Checks::new(Arc::clone(&snapshots.borrow_and_update()));
     loop {
-        let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let mut due = due(&snapshot, &schedule);
-        let mut running = BTreeMap::new();
         tokio::select! {
             biased;
             changed = snapshots.changed() => changed.expect("the gateway is held here"),
-            () = check_all(&gateway, &snapshot, &mut due, &mut running) => {
-                unreachable!("checks have no end")
-            }
+            () = checks.carry_out(&gateway) => unreachable!("checks have no end"),
         }
-        let under_way = running
-            .into_iter()
-            .map(|((index, place), (at, round))| Reverse((at, index, place, round)));
-        schedule = due
-            .into_iter()
-            .chain(under_way)
-            .map(|Reverse((at, index, place, round))| {
-                let service = &snapshot.sites[index].service;
-                let names = (service.name().to_owned(), service.backend(place).name().to_owned());
-                (names, (at, round))
-            })
-            .collect();
+        checks.follow(Arc::clone(&snapshots.borrow_and_update()));
     }
 }
 
-/// What is due in `snapshot`, given what was due before.
-fn due(snapshot: &Snapshot, schedule: &Schedule) -> BinaryHeap<Due> {
+impl Checks {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let due = due(&snapshot, &BTreeMap::new(), &[]);
+        Self { snapshot, due, running: Vec::new(), tasks: JoinSet::new() }
+    }
+
+    /// Checks those of another snapshot from now on.
+    fn follow(&mut self, next: Arc<Snapshot>) {
+        let turn = |Reverse((at, index, place, round)): &Due| {
+            let service = &self.snapshot.sites[*index].service;
+            let names = (service.name().to_owned(), service.backend(*place).name().to_owned());
+            (names, (*at, *round))
+        };
+        let mut turns: BTreeMap<_, _> = self.due.iter().map(turn).collect();
+        for running in std::mem::take(&mut self.running) {
+            let Running { at, round, target, task } = running;
+            match target.stays_in(&next) {
+                Some(target) => self.running.push(Running { at, round, target, task }),
+                None => {
+                    task.abort();
+                    turns.insert(target.names(), (at, round));
+                }
+            }
+        }
+        self.due = due(&next, &turns, &self.running);
+        self.snapshot = next;
+    }
+
+    /// Carries out what is due, without end. It may be dropped at any time and called again.
+    async fn carry_out(&mut self, gateway: &Arc<Gateway>) {
+        loop {
+            let soonest = self.due.peek().filter(|_| self.running.len() < CHECKS_MAX);
+            let soonest = soonest.map(|Reverse((at, ..))| gateway.clock.instant(*at));
+            let begins = async {
+                match soonest {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = begins => {
+                    let due = self.due.pop().expect("it was looked at");
+                    self.begin(gateway, due);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, gateway: &Arc<Gateway>, due: Due) {
+        let Reverse((at, index, place, round)) = due;
+        let target = Target { snapshot: Arc::clone(&self.snapshot), index, place };
+        let (gateway, checked) = (Arc::clone(gateway), target.clone());
+        let check = async move { check(&gateway, checked, round, at).await };
+        let task = self.tasks.spawn_local(check);
+        self.running.push(Running { at, round, target, task });
+    }
+
+    /// A check has come to its end, and the next one is due some time.
+    fn ended(&mut self, ended: Result<(Id, Option<Time>), JoinError>) {
+        let (id, again) = match ended {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return, // another snapshot has no use for it
+        };
+        let Some(nth) = self.running.iter().position(|it| it.task.id() == id) else { return };
+        let Running { at, round, target, .. } = self.running.swap_remove(nth);
+        let (at, round) = again.map_or((at, round), |again| (again, round + 1));
+        self.due.push(Reverse((at, target.index, target.place, round)));
+    }
+}
+
+/// What is due in `snapshot`, given the `turns` of before and what is `running`.
+fn due(
+    snapshot: &Snapshot,
+    turns: &BTreeMap<(String, String), (Time, u64)>,
+    running: &[Running],
+) -> BinaryHeap<Due> {
+    let running: BTreeSet<(usize, u16)> =
+        running.iter().map(|it| (it.target.index, it.target.place)).collect();
     let mut due = BinaryHeap::new();
     for (index, site) in snapshot.sites.iter().enumerate() {
         for backend in site.service.backends() {
             let place = backend.id().backend;
             let Some(first) = site.service.first_check(place) else { continue };
+            if running.contains(&(index, place)) {
+                continue;
+            }
             let names = (site.service.name().to_owned(), backend.name().to_owned());
-            let (at, round) = schedule.get(&names).copied().unwrap_or((first, 0));
+            let (at, round) = turns.get(&names).copied().unwrap_or((first, 0));
             due.push(Reverse((at, index, place, round)));
         }
     }
     due
 }
 
-/// Carries out what is due, without end. What is under way stands in `running`.
-async fn check_all(
-    gateway: &Arc<Gateway>,
-    snapshot: &Arc<Snapshot>,
-    due: &mut BinaryHeap<Due>,
-    running: &mut BTreeMap<(usize, u16), (Time, u64)>,
-) {
-    // Dropped with this future, and the checks with it.
-    let mut checks = JoinSet::new();
-    loop {
-        let soonest = due.peek().filter(|_| checks.len() < CHECKS_MAX);
-        let soonest = soonest.map(|Reverse((at, ..))| gateway.clock.instant(*at));
-        let begins = async {
-            match soonest {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            Some(ended) = checks.join_next() => {
-                let again: Due = ended.expect("a check does not panic");
-                let Reverse((_, index, place, _)) = again;
-                running.remove(&(index, place));
-                due.push(again);
-            }
-            () = begins => {
-                let Reverse((at, index, place, round)) = due.pop().expect("it was looked at");
-                running.insert((index, place), (at, round));
-                let (gateway, snapshot) = (Arc::clone(gateway), Arc::clone(snapshot));
-                checks.spawn_local(async move {
-                    let again = check(&gateway, &snapshot, index, place, round, at).await;
-                    Reverse((again, index, place, round + 1))
-                });
-            }
+impl Target {
+    fn site(&self) -> &Site {
+        &self.snapshot.sites[self.index]
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        &self.site().endpoints[usize::from(self.place)]
+    }
+
+    fn names(&self) -> (String, String) {
+        let service = &self.site().service;
+        (service.name().to_owned(), service.backend(self.place).name().to_owned())
+    }
+
+    /// The same backend in another snapshot, if a check of the one is as good as a check of the other.
+    fn stays_in(&self, next: &Arc<Snapshot>) -> Option<Self> {
+        if Arc::ptr_eq(&self.snapshot, next) {
+            return Some(self.clone());
         }
+        let (service, backend) = self.names();
+        let index = next.sites.iter().position(|site| site.service.name() == service)?;
+        let mut backends = next.sites[index].service.backends();
+        let place = backends.find(|member| member.name() == backend)?.id().backend;
+        let target = Self { snapshot: Arc::clone(next), index, place };
+        let same = self.site().service.probe() == target.site().service.probe()
+            && self.site().proxy_protocol == target.site().proxy_protocol
+            && self.endpoint().leads_where(target.endpoint());
+        same.then_some(target)
     }
 }
 
-/// Carries out one check, and says when the next is due.
-async fn check(
-    gateway: &Arc<Gateway>,
-    snapshot: &Snapshot,
-    index: usize,
-    place: u16,
-    round: u64,
-    began: Time,
-) -> Time {
-    let site = &snapshot.sites[index];
+/// Carries out one check, and says when the next is due. What it finds is told to the snapshot that is
+/// served by then; `None` if that would find out in another way.
+async fn check(gateway: &Arc<Gateway>, target: Target, round: u64, began: Time) -> Option<Time> {
+    let Target { snapshot, place, .. } = &target;
+    let site = target.site();
     let config = site.service.probe().expect("a check was due");
     let deadline = gateway.clock.instant(gateway.clock.now() + config.timeout);
-    let mut path = site.service.check_path(place).expect("a check was due").to_owned();
+    let mut path = site.service.check_path(*place).expect("a check was due").to_owned();
     loop {
         let asked = gateway.clock.now();
-        let asking = ask(gateway, snapshot, site, usize::from(place), config, &path);
+        let asking = ask(gateway, snapshot, site, usize::from(*place), config, &path);
         let found = timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Found::Nothing);
         let now = gateway.clock.now();
         let checked = Checked { round, began, took: now - asked, found };
-        match site.service.checked(place, checked, now, &Told { gateway, snapshot, site }) {
+        let here = target.stays_in(&gateway.snapshot())?;
+        let told = Told { gateway, snapshot: &here.snapshot, site: here.site() };
+        match here.site().service.checked(here.place, checked, now, &told) {
             Then::Ask(other) => other.clone_into(&mut path),
-            Then::Wait(until) => return until,
+            Then::Wait(until) => return Some(until),
         }
     }
 }

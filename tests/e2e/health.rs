@@ -110,3 +110,45 @@ fn a_backend_that_nobody_knows_yet_waits_for_its_first_checks_which_say_what_the
         assert!(backend.requests().len() >= 2);
     });
 }
+
+/// A check is under way while the configuration changes and changes again.
+#[test]
+fn a_check_goes_on_while_the_configuration_changes_beside_it() {
+    run(async {
+        let (backend, held) = Backend::held().await;
+        let others = [backend_that_is("one").await, backend_that_is("two").await];
+        let config = |path: &str, other: &Backend| {
+            format!(
+                "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                 [[service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+                 pool = [{{ backends = [{{ url = \"{}\" }}] }}]\n\
+                 [service.health]\nenabled = true\npath = \"{path}\"\ninterval = \"1h\"\n\
+                 timeout = \"59s\"\nrise = 1\ninitial = \"unhealthy\"\n\
+                 [[service]]\nname = \"other\"\nhosts = [\"other.test\"]\n\
+                 pool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+                backend.url(),
+                other.url()
+            )
+        };
+        let other = "GET / HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n";
+        let proxy = Proxy::start_with(&config("/health", &others[0])).await;
+        until(|| held.borrow().len() == 1).await;
+        for (name, backend) in [("two", &others[1]), ("one", &others[0])] {
+            proxy.reload(&config("/health", backend));
+            assert_eq!(Client::ask(proxy.addr, other).await.text(), name, "it is in force");
+        }
+        // Somebody else is to be asked: that is another check.
+        proxy.reload(&config("/well", &others[0]));
+        until(|| held.borrow().len() == 2).await;
+        proxy.reload(&config("/well", &others[1]));
+        assert_eq!(Client::ask(proxy.addr, other).await.text(), "two", "it is in force");
+        held.take().into_iter().for_each(|answers| drop(answers.send(())));
+        until(|| !unhealthy(&proxy, 0)).await;
+        let paths: Vec<_> = backend.requests().iter().map(|it| it.head[5..8].to_owned()).collect();
+        assert_eq!(paths, ["hea", "wel"], "none began again");
+    });
+}
+
+async fn backend_that_is(name: &'static str) -> Backend {
+    Backend::start(move |_, _| Script::ok(name)).await
+}

@@ -228,3 +228,34 @@ fn fewer_connections_are_allowed_as_soon_as_there_are_fewer() {
         assert_eq!(proxy.gateway.connections(), 1);
     });
 }
+
+/// Two spans of each request make a batch of 512, which goes out at once.
+#[test]
+fn spans_that_are_on_their_way_stay_so_while_the_configuration_changes() {
+    run(async {
+        let (collector, held) = Backend::held().await;
+        let (old, new) = (named("old").await, named("new").await);
+        let config = |backend: &Backend| {
+            let tracing = format!(
+                "[tracing]\nenabled = true\nsample = 1.0\nendpoint = \"{}\"\n",
+                collector.url()
+            );
+            tracing + &config(&[backend], "")
+        };
+        let proxy = Proxy::start_with(&config(&old)).await;
+        let mut client = Client::connect(proxy.addr).await;
+        for _ in 0..256 {
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            assert_eq!(client.answer().await.unwrap().text(), "old");
+        }
+        until(|| held.borrow().len() == 1).await;
+        proxy.reload(&config(&new));
+        assert_eq!(Client::get(proxy.addr).await.text(), "new");
+        held.take().into_iter().for_each(|answers| answers.send(()).unwrap());
+        let exported = "lb_spans_total{outcome=\"exported\"} 512\n";
+        while !proxy.metrics().await.text().contains(exported) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(collector.requests().len(), 1, "the batch was sent once");
+    });
+}

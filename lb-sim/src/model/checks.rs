@@ -11,6 +11,7 @@ use crate::log::Sink;
 use super::Engine;
 use super::agenda::Due;
 use super::fate::{Deadlines, Place};
+use super::stage::Made;
 
 /// The checks of one backend.
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +21,21 @@ pub(super) struct Check {
     /// How many there were, and when this one was due.
     round: u64,
     began: Time,
-    /// What it found, and when that was asked.
-    found: Option<(Found, Time)>,
+    /// What it finds, when that was asked, and when it is known.
+    found: Option<(Found, Time, Time)>,
 }
 
 impl<S: Sink> Engine<'_, S> {
     /// Checks are due as the configuration says that is served from now on. Whoever was checked before
-    /// keeps its turn.
+    /// keeps its turn, and a check that is under way goes on if it would be the same one.
     pub(super) fn schedule_checks(&mut self, before: Option<usize>) {
-        let known: BTreeMap<(String, String), (Time, u64)> = before
+        let known: BTreeMap<(String, String), (Check, usize)> = before
             .into_iter()
             .flat_map(|era| self.checks.iter().map(move |check| (era, check)))
             .map(|(era, check)| {
                 let service = &self.stage.eras[era].made().services[check.service];
                 let backend = service.backend(check.backend).name().to_owned();
-                ((service.name().to_owned(), backend), (check.began, check.round))
+                ((service.name().to_owned(), backend), (*check, era))
             })
             .collect();
         self.agenda.clear_checks();
@@ -45,11 +46,21 @@ impl<S: Sink> Engine<'_, S> {
                 let backend = member.id().backend;
                 let Some(first) = service.first_check(backend) else { continue };
                 let names = (service.name().to_owned(), member.name().to_owned());
-                let (began, round) = known.get(&names).copied().unwrap_or((first, 0));
-                let began = began.max(self.now);
+                let new = Check { service: index, backend, round: 0, began: first, found: None };
+                let check = known.get(&names).map_or(new, |(check, era)| {
+                    let before = self.stage.eras[*era].made();
+                    let origin =
+                        |made: &Made, it: &Check| made.origins[it.service][usize::from(it.backend)];
+                    let same = before.services[check.service].probe() == service.probe()
+                        && origin(before, check) == origin(made, &new);
+                    let found = check.found.filter(|_| same);
+                    Check { found, began: check.began, round: check.round, ..new }
+                });
+                let at = check.found.map_or(check.began, |(.., at)| at).max(self.now);
+                let began = if check.found.is_some() { check.began } else { at };
                 let number = u32::try_from(self.checks.len()).expect("backends have 16 bits");
-                self.agenda.put(began, Due::Check(number));
-                self.checks.push(Check { service: index, backend, round, began, found: None });
+                self.agenda.put(at, Due::Check(number));
+                self.checks.push(Check { began, ..check });
             }
         }
     }
@@ -63,7 +74,7 @@ impl<S: Sink> Engine<'_, S> {
         let config = service.probe().expect("a check was due");
         let deadline = check.began + config.timeout;
         let origin = made.origins[check.service][usize::from(check.backend)];
-        let Some((found, asked)) = check.found else {
+        let Some((found, asked, _)) = check.found else {
             let dice = Rng::stream(self.seed ^ CHECKS, (u64::from(number) << 40) ^ check.round);
             return self.ask(number, origin, config, deadline, dice);
         };
@@ -85,7 +96,7 @@ impl<S: Sink> Engine<'_, S> {
 
     fn ask(&mut self, number: u32, origin: usize, config: &ProbeConfig, deadline: Time, dice: Rng) {
         let (at, found) = look(&mut self.places[origin], config, self.now, deadline, dice);
-        self.checks[number as usize].found = Some((found, self.now));
+        self.checks[number as usize].found = Some((found, self.now, at));
         self.agenda.put(at, Due::Check(number));
     }
 }
