@@ -16,12 +16,13 @@
 //! in which its request was let through, and a verdict on a past era changes nothing: the answer
 //! to a request from before the outage neither closes a breaker nor opens it again.
 
+mod packed;
+
 use core::time::Duration;
 
 use crate::config::BreakerConfig;
 use crate::learned::LearnedBreaker;
 use crate::time::{Time, micros};
-use crate::word::Word;
 
 /// The breaker as one word.
 ///
@@ -41,12 +42,13 @@ enum Phase {
     Closed { failures: u16, calm_at_s: u64 },
     /// 44 bits hold the millisecond at which trials may begin (557 years).
     Open { until_ms: u64 },
-    /// 8 bits each.
-    HalfOpen { trials: u8, successes: u8 },
+    /// 7 bits each, 2 for the round, and 28 for the millisecond at which the last trial began (of three
+    /// days). Trials of earlier rounds take nobody's place.
+    HalfOpen { trials: u8, successes: u8, round: u8, began_ms: u32 },
 }
 
 /// Which of the three states, without its counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BreakerState {
     /// Everything passes.
     Closed,
@@ -95,6 +97,8 @@ pub struct Permit {
     era: u16,
     /// In what capacity.
     pub role: Role,
+    /// Of a trial, in which round.
+    round: u8,
 }
 
 /// What a request showed about its backend.
@@ -125,6 +129,10 @@ const REST_BITS: u32 = 44;
 const FAILURE_BITS: u32 = 11;
 const UNTIL_MS_MAX: u64 = (1 << REST_BITS) - 1;
 const CALM_S_MAX: u64 = (1 << (REST_BITS - FAILURE_BITS)) - 1;
+const BEGAN_BITS: u32 = 28;
+const COUNT_BITS: u32 = 7;
+const ROUND_BITS: u32 = 2;
+const ROUNDS: u8 = 1 << ROUND_BITS;
 
 impl Breaker {
     /// A breaker that has seen nothing.
@@ -176,11 +184,16 @@ impl Breaker {
             Phase::Open { until_ms } if now < Time::from_millis(until_ms) => {
                 Err(Declined::Until(Time::from_millis(until_ms)))
             }
-            Phase::Open { .. } => {
-                Ok(Self { phase: Phase::HalfOpen { trials: 1, successes: 0 }, ..self.next_era() })
+            Phase::Open { .. } => Ok(self.next_era().trying(1, 0, 0, now)),
+            Phase::HalfOpen { trials, successes, round, .. }
+                if trials < config.half_open_trials =>
+            {
+                Ok(self.trying(trials + 1, successes, round, now))
             }
-            Phase::HalfOpen { trials, successes } if trials < config.half_open_trials => {
-                Ok(Self { phase: Phase::HalfOpen { trials: trials + 1, successes }, ..self })
+            Phase::HalfOpen { successes, round, began_ms, .. }
+                if is_overdue(began_ms, now, config) =>
+            {
+                Ok(self.trying(1, successes, (round + 1) % ROUNDS, now))
             }
             Phase::HalfOpen { .. } => Err(Declined::TrialsTaken),
         }
@@ -188,13 +201,18 @@ impl Breaker {
 
     /// What the request that [`Breaker::admit`] just let through was given.
     pub const fn permit(self) -> Permit {
-        let trial = matches!(self.phase, Phase::HalfOpen { .. });
-        Permit { era: self.era, role: if trial { Role::Trial } else { Role::Normal } }
+        let era = self.era;
+        match self.phase {
+            Phase::HalfOpen { round, .. } => Permit { era, role: Role::Trial, round },
+            Phase::Closed { .. } | Phase::Open { .. } => {
+                Permit { era, role: Role::Normal, round: 0 }
+            }
+        }
     }
 
     /// A permit that asks nobody: what panic uses.
     pub const fn waive(self) -> Permit {
-        Permit { era: self.era, role: Role::Panic }
+        Permit { era: self.era, role: Role::Panic, round: 0 }
     }
 
     /// Takes a verdict into account. `None`: it changes nothing, and nothing has to be stored.
@@ -226,10 +244,12 @@ impl Breaker {
             (Phase::HalfOpen { .. }, Verdict::Failure) if permit.role == Role::Trial => {
                 Some(self.open(now, config))
             }
-            (Phase::HalfOpen { trials, successes }, Verdict::Success)
+            (Phase::HalfOpen { trials, successes, round, began_ms }, Verdict::Success)
                 if permit.role == Role::Trial =>
             {
-                Some(self.trial_succeeded(trials.saturating_sub(1), successes + 1, now, config))
+                let (trials, successes) = (permit.leaves(trials, round), successes + 1);
+                let phase = Phase::HalfOpen { trials, successes, round, began_ms };
+                Some(Self { phase, ..self }.closed_by(successes, now, config))
             }
             // What panic sent to an open or half-open backend proves nothing about its trials.
             (Phase::Open { .. } | Phase::HalfOpen { .. }, _) => None,
@@ -309,19 +329,26 @@ impl Breaker {
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
     pub fn give_back(self, permit: Permit) -> Option<Self> {
         match self.phase {
-            Phase::HalfOpen { trials, successes }
+            Phase::HalfOpen { trials, successes, round, began_ms }
                 if permit.role == Role::Trial && permit.era == self.era =>
             {
-                let trials = trials.saturating_sub(1);
-                Some(Self { phase: Phase::HalfOpen { trials, successes }, ..self })
+                let trials = permit.leaves(trials, round);
+                Some(Self { phase: Phase::HalfOpen { trials, successes, round, began_ms }, ..self })
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
     }
 
-    fn trial_succeeded(self, trials: u8, successes: u8, now: Time, config: &BreakerConfig) -> Self {
+    /// Another trial begins.
+    fn trying(self, trials: u8, successes: u8, round: u8, now: Time) -> Self {
+        let phase = Phase::HalfOpen { trials, successes, round, began_ms: beginning(now) };
+        Self { phase, ..self }
+    }
+
+    /// What so many successful trials make of it.
+    fn closed_by(self, successes: u8, now: Time, config: &BreakerConfig) -> Self {
         if successes < config.half_open_successes {
-            return Self { phase: Phase::HalfOpen { trials, successes }, ..self };
+            return self;
         }
         // As long as it was open last, it has to stay closed before the level is forgotten.
         let calm_at = now + open_for(self.level.saturating_sub(1), config);
@@ -358,41 +385,22 @@ fn open_for(level: u8, config: &BreakerConfig) -> Duration {
     Duration::from_micros(doubled).min(config.open_for_max)
 }
 
-impl Word for Breaker {
-    fn pack(self) -> u64 {
-        let (tag, rest) = match self.phase {
-            Phase::Closed { failures, calm_at_s } => {
-                (0, (calm_at_s << FAILURE_BITS) | u64::from(failures))
-            }
-            Phase::Open { until_ms } => (1, until_ms),
-            Phase::HalfOpen { trials, successes } => {
-                (2, (u64::from(successes) << 8) | u64::from(trials))
-            }
-        };
-        (tag << 62)
-            | (u64::from(self.era) << (REST_BITS + 4))
-            | (u64::from(self.level) << REST_BITS)
-            | rest
-    }
-
-    fn unpack(bits: u64) -> Self {
-        let field = |shift: u32, width: u32| (bits >> shift) & ((1 << width) - 1);
-        let phase = match field(62, 2) {
-            0 => Phase::Closed {
-                failures: low16(field(0, FAILURE_BITS)),
-                calm_at_s: field(FAILURE_BITS, REST_BITS - FAILURE_BITS),
-            },
-            1 => Phase::Open { until_ms: field(0, REST_BITS) },
-            _ => Phase::HalfOpen { trials: low8(field(0, 8)), successes: low8(field(8, 8)) },
-        };
-        Self { era: low16(field(REST_BITS + 4, ERA_BITS)), level: low8(field(REST_BITS, 4)), phase }
+impl Permit {
+    /// Trials of a round that are left when this one has ended.
+    const fn leaves(self, trials: u8, round: u8) -> u8 {
+        if self.round == round { trials.saturating_sub(1) } else { trials }
     }
 }
 
-fn low16(bits: u64) -> u16 {
-    u16::try_from(bits).expect("the field is at most 16 bits wide")
+/// A millisecond as a trial remembers it.
+fn beginning(now: Time) -> u32 {
+    let ms = (now.as_micros() / 1_000) % (1 << BEGAN_BITS);
+    u32::try_from(ms).expect("the field is 28 bits wide")
 }
 
-fn low8(bits: u64) -> u8 {
-    u8::try_from(bits).expect("the field is at most 8 bits wide")
+/// Whether the last trial began so long ago that others may begin, whatever holds those up: a client that
+/// sends by drops, or one that asked for something that takes long.
+fn is_overdue(began_ms: u32, now: Time, config: &BreakerConfig) -> bool {
+    let since_ms = beginning(now).wrapping_sub(began_ms) % (1 << BEGAN_BITS);
+    Duration::from_millis(since_ms.into()) > config.trial_max()
 }

@@ -224,6 +224,18 @@ pub struct BreakerConfig {
     pub error_rate: Option<ErrorRateConfig>,
 }
 
+impl BreakerConfig {
+    /// How long a trial that shows nothing keeps others from beginning: as long as the breaker is open
+    /// first, and long enough to be answered. A client that sends by drops, or asks for something that takes
+    /// long, must not keep a backend out that is back.
+    pub fn trial_max(&self) -> Duration {
+        self.open_for.max(TRIAL_MIN)
+    }
+}
+
+/// The least of [`BreakerConfig::trial_max`].
+const TRIAL_MIN: Duration = Duration::from_secs(1);
+
 /// How many failures among how many requests open a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorRateConfig {

@@ -233,7 +233,9 @@ impl Rejection {
         match self {
             Self::NoFitBackend => 503,
             Self::AttemptFailed(
-                crate::Failure::ConnectTimeout | crate::Failure::FirstByteTimeout,
+                crate::Failure::ConnectTimeout
+                | crate::Failure::FirstByteTimeout
+                | crate::Failure::OutOfTime,
             )
             | Self::DeadlinePassed => 504,
             Self::Replaced(_) | Self::Overloaded | Self::QueueTimeout => 503,

@@ -49,6 +49,8 @@ pub enum Failure {
     /// The backend answered, and opened no tunnel: it may ignore what it was asked to switch to
     /// (RFC 9110 §7.8), and the client would take its answer for a tunnel.
     NoTunnel,
+    /// The exchange's time was up before the backend had had its own.
+    OutOfTime,
 }
 
 /// Whether the backend may have acted on the request.
@@ -81,7 +83,11 @@ impl Outcome {
             ) => Reach::Never,
             Self::Answered(_)
             | Self::Failed(
-                Failure::Reset | Failure::FirstByteTimeout | Failure::Malformed | Failure::NoTunnel,
+                Failure::Reset
+                | Failure::FirstByteTimeout
+                | Failure::Malformed
+                | Failure::NoTunnel
+                | Failure::OutOfTime,
             ) => Reach::Maybe,
         }
     }
@@ -89,7 +95,8 @@ impl Outcome {
     /// What it says about the backend: the answers in `failures` and silence count against it. A
     /// kept connection that closed before anything was written does not: backends close idle
     /// connections by right. Nor does what we have run out of ourselves, or have enough of, nor a
-    /// tunnel that it need not open: whoever asks for one could take it out otherwise.
+    /// tunnel that it need not open, nor a time that was too short, which clients choose (`grpc-timeout`) or
+    /// attempts before this one have left: whoever asks could take it out otherwise.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
@@ -97,7 +104,11 @@ impl Outcome {
             Self::Answered(status) if failures.contains(status) => Verdict::Failure,
             Self::Answered(_) => Verdict::Success,
             Self::Failed(
-                Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+                Failure::Unsent
+                | Failure::Exhausted
+                | Failure::Crowded
+                | Failure::NoTunnel
+                | Failure::OutOfTime,
             ) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
         }
@@ -138,7 +149,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -152,6 +163,7 @@ impl Failure {
         Self::Exhausted,
         Self::Crowded,
         Self::NoTunnel,
+        Self::OutOfTime,
     ];
 
     /// As written in metrics, logs and error bodies.
@@ -170,6 +182,7 @@ impl Failure {
             Self::Exhausted => "exhausted",
             Self::Crowded => "crowded",
             Self::NoTunnel => "no_tunnel",
+            Self::OutOfTime => "out_of_time",
         }
     }
 }

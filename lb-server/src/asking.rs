@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use lb_core::{Facts, Request, Scheme};
 
+use crate::error::is_call;
 use crate::forwarded::is_about_client;
 use crate::headers::{self, Forward};
 
@@ -88,7 +89,8 @@ impl Facts for Asking<'_> {
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.head.headers.get(GRPC_TIMEOUT).and_then(|said| grpc_timeout(said.as_bytes()))
+        let said = self.head.headers.get(GRPC_TIMEOUT).filter(|_| is_call(self.head));
+        said.and_then(|said| grpc_timeout(said.as_bytes()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use http::request::Parts;
 use http::{Response, header};
 use lb_config::config::{HostPolicy, Protocol};
-use lb_core::{Attempt, Body, Errand, Failure, Outcome};
+use lb_core::{Attempt, Body, Errand, Failure, Outcome, Time};
 use tokio::time::timeout_at;
 
 use crate::body::Replay;
@@ -106,17 +106,21 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let endpoint = view.endpoint(backend);
+    let late = |failure| errand.judged(failure, Time::ZERO, gateway.now());
     // Another protocol or a tunnel takes the whole connection, after HTTP/1.1.
     let switches = upgrade::is_asked(head);
     let announced = site.proxy_protocol.map(|version| Announced { version, ends });
     // What waits for a connection is in a box: mostly there is one, and a request needs no room for it.
     let mut connection = if switches || announced.is_some() {
         let fresh = pool::fresh(view, backend, Protocol::Http1, announced, connect_deadline);
-        Box::pin(fresh).await?
+        Box::pin(fresh).await.map_err(late)?
     } else {
         match pool::kept(view, backend) {
             Some(kept) => kept,
-            None => Box::pin(pool::connection(view, backend, connect_deadline)).await?,
+            None => {
+                let made = Box::pin(pool::connection(view, backend, connect_deadline)).await;
+                made.map_err(late)?
+            }
         }
     };
     let patience = Patience {
@@ -151,8 +155,10 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
                 failure
             }
             None => {
-                connection.doubt();
-                return Err(Failure::FirstByteTimeout);
+                let moved = replay.moved().map_or(Time::ZERO, |moved| gateway.clock.time(moved));
+                let failure = errand.judged(Failure::FirstByteTimeout, moved, gateway.now());
+                connection.doubt(failure == Failure::OutOfTime);
+                return Err(failure);
             }
         };
         let is_intact = matches!(replay.body(), Body::Intact);
@@ -163,7 +169,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         // The backend closed a kept connection while it was idle, or went away, which it may at any
         // time, and nothing of the request was looked at: another one carries the same attempt.
         again += 1;
-        connection = Box::pin(pool::another(view, backend, connect_deadline)).await?;
+        let another = Box::pin(pool::another(view, backend, connect_deadline));
+        connection = another.await.map_err(late)?;
     }
 }
 

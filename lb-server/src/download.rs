@@ -111,7 +111,8 @@ impl Download {
                 let end = ready!(self.poll_wait(cx));
                 // Both stand still: the backend has nothing to go on with.
                 let fault = end == BodyEnd::BackendIdle && self.replay.waits_for_client();
-                self.connection.iter().for_each(Connection::doubt);
+                let is_hurried = end == BodyEnd::Deadline;
+                self.connection.iter().for_each(|it| it.doubt(is_hurried));
                 self.end(if fault { BodyEnd::ClientLeft } else { end });
                 return Poll::Ready(Some(Err(Broken::Late)));
             }

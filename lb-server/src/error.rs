@@ -2,6 +2,8 @@
 
 mod grpc;
 
+pub(crate) use grpc::is_call;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;

@@ -193,9 +193,12 @@ impl Connection {
         }
     }
 
-    /// What was to come on it is too late: if others share it, no more do until something comes.
-    pub(crate) fn doubt(&self) {
-        if let Speaker::Http2(stream, _) = &self.speaker {
+    /// What was to come on it is too late: if others share it, no more do until something comes. Where it had
+    /// less time than it is due, that says something of a connection only on which nobody hears anything.
+    pub(crate) fn doubt(&self, is_hurried: bool) {
+        if let Speaker::Http2(stream, _) = &self.speaker
+            && !(is_hurried && stream.0.is_alive())
+        {
             stream.0.doubt();
         }
     }

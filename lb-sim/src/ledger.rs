@@ -32,7 +32,7 @@ pub struct Ledger<'s> {
     /// Breakers that have moved at least once. Any other is closed.
     pub breakers: BTreeMap<BackendId, Breaker>,
     /// Trials under way.
-    pub trials: BTreeMap<BackendId, BTreeSet<ExchangeId>>,
+    pub trials: BTreeMap<BackendId, BTreeMap<ExchangeId, Duration>>,
     /// Backends that health checks have taken out, and those that count as ill before their first check.
     pub unhealthy: BTreeSet<BackendId>,
     /// Backends that were ejected, and until when.
@@ -294,7 +294,7 @@ impl<'s> Ledger<'s> {
                 let attempt = Attempt { backend, choice, deadline, outcome: None, overtaken };
                 self.change(exchange, |it| it.attempts.push(attempt));
                 if choice.role == Role::Trial {
-                    self.trials.entry(backend).or_default().insert(exchange);
+                    self.trials.entry(backend).or_default().insert(exchange, at);
                 }
             }
             Event::Overtaken { exchange, attempt, backend } => {

@@ -19,6 +19,34 @@ fn a_backend_that_does_not_answer_is_given_up() {
 }
 
 #[test]
+fn nobody_takes_a_backend_out_by_being_in_a_hurry() {
+    run(async {
+        let backend = Backend::start(|_, request| match request.head.starts_with("POST") {
+            true => Script::WriteAndHang(Vec::new()),
+            false => Script::ok("here"),
+        })
+        .await;
+        let policies = "[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        for timeout in ["1n", "1m", "50m"] {
+            let call = format!(
+                "POST /a.B/C HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n\
+                 grpc-timeout: {timeout}\r\ncontent-length: 0\r\n\r\n"
+            );
+            let answer = Client::ask(proxy.addr, call).await;
+            assert_eq!(answer.one("grpc-status"), Some("4"), "DEADLINE_EXCEEDED: {timeout}");
+            assert_eq!(Client::get(proxy.addr).await.text(), "here", "{timeout}");
+        }
+        until(|| proxy.log().len() == 6).await;
+        let attempt = &proxy.log()[4]["attempts"][0];
+        assert_eq!(attempt["outcome"], "out_of_time", "{attempt}");
+        // Who makes no call has the time that everybody has.
+        let hurried = "GET / HTTP/1.1\r\nhost: a\r\ngrpc-timeout: 1n\r\n\r\n";
+        assert_eq!(Client::ask(proxy.addr, hurried).await.text(), "here");
+    });
+}
+
+#[test]
 fn a_get_goes_elsewhere_when_its_time_is_up_and_a_post_does_not() {
     run(async {
         let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;

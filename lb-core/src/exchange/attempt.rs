@@ -9,7 +9,7 @@ use crate::event::{BackendId, Choice, Event};
 use crate::exchange::{Exchange, Step};
 use crate::input::Input;
 use crate::lease::Lease;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::retry::Body;
 use crate::time::Time;
 
@@ -32,6 +32,8 @@ pub struct Errand {
     started: Time,
     connect: Duration,
     first_byte: Duration,
+    /// How long an exchange may take that nobody hurries.
+    whole: Duration,
     last: Time,
 }
 
@@ -62,6 +64,19 @@ impl Errand {
     /// never goes beyond the exchange's own.
     pub fn deadline_after(&self, moved: Time) -> Time {
         (self.started.max(moved) + self.first_byte).min(self.last)
+    }
+
+    /// What a wait that ended at `now` with this failure came to, if the backend took the last piece of the
+    /// request's body at `moved`. One that ended because the exchange's time was up, and would have been
+    /// longer otherwise, shows nothing.
+    pub fn judged(&self, failure: Failure, moved: Time, now: Time) -> Failure {
+        let (since, due) = match failure {
+            Failure::ConnectTimeout => (self.started, self.connect),
+            Failure::FirstByteTimeout => (self.started.max(moved), self.first_byte),
+            failure => return failure,
+        };
+        let is_hurried = now >= self.last && now - since < due.min(self.whole);
+        if is_hurried { Failure::OutOfTime } else { failure }
     }
 }
 
@@ -109,8 +124,8 @@ impl<'c> Attempt<'c> {
 
 impl Exchange<'_> {
     pub(super) fn errand(&self, backend: BackendId, started: Time) -> Errand {
-        let Timeouts { connect, first_byte, .. } = *self.service.timeouts();
-        Errand { backend, started, connect, first_byte, last: self.deadline }
+        let Timeouts { connect, first_byte, exchange: whole, .. } = *self.service.timeouts();
+        Errand { backend, started, connect, first_byte, whole, last: self.deadline }
     }
 
     /// Takes into account what an attempt came to.

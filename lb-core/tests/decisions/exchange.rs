@@ -426,6 +426,34 @@ fn a_deadline_is_that_of_the_exchange_or_of_the_attempt_whichever_comes_first() 
 }
 
 #[test]
+fn whoever_had_less_time_than_it_is_due_has_shown_nothing() {
+    let mut config = calm_config();
+    config.timeouts.exchange = Duration::from_secs(10);
+    config.timeouts.first_byte = Duration::from_secs(7);
+    config.timeouts.connect = Duration::from_secs(2);
+    let served = service(&config);
+    let first = attempt(start(&served, 1, secs(100)));
+    let (connect, head) = (Failure::ConnectTimeout, Failure::FirstByteTimeout);
+    let never = Time::ZERO;
+    assert_eq!(first.errand().judged(connect, never, secs(102)), connect);
+    assert_eq!(first.errand().judged(head, never, secs(107)), head);
+    // It took the last piece of an upload at 105, and the exchange ended at 110.
+    assert_eq!(first.errand().judged(head, secs(105), secs(110)), Failure::OutOfTime);
+    assert_eq!(first.errand().judged(head, secs(103), secs(110)), head);
+    assert_eq!(first.errand().judged(Failure::Reset, never, secs(110)), Failure::Reset);
+    let second = attempt(first.finish(REFUSED, Body::Intact, secs(109)));
+    assert_eq!(second.errand().judged(connect, never, secs(110)), Failure::OutOfTime);
+    // The system gave up sooner than we would have.
+    assert_eq!(second.errand().judged(connect, never, Time::from_millis(109_500)), connect);
+
+    // All of a short exchange is what a backend is due.
+    config.timeouts.exchange = Duration::from_secs(1);
+    let served = service(&config);
+    let only = attempt(start(&served, 1, secs(100)));
+    assert_eq!(only.errand().judged(head, never, secs(101)), head);
+}
+
+#[test]
 fn a_meaningless_service_is_refused() {
     let refused = |change: &dyn Fn(&mut ServiceConfig)| {
         let mut config = calm_config();

@@ -37,6 +37,7 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             Exhausted        exhausted          Never Abandoned
             Crowded          crowded            Never Abandoned
             NoTunnel         no_tunnel          Maybe Abandoned
+            OutOfTime        out_of_time        Maybe Abandoned
         "#]],
     );
 }
@@ -130,6 +131,7 @@ fn every_rejection_has_a_status_and_a_code() {
             503 exhausted
             503 crowded
             502 no_tunnel
+            504 out_of_time
             503 no_fit_backend
             504 deadline_passed
         "#]],

@@ -17,11 +17,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// gRPC-Web reads what it sent and nothing else
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md>).
 pub(super) fn kind(request: &Parts) -> Option<HeaderValue> {
-    const GRPC: &str = "application/grpc";
-    let said = request.headers.get(header::CONTENT_TYPE)?.as_bytes();
-    if !said.starts_with(GRPC.as_bytes()) {
-        return None;
-    }
+    let said = content_type(request)?;
     // Whatever it says besides is not for us to repeat.
     let named = said.split(|byte| matches!(byte, b';' | b',' | b' ')).next()?;
     if !named.starts_with(b"application/grpc-web") {
@@ -29,6 +25,19 @@ pub(super) fn kind(request: &Parts) -> Option<HeaderValue> {
     }
     HeaderValue::from_bytes(named).ok()
 }
+
+/// Whether a request is a call of gRPC, or of gRPC-Web.
+pub(crate) fn is_call(request: &Parts) -> bool {
+    content_type(request).is_some()
+}
+
+/// What a call of gRPC says of its content.
+fn content_type(request: &Parts) -> Option<&[u8]> {
+    let said = request.headers.get(header::CONTENT_TYPE)?.as_bytes();
+    said.starts_with(GRPC.as_bytes()).then_some(said)
+}
+
+const GRPC: &str = "application/grpc";
 
 impl Problem {
     /// The answer to a client that looks for trouble in `grpc-status`, of the `kind` that it reads.

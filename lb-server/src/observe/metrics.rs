@@ -239,10 +239,11 @@ impl BackendCounts {
             figures.attempts += count;
             figures.took += tally.sum;
             // A connection that closed before anything was written on it is nobody's error, nor is a
-            // tunnel that was not opened.
+            // tunnel that was not opened, or a time that was too short.
             let is_error = slot >= STATUS_CLASSES - 1
                 && slot != outcome_slot(Outcome::Failed(Failure::Unsent))
-                && slot != outcome_slot(Outcome::Failed(Failure::NoTunnel));
+                && slot != outcome_slot(Outcome::Failed(Failure::NoTunnel))
+                && slot != outcome_slot(Outcome::Failed(Failure::OutOfTime));
             figures.errors += count * u64::from(is_error);
         }
         figures

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,7 @@ use lb_core::{Failure, Time};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::exec::Here;
@@ -52,11 +54,15 @@ pub(super) enum Trust {
 }
 
 /// How often something came on a connection, and who waits for more.
-#[derive(Default)]
 pub(super) struct Heard {
     count: Cell<u64>,
+    /// When something came last, or was asked for first after everybody had been answered.
+    at: Cell<Instant>,
     came: Notify,
 }
+
+/// For how long nothing comes on a connection that is believed to lead somewhere, whoever is in a hurry.
+const QUIET_MAX: Duration = Duration::from_secs(1);
 
 /// A wire that notes what comes on it.
 pub(super) struct Ear {
@@ -104,6 +110,11 @@ impl Shared {
         }
     }
 
+    /// Whether something came on it a short while ago, or was asked for only then.
+    pub(super) fn is_alive(&self) -> bool {
+        self.heard.at.get().elapsed() < QUIET_MAX
+    }
+
     /// Takes no new streams any more.
     fn spend(&self) {
         self.trust.set(Trust::Spent);
@@ -117,6 +128,10 @@ impl Shared {
 }
 
 impl Heard {
+    pub(super) fn new() -> Self {
+        Self { count: Cell::default(), at: Cell::new(Instant::now()), came: Notify::new() }
+    }
+
     /// Until there is more, or the end of it.
     pub(super) fn more(&self) -> Notified<'_> {
         self.came.notified()
@@ -125,7 +140,9 @@ impl Heard {
 
 impl Stream {
     pub(super) fn begin(shared: &Rc<Shared>) -> Self {
-        shared.streams.set(shared.streams.get() + 1);
+        if shared.streams.replace(shared.streams.get() + 1) == 0 {
+            shared.heard.at.set(Instant::now());
+        }
         Self(Rc::clone(shared))
     }
 
@@ -165,8 +182,11 @@ impl AsyncRead for Ear {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            let Heard { count, came } = &*self.heard;
-            count.set(count.get() + u64::from(buf.filled().len() > before));
+            let Heard { count, at, came } = &*self.heard;
+            if buf.filled().len() > before {
+                count.set(count.get() + 1);
+                at.set(Instant::now());
+            }
             came.notify_waiters();
         }
         read

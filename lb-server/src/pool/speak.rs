@@ -53,7 +53,7 @@ pub(super) async fn speak(
             Ok(Speaker::Http1(Idle { line, born: now, since: now }))
         }
         Speaks::Http2 => {
-            let heard = Rc::new(Heard::default());
+            let heard = Rc::new(Heard::new());
             let ear = Ear::new(wire.io, Rc::clone(&heard));
             let (sender, connection) = http2::Builder::new(Here)
                 .timer(TokioTimer::new())

@@ -72,7 +72,11 @@ fn of_head(outcome: Outcome, failures: StatusSet) -> Says {
         Outcome::Answered(status) if status >= 600 || failures.contains(status) => Says::Bad,
         Outcome::Answered(_) => Says::Good,
         Outcome::Failed(
-            Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+            Failure::Unsent
+            | Failure::Exhausted
+            | Failure::Crowded
+            | Failure::NoTunnel
+            | Failure::OutOfTime,
         ) => Says::Nothing,
         Outcome::Failed(_) => Says::Bad,
     }

@@ -46,7 +46,7 @@ impl Invariant for Recovers {
                 backend,
                 outcome: Outcome::Answered(_),
                 ..
-            }) if ledger.trials.get(&backend).is_some_and(|it| it.contains(&exchange)) => {
+            }) if ledger.trials.get(&backend).is_some_and(|it| it.contains_key(&exchange)) => {
                 let trials = self.trials.entry(backend).or_default();
                 *trials = trials.saturating_add(1);
             }

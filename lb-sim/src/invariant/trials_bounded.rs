@@ -1,4 +1,8 @@
-//! A half-open breaker lets through no more trials at once than it was told.
+//! A half-open breaker lets through no more trials at once than it was told, not counting those that
+//! have shown nothing for so long that they no longer keep others from beginning.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lb_core::{Event, Role};
 
@@ -22,7 +26,9 @@ impl Invariant for TrialsBounded {
         let What::Core(Event::Attempted { backend, choice, .. }) = entry.what else { return };
         let Some(config) = ledger.service(backend.service).core.breaker else { return };
         if choice.role == Role::Trial {
-            let under_way = ledger.trials.get(&backend).map_or(0, |trials| trials.len());
+            let is_young = |began: &&Duration| entry.at - **began <= config.trial_max();
+            let trials = ledger.trials.get(&backend).into_iter().flat_map(BTreeMap::values);
+            let under_way = trials.filter(is_young).count();
             let max = usize::from(config.half_open_trials);
             judge.check(under_way < max, || {
                 let name = ledger.name(backend);

@@ -111,7 +111,7 @@ fn look(
 ) -> (Time, Found) {
     // It leaves the kept connections alone.
     let kept = std::mem::take(&mut place.server.idle);
-    let fate = place.send(now, Deadlines { connect: by, head: by, is_check: true }, dice);
+    let fate = place.send(now, Deadlines::of_check(by), dice);
     place.server.idle = kept;
     let found = match (&config.kind, fate.outcome) {
         (ProbeKind::Tcp, _) if fate.reached.is_some() => Found::Connected,

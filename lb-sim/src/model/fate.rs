@@ -56,13 +56,31 @@ pub(super) struct Place<'s> {
 pub(super) struct Deadlines {
     pub(super) connect: Time,
     pub(super) head: Time,
+    /// What it comes to when they are over.
+    pub(super) no_connection: Failure,
+    pub(super) no_head: Failure,
     /// Whether it is a health check that has to be in time.
     pub(super) is_check: bool,
 }
 
+impl Deadlines {
+    /// Of a health check, which has all of its time.
+    pub(super) const fn of_check(by: Time) -> Self {
+        let (no_connection, no_head) = (Failure::ConnectTimeout, Failure::FirstByteTimeout);
+        Self { connect: by, head: by, no_connection, no_head, is_check: true }
+    }
+}
+
 impl From<Errand> for Deadlines {
     fn from(errand: Errand) -> Self {
-        Self { connect: errand.connect_deadline(), head: errand.deadline(), is_check: false }
+        let (connect, head) = (errand.connect_deadline(), errand.deadline());
+        Self {
+            connect,
+            head,
+            no_connection: errand.judged(Failure::ConnectTimeout, Time::ZERO, connect),
+            no_head: errand.judged(Failure::FirstByteTimeout, Time::ZERO, head),
+            is_check: false,
+        }
     }
 }
 
@@ -98,7 +116,7 @@ impl Place<'_> {
                     return fate;
                 }
                 let by = deadlines.head.max(now);
-                Fate::fails(by, Failure::FirstByteTimeout, fate.reached)
+                Fate::fails(by, deadlines.no_head, fate.reached)
             }
         }
     }
@@ -128,7 +146,7 @@ impl Place<'_> {
         if weather.is_fair() {
             return Ok(if kept { now } else { now + trip / 2 });
         }
-        let late = || Fate::fails(by, Failure::ConnectTimeout, None);
+        let late = || Fate::fails(by, deadlines.no_connection, None);
         if weather.way(now) == Way::Off {
             return Err(late());
         }
@@ -136,7 +154,7 @@ impl Place<'_> {
             return Err(Fate::fails(now.min(by), Failure::ConnectRefused, None));
         }
         let Some(set_out) = weather.sets_out(now) else {
-            let silent = || Fate::fails(deadlines.head.max(now), Failure::FirstByteTimeout, None);
+            let silent = || Fate::fails(deadlines.head.max(now), deadlines.no_head, None);
             return Err(if kept { silent() } else { late() });
         };
         if weather.refuses(set_out) && set_out <= by {

@@ -24,10 +24,10 @@ pub(super) fn relive(past: &Past, now: Time, deadlines: Deadlines, mut dice: Rng
         reached,
     };
     let done = now + lot.takes;
-    let late = || fails(deadlines.head, Failure::FirstByteTimeout, Some(0));
+    let late = || fails(deadlines.head, deadlines.no_head, Some(0));
     match lot.outcome {
         Outcome::Failed(Failure::ConnectTimeout) => {
-            fails(deadlines.connect, Failure::ConnectTimeout, None)
+            fails(deadlines.connect, deadlines.no_connection, None)
         }
         // How much longer it would have taken nobody knows.
         Outcome::Failed(Failure::FirstByteTimeout) => late(),

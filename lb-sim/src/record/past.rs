@@ -74,7 +74,11 @@ fn kind(outcome: Outcome) -> Option<Outcome> {
     match outcome {
         Outcome::Answered(..500) => Some(Outcome::Answered(GOOD)),
         Outcome::Failed(
-            Failure::Unsent | Failure::Exhausted | Failure::Crowded | Failure::NoTunnel,
+            Failure::Unsent
+            | Failure::Exhausted
+            | Failure::Crowded
+            | Failure::NoTunnel
+            | Failure::OutOfTime,
         ) => None,
         other => Some(other),
     }
