@@ -20,7 +20,7 @@ use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::discovery;
 use crate::download::{Outgoing, Whose};
-use crate::gateway::{Gateway, ReloadCall};
+use crate::gateway::{Gateway, Refused, ReloadCall};
 use crate::headers;
 use crate::observe::{Format, SHARES, Spread, exposition};
 use crate::snapshot::{Site, Snapshot};
@@ -153,7 +153,12 @@ fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, S
         })
         .collect();
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let refused = gateway.refused().clone();
+    let refused = {
+        let Refused { configuration, certificates } = &*gateway.refused();
+        let both: Vec<&str> =
+            [configuration, certificates].into_iter().flatten().map(String::as_str).collect();
+        (!both.is_empty()).then(|| both.join("\n"))
+    };
     let body = json!({
         "ready": !draining,
         "draining": draining,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -16,10 +18,12 @@ use crate::names::Names;
 use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
 use crate::platform::{Clock, Platform};
 use crate::record::RecordSink;
+use crate::secured::Secured;
 use crate::shutdown::Phase;
 use crate::slots::resize;
 use crate::snapshot::{Site, Snapshot, StartError};
 use crate::state::Waiting;
+use crate::tls::Files;
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
 pub struct Gateway {
@@ -47,8 +51,8 @@ pub struct Gateway {
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, Address>>,
     pub(crate) reloads: Option<Reloads>,
-    /// Why the configuration that was offered last is not the one that is served.
-    refused: Mutex<Option<String>>,
+    /// Why what was offered last is not what is served.
+    refused: Mutex<Refused>,
     connections: AtomicUsize,
     calls_for_room: watch::Sender<()>,
     phase: AtomicU64,
@@ -68,6 +72,26 @@ pub struct Listeners {
     pub notices: Option<Arc<dyn Notices>>,
     /// Whoever can read the configuration anew.
     pub reloads: Option<Reloads>,
+}
+
+/// Why what was offered last is not what is served.
+#[derive(Default)]
+pub(crate) struct Refused {
+    /// The configuration.
+    pub(crate) configuration: Option<String>,
+    /// Files that it names.
+    pub(crate) certificates: Option<String>,
+}
+
+/// What became of files that have changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Whether other certificates are in force.
+    pub changed: bool,
+    /// All that is wrong with files.
+    pub problems: Option<String>,
+    /// Whether something else was wrong with them before.
+    pub is_new: bool,
 }
 
 /// Calls for a reload, to whoever can read the configuration anew.
@@ -96,7 +120,10 @@ impl Gateway {
     ) -> Result<Arc<Self>, StartError> {
         let sources = Sources::new(config);
         let config = sources.book().served();
-        let snapshot = Snapshot::new(config, &*platform, None)?;
+        let read = |path: &Path| platform.read(path);
+        let files = Files { read: &read, now: platform.unix_time() };
+        let secured = Secured::new(&config, files, None)?;
+        let snapshot = Snapshot::new(config, Arc::new(secured), &*platform, None)?;
         let (exporter, export) = queue();
         Ok(Arc::new(Self {
             platform,
@@ -117,7 +144,7 @@ impl Gateway {
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
             reloads: listeners.reloads,
-            refused: Mutex::new(None),
+            refused: Mutex::default(),
             connections: AtomicUsize::new(0),
             calls_for_room: watch::Sender::new(()),
             phase: AtomicU64::new(0),
@@ -132,16 +159,52 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
-        let late = self.say(config)?;
+        self.reload_with(config, &|path| self.platform.read(path))
+    }
+
+    /// The same with files that were read already.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`]. Nothing changes then.
+    pub fn reload_with(
+        &self,
+        config: Config,
+        read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Vec<&'static str>, StartError> {
+        let before = self.snapshot();
+        let files = Files { read, now: self.unix_time() };
+        let secured = Secured::new(&config, files, Some((&before.config, &before.secured)))?;
+        let late = self.say(config, Arc::new(secured))?;
         self.process.reloads.add(1);
-        *self.refused() = None;
+        *self.refused() = Refused::default();
         Ok(late)
     }
 
-    /// Serves by `config` from the next request on, wherever it comes from.
-    pub(crate) fn publish(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+    /// Files that the configuration in force names have changed, its certificates: puts in force what
+    /// is in them now. What is bad in them stays as it was, and is told.
+    pub fn renew(&self, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Renewal {
         let before = self.snapshot();
-        let snapshot = Snapshot::new(config, &*self.platform, Some((&before, self.now())))?;
+        let files = Files { read, now: self.unix_time() };
+        let (secured, problems) = before.secured.renewed(&before.config, &files);
+        let changed = !secured.is_as(&before.secured) && self.put(Arc::new(secured), &before);
+        self.process.reloads.add(u64::from(changed));
+        let why = (!problems.is_empty()).then(|| problems.join("\n"));
+        let mut refused = self.refused();
+        let is_new = refused.certificates != why;
+        self.process.reloads_failed.add(u64::from(is_new && why.is_some()));
+        refused.certificates.clone_from(&why);
+        Renewal { changed, problems: why, is_new }
+    }
+
+    /// Serves by `config` from the next request on, wherever it comes from.
+    pub(crate) fn publish(
+        &self,
+        config: Config,
+        secured: Arc<Secured>,
+    ) -> Result<Vec<&'static str>, StartError> {
+        let before = self.snapshot();
+        let known = Some((&*before, self.now()));
+        let snapshot = Snapshot::new(config, secured, &*self.platform, known)?;
         let late = needs_restart(self.workers, &before.config, &snapshot.config);
         resize(&self.places, places(&before.config), places(&snapshot.config));
         snapshot.sites.iter().for_each(Site::allow_connections);
@@ -155,11 +218,11 @@ impl Gateway {
     /// A configuration was offered that cannot be served, and `why`. Nothing else changes.
     pub fn reload_refused(&self, why: String) {
         self.process.reloads_failed.add(1);
-        *self.refused() = Some(why);
+        self.refused().configuration = Some(why);
     }
 
-    /// Why the configuration that was offered last is not the one that is served.
-    pub(crate) fn refused(&self) -> MutexGuard<'_, Option<String>> {
+    /// Why what was offered last is not what is served.
+    pub(crate) fn refused(&self) -> MutexGuard<'_, Refused> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -58,7 +58,7 @@ pub mod shutdown;
 pub mod tls;
 
 pub use exec::Here;
-pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads};
+pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads, Renewal};
 pub use observe::{AccessSink, Latencies, Notices, Tap};
 pub use platform::Platform;
 pub use record::RecordSink;

@@ -1,23 +1,23 @@
 //! The TLS of one snapshot: what each listener shows, and what each service asks of its backends.
 //!
-//! All files are read when a snapshot is made. What is the same as in the snapshot before it is taken
-//! over, so that sessions and kept connections live on.
+//! Files are read at the start, at a reload and at a renewal, and never for what discovery finds: its
+//! snapshots share the TLS of the one before. What is the same as before is taken over, so that
+//! sessions and kept connections live on.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lb_config::config::{Config, Listener, Service};
 
-use crate::platform::Platform;
 use crate::snapshot::StartError;
-use crate::tls::{ClientTls, Files, Loaded, Problem, ServerTls};
+use crate::tls::{ClientTls, Files, Loaded, Problem, Renewed, ServerTls};
 
 /// The TLS of one snapshot.
 #[derive(Default)]
 pub(crate) struct Secured {
     /// By listener.
     listeners: Box<[Option<Arc<ServerTls>>]>,
-    /// By service, where one of its backends is spoken to over TLS.
+    /// By service, where one of its backends is spoken to over TLS, or may be one day.
     services: Box<[Option<Arc<ClientTls>>]>,
     /// What will probably disappoint somebody, said when it was loaded.
     warnings: Vec<String>,
@@ -27,10 +27,9 @@ impl Secured {
     /// Reads what `config` names, in place of what is in `before`.
     pub(crate) fn new(
         config: &Config,
-        platform: &dyn Platform,
+        files: Files<'_>,
         before: Option<(&Config, &Self)>,
     ) -> Result<Self, StartError> {
-        let files = Files { read: &|path| platform.read(path), now: platform.unix_time() };
         let mut loading = Loading { files, before, problems: Vec::new(), warnings: Vec::new() };
         let listeners = config.listeners.iter().map(|said| loading.listener(said)).collect();
         let services = config.services.iter().map(|said| loading.service(said)).collect();
@@ -39,6 +38,42 @@ impl Secured {
             true => Ok(Self { listeners, services, warnings }),
             false => Err(StartError::Tls(problems)),
         }
+    }
+
+    /// The same of `config` with what its files say now, and what is wrong with them: that stays as it
+    /// was.
+    pub(crate) fn renewed(&self, config: &Config, files: &Files<'_>) -> (Self, Vec<String>) {
+        let (mut warnings, mut problems) = (Vec::new(), Vec::new());
+        let mut told = |whose: &str, warned: Vec<Problem>, wrong: Vec<Problem>| {
+            warnings.extend(said(whose, warned));
+            problems.extend(said(whose, wrong));
+        };
+        let mut listeners = self.listeners.clone();
+        for (known, config) in listeners.iter_mut().zip(&config.listeners) {
+            if let Some(known) = known {
+                let Renewed { value, warnings, problems } = known.renewed(files);
+                *known = value;
+                told(&listener(config), warnings, problems);
+            }
+        }
+        let mut services = self.services.clone();
+        for (known, config) in services.iter_mut().zip(&config.services) {
+            if let Some(known) = known {
+                let Renewed { value, warnings, problems } = known.renewed(files);
+                *known = value;
+                told(&service(config), warnings, problems);
+            }
+        }
+        (Self { listeners, services, warnings }, problems)
+    }
+
+    /// Whether nothing changed from one to the other.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        fn same<T>(one: &[Option<Arc<T>>], other: &[Option<Arc<T>>]) -> bool {
+            let at = |it: &Option<Arc<T>>| it.as_ref().map(Arc::as_ptr);
+            one.iter().map(at).eq(other.iter().map(at))
+        }
+        same(&self.listeners, &other.listeners) && same(&self.services, &other.services)
     }
 
     pub(crate) fn listener(&self, index: usize) -> Option<&Arc<ServerTls>> {
@@ -58,6 +93,14 @@ impl Secured {
         let listeners = self.listeners.iter().flatten().flat_map(|tls| tls.paths());
         listeners.chain(self.services.iter().flatten().flat_map(|tls| tls.paths()))
     }
+
+    /// All files that are read for `config`.
+    pub(crate) fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+        let listeners = config.listeners.iter().filter_map(|said| said.tls.as_ref());
+        let services = config.services.iter().filter(|said| may_speak_tls(said));
+        let listeners = listeners.flat_map(ServerTls::files);
+        listeners.chain(services.flat_map(|said| ClientTls::files(&said.tls)))
+    }
 }
 
 struct Loading<'l> {
@@ -75,38 +118,54 @@ impl Loading<'_> {
             secured.listener(at)
         });
         let loaded = match known {
-            Some(known) => known.renewed(asked, &self.files),
+            Some(known) => known.reloaded(asked, &self.files),
             None => ServerTls::load(asked, &self.files).map(|made| made.map(Arc::new)),
         };
-        self.take(&format!("listener {}", said.bind), loaded)
+        self.take(&listener(said), loaded)
     }
 
     fn service(&mut self, said: &Service) -> Option<Arc<ClientTls>> {
-        said.origins.iter().any(|origin| origin.tls).then_some(())?;
+        may_speak_tls(said).then_some(())?;
         let known = self.before.and_then(|(config, secured)| {
             let mut services = config.services.iter();
             let at = services.position(|service| service.core.name == said.core.name)?;
             secured.service(at)
         });
         let loaded = match known {
-            Some(known) => known.renewed(&said.tls, said.protocol, &self.files),
+            Some(known) => known.reloaded(&said.tls, said.protocol, &self.files),
             None => ClientTls::load(&said.tls, said.protocol, &self.files)
                 .map(|made| made.map(Arc::new)),
         };
-        self.take(&format!("service {:?}", said.core.name), loaded)
+        self.take(&service(said), loaded)
     }
 
     fn take<T>(&mut self, whose: &str, loaded: Result<Loaded<T>, Vec<Problem>>) -> Option<T> {
-        let said = |problem: Problem| format!("{whose}: {problem}");
         match loaded {
             Ok(Loaded { value, warnings }) => {
-                self.warnings.extend(warnings.into_iter().map(said));
+                self.warnings.extend(said(whose, warnings));
                 Some(value)
             }
             Err(problems) => {
-                self.problems.extend(problems.into_iter().map(said));
+                self.problems.extend(said(whose, problems));
                 None
             }
         }
     }
+}
+
+/// Whether a backend is spoken to over TLS, or one that is found may be.
+fn may_speak_tls(said: &Service) -> bool {
+    said.origins.iter().any(|origin| origin.tls) || !said.discovery.is_empty()
+}
+
+fn listener(said: &Listener) -> String {
+    format!("listener {}", said.bind)
+}
+
+fn service(said: &Service) -> String {
+    format!("service {:?}", said.core.name)
+}
+
+fn said(whose: &str, problems: Vec<Problem>) -> impl Iterator<Item = String> {
+    problems.into_iter().map(move |problem| format!("{whose}: {problem}"))
 }

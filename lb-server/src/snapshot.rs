@@ -31,7 +31,8 @@ use crate::tls::ClientTls;
 pub struct Snapshot {
     pub(crate) config: Config,
     pub(crate) sites: Box<[Site]>,
-    pub(crate) secured: Secured,
+    /// Shared by snapshots that differ in what was found alone.
+    pub(crate) secured: Arc<Secured>,
     pub(crate) router: Router,
     /// Where exchanges are recorded, if they are.
     pub(crate) recording: Option<Arc<Table>>,
@@ -105,14 +106,14 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Snapshot {
-    /// What `config` describes, in place of the snapshot `before`, if there was one.
+    /// What `config` describes, in place of the snapshot `before`, if there was one. Its files were
+    /// read: nobody waits for a disk here.
     pub(crate) fn new(
         config: Config,
+        secured: Arc<Secured>,
         platform: &dyn Platform,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
-        let known = before.map(|(snapshot, _)| (&snapshot.config, &snapshot.secured));
-        let secured = Secured::new(&config, platform, known)?;
         let mut sites = Vec::with_capacity(config.services.len());
         for (index, said) in config.services.iter().enumerate() {
             let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
@@ -144,6 +145,11 @@ impl Snapshot {
     /// The files that it was made of, beside the configuration's own.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.secured.paths()
+    }
+
+    /// The files that are read beside it to serve `config`.
+    pub fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+        Secured::files(config)
     }
 
     /// The services, in the order of the configuration.
@@ -242,7 +248,8 @@ impl Endpoint {
             Some(path) => Some(Address::Unix(path.clone())),
             None => ip.or(*at).map(|ip| Address::Ip(SocketAddr::new(ip, *port))),
         };
-        let tls = secured.filter(|_| *tls).cloned();
+        let secured = || secured.cloned().expect("who may be spoken to over TLS has its TLS");
+        let tls = tls.then(secured);
         let config::Service { mut protocol, tcp, proxy_protocol, .. } = *said;
         if proxy_protocol.is_some() {
             protocol = Protocol::Http1; // of one client at a time

@@ -454,3 +454,33 @@ fn a_reload_shows_new_certificates_and_leaves_open_connections_alone() {
         assert!(ask(&mut still, "").await.ends_with("hello"));
     });
 }
+
+#[test]
+fn what_is_found_is_served_while_a_certificate_is_missing() {
+    run(async {
+        let authority = Authority::new("found");
+        authority.issue("a", "a", "a.example");
+        let [one, two] = [
+            Backend::start(|_, _| Script::ok("one")).await,
+            Backend::start(|_, _| Script::ok("two")).await,
+        ];
+        let list = authority.path("list.json");
+        let found =
+            |backend: &Backend| fs::write(&list, format!("[{{ \"url\": \"{}\" }}]", backend.url()));
+        found(&one).unwrap();
+        let standing = "backends = [{ url = \"https://found.below\" }]";
+        let discover = format!("discover = {{ file = '{list}', every = \"50ms\" }}");
+        let config = config(&authority, "", "", "https://found.below").replace(standing, &discover);
+        let proxy = Proxy::start_with(&config).await;
+        let answer = async || {
+            let mut stream = authority.connect(&proxy, &[], None).await.unwrap();
+            ask(&mut stream, "").await
+        };
+        while !answer().await.ends_with("one") {}
+        fs::remove_file(authority.path("a.pem")).unwrap();
+        fs::write(authority.path("a.key"), "nothing").unwrap();
+        found(&two).unwrap();
+        while !answer().await.ends_with("two") {}
+        assert!(proxy.try_reload(&config).is_err(), "the files are bad, and a reload reads them");
+    });
+}

@@ -1,7 +1,7 @@
 //! What was found, what became of the looks, and how it is put in force.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_config::config::{Config, Found};
 use lb_core::Time;
@@ -11,7 +11,8 @@ use super::look::Looked;
 use super::merge::merged;
 use super::{Key, sources};
 use crate::gateway::Gateway;
-use crate::snapshot::StartError;
+use crate::secured::Secured;
+use crate::snapshot::{Snapshot, StartError};
 
 /// Changes that a notice names; of more it says how many.
 const NAMED_MAX: usize = 8;
@@ -152,27 +153,32 @@ fn members(served: &Config, key: &Key) -> Option<Vec<Found>> {
 
 impl Gateway {
     /// Another configuration was said: puts it in force with what was found.
-    pub(crate) fn say(&self, said: Config) -> Result<Vec<&'static str>, StartError> {
+    pub(crate) fn say(
+        &self,
+        said: Config,
+        secured: Arc<Secured>,
+    ) -> Result<Vec<&'static str>, StartError> {
         let mut book = self.sources.book();
         let next = book.next(said, &self.snapshot().config);
-        let late = self.publish(next.served())?;
+        let late = self.publish(next.served(), secured)?;
         *book = next;
         drop(book);
         self.sources.said.send_replace(());
         Ok(late)
     }
 
-    /// Files that the configuration names have changed, its certificates: puts in force what they say
-    /// now.
-    ///
-    /// # Errors
-    /// As [`Gateway::new`]. Nothing changes then.
-    pub fn renew(&self) -> Result<(), StartError> {
+    /// Puts another TLS in force in place of that `before`; `false` if that is gone already: then
+    /// another configuration came, with files of its own.
+    pub(crate) fn put(&self, secured: Arc<Secured>, before: &Snapshot) -> bool {
         let book = self.sources.book();
-        self.publish(book.served())?;
-        self.process.reloads.add(1);
-        *self.refused() = None;
-        Ok(())
+        let is_before = Arc::ptr_eq(&self.snapshot().secured, &before.secured);
+        is_before && self.publish(book.served(), secured).is_ok()
+    }
+
+    /// Puts in force what was found. Files have nothing to do with it.
+    fn publish_found(&self, book: &Book) -> Result<(), StartError> {
+        let secured = Arc::clone(&self.snapshot().secured);
+        self.publish(book.served(), secured).map(drop)
     }
 
     /// A source was looked at: puts in force what changed, counts it and tells of it. `None`: nobody
@@ -231,8 +237,8 @@ impl Gateway {
             return Became::Same;
         }
         let before = known.found.replace(found);
-        match self.publish(book.served()) {
-            Ok(_) => {
+        match self.publish_found(book) {
+            Ok(()) => {
                 let known = book.known.get_mut(key).expect("it was there");
                 let now = known.found.as_deref().unwrap_or_default();
                 self.announce(|| change(key, before.as_deref().unwrap_or_default(), now));
@@ -257,7 +263,7 @@ impl Gateway {
                 any = true;
             }
         }
-        if any && self.publish(book.served()).is_err() {
+        if any && self.publish_found(&book).is_err() {
             book.known.values_mut().for_each(|known| {
                 *known = Known { accepts_empty: known.accepts_empty, ..Known::default() }
             });

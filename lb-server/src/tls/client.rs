@@ -4,19 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lb_config::config::{Alpn, Protocol, ServiceTls};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::SingleCertAndKey;
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, RootCertStore,
-    SignatureScheme,
-};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 use tokio_rustls::TlsConnector;
 
-use super::files::{Contents, Files, Fingerprint, Loaded, Problem, parse};
+use super::files::{Files, Loaded, Problem};
 use super::handshake::{HandshakeError, Why, goes_on};
+use super::parts::{Making, Part, Renewed};
+use super::trust::verifier;
 use super::{BUFFER_MAX, agreed, protocols, provider, versions};
 use crate::platform::Io;
 
@@ -28,10 +26,19 @@ const SESSIONS_MAX: usize = 1_024;
 pub struct ClientTls {
     asked: ServiceTls,
     protocol: Protocol,
-    fingerprint: Fingerprint,
+    parts: Parts,
     config: Arc<ClientConfig>,
     /// The same, where HTTP/1.1 alone will do.
     http1: Arc<ClientConfig>,
+    /// Of both.
+    sessions: Arc<ClientSessionMemoryCache>,
+}
+
+/// What is in its files.
+struct Parts {
+    backends: Part<Arc<dyn ServerCertVerifier>>,
+    /// Who the proxy says it is, if it is to say so.
+    identity: Option<Part<Arc<CertifiedKey>>>,
 }
 
 /// A connection on which the handshake is over.
@@ -55,30 +62,54 @@ impl ClientTls {
         protocol: Protocol,
         files: &Files<'_>,
     ) -> Result<Loaded<Self>, Vec<Problem>> {
-        make(asked, protocol, &Contents::read(paths(asked), files))
+        let mut making = Making::new(Self::files(asked), files);
+        let parts = Parts::read(asked, None, &mut making);
+        making.loaded(|| make(asked, protocol, parts.expect("there is no problem")))
     }
 
-    /// What `asked` and its files say now, as [`ServerTls::renewed`](super::ServerTls::renewed).
+    /// What `asked` and its files say now, as [`ServerTls::reloaded`](super::ServerTls::reloaded).
     ///
     /// # Errors
     /// All that is wrong with the files.
-    pub fn renewed(
+    pub fn reloaded(
         self: &Arc<Self>,
         asked: &ServiceTls,
         protocol: Protocol,
         files: &Files<'_>,
     ) -> Result<Loaded<Arc<Self>>, Vec<Problem>> {
-        let contents = Contents::read(paths(asked), files);
-        let is_asked = self.asked == *asked && self.protocol == protocol;
-        if is_asked && self.fingerprint == contents.fingerprint() {
-            return Ok(Loaded { value: Arc::clone(self), warnings: Vec::new() });
+        if self.asked != *asked || self.protocol != protocol {
+            return Self::load(asked, protocol, files).map(|made| made.map(Arc::new));
         }
-        make(asked, protocol, &contents).map(|made| made.map(Arc::new))
+        let Renewed { value, warnings, problems } = self.renewed(files);
+        if problems.is_empty() { Ok(Loaded { value, warnings }) } else { Err(problems) }
+    }
+
+    /// The same with what its files say now; what is bad stays as it was.
+    pub fn renewed(self: &Arc<Self>, files: &Files<'_>) -> Renewed<Arc<Self>> {
+        let mut making = Making::new(self.paths(), files);
+        let parts = Parts::read(&self.asked, Some(&self.parts), &mut making)
+            .expect("what is bad is as before");
+        making.renewed(match parts.are_of_the_same(&self.parts) {
+            true => Arc::clone(self),
+            false => Arc::new(make(&self.asked, self.protocol, parts)),
+        })
     }
 
     /// Its files.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        paths(&self.asked)
+        Self::files(&self.asked)
+    }
+
+    /// The files of what is `asked`, in any order.
+    pub fn files(asked: &ServiceTls) -> impl Iterator<Item = &PathBuf> {
+        let pair = asked.identity.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        pair.chain(asked.ca.as_ref().filter(|_| !asked.insecure_skip_verify))
+    }
+
+    /// The next handshake with a backend of this name is a whole one: it may have been renewed.
+    fn forget(&self, name: &ServerName<'static>) {
+        self.sessions.remove_tls12_session(name);
+        while self.sessions.take_tls13_ticket(name).is_some() {}
     }
 
     /// As if it were another time.
@@ -113,13 +144,16 @@ impl ClientTls {
             connection.set_buffer_limit(Some(BUFFER_MAX));
         };
         let connector = TlsConnector::from(Arc::clone(config));
-        let handshake = connector.connect_with(name, io, limited);
+        let handshake = connector.connect_with(name.clone(), io, limited);
         let stream = handshake.await.map_err(|error| HandshakeError::new(&error))?;
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        let leaf = connection.peer_certificates().and_then(|chain| parse(chain.first()?));
-        if let Some(leaf) = leaf.filter(|_| resumed && !self.asked.insecure_skip_verify) {
-            goes_on(&leaf, config.time_provider.current_time())?;
+        if resumed
+            && let Some((leaf, chain)) = connection.peer_certificates().and_then(<[_]>::split_first)
+        {
+            let (backends, now) = (&self.parts.backends.value, config.time_provider.current_time());
+            goes_on(now, |now| backends.verify_server_cert(leaf, chain, &name, &[], now))
+                .inspect_err(|_| self.forget(&name))?;
         }
         let alpn = agreed(connection.alpn_protocol());
         if !offered.contains(&alpn) {
@@ -139,113 +173,61 @@ const fn offered(protocol: Protocol) -> &'static [Alpn] {
     }
 }
 
-fn paths(asked: &ServiceTls) -> impl Iterator<Item = &PathBuf> {
-    let pair = asked.identity.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-    pair.chain(asked.ca.as_ref().filter(|_| !asked.insecure_skip_verify))
+impl Parts {
+    /// What is in the files now, or was `before`; `None` where that is nothing.
+    fn read(asked: &ServiceTls, before: Option<&Self>, making: &mut Making) -> Option<Self> {
+        let ca: Vec<_> = asked.ca.iter().filter(|_| !asked.insecure_skip_verify).collect();
+        let known = before.map(|before| &before.backends);
+        let backends = making.part(&ca, known, |contents, provider, warnings| {
+            verifier(asked, contents, provider, warnings)
+        });
+        let identity = asked.identity.as_ref().map(|pair| {
+            let known = before.and_then(|before| before.identity.as_ref());
+            making.part(&[&pair.cert, &pair.key], known, |contents, provider, warnings| {
+                contents.certified(pair, provider, warnings)
+            })
+        });
+        let identity = match identity {
+            None => None,
+            Some(identity) => Some(identity?),
+        };
+        Some(Self { backends: backends?, identity })
+    }
+
+    /// Whether their files were the same.
+    fn are_of_the_same(&self, other: &Self) -> bool {
+        let fingerprints = |parts: &Self| {
+            let identity = parts.identity.as_ref().map(|part| part.fingerprint);
+            (parts.backends.fingerprint, identity)
+        };
+        fingerprints(self) == fingerprints(other)
+    }
 }
 
-fn make(
-    asked: &ServiceTls,
-    protocol: Protocol,
-    contents: &Contents,
-) -> Result<Loaded<ClientTls>, Vec<Problem>> {
-    let provider = provider();
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    let verifier =
-        verifier(asked, contents, &provider, &mut warnings).map_err(|problem| errors.push(problem));
-    let identity = asked.identity.as_ref().map(|pair| {
-        contents.certified(pair, &provider, &mut warnings).map_err(|problem| errors.push(problem))
-    });
-    let (Ok(verifier), Ok(identity)) = (verifier, identity.transpose()) else {
-        return Err(errors);
-    };
-    let config = ClientConfig::builder_with_provider(provider)
+fn make(asked: &ServiceTls, protocol: Protocol, parts: Parts) -> ClientTls {
+    let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(asked.min_version))
         .expect("the provider has ciphers for both versions")
         .dangerous() // is what rustls calls any verifier but its default, ours or not
-        .with_custom_certificate_verifier(verifier);
-    let mut config = match identity {
+        .with_custom_certificate_verifier(Arc::clone(&parts.backends.value));
+    let mut config = match &parts.identity {
         None => config.with_no_client_auth(),
-        Some(key) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        Some(part) => {
+            let identity = SingleCertAndKey::from(Arc::clone(&part.value));
+            config.with_client_cert_resolver(Arc::new(identity))
+        }
     };
     config.alpn_protocols = protocols(offered(protocol));
-    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX));
+    config.resumption = Resumption::store(Arc::clone(&sessions) as Arc<dyn ClientSessionStore>);
     let mut http1 = config.clone();
     http1.alpn_protocols = protocols(offered(Protocol::Http1));
-    let made = ClientTls {
-        asked: asked.clone(),
-        protocol,
-        fingerprint: contents.fingerprint(),
-        config: Arc::new(config),
-        http1: Arc::new(http1),
-    };
-    Ok(Loaded { value: made, warnings })
-}
-
-/// Who is believed to be a backend. Without `ca` that is whom Mozilla trusts, as of the build: the
-/// same on every machine, in containers without any certificates too, and nothing that a package of
-/// the system can change behind our back.
-fn verifier(
-    asked: &ServiceTls,
-    contents: &Contents,
-    provider: &Arc<CryptoProvider>,
-    warnings: &mut Vec<Problem>,
-) -> Result<Arc<dyn ServerCertVerifier>, Problem> {
-    if asked.insecure_skip_verify {
-        return Ok(Arc::new(Anybody(Arc::clone(provider))));
-    }
-    let roots = match &asked.ca {
-        Some(ca) => contents.roots(ca, warnings)?,
-        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-    };
-    let builder =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    Ok(builder.build().expect("there are roots, and no revocation lists to be wrong"))
-}
-
-/// `insecure_skip_verify`: any certificate will do, as long as the peer has its key.
-#[derive(Debug)]
-pub(super) struct Anybody(pub(super) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let (config, http1) = (Arc::new(config), Arc::new(http1));
+    ClientTls { asked: asked.clone(), protocol, parts, config, http1, sessions }
 }
 
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientTls").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("asked", &self.asked).finish_non_exhaustive()
     }
 }

@@ -3,34 +3,44 @@
 //! Files are read once, before anything is made of them, so that what is fingerprinted is what is
 //! served. Private keys stay in memory until the load is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_config::config::KeyPair;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::X509Version;
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::doors::is_exhausted;
 
 /// No list of certificates is longer: the roots of a whole system are a quarter of a MiB.
 const FILE_BYTES_MAX: usize = 8 << 20;
 
-/// The bytes of a file of the system, and no more of them than can be of use: a path may lead to
-/// `/dev/zero`.
+/// The bytes of a file of the system, and no more of them than can be of use.
 ///
 /// # Errors
-/// What the system says.
+/// What the system says; `InvalidInput` where the path leads to a pipe, say, that nobody writes to.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe waits for its other end, unless it is told not to wait.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -87,7 +97,7 @@ impl std::error::Error for Problem {}
 /// What a set of files held, as a number: equal for equal contents, and as good as never for
 /// different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint(u128);
+pub(super) struct Fingerprint(u128);
 
 /// The files of one load, read once.
 pub(super) struct Contents {
@@ -104,15 +114,16 @@ impl Contents {
         Self { read, now: files.now }
     }
 
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    /// What is in the files at `paths`, in any order.
+    pub(super) fn fingerprint(&self, paths: &[&PathBuf]) -> Fingerprint {
         let mut hasher = Xxh3::new();
         let mut add = |bytes: &[u8]| {
             hasher.update(&bytes.len().to_le_bytes()); // so that no byte can change sides
             hasher.update(bytes);
         };
-        for (path, content) in &self.read {
+        for path in paths.iter().collect::<BTreeSet<_>>() {
             add(path.as_os_str().as_encoded_bytes());
-            match content {
+            match &self.read[*path] {
                 Ok(bytes) => add(bytes),
                 Err(error) => add(format!("{:?}", error.kind()).as_bytes()),
             }
@@ -154,21 +165,28 @@ impl Contents {
         }
     }
 
-    /// Certificates that may vouch for others.
+    /// Certificates that may vouch for others. One that may not is an error, unless `pin` takes it: who
+    /// has the key of a leaf could otherwise vouch for anybody.
     pub(super) fn roots(
         &self,
         path: &Path,
         warnings: &mut Vec<Problem>,
+        mut pin: impl FnMut(&CertificateDer<'static>, &X509Certificate<'_>) -> bool,
     ) -> Result<RootCertStore, Problem> {
+        const REMEDY: &str = "keep only certificates of authorities in it";
         let mut roots = RootCertStore::empty();
         for (index, der) in self.certificates(path)?.into_iter().enumerate() {
-            if let Some(parsed) = parse(&der) {
-                warnings.extend(self.untimely(path, &parsed));
+            let bad = |why: &str| {
+                let what = format!("has a certificate (number {}) {why}", index + 1);
+                Problem::new(path, what, REMEDY)
+            };
+            let parsed = parse(&der).ok_or_else(|| bad("that cannot vouch"))?;
+            warnings.extend(self.untimely(path, &parsed));
+            match no_authority(&parsed) {
+                None => roots.add(der).map_err(|_| bad("that cannot vouch"))?,
+                Some(_) if pin(&der, &parsed) => {}
+                Some(why) => return Err(bad(&format!("{why}{}", subject_of(&parsed)))),
             }
-            roots.add(der).map_err(|_| {
-                let what = format!("has a certificate (number {}) that cannot vouch", index + 1);
-                Problem::new(path, what, "keep only certificates of authorities in it")
-            })?;
         }
         Ok(roots)
     }
@@ -227,7 +245,11 @@ impl Contents {
                 let remedy = "let the user that the proxy runs as read it, and nobody else";
                 Problem::new(path, "may not be read", remedy)
             }
-            _ => Problem::new(path, format!("cannot be read: {error}"), "correct the path"),
+            io::ErrorKind::InvalidInput => {
+                let what = "is no file but a folder, a pipe or the like";
+                Problem::new(path, what, "name the file itself")
+            }
+            _ => Problem::new(path, format!("cannot be read: {error}"), remedy(error)),
         })?;
         // A SEQUENCE is what DER begins with.
         if bytes.first() == Some(&0x30) && memchr::memmem::find(bytes, b"-----BEGIN").is_none() {
@@ -257,6 +279,39 @@ impl Contents {
             return Some(Problem::new(path, what, "check the clock, or wait: peers refuse it"));
         }
         None
+    }
+}
+
+/// What to do about a file that cannot be read. Its path is seldom at fault where it could be once.
+fn remedy(error: &io::Error) -> &'static str {
+    const DISK: [Errno; 4] = [Errno::EIO, Errno::ESTALE, Errno::ETIMEDOUT, Errno::ENOTCONN];
+    let is_of_the_disk = |number| DISK.contains(&Errno::from_raw(number));
+    if is_exhausted(error) {
+        "raise the limit on open files, or wait until there are fewer"
+    } else if error.kind() == io::ErrorKind::TimedOut
+        || error.raw_os_error().is_some_and(is_of_the_disk)
+    {
+        "look after the disk, or the network, that it is on"
+    } else {
+        "correct the path"
+    }
+}
+
+/// Why a certificate may not vouch for others, and what to do, if so (RFC 5280 §6.1.4 (k), (n)). Those
+/// of version 1 have nothing that would say so.
+fn no_authority(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    if certificate.version() != X509Version::V3 {
+        return None;
+    }
+    let is_ca = matches!(certificate.basic_constraints(), Ok(Some(it)) if it.value.ca);
+    let may_sign = match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
+    };
+    match (is_ca, may_sign) {
+        (false, _) => Some("that is of no authority (basicConstraints without CA:TRUE)"),
+        (true, false) => Some("that may not sign others (keyUsage without keyCertSign)"),
+        (true, true) => None,
     }
 }
 

@@ -6,7 +6,6 @@ use std::io;
 use lb_core::Failure;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
-use x509_parser::certificate::X509Certificate;
 
 /// A handshake that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,19 +99,19 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// Whether a session that was resumed may go on. rustls brings the peer's certificate along without
-/// looking at it again, and tickets renew each other for ever; what vouches for it cannot have
-/// changed, since a reload forgets all sessions, but it may have expired.
-pub(super) fn goes_on(
-    leaf: &X509Certificate<'_>,
+/// Whether a session that was resumed may go on. rustls brings the peer's certificates along without
+/// looking at them again, and tickets renew each other for ever; who vouches for them cannot have
+/// changed, since a reload forgets all sessions, but any of them may have expired. So they are looked at
+/// as in a whole handshake.
+pub(super) fn goes_on<T>(
     now: Option<UnixTime>,
+    verify: impl FnOnce(UnixTime) -> Result<T, Error>,
 ) -> Result<(), HandshakeError> {
-    let seconds = now.map_or(0, |now| now.as_secs());
-    if leaf.validity().not_after.timestamp() >= i64::try_from(seconds).unwrap_or(i64::MAX) {
-        return Ok(());
-    }
-    let detail = format!("the peer's certificate expired on {}", leaf.validity().not_after);
-    Err(HandshakeError { why: Why::Expired, detail })
+    let verified = now.ok_or(Error::FailedToGetCurrentTime).and_then(verify);
+    verified.map(drop).map_err(|error| HandshakeError {
+        why: why(&error),
+        detail: format!("the session cannot go on: {error}"),
+    })
 }
 
 fn inner(error: &io::Error) -> Option<&Error> {

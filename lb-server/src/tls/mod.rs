@@ -10,8 +10,9 @@
 //!
 //! Certificates are files, and files change. What was made of them never does: a snapshot of the
 //! configuration has its own, and the next snapshot takes over what is the same, so that sessions go
-//! on. A connection that is open never notices, and files that make no sense together make no snapshot
-//! ([`Problem`]).
+//! on. A connection that is open never notices. Files that make no sense together make no snapshot
+//! ([`Problem`]); where they change under one that is served, what was made of them before stays
+//! ([`Renewed`]).
 //!
 //! Cryptography is aws-lc-rs, named wherever a configuration is built, so that no second provider
 //! that another crate brings along can make rustls undecided. It needs a C compiler to build and
@@ -25,8 +26,10 @@ mod client;
 mod files;
 mod handshake;
 mod names;
+mod parts;
 mod server;
 mod subject;
+mod trust;
 #[cfg(test)]
 mod tests;
 
@@ -38,8 +41,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use crate::platform::Io;
 pub use client::{ClientTls, Connected};
-pub use files::{Files, Fingerprint, Loaded, Problem, read};
+pub use files::{Files, Loaded, Problem, read};
 pub use handshake::{HandshakeError, Why};
+pub use parts::Renewed;
 pub use server::{Accepted, ServerTls};
 
 /// One that ends without `close_notify` has broken off to whoever speaks TLS; so it has to TCP beneath it.

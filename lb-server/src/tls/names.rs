@@ -31,17 +31,16 @@ impl Names {
         Self { first: vec![first], exact: BTreeMap::new(), below: BTreeMap::new() }
     }
 
-    /// Adds `key` under all names of its certificate, and says how many there are.
-    pub(super) fn add(&mut self, key: &Arc<CertifiedKey>) -> usize {
+    /// Adds `key` under all names of its certificate.
+    pub(super) fn add(&mut self, key: &Arc<CertifiedKey>) {
         let names = key.cert.first().map(|leaf| hosts(leaf)).unwrap_or_default();
-        for name in &names {
+        for name in names {
             let keys = match name.strip_prefix("*.") {
                 Some(parent) => self.below.entry(parent.to_owned()),
-                None => self.exact.entry(name.clone()),
+                None => self.exact.entry(name),
             };
             keys.or_default().push(Arc::clone(key));
         }
-        names.len()
     }
 
     fn named(&self, name: &str) -> Option<&Keys> {
@@ -63,7 +62,7 @@ impl ResolvesServerCert for Names {
 
 /// The host names of a certificate, in lower case. The subject's common name is none: clients have
 /// not looked at it for years (RFC 9525 §2).
-fn hosts(leaf: &rustls::pki_types::CertificateDer<'_>) -> Vec<String> {
+pub(super) fn hosts(leaf: &rustls::pki_types::CertificateDer<'_>) -> Vec<String> {
     let Some(certificate) = parse(leaf) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
     let host = |name: &GeneralName<'_>| match name {

@@ -8,12 +8,14 @@ use lb_config::config::{Alpn, ClientAuth, ClientAuthMode, ListenerTls};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConnection, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::files::{Contents, Files, Fingerprint, Loaded, Problem, nameless, parse};
+use super::files::{Contents, Files, Loaded, Problem, nameless, parse};
 use super::handshake::{HandshakeError, Why, goes_on};
-use super::names::Names;
+use super::names::{Names, hosts};
+use super::parts::{Making, Part, Renewed};
 use super::{BUFFER_MAX, agreed, protocols, provider, subject, versions};
 use crate::platform::Io;
 
@@ -24,8 +26,16 @@ const SUBJECT_BYTES_MAX: usize = 4 << 10;
 /// TLS with the clients of one listener. Workers share one.
 pub struct ServerTls {
     asked: ListenerTls,
-    fingerprint: Fingerprint,
+    parts: Parts,
     config: Arc<ServerConfig>,
+}
+
+/// What is in its files.
+struct Parts {
+    /// In the order of the configuration.
+    keys: Vec<Part<Arc<CertifiedKey>>>,
+    /// Who may vouch for clients, if they are asked.
+    clients: Option<Part<Arc<dyn ClientCertVerifier>>>,
 }
 
 /// A connection on which the handshake is over.
@@ -47,33 +57,52 @@ impl ServerTls {
     /// # Errors
     /// All that is wrong with them.
     pub fn load(asked: &ListenerTls, files: &Files<'_>) -> Result<Loaded<Self>, Vec<Problem>> {
-        make(asked, &Contents::read(paths(asked), files))
+        let mut making = Making::new(Self::files(asked), files);
+        let parts = Parts::read(asked, None, &mut making);
+        making.loaded(|| make(asked, parts.expect("there is no problem")))
     }
 
     /// What `asked` and its files say now: this very value if that is the same, so that its sessions
     /// go on. A change forgets the keys of session tickets, so that no session outlives the rules that
     /// it was made under.
     ///
-    /// Certificate and key are two files and never change at once: an error may be gone with the
-    /// next look.
-    ///
     /// # Errors
     /// All that is wrong with the files.
-    pub fn renewed(
+    pub fn reloaded(
         self: &Arc<Self>,
         asked: &ListenerTls,
         files: &Files<'_>,
     ) -> Result<Loaded<Arc<Self>>, Vec<Problem>> {
-        let contents = Contents::read(paths(asked), files);
-        if self.asked == *asked && self.fingerprint == contents.fingerprint() {
-            return Ok(Loaded { value: Arc::clone(self), warnings: Vec::new() });
+        if self.asked != *asked {
+            return Self::load(asked, files).map(|made| made.map(Arc::new));
         }
-        make(asked, &contents).map(|made| made.map(Arc::new))
+        let Renewed { value, warnings, problems } = self.renewed(files);
+        if problems.is_empty() { Ok(Loaded { value, warnings }) } else { Err(problems) }
+    }
+
+    /// The same with what its files say now; what is bad stays as it was.
+    ///
+    /// Certificate and key are two files and never change at once: a problem may be gone with the
+    /// next look.
+    pub fn renewed(self: &Arc<Self>, files: &Files<'_>) -> Renewed<Arc<Self>> {
+        let mut making = Making::new(self.paths(), files);
+        let parts = Parts::read(&self.asked, Some(&self.parts), &mut making)
+            .expect("what is bad is as before");
+        making.renewed(match parts.are_of_the_same(&self.parts) {
+            true => Arc::clone(self),
+            false => Arc::new(make(&self.asked, parts)),
+        })
     }
 
     /// Its files.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        paths(&self.asked)
+        Self::files(&self.asked)
+    }
+
+    /// The files of what is `asked`, in any order.
+    pub fn files(asked: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
+        let pairs = asked.certificates.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        pairs.chain(asked.client_auth.as_ref().map(|auth| &auth.ca))
     }
 
     /// How long a handshake may take.
@@ -93,44 +122,72 @@ impl ServerTls {
     /// # Errors
     /// Why the handshake failed. The client was told, if it could be.
     pub async fn accept(&self, io: Box<dyn Io>) -> Result<Accepted, HandshakeError> {
-        let config = Arc::clone(&self.config);
         let limited = |connection: &mut ServerConnection| {
             connection.set_buffer_limit(Some(BUFFER_MAX));
         };
-        let handshake = TlsAcceptor::from(Arc::clone(&config)).accept_with(io, limited);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept_with(io, limited);
         let stream = handshake.await.map_err(|error| HandshakeError::new(&error))?;
         let (_, connection) = stream.get_ref();
         Ok(Accepted {
             alpn: agreed(connection.alpn_protocol()),
-            client_subject: client_subject(connection, &config)?,
-            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            client_subject: self.client_subject(connection)?,
+            resumed: is_resumed(connection),
             io: Box::new(stream),
         })
     }
 }
 
-/// All files, in any order.
-fn paths(asked: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
-    let pairs = asked.certificates.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-    pairs.chain(asked.client_auth.as_ref().map(|auth| &auth.ca))
+impl Parts {
+    /// What is in the files now, or was `before`; `None` where that is nothing.
+    fn read(asked: &ListenerTls, before: Option<&Self>, making: &mut Making) -> Option<Self> {
+        let mut keys = Vec::with_capacity(asked.certificates.len());
+        for (at, pair) in asked.certificates.iter().enumerate() {
+            let known = before.map(|before| &before.keys[at]);
+            keys.push(making.part(
+                &[&pair.cert, &pair.key],
+                known,
+                |contents, provider, warnings| {
+                    let key = contents.certified(pair, provider, warnings)?;
+                    // The first is shown to whoever asks for no name, so that it needs none.
+                    if at > 0 && hosts(&key.cert[0]).is_empty() {
+                        warnings.push(nameless(&pair.cert));
+                    }
+                    Ok(key)
+                },
+            ));
+        }
+        let clients = asked.client_auth.as_ref().map(|auth| {
+            let known = before.and_then(|before| before.clients.as_ref());
+            making.part(&[&auth.ca], known, |contents, provider, warnings| {
+                client_verifier(auth, contents, provider, warnings)
+            })
+        });
+        let clients = match clients {
+            None => None,
+            Some(clients) => Some(clients?),
+        };
+        Some(Self { keys: keys.into_iter().collect::<Option<_>>()?, clients })
+    }
+
+    /// Whether their files were the same.
+    fn are_of_the_same(&self, other: &Self) -> bool {
+        let fingerprints = |parts: &Self| {
+            let clients = parts.clients.as_ref().map(|part| part.fingerprint);
+            let keys: Vec<_> = parts.keys.iter().map(|part| part.fingerprint).collect();
+            (keys, clients)
+        };
+        fingerprints(self) == fingerprints(other)
+    }
 }
 
-fn make(asked: &ListenerTls, contents: &Contents) -> Result<Loaded<ServerTls>, Vec<Problem>> {
-    let provider = provider();
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    let names = names(asked, contents, &provider, &mut errors, &mut warnings);
-    let verifier = match &asked.client_auth {
+fn make(asked: &ListenerTls, parts: Parts) -> ServerTls {
+    let mut names = Names::new(Arc::clone(&parts.keys[0].value));
+    parts.keys.iter().for_each(|part| names.add(&part.value));
+    let verifier = match &parts.clients {
         None => WebPkiClientVerifier::no_client_auth(),
-        Some(auth) => match client_verifier(auth, contents, &provider, &mut warnings) {
-            Ok(verifier) => verifier,
-            Err(problem) => {
-                errors.push(problem);
-                WebPkiClientVerifier::no_client_auth() // which is not used: there is an error
-            }
-        },
+        Some(part) => Arc::clone(&part.value),
     };
-    let Some(names) = names.filter(|_| errors.is_empty()) else { return Err(errors) };
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(asked.min_version))
         .expect("the provider has ciphers for both versions")
         .with_client_cert_verifier(verifier)
@@ -143,37 +200,7 @@ fn make(asked: &ListenerTls, contents: &Contents) -> Result<Loaded<ServerTls>, V
     } else {
         config.send_tls13_tickets = 0;
     }
-    let made = ServerTls {
-        asked: asked.clone(),
-        fingerprint: contents.fingerprint(),
-        config: Arc::new(config),
-    };
-    Ok(Loaded { value: made, warnings })
-}
-
-/// All certificates by name; `None` if the first has an error.
-fn names(
-    asked: &ListenerTls,
-    contents: &Contents,
-    provider: &CryptoProvider,
-    errors: &mut Vec<Problem>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Names> {
-    let mut names: Option<Names> = None;
-    for pair in &asked.certificates {
-        match contents.certified(pair, provider, warnings) {
-            Err(problem) => errors.push(problem),
-            Ok(key) => {
-                let is_first = names.is_none();
-                let names = names.get_or_insert_with(|| Names::new(Arc::clone(&key)));
-                // The first is shown to whoever asks for no name, so that it needs none.
-                if names.add(&key) == 0 && !is_first {
-                    warnings.push(nameless(&pair.cert));
-                }
-            }
-        }
-    }
-    names
+    ServerTls { asked: asked.clone(), parts, config: Arc::new(config) }
 }
 
 fn client_verifier(
@@ -182,7 +209,7 @@ fn client_verifier(
     provider: &Arc<CryptoProvider>,
     warnings: &mut Vec<Problem>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
-    let roots = Arc::new(contents.roots(&auth.ca, warnings)?);
+    let roots = Arc::new(contents.roots(&auth.ca, warnings, |_, _| false)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     let verifier = match auth.mode {
         ClientAuthMode::Optional => verifier.allow_unauthenticated(),
@@ -191,26 +218,37 @@ fn client_verifier(
     Ok(verifier.build().expect("there are roots, and no revocation lists to be wrong"))
 }
 
-fn client_subject(
-    connection: &ServerConnection,
-    config: &ServerConfig,
-) -> Result<Option<String>, HandshakeError> {
-    let Some(leaf) = connection.peer_certificates().and_then(<[_]>::first) else {
-        return Ok(None);
-    };
-    let refused = |detail: &str| HandshakeError { why: Why::Broken, detail: detail.to_owned() };
-    let certificate =
-        parse(leaf).ok_or_else(|| refused("the client's certificate is unreadable"))?;
-    goes_on(&certificate, config.time_provider.current_time())?;
-    let subject = subject::text(certificate.subject());
-    match subject.len() {
-        0..=SUBJECT_BYTES_MAX => Ok(Some(subject)),
-        _ => Err(refused("the subject of the client's certificate is longer than 4 KiB")),
+impl ServerTls {
+    /// Who the client has proved to be.
+    fn client_subject(
+        &self,
+        connection: &ServerConnection,
+    ) -> Result<Option<String>, HandshakeError> {
+        let Some((leaf, chain)) = connection.peer_certificates().and_then(<[_]>::split_first)
+        else {
+            return Ok(None);
+        };
+        if let Some(part) = self.parts.clients.as_ref().filter(|_| is_resumed(connection)) {
+            let now = self.config.time_provider.current_time();
+            goes_on(now, |now| part.value.verify_client_cert(leaf, chain, now))?;
+        }
+        let refused = |detail: &str| HandshakeError { why: Why::Broken, detail: detail.to_owned() };
+        let certificate =
+            parse(leaf).ok_or_else(|| refused("the client's certificate is unreadable"))?;
+        let subject = subject::text(certificate.subject());
+        match subject.len() {
+            0..=SUBJECT_BYTES_MAX => Ok(Some(subject)),
+            _ => Err(refused("the subject of the client's certificate is longer than 4 KiB")),
+        }
     }
+}
+
+fn is_resumed(connection: &ServerConnection) -> bool {
+    connection.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 impl std::fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("asked", &self.asked).finish_non_exhaustive()
     }
 }

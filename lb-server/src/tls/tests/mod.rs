@@ -22,7 +22,7 @@ use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
-use super::client::Anybody;
+use super::trust::Anybody;
 use super::*;
 use crate::platform::Io;
 

@@ -2,7 +2,8 @@
 
 use expect_test::{Expect, expect};
 use lb_config::config::{ClientAuth, ClientAuthMode};
-use rcgen::date_time_ymd;
+use nix::errno::Errno;
+use rcgen::{KeyUsagePurpose, date_time_ymd};
 
 use super::*;
 
@@ -74,6 +75,17 @@ fn a_file_that_cannot_be_read_is_named() {
     let problems = ServerTls::load(&listener(&["a"]), &broken).unwrap_err();
     expect!["a.pem cannot be read: bad sector; correct the path"]
         .assert_eq(&problems[0].to_string());
+    let remedies = [
+        (Errno::EMFILE, "raise the limit on open files, or wait until there are fewer"),
+        (Errno::EIO, "look after the disk, or the network, that it is on"),
+        (Errno::ESTALE, "look after the disk, or the network, that it is on"),
+        (Errno::ELOOP, "correct the path"),
+    ];
+    for (number, remedy) in remedies {
+        let files = Files { read: &|_| Err(number.into()), ..denied };
+        let problems = ServerTls::load(&listener(&["a"]), &files).unwrap_err();
+        assert_eq!(problems[0].remedy, remedy);
+    }
 }
 
 #[test]
@@ -173,6 +185,49 @@ fn broken_pem_is_told_from_pem_of_something_broken() {
 }
 
 #[test]
+fn a_certificate_that_may_not_vouch_for_others_is_no_authority() {
+    check(
+        |disk, authority| {
+            disk.write("ca.pem", authority.pem() + &authority.issue("leaf", &[]).cert)
+        },
+        expect![[r#"
+            listener error: ca.pem has a certificate (number 2) that is of no authority (basicConstraints without CA:TRUE) (CN=leaf); keep only certificates of authorities in it
+            service error: ca.pem has a certificate (number 2) that is of no authority (basicConstraints without CA:TRUE) (CN=leaf); keep only certificates of authorities in it
+        "#]],
+    );
+    check(
+        |disk, authority| {
+            let mut params = params("signs no others", &[]);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            disk.write("ca.pem", authority.sign(&params, &key()).cert);
+        },
+        expect![[r#"
+            listener error: ca.pem has a certificate (number 1) that may not sign others (keyUsage without keyCertSign) (CN=signs no others); keep only certificates of authorities in it
+            service error: ca.pem has a certificate (number 1) that may not sign others (keyUsage without keyCertSign) (CN=signs no others); keep only certificates of authorities in it
+        "#]],
+    );
+    check(
+        |disk, _| {
+            let mut params = params("signs others", &[]);
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            disk.write("ca.pem", params.self_signed(&key()).unwrap().pem());
+        },
+        expect![[""]],
+    );
+    // Who has the key of a client's own certificate could be anybody else.
+    check(
+        |disk, _| {
+            disk.write("ca.pem", params("own", &[]).self_signed(&key()).unwrap().pem());
+        },
+        expect![[r#"
+            listener error: ca.pem has a certificate (number 1) that is of no authority (basicConstraints without CA:TRUE) (CN=own); keep only certificates of authorities in it
+        "#]],
+    );
+}
+
+#[test]
 fn an_encrypted_key_is_told_how_to_be_decrypted() {
     let modern =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
@@ -250,7 +305,8 @@ fn a_certificate_that_nobody_can_ask_for_is_warned_about_unless_it_is_the_first(
 fn a_fingerprint_tells_contents_and_names_apart() {
     let of = |disk: &Disk, names: &[&str]| {
         let asked: Vec<_> = names.iter().map(|name| std::path::PathBuf::from(*name)).collect();
-        disk.with(|files| files::Contents::read(asked.iter(), files).fingerprint())
+        let paths: Vec<_> = asked.iter().collect();
+        disk.with(|files| files::Contents::read(asked.iter(), files).fingerprint(&paths))
     };
     let disk = Disk::default();
     disk.write("a", "12");
@@ -270,7 +326,15 @@ fn a_fingerprint_tells_contents_and_names_apart() {
 
 #[test]
 fn no_more_of_a_file_is_read_than_can_be_of_use() {
-    let endless = read(Path::new("/dev/zero")).unwrap();
-    assert_eq!(endless.len(), (8 << 20) + 1);
+    let path = std::env::temp_dir().join(format!("lb-large-{}", std::process::id()));
+    std::fs::File::create(&path).unwrap().set_len(9 << 20).unwrap();
+    let large = read(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(large.unwrap().len(), (8 << 20) + 1);
+    // Nor is anything waited for that nobody writes.
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let pipe = read(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(pipe.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     assert_eq!(read(Path::new("/nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
 }

@@ -123,7 +123,6 @@ async fn a_session_of_one_listener_is_worth_nothing_at_another() {
 
 #[tokio::test]
 async fn no_session_outlives_the_certificates_in_it() {
-    const HOUR: Duration = Duration::from_secs(3_600);
     let now = Duration::from_secs(UnixTime::now().as_secs());
     let soon = rcgen::date_time_ymd(1970, 1, 1) + now + HOUR;
     let (disk, authority) = usual();
@@ -141,14 +140,100 @@ async fn no_session_outlives_the_certificates_in_it() {
     let (accepted, _) = try_meet(&server, &client, "a.example").await;
     let error = accepted.err().unwrap();
     assert_eq!(error.why, Why::Expired, "{error}");
-    assert!(error.detail.starts_with("the peer's certificate expired on "), "as it was resumed");
+    assert!(error.detail.starts_with("the session cannot go on: "), "as it was resumed");
 
     let (server, mut client) = (disk.server(&listener(&["brief"])), disk.client(&service()));
     meet(&server, &client, "a.example").await;
     assert!(meet(&server, &client, "a.example").await.1.resumed);
     Arc::get_mut(&mut client).unwrap().at(Arc::new(Then(now + HOUR * 2)));
     let (_, connected) = try_meet(&server, &client, "a.example").await;
-    assert!(connected.err().unwrap().detail.starts_with("the peer's certificate expired on "));
+    let error = connected.err().unwrap();
+    assert_eq!(error.why, Why::Expired, "{error}");
+    assert!(error.detail.starts_with("the session cannot go on: "), "as it was resumed");
+}
+
+/// An hour, and what is sure to be over in two.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A certificate of `a.example` that one vouches for who counts for an hour from now on.
+fn brief_chain(authority: &Authority) -> (Pair, Duration) {
+    let now = Duration::from_secs(UnixTime::now().as_secs());
+    let mut brief = params("brief", &[]);
+    brief.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    brief.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + HOUR;
+    let between = Authority(CertifiedIssuer::signed_by(brief, key(), &authority.0).unwrap());
+    let Pair { cert, key } = between.issue("long", &["a.example"]);
+    (Pair { cert: cert + &between.pem(), key }, now)
+}
+
+#[tokio::test]
+async fn no_session_outlives_those_who_vouch_for_it() {
+    let (disk, authority) = usual();
+    let (pair_of_files, now) = brief_chain(&authority);
+    disk.write_pair("long", &pair_of_files);
+    let auth = ClientAuth { mode: ClientAuthMode::Required, ca: "ca.pem".into() };
+    let asking = ListenerTls { client_auth: Some(auth), ..listener(&["a"]) };
+    let showing = ServiceTls { identity: Some(pair("long")), ..service() };
+    let later = || Arc::new(Then(now + HOUR * 2));
+
+    let (mut server, client) = (disk.server(&asking), disk.client(&showing));
+    meet(&server, &client, "a.example").await;
+    assert!(meet(&server, &client, "a.example").await.0.resumed);
+    Arc::get_mut(&mut server).unwrap().at(later());
+    let error = try_meet(&server, &client, "a.example").await.0.err().unwrap();
+    assert_eq!(error.why, Why::Expired, "{error}");
+    assert!(error.detail.starts_with("the session cannot go on: "), "as it was resumed");
+
+    let (server, mut client) = (disk.server(&listener(&["long"])), disk.client(&service()));
+    meet(&server, &client, "a.example").await;
+    assert!(meet(&server, &client, "a.example").await.1.resumed);
+    Arc::get_mut(&mut client).unwrap().at(later());
+    let error = try_meet(&server, &client, "a.example").await.1.err().unwrap();
+    assert_eq!(error.why, Why::Expired, "{error}");
+    assert!(error.detail.starts_with("the session cannot go on: "), "as it was resumed");
+}
+
+#[tokio::test]
+async fn a_backend_that_was_renewed_is_believed_when_its_old_session_is_over() {
+    let (disk, authority) = usual();
+    let (brief, now) = brief_chain(&authority);
+    let config = |Pair { cert, key }: &Pair, version| {
+        let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap()
+    };
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut before = config(&brief, version);
+        before.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+        let mut renewed = config(&authority.issue("renewed", &["a.example"]), version);
+        renewed.ticketer = Arc::clone(&before.ticketer);
+        let [before, renewed] =
+            [before, renewed].map(|config| tokio_rustls::TlsAcceptor::from(Arc::new(config)));
+        let mut client = disk.client(&service());
+        let connect = async |acceptor: &tokio_rustls::TlsAcceptor, client: &ClientTls| {
+            let (near, far) = wire();
+            let near: Box<dyn Io> = near;
+            let handshakes = tokio::join!(
+                acceptor.accept(near),
+                client.connect(far, "a.example", Protocol::Auto)
+            );
+            let mut connected = handshakes.1.map_err(|error| error.why)?;
+            let mut accepted = handshakes.0.unwrap();
+            say(&mut accepted, &mut connected.io).await;
+            Ok(connected.resumed)
+        };
+        assert_eq!(connect(&before, &client).await, Ok(false));
+        assert_eq!(connect(&before, &client).await, Ok(true));
+        Arc::get_mut(&mut client).unwrap().at(Arc::new(Then(now + HOUR * 2)));
+        assert_eq!(connect(&renewed, &client).await, Err(Why::Expired), "{version:?}: the old one");
+        assert_eq!(connect(&renewed, &client).await, Ok(false), "{version:?}: a whole handshake");
+        assert_eq!(connect(&renewed, &client).await, Ok(true), "{version:?}");
+    }
 }
 
 /// A clock that stands still.

@@ -79,3 +79,26 @@ async fn a_host_that_no_certificate_can_name_is_refused_before_a_byte_is_sent() 
          server_name"
     );
 }
+
+#[tokio::test]
+async fn a_backends_own_certificate_is_believed_itself_and_vouches_for_nobody() {
+    let (disk, authority) = usual();
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let mut own = params("own", &["b.example"]);
+        own.is_ca = is_ca;
+        let own = CertifiedIssuer::self_signed(own, key()).unwrap();
+        let minted = Authority(own);
+        for pem in [minted.pem(), minted.pem() + &authority.pem()] {
+            disk.write("ca.pem", pem);
+            disk.write_pair("b", &Pair { cert: minted.pem(), key: minted.0.key().serialize_pem() });
+            assert_eq!(believes(&disk, &service(), "b.example").await, Ok(()));
+            let refused = Err((Why::WrongName, Why::Refused));
+            assert_eq!(believes(&disk, &service(), "c.example").await, refused);
+            disk.write_pair("b", &minted.issue("minted", &["b.example"]));
+            let refused = Err((Why::NotTrusted, Why::Refused));
+            assert_eq!(believes(&disk, &service(), "b.example").await, refused);
+        }
+        disk.write_pair("b", &authority.issue("b", &["b.example"]));
+        assert_eq!(believes(&disk, &service(), "b.example").await, Ok(()), "and others as ever");
+    }
+}
