@@ -23,6 +23,10 @@ use crate::platform::Io;
 /// name could be somebody else's.
 const SUBJECT_BYTES_MAX: usize = 4 << 10;
 
+/// Clients are told whose certificates count, as a help to choose one, unless the names have more bytes
+/// than this: the message that they go into holds 64 KiB of them, and every client has to take it.
+const HINTS_BYTES_MAX: usize = 16 << 10;
+
 /// TLS with the clients of one listener. Workers share one.
 pub struct ServerTls {
     asked: ListenerTls,
@@ -210,7 +214,12 @@ fn client_verifier(
     warnings: &mut Vec<Problem>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
     let roots = Arc::new(contents.roots(&auth.ca, warnings, |_, _| false)?);
+    let names: usize = roots.subjects().iter().map(|name| name.as_ref().len()).sum();
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let verifier = match names {
+        0..=HINTS_BYTES_MAX => verifier,
+        _ => verifier.clear_root_hint_subjects(),
+    };
     let verifier = match auth.mode {
         ClientAuthMode::Optional => verifier.allow_unauthenticated(),
         ClientAuthMode::Required => verifier,

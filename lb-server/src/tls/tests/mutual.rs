@@ -86,6 +86,20 @@ async fn a_client_whose_name_does_not_fit_into_a_header_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn more_authorities_than_a_message_has_room_for_are_not_named_and_believed_all_the_same() {
+    let (disk, authority) = with_clients();
+    let mut pem = authority.pem();
+    for nth in 0..300 {
+        pem += &Authority::new(&format!("{nth} {}", "x".repeat(250))).pem();
+    }
+    disk.write("clients-ca.pem", pem);
+    let (server, client) =
+        (disk.server(&asking(ClientAuthMode::Required)), disk.client(&showing("known")));
+    let (accepted, _) = meet(&server, &client, "a.example").await;
+    assert_eq!(accepted.client_subject.as_deref(), Some("CN=known"));
+}
+
 /// The subject of a certificate with these attributes, as text.
 #[expect(clippy::needless_pass_by_value, reason = "calls read best with the text in place")]
 fn check(attributes: &[(DnType, DnValue)], expected: Expect) {
