@@ -484,3 +484,25 @@ fn what_is_found_is_served_while_a_certificate_is_missing() {
         assert!(proxy.try_reload(&config).is_err(), "the files are bad, and a reload reads them");
     });
 }
+
+#[test]
+fn http2_is_spoken_over_tls_where_it_was_agreed_on_and_nowhere_else() {
+    run(async {
+        let authority = Authority::new("alpn");
+        authority.issue("a", "a", "a.example");
+        let backend = Backend::start(|_, _| Script::ok("hello")).await;
+        for (said, offered) in [("alpn = [\"http/1.1\"]", &[][..]), ("", &[]), ("", &["http/1.1"])]
+        {
+            let proxy = Proxy::start_with(&config(&authority, said, "", &backend.url())).await;
+            let mut stream = authority.connect(&proxy, offered, None).await.unwrap();
+            let settings = b"\0\0\0\x04\0\0\0\0\0";
+            let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], settings].concat();
+            stream.write_all(&preface).await.unwrap();
+            let mut answer = Vec::new();
+            let _reset = stream.read_to_end(&mut answer).await;
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 "), "{said} {offered:?}: {answer:?}");
+        }
+        assert_eq!(backend.connections(), 0);
+    });
+}

@@ -25,7 +25,8 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
         bytes_max: server.header_bytes_max,
         lines_max: server.headers_max,
         timeout: server.header_timeout,
-        http2: server.http2.enabled,
+        // Over TLS it is agreed on (ALPN) or not spoken.
+        http2: server.http2.enabled && seat.whence.secure.is_none(),
     };
     let (mut io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.whence.clone(), watch);
