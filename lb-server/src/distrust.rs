@@ -1,6 +1,7 @@
-//! Why TLS with a backend fails: an exchange says that it did (`tls_failed`), and the operator is told
-//! why, with what to do, and not for every exchange.
+//! Why TLS with a backend fails, or a client's certificate is refused: an exchange says that it did
+//! (`tls_failed`), or a counter, and the operator is told why, with what to do, and not each time.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use crate::gateway::Gateway;
 use crate::snapshot::Endpoint;
 use crate::tls::{HandshakeError, Why};
 
-/// How long nothing more is said of a backend of which something was said.
+/// How long nothing more is said of a backend, or for a reason, of which something was said.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// When something was said of a backend, in microseconds of the gateway's time; 0 is never.
+/// When something was said, in microseconds of the gateway's time; 0 is never.
 #[derive(Default)]
 pub(crate) struct Said(AtomicU64);
 
@@ -40,6 +41,26 @@ pub(crate) fn distrusted(gateway: &Gateway, endpoint: &Endpoint, why: &Handshake
 pub(crate) fn refused(gateway: &Gateway, endpoint: &Endpoint) {
     let detail = "it wants another certificate of the proxy's, or one at all".to_owned();
     distrusted(gateway, endpoint, &HandshakeError { why: Why::Refused, detail });
+}
+
+/// Tells the operator of a client that was refused for its certificate, at most once a minute for each
+/// reason: anybody can bring that about.
+pub(crate) fn turned_away(gateway: &Gateway, peer: Option<SocketAddr>, why: &HandshakeError) {
+    let remedy = match why.why {
+        Why::NotTrusted => "if it is to be let in, name who vouches for it in ca of client_auth",
+        Why::Expired => "renew its certificate, or check the clocks",
+        Why::NoCertificate => "give it a certificate, or say mode = \"optional\" in client_auth",
+        Why::WrongName
+        | Why::Refused
+        | Why::Incompatible
+        | Why::NotTls
+        | Why::Broken
+        | Why::Closed => return,
+    };
+    if gateway.turned_away[why.why as usize].may(gateway.now()) {
+        let who = peer.map_or_else(|| "a client".to_owned(), |peer| format!("client {peer}"));
+        gateway.announce(|| format!("{who}: {why}; {remedy}"));
+    }
 }
 
 /// What the operator can do about it.

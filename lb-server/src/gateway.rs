@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::crowd::Crowd;
 use crate::discovery::known::Sources;
+use crate::distrust::Said;
 use crate::doors::Key;
 use crate::names::Names;
 use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue};
@@ -23,7 +24,7 @@ use crate::shutdown::Phase;
 use crate::slots::resize;
 use crate::snapshot::{Site, Snapshot, StartError};
 use crate::state::Waiting;
-use crate::tls::Files;
+use crate::tls::{Files, Why};
 
 /// One process's view of its configuration, and what it learned. Made once, used by every worker.
 pub struct Gateway {
@@ -51,6 +52,8 @@ pub struct Gateway {
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, Address>>,
     pub(crate) reloads: Option<Reloads>,
+    /// When the operator was told of clients that were refused, by [`Why`].
+    pub(crate) turned_away: [Said; Why::ALL.len()],
     /// Why what was offered last is not what is served.
     refused: Mutex<Refused>,
     connections: AtomicUsize,
@@ -144,6 +147,7 @@ impl Gateway {
             current: watch::Sender::new(Arc::new(snapshot)),
             chosen: watch::Sender::new(BTreeMap::new()),
             reloads: listeners.reloads,
+            turned_away: Default::default(),
             refused: Mutex::default(),
             connections: AtomicUsize::new(0),
             calls_for_room: watch::Sender::new(()),

@@ -21,6 +21,7 @@ use crate::admin;
 use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::crowd::{self, Crowded, Share};
+use crate::distrust::turned_away;
 use crate::doors::{Key, Kind};
 use crate::download::Outgoing;
 use crate::headers;
@@ -143,6 +144,7 @@ impl Seat {
             // It is the client's, who was told what can be told.
             Ok(Err(error)) => {
                 process.handshakes_failed[error.why as usize].add(1);
+                turned_away(&self.worker.gateway, self.whence.peer, &error);
                 None
             }
             Err(_) => {

@@ -301,6 +301,40 @@ fn a_route_goes_by_who_a_client_has_proved_to_be() {
 }
 
 #[test]
+fn an_operator_is_told_why_a_client_is_refused_and_not_each_time() {
+    run(async {
+        let authority = Authority::new("turned-away");
+        authority.issue("a", "a", "a.example");
+        let strangers = Authority::new("strangers");
+        strangers.issue("stranger", "stranger", "stranger");
+        for end in ["pem", "key"] {
+            let name = format!("stranger.{end}");
+            fs::copy(strangers.path(&name), authority.path(&name)).unwrap();
+        }
+        let auth = format!(
+            "client_auth = {{ mode = \"required\", ca = \"{}\" }}",
+            authority.path("ca.pem")
+        );
+        let proxy = Proxy::start_with(&config(&authority, &auth, "", "http://127.0.0.1:1")).await;
+        for identity in [None, Some("stranger"), None, Some("stranger")] {
+            if let Ok(mut stream) = authority.connect(&proxy, &[], identity).await {
+                stream.read_u8().await.unwrap_err();
+            }
+        }
+        let notices = proxy.notices();
+        let [nobody, stranger] = notices.as_slice() else { panic!("{notices:?}") };
+        let is_about = |notice: &str, why| {
+            notice.starts_with("client 127.0.0.1:") && notice.contains(&format!("failed ({why})"))
+        };
+        assert!(is_about(nobody, "no_certificate") && nobody.contains("optional"), "{nobody}");
+        assert!(
+            is_about(stranger, "not_trusted") && stranger.contains("client_auth"),
+            "{stranger}"
+        );
+    });
+}
+
+#[test]
 fn a_backend_over_tls_has_to_prove_who_it_is() {
     run(async {
         let authority = Authority::new("backend");

@@ -14,7 +14,7 @@ use x509_parser::extensions::GeneralName;
 
 use super::files::parse;
 
-type Keys = Vec<Arc<CertifiedKey>>;
+pub(super) type Keys = Vec<Arc<CertifiedKey>>;
 
 /// Certificates by the names in them.
 #[derive(Debug)]
@@ -43,8 +43,9 @@ impl Names {
         }
     }
 
-    fn named(&self, name: &str) -> Option<&Keys> {
-        let name = name.to_ascii_lowercase();
+    pub(super) fn named(&self, name: &str) -> Option<&Keys> {
+        // A dot at the end says that nothing follows, which is so in any case.
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let wild = || name.split_once('.').and_then(|(_, parent)| self.below.get(parent));
         self.exact.get(&name).or_else(wild)
     }

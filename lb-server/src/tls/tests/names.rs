@@ -52,6 +52,27 @@ async fn an_exact_name_goes_before_a_wildcard_and_the_first_certificate_is_for_t
     .await;
 }
 
+#[test]
+fn a_dot_at_the_end_of_a_name_makes_no_difference() {
+    let (disk, authority) = usual();
+    disk.write_pair("b", &authority.issue("b", &["b.example", "*.c.example"]));
+    let certified = |name: &str| {
+        let pair = pair(name);
+        let contents =
+            disk.with(|files| files::Contents::read([&pair.cert, &pair.key].into_iter(), files));
+        contents.certified(&pair, &provider(), &mut Vec::new()).unwrap()
+    };
+    let (first, other) = (certified("a"), certified("b"));
+    let mut names = super::super::names::Names::new(first);
+    names.add(&other);
+    for name in ["b.example", "b.example.", "x.c.example", "X.C.EXAMPLE."] {
+        assert!(Arc::ptr_eq(&names.named(name).expect(name)[0], &other), "{name}");
+    }
+    for name in ["d.example.", "b.example..", "."] {
+        assert!(names.named(name).is_none(), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_common_name_of_a_certificate_is_no_host() {
     let (disk, authority) = usual();
