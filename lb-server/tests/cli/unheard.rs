@@ -1,14 +1,18 @@
 //! Nobody takes what the process says, or gives what it waits for: it serves on, and it ends.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use nix::libc::O_NONBLOCK;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::load::backend;
-use crate::process::{ends, file, kill, lb_server};
+use crate::process::{Process, ends, file, get, kill, lb_server};
 
 /// A process that listens at a path, since it cannot say where else.
 struct Unheard {
@@ -86,4 +90,55 @@ fn a_standard_error_that_nobody_reads_neither_keeps_a_process_from_serving_nor_f
     kill("-TERM", process.child.id());
     assert!(ends(&mut process.child).success());
     assert!(!path.exists());
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_keep_a_process_from_ending() {
+    let list = file("hangs.json", &format!("[{{\"url\":\"http://{}\"}}]", backend()));
+    let text = format!(
+        "[server]\nworkers = 1\n[admin]\nenabled = false\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
+         [[service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+         [[service.pool]]\ndiscover = {{ file = \"{list}\", every = \"100ms\" }}\n"
+    );
+    let mut process = Process::start_with(&["--config", &file("hangs.toml", &text)]);
+    let proxy = process.addr("listening at http://");
+    assert!(get(proxy, "/a").ends_with("\r\n\r\n/a"));
+    // Whoever reads it waits for somebody to write.
+    let hangs = format!("{list}.fifo");
+    let _old = fs::remove_file(&hangs);
+    assert!(Command::new("mkfifo").arg(&hangs).status().unwrap().success());
+    fs::rename(&hangs, &list).unwrap();
+    let _writer = loop {
+        // It can be opened in this way as soon as somebody reads.
+        match OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&list) {
+            Ok(writer) => break writer,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    process.terminate();
+    assert!(ends(&mut process.child).success());
+}
+
+#[test]
+fn a_socket_whose_owner_accepts_nobody_is_taken_and_keeps_no_one() {
+    let path = std::env::temp_dir().join(format!("lb-wedged-{}.sock", std::process::id()));
+    let addr = SockAddr::unix(&path).unwrap();
+    let wedged = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    wedged.bind(&addr).unwrap();
+    wedged.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        match client.connect(&addr) {
+            Ok(()) => waiting.push(client),
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    let name = file("wedged.toml", &config(&path, "*"));
+    let mut process = Process::start_with(&["--config", &name]);
+    assert_eq!(ends(&mut process.child).code(), Some(1));
+    let said = process.last_words();
+    assert!(said.contains("cannot listen at") && said.contains("somebody else does"), "{said}");
+    fs::remove_file(path).unwrap();
 }

@@ -206,6 +206,8 @@ fn work(
             Err(error) => tell(told, Err(error)),
         }
     });
+    // What it reads aside, or looks up, may hang with a disk or a network, and nobody waits for it now.
+    runtime.shutdown_background();
 }
 
 fn tell(told: &SyncSender<io::Result<Bound>>, what: io::Result<Bound>) {

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -263,9 +262,11 @@ fn stale(path: &Path) -> io::Result<bool> {
         let said = "there is a file that is no socket; remove it or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, said));
     }
-    #[expect(clippy::disallowed_methods, reason = "this is the platform; a local connect is quick")]
-    match UnixStream::connect(path) {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    // Who has a full queue of those who wait, and accepts nobody, must not keep us.
+    let client = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    client.set_nonblocking(true)?;
+    match client.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
         // Its queue is full: somebody is there.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
