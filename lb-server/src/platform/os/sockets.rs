@@ -17,6 +17,10 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use super::inheritance::Inheritance;
 use super::{Address, Place, Tcp};
 
+/// What a socket of systemd is called that it gave no name. What systemd made at a path, it removes, and a
+/// successor has to know: what we made at a path ourselves has no name, with predecessors of all ages.
+const LENT: &str = "lb-lent";
+
 /// The listening sockets of a process.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
@@ -80,12 +84,12 @@ impl Sockets {
         let from_own_kind = inheritance.is_from_predecessor();
         let held = |(name, socket): (Option<String>, Socket)| {
             let addr = local_addr(&socket).ok()?;
-            // What systemd made, it removes.
+            let nameless = if from_own_kind { "" } else { LENT };
+            let name = name.unwrap_or_else(|| nameless.to_owned());
             let file = match &addr {
-                Address::Unix(path) if from_own_kind => SocketFile::of(path).ok(),
+                Address::Unix(path) if name.is_empty() => SocketFile::of(path).ok(),
                 _ => None,
             };
-            let name = name.unwrap_or_default();
             let handed_over = Arc::clone(&sockets.handed_over);
             Some(Arc::new(Held { socket, addr, name, file, handed_over }))
         };
