@@ -156,6 +156,6 @@ fn head(stream: &mut impl BufRead) -> Option<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "clients and backends are outside of the proxy")]
-fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(act)
 }

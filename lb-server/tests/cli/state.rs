@@ -9,7 +9,8 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::process::{Process, ask, file, get};
+use crate::process::{Process, ask, file, get, kill};
+use crate::upgrade::{Last, upgrade};
 
 /// A backend on a thread of its own, which ends with the test.
 #[derive(Clone)]
@@ -204,6 +205,27 @@ fn a_process_that_is_killed_leaves_its_breakers_and_rankings_to_the_next() {
     assert!(third.said.contains("3 backends and 0 lists are remembered"), "{}", third.said);
     assert_eq!(third.ask("ills.test"), "good");
     assert_eq!(world.ill.requests(), 2, "its breaker is still open");
+}
+
+#[test]
+fn a_successor_begins_with_what_was_learned_up_to_then() {
+    let world = World::new("succeeded");
+    let text = fs::read_to_string(&world.config).unwrap();
+    fs::write(&world.config, text.replace("every = \"100ms\"", "every = \"5m\"")).unwrap();
+    let mut first = world.start();
+    for _ in 0..4 {
+        assert_eq!(first.ask("ills.test"), "good");
+    }
+    assert_eq!(world.ill.requests(), 2, "then its breaker opened");
+    let mut last = Last(first.process.child.id());
+    let said = upgrade(&mut first.process, &mut last);
+    assert!(said.contains("are remembered"), "{said}");
+    for _ in 0..8 {
+        assert_eq!(first.ask("ills.test"), "good");
+    }
+    assert_eq!(world.ill.requests(), 2, "its breaker is still open");
+    kill("-TERM", last.0);
+    first.process.last_words();
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! Another process in place of a running one, under load.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::load::{Load, Manner, Target, backend};
-use crate::process::{Process, file, get, kill};
+use command_fds::{CommandFdExt, FdMapping};
+
+use crate::load::{Load, Manner, Target, backend, spawn};
+use crate::process::{Process, ends, file, get, kill, lb_server};
 
 fn config(listeners: &str, backend: &str) -> String {
     format!(
@@ -16,7 +23,7 @@ fn config(listeners: &str, backend: &str) -> String {
 }
 
 /// Ends a process that outlives its test, if the test fails.
-struct Last(u32);
+pub(crate) struct Last(pub(crate) u32);
 
 impl Drop for Last {
     fn drop(&mut self) {
@@ -26,12 +33,13 @@ impl Drop for Last {
     }
 }
 
-/// Has the process `last` be succeeded, and says by which.
-fn upgrade(process: &mut Process, last: &mut Last) {
+/// Has the process `last` be succeeded, and says by which. Returns what was said meanwhile.
+pub(crate) fn upgrade(process: &mut Process, last: &mut Last) -> String {
     kill("-USR2", last.0);
     let said = process.says("serves now");
     let (_, after) = said.rsplit_once("process ").unwrap();
     *last = Last(after.split(' ').next().unwrap().parse().unwrap());
+    said
 }
 
 #[test]
@@ -108,6 +116,85 @@ fn a_successor_that_cannot_start_changes_nothing() {
     let mut last = Last(process.child.id());
     upgrade(&mut process, &mut last);
     assert!(get(proxy, "/b").ends_with("/b"));
+    kill("-TERM", last.0);
+    process.last_words();
+}
+
+#[test]
+fn a_socket_that_systemd_made_stays_its_own_however_often_the_process_is_succeeded() {
+    let socket = std::env::temp_dir().join(format!("lb-lent-{}.sock", std::process::id()));
+    #[expect(clippy::disallowed_methods, reason = "whoever starts services opens their sockets")]
+    let lent = UnixListener::bind(&socket).unwrap();
+    let unix = format!("[[listener]]\nbind = \"unix:{}\"", socket.display());
+    let path = file("lent.toml", &config(&unix, &backend().to_string()));
+    let mut command = lb_server(&["--config", &path]);
+    command.env("LISTEN_FDS", "1");
+    let mapping = FdMapping { parent_fd: lent.into(), child_fd: 3 };
+    command.fd_mappings(vec![mapping]).unwrap();
+    let mut process = Process::run(&mut command);
+    process.says("admin at");
+    let mut last = Last(process.child.id());
+    upgrade(&mut process, &mut last);
+    upgrade(&mut process, &mut last);
+    kill("-TERM", last.0);
+    process.last_words();
+    assert!(socket.exists(), "whoever listens there still does");
+    fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn a_link_that_leads_to_a_newer_program_is_followed_anew() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("linked");
+    let _old = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    let (link, newer) = (folder.join("lb-server"), folder.join("newer"));
+    let binary = env!("CARGO_BIN_EXE_lb-server");
+    symlink(binary, &link).unwrap();
+    fs::write(&newer, format!("#!/bin/sh\necho the newer one >&2\nexec {binary} \"$@\"\n")).unwrap();
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = file("linked.toml", &config("", "127.0.0.1:1"));
+    // By its path, and as a shell finds it.
+    for program in [link.as_path(), Path::new("lb-server")] {
+        let mut command = Command::new(program);
+        command.args(["--config", &path]).env("PATH", &folder).stderr(Stdio::piped());
+        let mut process = Process::run(&mut command);
+        process.says("admin at");
+        fs::remove_file(&link).unwrap();
+        symlink(&newer, &link).unwrap();
+        let mut last = Last(process.child.id());
+        // The script finds its shell by itself, and needs no more.
+        assert!(upgrade(&mut process, &mut last).contains("the newer one"));
+        kill("-TERM", last.0);
+        process.last_words();
+        fs::remove_file(&link).unwrap();
+        symlink(binary, &link).unwrap();
+    }
+}
+
+/// As a supervisor does that ends all processes of a service.
+#[test]
+fn a_process_that_was_succeeded_finishes_what_runs_when_it_is_told_to_end() {
+    #[expect(clippy::disallowed_methods, reason = "a backend is outside of the proxy")]
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = file("told.toml", &config("", &slow.local_addr().unwrap().to_string()));
+    let mut process = Process::start_with(&["--config", &path]);
+    let proxy = process.addr("listening at http://");
+    let client = spawn(move || get(proxy, "/late"));
+    let mut asked = BufReader::new(slow.accept().unwrap().0);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        asked.read_line(&mut line).unwrap();
+    }
+    let mut last = Last(process.child.id());
+    upgrade(&mut process, &mut last);
+    process.terminate();
+    let said = process.says("at once");
+    assert!(said.contains("once more to stop at once"), "{said}");
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate";
+    asked.get_mut().write_all(answer).unwrap();
+    assert!(client.join().unwrap().ends_with("\r\n\r\nlate"));
+    assert!(ends(&mut process.child).success());
     kill("-TERM", last.0);
     process.last_words();
 }

@@ -24,8 +24,8 @@ use crate::{say, supervisor};
 
 /// How long the rest of the access log may take to be written when everything else has ended.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long what was learned may take to be written at the end.
-const STATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was learned may take to be written, at the end or for a successor.
+pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that a running process is told, in one place.
 pub(crate) struct Control {

@@ -12,6 +12,7 @@ use lb_config::config::State;
 use lb_config::quantity::show_duration;
 use lb_server::Gateway;
 use lb_server::state::{STATE_BYTES_MAX, Unusable, load, save};
+use tokio::sync::oneshot;
 
 use crate::{counted, say};
 
@@ -71,7 +72,17 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 /// Whoever writes the file. Dropping it has it write once more, and end.
 pub(crate) struct Keeper {
-    _told: SyncSender<()>,
+    told: SyncSender<oneshot::Sender<()>>,
+}
+
+impl Keeper {
+    /// Has it write now. Says when that is done, or that it never will be.
+    pub(crate) fn write(&self) -> oneshot::Receiver<()> {
+        let (done, written) = oneshot::channel();
+        // Whoever has not even begun with the last one hangs, and the disk with it.
+        let _hangs = self.told.try_send(done);
+        written
+    }
 }
 
 /// Writes the file every now and then, on a thread of its own since a disk may take its time.
@@ -79,14 +90,14 @@ pub(crate) fn keep(gateway: Arc<Gateway>) -> io::Result<(Keeper, JoinHandle<()>)
     let (told, hear) = sync_channel(1);
     #[expect(clippy::disallowed_methods, reason = "writing a file through to the disk blocks")]
     let thread = Builder::new().name("state".to_owned()).spawn(move || run(&gateway, &hear))?;
-    Ok((Keeper { _told: told }, thread))
+    Ok((Keeper { told }, thread))
 }
 
-fn run(gateway: &Gateway, hear: &Receiver<()>) {
+fn run(gateway: &Gateway, hear: &Receiver<oneshot::Sender<()>>) {
     let mut failing = None;
     loop {
         let every = gateway.snapshot().config().state.as_ref().map_or(NO_FILE, |state| state.every);
-        let ends = hear.recv_timeout(every) != Err(RecvTimeoutError::Timeout);
+        let told = hear.recv_timeout(every);
         if gateway.is_succeeded() {
             return; // the file is the successor's, who knows better by now
         }
@@ -99,8 +110,11 @@ fn run(gateway: &Gateway, hear: &Receiver<()>) {
             gateway.state_written(failure.is_none());
             failing = failure;
         }
-        if ends {
-            return;
+        match told {
+            // Nobody waits any more for what took too long.
+            Ok(done) => drop(done.send(())),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

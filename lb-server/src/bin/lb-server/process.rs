@@ -24,7 +24,7 @@ use crate::control::{Control, Seen, join, until_written, written};
 use crate::notices::Said;
 use crate::signals::Signals;
 use crate::upgrade::Upgrade;
-use crate::{access, descriptors, memory, record, say, supervisor};
+use crate::{access, descriptors, memory, record, say, supervisor, upgrade};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
@@ -34,6 +34,7 @@ pub(crate) fn serve(
     mut inheritance: Inheritance,
     ready: impl FnOnce(&Bound),
 ) -> Result<(), String> {
+    let program = upgrade::program();
     let control = control_runtime().map_err(|error| format!("cannot start: {error}"))?;
     let mut signals = {
         let _inside = control.enter();
@@ -87,10 +88,9 @@ pub(crate) fn serve(
     }
 
     control.block_on(async {
-        let upgrade = Upgrade::new(os);
+        let upgrade = Upgrade::new(os, keeper, program);
         let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
         signals = told.run(join("workers", workers)?).await?;
-        drop(keeper);
         written(join("state", vec![keeping])?).await;
         // All ended with the workers: nobody holds log and record any more but their writers.
         until_written(&mut signals, join("log", vec![writer, recording])?, &waiting).await
