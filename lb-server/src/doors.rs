@@ -55,6 +55,8 @@ pub(crate) struct Doors {
     places: Arc<Semaphore>,
     /// In the order of the configuration.
     doors: Vec<Door>,
+    /// Why not all of them are open.
+    trouble: Option<String>,
 }
 
 struct Door {
@@ -66,6 +68,8 @@ struct Door {
     listener: Option<Box<dyn Listen>>,
 }
 
+/// How often it is tried to listen where that was not possible (out of file descriptors, say).
+pub(crate) const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// After a failed accept (out of file descriptors, say) trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Admin connections of one process.
@@ -74,7 +78,7 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 impl Doors {
     pub(crate) fn new(kind: Kind) -> Self {
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-        Self { kind, places, doors: Vec::new() }
+        Self { kind, places, doors: Vec::new(), trouble: None }
     }
 
     /// Where they are.
@@ -82,25 +86,23 @@ impl Doors {
         self.doors.iter().map(|door| door.addr.clone()).collect()
     }
 
-    /// Opens what the configuration names and is not open; the rest stays as it is.
+    /// Opens what the configuration names and is not open, as far as it can be; the rest stays as it is.
     pub(crate) async fn open(&mut self, worker: &Worker) -> io::Result<()> {
         let mut before = std::mem::take(&mut self.doors);
+        let mut opened = Ok(());
         for (key, socket) in self.wanted(worker) {
             let door = match before.iter().position(|door| door.key == key) {
-                Some(at) => before.swap_remove(at),
-                None => match Door::open(worker, key, socket).await {
-                    Ok(door) => door,
-                    Err(error) => {
-                        self.doors.append(&mut before);
-                        return Err(error);
-                    }
-                },
+                Some(at) => Ok(before.swap_remove(at)),
+                None => Door::open(worker, key, socket).await,
             };
-            self.doors.push(door);
+            match door {
+                Ok(door) => self.doors.push(door),
+                Err(error) => opened = opened.and(Err(error)),
+            }
         }
         // Whoever came in by one that is not wanted any more goes when its request is answered.
         before.iter().for_each(|door| door.trigger.drain());
-        Ok(())
+        opened
     }
 
     /// Lets clients in.
@@ -122,13 +124,21 @@ impl Doors {
         }
     }
 
-    /// Opens and closes what another snapshot asks for. What cannot be opened is counted, and tried
-    /// again with the next.
-    pub(crate) async fn follow(&mut self, worker: &Rc<Worker>) {
-        if self.open(worker).await.is_err() {
-            worker.gateway.process.accept_failures.add(1);
-        }
+    /// Opens and closes what another snapshot asks for. Says whether all of it is open; what is not has to
+    /// be tried again.
+    pub(crate) async fn follow(&mut self, worker: &Rc<Worker>) -> bool {
+        let trouble = self.open(worker).await.err().map(|error| error.to_string());
         self.serve(worker);
+        worker.gateway.process.listen_failures.add(u64::from(trouble.is_some()));
+        if trouble != self.trouble {
+            let name = format!("worker {}", worker.index);
+            worker.gateway.announce(|| match &trouble {
+                Some(why) => format!("warning: {name}: {why}; it tries again every {OPEN_AGAIN:?}"),
+                None => format!("{name} listens wherever it has to"),
+            });
+            self.trouble = trouble;
+        }
+        self.trouble.is_none()
     }
 
     /// Lets nobody in any more.

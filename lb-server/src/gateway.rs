@@ -58,6 +58,7 @@ pub struct Gateway {
     refused: Mutex<Refused>,
     connections: AtomicUsize,
     calls_for_room: watch::Sender<()>,
+    /// A [`Phase`], as a number.
     phase: AtomicU64,
     succeeded: AtomicBool,
 }
@@ -337,6 +338,12 @@ impl Gateway {
         self.phase.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether no request will begin any more but on connections that are open: another configuration
+    /// would not be served.
+    pub fn takes_nothing_new(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) >= Phase::Draining as u64
+    }
+
     /// Another process listens at the same sockets, and takes what is new. Tell the workers to drain
     /// then.
     pub fn succeeded(&self) {
@@ -349,9 +356,7 @@ impl Gateway {
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
-        if phase != Phase::Running {
-            self.phase.store(1, Ordering::Relaxed);
-        }
+        self.phase.fetch_max(phase as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn connection_opened(&self) {

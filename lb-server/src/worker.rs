@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::discovery;
-use crate::doors::{Doors, Kind};
+use crate::doors::{Doors, Kind, OPEN_AGAIN};
 use crate::gateway::Gateway;
 use crate::platform::Address;
 use crate::probe;
@@ -128,30 +128,9 @@ impl Listening {
         }
         doors.serve(&worker);
 
-        let mut snapshots = gateway.snapshots();
-        snapshots.mark_changed();
-        loop {
-            tokio::select! {
-                biased;
-                () = shutdown.reached(Phase::Leaving) => break,
-                changed = snapshots.changed() => changed.expect("the gateway is held here"),
-            }
-            let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            worker.follow(snapshot);
-            doors.follow(&worker).await;
-            if worker.index == 0 {
-                admin.follow(&worker).await;
-            }
-        }
-        gateway.enter(Phase::Leaving);
+        follow(&worker, &mut doors, &mut admin, &mut shutdown).await;
+        gateway.enter(Phase::Draining);
         let server = worker.view().config.server;
-        if server.shutdown_delay > Duration::ZERO {
-            tokio::select! {
-                biased;
-                () = shutdown.reached(Phase::Draining) => {}
-                () = sleep(server.shutdown_delay) => {}
-            }
-        }
         doors.drain();
         if gateway.is_succeeded() {
             // Whoever asks how the service is asks about the process that takes its place.
@@ -213,6 +192,47 @@ impl Worker {
     async fn all_closed(&self) {
         while self.open.get() > 0 {
             self.closed.notified().await;
+        }
+    }
+}
+
+/// Serves by each snapshot that is put in force, until nobody new is to be let in.
+async fn follow(
+    worker: &Rc<Worker>,
+    doors: &mut Doors,
+    admin: &mut Doors,
+    shutdown: &mut Shutdown,
+) {
+    let mut snapshots = worker.gateway.snapshots();
+    snapshots.mark_changed();
+    let mut over = std::pin::pin!(left(worker, shutdown));
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut over => return,
+            changed = snapshots.changed() => changed.expect("the gateway is held here"),
+            () = sleep(OPEN_AGAIN), if !is_open => {}
+        }
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        worker.follow(snapshot);
+        is_open = doors.follow(worker).await;
+        if worker.index == 0 {
+            is_open &= admin.follow(worker).await;
+        }
+    }
+}
+
+/// Waits until the process is to leave, and then for as long as others take to notice.
+async fn left(worker: &Worker, shutdown: &mut Shutdown) {
+    shutdown.reached(Phase::Leaving).await;
+    worker.gateway.enter(Phase::Leaving);
+    let delay = worker.view().config.server.shutdown_delay;
+    if delay > Duration::ZERO {
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Draining) => {}
+            () = sleep(delay) => {}
         }
     }
 }

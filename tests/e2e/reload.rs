@@ -181,6 +181,46 @@ fn listeners_come_and_go_and_those_that_stay_are_not_touched() {
 }
 
 #[test]
+fn a_listener_that_cannot_be_opened_is_told_of_and_tried_again() {
+    run(async {
+        let backend = named("hello").await;
+        let proxy = Proxy::start_with(&config(&[&backend], "")).await;
+        let before_us = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = before_us.local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let more = format!("[[listener]]\nbind = \"{addr}\"\n[[listener]]\nbind = \"{free}\"");
+        proxy.reload(&config(&[&backend], &more));
+        until(|| !proxy.notices().is_empty()).await;
+        let said = proxy.notices().remove(0);
+        assert!(said.contains(&format!("worker 0: cannot listen at {addr}")), "{said}");
+        assert_eq!(Client::get(free).await.text(), "hello", "the others are open");
+        let metrics = proxy.metrics().await;
+        assert!(!metrics.text().contains("lb_listen_failures_total 0\n"), "{}", metrics.text());
+        drop(before_us);
+        until(|| proxy.notices().len() == 2).await;
+        assert_eq!(proxy.notices()[1], "worker 0 listens wherever it has to");
+        assert_eq!(Client::get(addr).await.text(), "hello");
+    });
+}
+
+#[test]
+fn a_process_that_is_about_to_leave_serves_by_what_is_put_in_force() {
+    run(async {
+        let (old, new) = (named("old").await, named("new").await);
+        let delay = "[server]\nshutdown_delay = \"1h\"";
+        let proxy = Proxy::start_with(&config(&[&old], delay)).await;
+        proxy.trigger.leave();
+        until(|| proxy.gateway.is_draining()).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "old");
+        proxy.reload(&config(&[&new], delay));
+        assert_eq!(Client::get(proxy.addr).await.text(), "new");
+        proxy.trigger.drain();
+        proxy.serving.await.unwrap();
+        assert!(proxy.gateway.takes_nothing_new());
+    });
+}
+
+#[test]
 fn checks_go_on_and_whoever_is_new_is_checked() {
     run(async {
         let stays = named("stays").await;

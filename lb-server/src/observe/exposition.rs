@@ -161,6 +161,9 @@ impl Reading {
         counters(to, "lb_accept_failures", "Connections that could not be accepted", |out| {
             out.counter(&Vec::new(), &gateway.process.accept_failures)
         })?;
+        counters(to, "lb_listen_failures", "Tries to open a listener that failed", |out| {
+            out.counter(&Vec::new(), &gateway.process.listen_failures)
+        })?;
         counters(
             to,
             "lb_accept_pauses",

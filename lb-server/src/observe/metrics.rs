@@ -29,6 +29,7 @@ impl Count {
 #[derive(Debug, Default)]
 pub(crate) struct Process {
     pub(crate) accept_failures: Count,
+    pub(crate) listen_failures: Count,
     /// Connections closed since their client had as many as it may.
     pub(crate) refused_connections: Count,
     /// Times that accepting paused since descriptors or memory had run out.

@@ -150,7 +150,8 @@ fn a_link_that_leads_to_a_newer_program_is_followed_anew() {
     let (link, newer) = (folder.join("lb-server"), folder.join("newer"));
     let binary = env!("CARGO_BIN_EXE_lb-server");
     symlink(binary, &link).unwrap();
-    fs::write(&newer, format!("#!/bin/sh\necho the newer one >&2\nexec {binary} \"$@\"\n")).unwrap();
+    fs::write(&newer, format!("#!/bin/sh\necho the newer one >&2\nexec {binary} \"$@\"\n"))
+        .unwrap();
     fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
     let path = file("linked.toml", &config("", "127.0.0.1:1"));
     // By its path, and as a shell finds it.

@@ -56,6 +56,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_connections gauge
         lb_draining gauge
         lb_accept_failures counter
+        lb_listen_failures counter
         lb_accept_pauses counter
         lb_connections_refused counter
         lb_connections_flooded counter
