@@ -51,14 +51,14 @@ impl Os {
         Self { seed: entropy(), sockets: Sockets::inherited(inheritance, workers) }
     }
 
-    /// Whether `addr` is free. Sockets that share an address do not mind each other, and two
+    /// Whether one can listen at `place`. Sockets that share an address do not mind each other, and two
     /// processes would each get half of the connections without a word; so before the first of its
-    /// workers shares it, a process asks for the address alone.
+    /// workers shares it, a process asks for the address alone, or beside what it has in the same port.
     ///
     /// # Errors
     /// When somebody else listens there, or nobody may.
-    pub fn probe(addr: &Address) -> io::Result<()> {
-        sockets::probe(addr)
+    pub fn probe(&self, place: &Place) -> io::Result<()> {
+        self.sockets.probe(place)
     }
 
     /// Every worker listens: what was inherited and nobody asked for is closed. Returns where that

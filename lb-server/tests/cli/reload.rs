@@ -1,8 +1,9 @@
 //! Another configuration for a running process: by signal, by call, by a change of the file.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
+use crate::load::spawn;
 use crate::process::{Process, ask, file, get};
 
 /// A configuration in which a service of this name refuses whatever comes.
@@ -59,7 +60,8 @@ fn an_address_that_is_taken_changes_nothing() {
     fs::write(&path, more).unwrap();
     let answer = post(admin, "");
     assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
-    assert!(answer.contains(&format!("cannot listen at {admin}")), "{answer}");
+    let ours = format!("cannot listen at {admin}: this process listens there itself");
+    assert!(answer.contains(&ours), "{answer}");
     assert!(get(admin, "/ready").contains("\"one\""));
     process.finish();
 }
@@ -97,5 +99,58 @@ fn the_demo_has_nothing_to_read_anew() {
     let answer = post(admin, "");
     assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
     assert!(get(admin, "/ready").contains("\"demo\""));
+    process.finish();
+}
+
+#[test]
+fn an_address_beside_or_within_our_own_can_be_had() {
+    #[expect(clippy::disallowed_methods, reason = "a port that is free, for all that can be known")]
+    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let at =
+        |bind: &str| config("one", "").replacen("127.0.0.1:0\"\n[[s", &format!("{bind}\"\n[[s"), 1);
+    let path = file("beside.toml", &at(&format!("0.0.0.0:{port}")));
+    let (process, admin) = start(&path);
+    let [inner, outer] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| SocketAddr::from((ip, port)));
+    assert!(get(outer, "/").starts_with("HTTP/1.1 "));
+
+    fs::write(&path, at(&format!("127.0.0.1:{port}"))).unwrap();
+    assert!(post(admin, "").contains("is in force"));
+    #[expect(clippy::disallowed_methods, reason = "a client is outside of the proxy")]
+    while TcpStream::connect(outer).is_ok() {}
+    assert!(get(inner, "/").starts_with("HTTP/1.1 "));
+
+    let other = format!("127.0.0.1:{port}\"\n[[listener]]\nipv6_only = true\nbind = \"[::]:{port}");
+    fs::write(&path, at(&other)).unwrap();
+    assert!(post(admin, "").contains("is in force"));
+    let sixth = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    #[expect(clippy::disallowed_methods, reason = "a client is outside of the proxy")]
+    while TcpStream::connect(sixth).is_err() {}
+    assert!(get(sixth, "/").starts_with("HTTP/1.1 "));
+    process.finish();
+}
+
+#[test]
+fn it_is_too_late_for_another_configuration_when_nothing_new_is_taken() {
+    #[expect(clippy::disallowed_methods, reason = "a backend is outside of the proxy")]
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = mute.local_addr().unwrap().to_string();
+    let path =
+        file("late.toml", &config("one", "").replace("127.0.0.1:1\"", &format!("{backend}\"")));
+    let mut process = Process::start_with(&["--config", &path]);
+    let proxy = process.addr("listening at http://");
+    let admin = process.addr("admin at http://");
+    let client = spawn(move || get(proxy, "/"));
+    let asked = mute.accept().unwrap();
+    process.terminate();
+    let late = loop {
+        let answer = post(admin, "");
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            break answer;
+        }
+    };
+    assert!(late.starts_with("HTTP/1.1 422 ") && late.contains("it is too late"), "{late}");
+    // Its backend leaves, and that is an answer.
+    drop((asked, mute));
+    assert!(client.join().unwrap().starts_with("HTTP/1.1 50"));
     process.finish();
 }

@@ -52,6 +52,7 @@ impl Control {
         let hangup = Arc::new(Notify::new());
         let reloading = Reloading {
             gateway: Arc::clone(&gateway),
+            os: Arc::clone(&upgrade.os),
             calls,
             hangup: Arc::clone(&hangup),
             file,

@@ -8,7 +8,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use lb_config::Config;
-use lb_config::config::Address;
+use lb_config::config::{Address, Listener};
+use lb_server::platform::Place;
 use lb_server::platform::os::Os;
 use lb_server::platform::os::inheritance::Inheritance;
 use lb_server::shutdown::{self, Shutdown};
@@ -43,10 +44,12 @@ pub(crate) fn serve(
     let seen = file.as_deref().map(Seen::of);
     let limit = descriptors::raise();
     descriptors::warn_if_few(limit, &config);
-    check_free(&config, &inheritance)?;
-    record::check(config.record.as_ref())?;
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
+    let (predecessor, inherited) = (inheritance.predecessor(), inheritance.addresses());
+    let os = Arc::new(Os::heir(inheritance, count));
+    check_free(&config, &os, &inherited)?;
+    record::check(config.record.as_ref())?;
     let (access, writer) =
         access::open().map_err(|error| format!("cannot start a thread: {error}"))?;
     let (recorder, recording) =
@@ -60,8 +63,6 @@ pub(crate) fn serve(
         reloads: Some(reloads),
         notices: Some(Arc::new(Said)),
     };
-    let predecessor = inheritance.predecessor();
-    let os = Arc::new(Os::heir(inheritance, count));
     let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
     memory::recall(&gateway);
@@ -97,9 +98,8 @@ pub(crate) fn serve(
     })
 }
 
-/// Whether the addresses can be had at which nothing was inherited.
-fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> {
-    let inherited = inheritance.addresses();
+/// Whether the addresses can be had at which nothing was `inherited`.
+fn check_free(config: &Config, os: &Os, inherited: &[Address]) -> Result<(), String> {
     let others = match inherited.is_empty() {
         true => String::new(),
         false => {
@@ -107,16 +107,20 @@ fn check_free(config: &Config, inheritance: &Inheritance) -> Result<(), String> 
             format!("; the inherited sockets listen at {}", at.join(", "))
         }
     };
-    for addr in addresses(config).filter(|addr| !inherited.contains(addr)) {
-        Os::probe(&addr).map_err(|error| taken(&addr, &error) + &others)?;
+    for place in places(config).filter(|place| !inherited.contains(&place.addr)) {
+        os.probe(&place).map_err(|error| taken(&place.addr, &error) + &others)?;
     }
     Ok(())
 }
 
 /// Where `config` listens.
-pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = Address> {
-    let listeners = config.listeners.iter().map(|listener| listener.bind.clone());
-    listeners.chain(config.admin.as_ref().map(|admin| admin.bind.clone()))
+pub(crate) fn places(config: &Config) -> impl Iterator<Item = Place> {
+    let listener = |listener: &Listener| Place {
+        socket: listener.socket,
+        ..Place::new(listener.bind.clone())
+    };
+    let admin = config.admin.as_ref().map(|admin| Place::new(admin.bind.clone()));
+    config.listeners.iter().map(listener).chain(admin)
 }
 
 /// Why nobody can listen at `addr`, and what to do.

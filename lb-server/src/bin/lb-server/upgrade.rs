@@ -16,7 +16,7 @@ use crate::say;
 
 /// What is needed to be succeeded, and whoever is about to.
 pub(crate) struct Upgrade {
-    os: Arc<Os>,
+    pub(crate) os: Arc<Os>,
     keeper: Keeper,
     /// Where this program was when it started. A newer one is put in its place.
     program: Option<PathBuf>,
@@ -27,7 +27,10 @@ pub(crate) struct Upgrade {
 enum Step {
     None,
     /// What was learned is being written, for the successor to begin with.
-    Writing { written: oneshot::Receiver<()>, until: Instant },
+    Writing {
+        written: oneshot::Receiver<()>,
+        until: Instant,
+    },
     Starting(Box<Successor>),
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ use super::{Address, Place, Tcp};
 /// What a socket of systemd is called that it gave no name. What systemd made at a path, it removes, and a
 /// successor has to know: what we made at a path ourselves has no name, with predecessors of all ages.
 const LENT: &str = "lb-lent";
+
+/// Why an address is taken, if we took it.
+const OURS: &str = "this process listens there itself, for something else; choose another, or take that out \
+                    first and reload";
 
 /// The listening sockets of a process.
 #[derive(Debug, Default)]
@@ -128,6 +133,33 @@ impl Sockets {
         unclaimed.map(|held| held.addr.clone()).collect()
     }
 
+    /// See [`Os::probe`](super::Os::probe).
+    pub(super) fn probe(&self, place: &Place) -> io::Result<()> {
+        let addr = match &place.addr {
+            Address::Ip(addr) => *addr,
+            Address::Unix(path) => return stale(path).map(drop),
+        };
+        let only_v6 = place.socket.ipv6_only;
+        let alone = open(&place.addr, false, only_v6).and_then(|socket| socket.listen(1));
+        let Err(error) = alone else { return Ok(()) };
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        let ours = self.state().addresses();
+        if ours.iter().any(|(ours, _)| *ours == addr) {
+            return Err(io::Error::other(OURS));
+        }
+        // It may be ourselves who are in the way, at an address that has this one in it or is in it: both
+        // of them may be listened at, and one of them is perhaps to go.
+        let is_ours = |(ours, ours_only_v6): &(SocketAddr, bool)| {
+            hears(*ours, *ours_only_v6, addr) || hears(addr, only_v6, *ours)
+        };
+        match ours.iter().any(is_ours) {
+            true => open(&place.addr, true, only_v6).map(drop),
+            false => Err(error),
+        }
+    }
+
     pub(super) fn legacy(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         let open: Vec<_> = self.state().open.iter().filter_map(Weak::upgrade).collect();
         open.iter().map(|held| Ok((held.name.clone(), held.socket.try_clone()?.into()))).collect()
@@ -162,6 +194,15 @@ impl Sockets {
 }
 
 impl State {
+    /// Where this process listens by IP, and whether to IPv6 alone.
+    fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        let open = self.open.iter().filter_map(Weak::upgrade);
+        let held = self.inherited.iter().cloned().chain(open);
+        // Who listens by IPv4 knows of no such thing.
+        let only_v6 = |held: &Held| held.socket.only_v6().unwrap_or(false);
+        held.filter_map(|held| Some((held.addr.ip()?, only_v6(&held)))).collect()
+    }
+
     /// The part of the worker: every n-th of what was inherited for this place, where there are n
     /// workers; or one that it shares with another worker.
     fn inherited_by(&self, place: &Place) -> Vec<Arc<Held>> {
@@ -181,19 +222,10 @@ impl State {
     }
 }
 
-/// See [`Os::probe`](super::Os::probe).
-pub(super) fn probe(addr: &Address) -> io::Result<()> {
-    match addr {
-        Address::Ip(_) => open(addr, false, false)?.listen(1),
-        Address::Unix(path) => {
-            if let Err(error) = fs::symlink_metadata(path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(error);
-            }
-            stale(path).map(|_| ())
-        }
-    }
+/// Whether whoever listens at `wide` hears what comes to `addr`, which is another address.
+fn hears(wide: SocketAddr, only_v6: bool, addr: SocketAddr) -> bool {
+    let family = wide.is_ipv4() == addr.is_ipv4() || (wide.is_ipv6() && !only_v6);
+    family && wide.ip().is_unspecified() && wide.port() == addr.port() && wide != addr
 }
 
 fn open(addr: &Address, shared: bool, ipv6_only: bool) -> io::Result<Socket> {

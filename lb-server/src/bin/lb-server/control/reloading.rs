@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::aside::{Aside, answer, silence};
-use crate::process::{addresses, taken};
+use crate::process::{places, taken};
 use crate::{configuration, descriptors, say, supervisor};
 
 /// How often files are looked at.
@@ -30,6 +30,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// Reads anew what changes, and what it is told to.
 pub(super) struct Reloading {
     pub(super) gateway: Arc<Gateway>,
+    pub(super) os: Arc<Os>,
     pub(super) calls: mpsc::Receiver<ReloadCall>,
     pub(super) hangup: Arc<Notify>,
     /// The configuration's file, if there is one.
@@ -147,6 +148,13 @@ impl Reloading {
         let Some(file) = &self.file else {
             return Err("the demo has no configuration file to read anew".to_owned());
         };
+        if self.gateway.takes_nothing_new() {
+            return Err(
+                "this process finishes what runs and takes nothing new: it is too late for \
+                 another configuration"
+                    .to_owned(),
+            );
+        }
         let name = file.display().to_string();
         let mut read = self.aside.each(BTreeSet::from([file.clone()]), |file| fs::read(file)).await;
         let text = lb_config::text(&name, read.remove(file).unwrap_or_else(|| Err(silence())))?;
@@ -167,9 +175,9 @@ impl Reloading {
     /// Whether the addresses that are new can be had.
     fn can_listen(&self, config: &Config) -> Result<(), String> {
         let before = self.gateway.snapshot();
-        let known: Vec<Address> = addresses(before.config()).collect();
-        for addr in addresses(config).filter(|addr| !known.contains(addr)) {
-            Os::probe(&addr).map_err(|error| taken(&addr, &error))?;
+        let known: Vec<Address> = places(before.config()).map(|place| place.addr).collect();
+        for place in places(config).filter(|place| !known.contains(&place.addr)) {
+            self.os.probe(&place).map_err(|error| taken(&place.addr, &error))?;
         }
         Ok(())
     }
