@@ -22,7 +22,11 @@ discover = { file = "backends.json" }
 "#;
 
 fn gateway() -> Arc<Gateway> {
-    let (config, said) = load_config(&Source { name: "lb.toml", text: CONFIG });
+    gateway_of(CONFIG)
+}
+
+fn gateway_of(text: &str) -> Arc<Gateway> {
+    let (config, said) = load_config(&Source { name: "lb.toml", text });
     let config = config.unwrap_or_else(|| panic!("{said:#?}"));
     Gateway::new(Arc::new(Os::with_seed(7)), config, Listeners::default()).expect("sound")
 }
@@ -71,6 +75,28 @@ fn another_process_begins_with_what_this_one_learned() {
     assert_eq!(level, 3);
     assert!((span(2_000_000)..span(3_200_000)).contains(&left), "{left:?}: five seconds less");
     assert_eq!(service.backend(1).learned(other.now()), Learned::default());
+}
+
+#[test]
+fn who_was_found_to_be_well_is_trusted_by_the_next_process_at_once() {
+    let health = "[service.health]\nenabled = true\ninitial = \"unhealthy\"\n[[service.pool]]";
+    let config = CONFIG.replace("[[service.pool]]", health);
+    let unhealthy = |gateway: &Gateway| -> Vec<bool> {
+        let snapshot = gateway.snapshot();
+        let service = snapshot.services().next().expect("there is one");
+        service.backends().map(|backend| backend.standing().unhealthy).collect()
+    };
+    let gateway = gateway_of(&config);
+    assert_eq!(unhealthy(&gateway), [true, true]);
+    let well = |name: &str| {
+        (name == "http://10.0.0.1:3000").then_some((Learned::default(), Duration::ZERO))
+    };
+    let snapshot = gateway.snapshot();
+    snapshot.services().next().expect("there is one").recall(well, gateway.now());
+    let remembered = load(&save(&gateway), gateway.platform.unix_time(), AGE).expect("it is sound");
+    let other = gateway_of(&config);
+    other.recall(remembered);
+    assert_eq!(unhealthy(&other), [false, true]);
 }
 
 #[test]

@@ -104,9 +104,12 @@ struct Member {
 
 impl Service {
     pub(super) fn of(service: &lb_core::Service, now: Time) -> Self {
+        // Where nobody is trusted before its first checks it is worth knowing who is well.
+        let distrusts = service.probe().is_some_and(|probe| probe.distrusts);
         let backends = service.backends().filter_map(|member| {
             let learned = member.learned(now);
-            (learned != Learned::default()).then(|| Backend::of(member.name(), &learned))
+            (distrusts || learned != Learned::default())
+                .then(|| Backend::of(member.name(), &learned))
         });
         Self { name: service.name().to_owned(), backends: backends.collect() }
     }
