@@ -12,6 +12,7 @@ use lb_config::config::{AccessLog, Address, Config, Listener};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::crowd::Crowd;
+use crate::discovery::Ahead;
 use crate::discovery::known::Sources;
 use crate::distrust::Said;
 use crate::doors::Key;
@@ -164,22 +165,23 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
-        self.reload_with(config, &|path| self.platform.read(path))
+        self.reload_with(config, Ahead::default(), &|path| self.platform.read(path))
     }
 
-    /// The same with files that were read already.
+    /// The same with what was found [ahead](Gateway::look_ahead) of it, and with files that were read already.
     ///
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload_with(
         &self,
         config: Config,
+        ahead: Ahead,
         read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();
         let files = Files { read, now: self.unix_time() };
         let secured = Secured::new(&config, files, Some((&before.config, &before.secured)))?;
-        let late = self.say(config, Arc::new(secured))?;
+        let late = self.say(config, ahead, Arc::new(secured))?;
         self.process.reloads.add(1);
         *self.refused() = Refused::default();
         Ok(late)

@@ -57,6 +57,7 @@ pub mod platform;
 pub mod shutdown;
 pub mod tls;
 
+pub use discovery::Ahead;
 pub use exec::Here;
 pub use gateway::{Gateway, Listeners, RELOAD_CALLS_MAX, ReloadCall, Reloads, Renewal};
 pub use observe::{AccessSink, Latencies, Notices, Tap};

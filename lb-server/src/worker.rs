@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::discovery;
+use crate::discovery::FIRST_LOOK_MAX;
 use crate::doors::{Doors, Kind, OPEN_AGAIN};
 use crate::gateway::Gateway;
 use crate::platform::Address;
@@ -25,9 +26,6 @@ use crate::request_id::RequestId;
 use crate::shutdown::{Phase, Shutdown};
 use crate::snapshot::Snapshot;
 use crate::view::View;
-
-/// How long clients wait at the start for the first answers about where backends are.
-const FIRST_LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// What distinguishes one worker of a process from the others.
 #[derive(Clone, Copy, Debug, Default)]

@@ -352,3 +352,90 @@ fn a_reload_keeps_what_was_found_and_whom_a_pool_has_until_there_is_an_answer() 
         assert_eq!(admin(&proxy, "/discovery").await, "[]\n");
     });
 }
+
+#[test]
+fn a_pool_that_is_only_called_otherwise_keeps_whom_its_source_found() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        dns.addresses("app.internal", 0, &[ip(&backend)]);
+        let discover = format!("dns = 'app.internal:{}', family = 'ipv4'", backend.addr.port());
+        let config = |pool: &str, service: &str| {
+            config(&dns, &discover, "")
+                .replace("pool = [{ ", &format!("pool = [{{ name = \"{pool}\", "))
+                .replace("name = \"web\"", &format!("name = \"{service}\""))
+        };
+        let proxy = Proxy::start_with(&config("near", "web")).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        dns.fail("app.internal");
+        for (pool, service) in [("far", "web"), ("far", "site"), ("near", "shop")] {
+            proxy.reload(&config(pool, service));
+            assert_eq!(Client::get(proxy.addr).await.text(), "here", "{service}/{pool}");
+        }
+    });
+}
+
+#[test]
+fn a_reload_waits_for_what_a_new_source_finds_and_says_which_has_found_nothing() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        dns.addresses("old.internal", 0, &[ip(&backend)]);
+        dns.addresses("new.internal", 0, &[ip(&backend)]);
+        dns.fail("gone.internal");
+        let config = |name: &str, service: &str| {
+            let port = backend.addr.port();
+            let discover = format!("dns = '{name}.internal:{port}', family = 'ipv4'");
+            config(&dns, &discover, "").replace("\"web\"", &format!("\"{service}\""))
+        };
+        let proxy = Proxy::start_with(&config("old", "web")).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        let reload = async |name: &str, service: &str| {
+            let config = Proxy::config(&config(name, service));
+            let ahead = proxy.gateway.look_ahead(&config).await;
+            proxy.gateway.reload_with(config, ahead).unwrap();
+            (names(&proxy).len(), proxy.gateway.unfound().len())
+        };
+        assert_eq!(reload("new", "site").await, (1, 0), "at once");
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        assert_eq!(reload("gone", "shop").await, (0, 1));
+    });
+}
+
+#[test]
+fn one_target_about_which_nobody_answers_takes_none_of_the_others_away() {
+    run(async {
+        let dns = Dns::start().await;
+        let all = [
+            Backend::start(|_, _| Script::ok("one")).await,
+            Backend::start(|_, _| Script::ok("two")).await,
+        ];
+        let [one, two] = &all;
+        let targets =
+            [(1, 1, one.addr.port(), "one.internal"), (1, 1, two.addr.port(), "two.internal")];
+        dns.targets("_http._tcp.internal", 0, &targets);
+        dns.addresses("one.internal", 0, &[ip(one)]);
+        dns.fail("two.internal");
+        let discover = "srv = '_http._tcp.internal'";
+        let proxy = Proxy::start_with(&config(&dns, discover, "")).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "one");
+        let troubled = || {
+            let notices = proxy.notices();
+            notices.iter().filter(|it| it.contains("no answer about two.internal")).count()
+        };
+        assert_eq!((names(&proxy).len(), troubled()), (1, 1), "{:?}", proxy.notices());
+        dns.addresses("two.internal", 0, &[ip(two)]);
+        until(|| names(&proxy).len() == 2).await;
+        // What was known of it holds while nobody answers.
+        dns.fail("two.internal");
+        until(|| troubled() == 2).await;
+        assert_eq!(names(&proxy).len(), 2);
+        let answers = [Client::get(proxy.addr).await, Client::get(proxy.addr).await];
+        assert_eq!(answers.iter().filter(|it| it.text() == "two").count(), 1);
+        // Without any there is no answer at all.
+        dns.fail("one.internal");
+        dns.targets("_http._tcp.internal", 0, &[(1, 1, 9, "one.internal")]);
+        until(|| proxy.notices().iter().any(|it| it.contains("about one.internal"))).await;
+        assert_eq!(names(&proxy).len(), 2, "the last list stays in force");
+    });
+}

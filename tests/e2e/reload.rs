@@ -292,7 +292,7 @@ fn spans_that_are_on_their_way_stay_so_while_the_configuration_changes() {
         proxy.reload(&config(&new));
         assert_eq!(Client::get(proxy.addr).await.text(), "new");
         held.take().into_iter().for_each(|answers| answers.send(()).unwrap());
-        let exported = "lb_spans_total{outcome=\"exported\"} 512\n";
+        let exported = "lb_spans_total{what=\"exported\"} 512\n";
         while !proxy.metrics().await.text().contains(exported) {
             tokio::task::yield_now().await;
         }

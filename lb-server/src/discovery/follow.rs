@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::platform::resolve::Resolve;
 
 /// Looks that run at once. More wait for their turn.
-const LOOKS_MAX: usize = 32;
+pub(super) const LOOKS_MAX: usize = 32;
 /// How long one may take, whatever the resolver tries.
 const LOOK_MAX: Duration = Duration::from_secs(30);
 
@@ -108,9 +108,12 @@ impl Followed {
         let glass = Glass { platform: &*gateway.platform, resolver: &names };
         let (mut seen, mut pause) = (None, *discovery.refresh.start());
         loop {
+            // What was known of a part of it that fails now is still worth something.
+            let known = gateway.sources.book().found(&key);
             let looked = {
                 let _place = places.acquire().await.expect("the semaphore is never closed");
-                let looked = timeout(LOOK_MAX, glass.look(&discovery.source, &mut seen)).await;
+                let look = glass.look(&discovery.source, &mut seen, &known);
+                let looked = timeout(LOOK_MAX, look).await;
                 looked.unwrap_or_else(|_| Err(format!("no answer within {LOOK_MAX:?}")))
             };
             let next = wait(&looked, &discovery.refresh, &mut pause);
@@ -155,7 +158,7 @@ mod tests {
     fn an_answer_holds_as_long_as_it_says_within_bounds_and_failures_back_off() {
         let secs = Duration::from_secs;
         let (refresh, mut pause) = (secs(1)..=secs(60), secs(1));
-        let list = |ttl| Ok(Looked::List { found: Vec::new(), ttl, warnings: Vec::new() });
+        let list = |ttl| Ok(Looked::list(Vec::new(), ttl));
         let mut waits = |looked| wait(&looked, &refresh, &mut pause).as_secs();
         let said = [0, 7, 300].map(|ttl| waits(list(Some(secs(ttl)))));
         assert_eq!(said, [1, 7, 60]);

@@ -7,6 +7,7 @@ use lb_config::config::{Config, Found};
 use lb_core::Time;
 use tokio::sync::watch;
 
+use super::ahead::Ahead;
 use super::look::Looked;
 use super::merge::merged;
 use super::{Key, sources};
@@ -41,7 +42,7 @@ pub(crate) struct Known {
     pub(crate) remembered: bool,
     /// When it was last seen to hold.
     pub(crate) seen: Option<Time>,
-    /// Why the last look changed nothing, though it should have.
+    /// Why the last look changed nothing, or not all that it should have.
     pub(crate) trouble: Option<String>,
     /// Whether an answer without a backend is believed.
     accepts_empty: bool,
@@ -122,13 +123,35 @@ impl Book {
         merged(&self.said, |key| found(key).unwrap_or_default())
     }
 
-    /// The book in which `said` stands. Sources that are still named keep what they found, and a pool
-    /// that asks another one keeps whom it has until there is an answer.
-    fn next(&self, said: Config, served: &Config) -> Self {
+    /// What a source found last.
+    pub(super) fn found(&self, key: &Key) -> Vec<Found> {
+        self.known.get(key).and_then(|known| known.found.clone()).unwrap_or_default()
+    }
+
+    /// What is known of a source: what it found, or the same one did under another name; else a pool that
+    /// asks another one keeps whom it has until there is an answer.
+    pub(super) fn known_of(&self, key: &Key, served: &Config) -> Option<Known> {
+        let has_list = |known: &&Known| known.found.is_some();
+        let same = || {
+            let mut others = self.known.iter().filter(|(other, _)| other.source == key.source);
+            let known = others.find_map(|(_, known)| Some(known).filter(has_list))?;
+            let Known { found, remembered, seen, .. } = known.clone();
+            Some(Known { found, remembered, seen, ..Known::default() })
+        };
+        let own = self.known.get(key).filter(has_list).cloned();
+        own.or_else(same).or_else(|| {
+            let found = Some(members(served, key)?);
+            Some(Known { found, ..Known::default() })
+        })
+    }
+
+    /// The book in which `said` stands. Sources of which nothing is known have what was found `ahead`.
+    fn next(&self, said: Config, served: &Config, ahead: &Ahead) -> Self {
         let known = sources(&said).map(|(key, discovery)| {
-            let before = self.known.get(&key).cloned();
-            let known = before
-                .unwrap_or_else(|| Known { found: members(served, &key), ..Known::default() });
+            let known = self.known_of(&key, served).unwrap_or_else(|| {
+                let known = self.known.get(&key).cloned().unwrap_or_default();
+                Known { found: ahead.of(&key).cloned(), ..known }
+            });
             (key, Known { accepts_empty: discovery.accepts_empty, ..known })
         });
         Self { known: known.collect(), said }
@@ -152,14 +175,29 @@ fn members(served: &Config, key: &Key) -> Option<Vec<Found>> {
 }
 
 impl Gateway {
-    /// Another configuration was said: puts it in force with what was found.
+    /// Another configuration was said: puts it in force with what was found, and what was found
+    /// `ahead`, if that can be served.
     pub(crate) fn say(
         &self,
         said: Config,
+        ahead: Ahead,
+        secured: Arc<Secured>,
+    ) -> Result<Vec<&'static str>, StartError> {
+        if ahead.is_empty() {
+            return self.say_with(said, &ahead, secured);
+        }
+        let done = self.say_with(said.clone(), &ahead, Arc::clone(&secured));
+        done.or_else(|_| self.say_with(said, &Ahead::default(), secured))
+    }
+
+    fn say_with(
+        &self,
+        said: Config,
+        ahead: &Ahead,
         secured: Arc<Secured>,
     ) -> Result<Vec<&'static str>, StartError> {
         let mut book = self.sources.book();
-        let next = book.next(said, &self.snapshot().config);
+        let next = book.next(said, &self.snapshot().config, ahead);
         let late = self.publish(next.served(), secured)?;
         *book = next;
         drop(book);
@@ -198,9 +236,12 @@ impl Gateway {
                 known.trouble.clone_from(&trouble);
                 Became::Same
             }
-            Ok(Looked::List { found, warnings, .. }) => {
+            Ok(Looked::List { found, warnings, trouble, .. }) => {
                 warnings.iter().for_each(|warning| self.announce(|| warning.clone()));
-                self.take_over(&mut book, key, found)
+                let became = self.take_over(&mut book, key, found);
+                let known = book.known.get_mut(key).expect("it was there");
+                known.trouble = known.trouble.take().or(trouble);
+                became
             }
         };
         let known = book.known.get_mut(key).expect("it was there");

@@ -1,6 +1,6 @@
 //! One look at one source: who is there now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,16 @@ pub(crate) enum Looked {
         ttl: Option<Duration>,
         /// What is doubtful about it.
         warnings: Vec<String>,
+        /// What of it could not be found out.
+        trouble: Option<String>,
     },
+}
+
+impl Looked {
+    /// A list about which nothing more is to be said.
+    pub(super) const fn list(found: Vec<Found>, ttl: Option<Duration>) -> Self {
+        Self::List { found, ttl, warnings: Vec::new(), trouble: None }
+    }
 }
 
 /// What looks at one source go by.
@@ -39,7 +48,7 @@ pub(crate) struct Glass<'p> {
 }
 
 impl Glass<'_> {
-    /// Looks once. `seen` is for the looks at this source alone.
+    /// Looks once. `seen` is for the looks at this source alone, and `known` is what it found last.
     ///
     /// # Errors
     /// Why there is no answer, for the operator.
@@ -47,22 +56,16 @@ impl Glass<'_> {
         &self,
         source: &DiscoverySource,
         seen: &mut Option<Vec<u8>>,
+        known: &[Found],
     ) -> Result<Looked, String> {
-        let list = |(found, ttl)| Looked::List { found, ttl, warnings: Vec::new() };
         match source {
-            DiscoverySource::Dns { url, family } => self.addresses(url, *family).await.map(list),
-            DiscoverySource::Srv { name, priority } => {
-                self.targets(name, *priority).await.map(list)
-            }
+            DiscoverySource::Dns { url, family } => self.addresses(url, *family).await,
+            DiscoverySource::Srv { name, priority } => self.targets(name, *priority, known).await,
             DiscoverySource::File { path, format } => self.file(path, *format, seen).await,
         }
     }
 
-    async fn addresses(
-        &self,
-        url: &BackendUrl,
-        family: Family,
-    ) -> Result<(Vec<Found>, Option<Duration>), String> {
+    async fn addresses(&self, url: &BackendUrl, family: Family) -> Result<Looked, String> {
         let (host, port) = (url.origin.host.as_str(), url.origin.port);
         let answer = match self.resolver.as_ref().map_err(Clone::clone)? {
             Some(resolver) => {
@@ -91,21 +94,46 @@ impl Glass<'_> {
                 origin: Origin { at: Some(ip), ..url.origin.clone() },
             })
         });
-        Ok((found.collect::<Result<_, _>>()?, ttl))
+        Ok(Looked::list(found.collect::<Result<_, _>>()?, ttl))
     }
 
     async fn targets(
         &self,
         name: &str,
         priority: Priority,
-    ) -> Result<(Vec<Found>, Option<Duration>), String> {
+        known: &[Found],
+    ) -> Result<Looked, String> {
         let Some(resolver) = self.resolver.as_ref().map_err(Clone::clone)? else {
             return Err("nobody here knows SRV records".to_owned());
         };
         let answer = resolver.targets(name).await;
         let Answer { records, ttl } =
             answer.map_err(|error| format!("no answer about {name}: {error}"))?;
-        Ok((listed(records, priority)?, Some(ttl)))
+        let failed: BTreeMap<String, String> = records
+            .iter()
+            .filter_map(|target| Some((target.host.clone(), target.trouble.clone()?)))
+            .collect();
+        let mut found = listed(records, priority)?;
+        // A target of which nobody says where it is stays where it was, if that is known.
+        found.retain_mut(|new| {
+            if !failed.contains_key(&new.origin.host) {
+                return true;
+            }
+            let before = known.iter().find(|it| it.backend.name == new.backend.name);
+            new.origin.at = before.and_then(|it| it.origin.at);
+            new.origin.at.is_some()
+        });
+        let trouble = failed.iter().next().map(|(host, why)| {
+            let more = match failed.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and none about {more} more)"),
+            };
+            format!("no answer about {host}, a target of {name}: {why}{more}")
+        });
+        match trouble {
+            Some(why) if found.is_empty() => Err(why),
+            trouble => Ok(Looked::List { found, ttl: Some(ttl), warnings: Vec::new(), trouble }),
+        }
     }
 
     async fn file(
@@ -141,7 +169,8 @@ impl Glass<'_> {
         };
         match found {
             Some(found) => {
-                Ok(Looked::List { found, ttl: None, warnings: lines(Severity::Warning) })
+                let warnings = lines(Severity::Warning);
+                Ok(Looked::List { found, ttl: None, warnings, trouble: None })
             }
             None => Err(lines(Severity::Error).join("\n")),
         }
@@ -191,7 +220,7 @@ mod tests {
     use super::*;
 
     fn target(host: &str, priority: u16, weight: u16) -> Target {
-        Target { host: host.to_owned(), port: 80, priority, weight, at: None }
+        Target { host: host.to_owned(), port: 80, priority, weight, at: None, trouble: None }
     }
 
     fn names(targets: &[Target], priority: Priority) -> Vec<String> {

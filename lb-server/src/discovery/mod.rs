@@ -21,6 +21,7 @@
 //! - [`merge`]: the configuration that is served.
 //! - [`known`]: what was found, and what became of the looks.
 //! - [`follow`]: who looks when.
+//! - [`ahead`]: the first look at what a reload names.
 //! - [`report`]: what the admin listener says about it.
 //!
 //! Not here: names in the `url` of a backend. Those are the business of `names.rs`.
@@ -29,13 +30,19 @@ pub(crate) mod look;
 mod merge;
 pub(crate) mod known;
 mod follow;
+mod ahead;
 pub(crate) mod report;
 
 use std::fmt;
+use std::time::Duration;
 
 use lb_config::config::{Config, Discovery, DiscoverySource, Family, Priority, Service};
 
+pub use ahead::Ahead;
 pub(crate) use follow::run;
+
+/// How long clients, or a reload, wait for the first answers about where backends are.
+pub(crate) const FIRST_LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// What a source is known by, over reloads and processes: who finds backends where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,10 +17,12 @@ use hickory_resolver::proto::rr::RData;
 use lb_config::config::{Dns, Family};
 
 use super::Local;
-use super::resolve::{Answer, Resolve, Target};
+use super::resolve::{Answer, Resolve, Target, all};
 
 /// How often a server is asked once more.
 const RETRIES: usize = 1;
+/// Targets that are asked about at once.
+const AT_ONCE_MAX: usize = 16;
 
 pub(super) struct Stub {
     stub: TokioResolver,
@@ -103,6 +105,7 @@ impl Resolve for Stub {
                         port: srv.port,
                         priority: srv.priority,
                         weight: srv.weight,
+                        trouble: None,
                     })
                 }
                 _ => None,
@@ -112,14 +115,24 @@ impl Resolve for Stub {
                 found.records.iter_mut().for_each(|target| target.at = None);
                 return Ok(found);
             }
-            for target in found.records.iter_mut().filter(|it| it.at.is_none()) {
-                if target.host.is_empty() {
-                    continue;
+            let unknown = |it: &&mut Target| it.at.is_none() && !it.host.is_empty();
+            let mut unknown: Vec<_> = found.records.iter_mut().filter(unknown).collect();
+            for targets in unknown.chunks_mut(AT_ONCE_MAX) {
+                let asked = targets.iter().map(|target| -> Local<'_, _> {
+                    let absolute = format!("{}.", target.host);
+                    Box::pin(async move { self.addresses(&absolute, Family::Any).await })
+                });
+                let answers = all(asked.collect()).await;
+                for (target, answer) in targets.iter_mut().zip(answers) {
+                    match answer {
+                        Ok(answer) => {
+                            target.at = answer.records.iter().min().copied();
+                            found.ttl = found.ttl.min(answer.ttl);
+                        }
+                        // The others are none the worse for it.
+                        Err(error) => target.trouble = Some(error.to_string()),
+                    }
                 }
-                let absolute = format!("{}.", target.host);
-                let answer = self.addresses(&absolute, Family::Any).await?;
-                target.at = answer.records.iter().min().copied();
-                found.ttl = found.ttl.min(answer.ttl);
             }
             Ok(found)
         })

@@ -101,6 +101,11 @@ impl Proxy {
         self.try_reload(config).unwrap();
     }
 
+    /// What this text says.
+    pub(crate) fn config(text: &str) -> Config {
+        read(text)
+    }
+
     /// The same, if it can be served.
     pub(crate) fn try_reload(&self, config: &str) -> Result<(), StartError> {
         self.gateway.reload(read(config)).map(|_| ())

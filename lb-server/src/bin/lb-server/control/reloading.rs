@@ -163,13 +163,17 @@ impl Reloading {
         descriptors::warn_if_few(self.limit, &config);
         let files = Snapshot::files(&config).cloned().collect();
         let files = self.aside.each(files, tls::read).await;
+        let ahead = self.gateway.look_ahead(&config).await;
         let late = self
             .gateway
-            .reload_with(config, &|file| answer(&files, file))
+            .reload_with(config, ahead, &|file| answer(&files, file))
             .map_err(|error| format!("this configuration cannot be served: {error}"))?;
         let late: String =
             late.iter().map(|late| format!("; {late} takes effect at the next start")).collect();
-        Ok(format!("{name} is in force{late}"))
+        let unfound = self.gateway.unfound();
+        let unfound: String =
+            unfound.iter().map(|source| format!("; nothing is found yet by {source}")).collect();
+        Ok(format!("{name} is in force{late}{unfound}"))
     }
 
     /// Whether the addresses that are new can be had.
