@@ -142,7 +142,9 @@ fn a_check_goes_on_while_the_configuration_changes_beside_it() {
         until(|| held.borrow().len() == 2).await;
         proxy.reload(&config("/well", &others[1]));
         assert_eq!(Client::ask(proxy.addr, other).await.text(), "two", "it is in force");
-        held.take().into_iter().for_each(|answers| drop(answers.send(())));
+        for answers in held.take() {
+            let _begun_anew = answers.send(());
+        }
         until(|| !unhealthy(&proxy, 0)).await;
         let paths: Vec<_> = backend.requests().iter().map(|it| it.head[5..8].to_owned()).collect();
         assert_eq!(paths, ["hea", "wel"], "none began again");
