@@ -17,12 +17,15 @@
 //! to a request from before the outage neither closes a breaker nor opens it again.
 
 mod packed;
+mod permit;
 
 use core::time::Duration;
 
 use crate::config::BreakerConfig;
 use crate::learned::LearnedBreaker;
 use crate::time::{Time, micros};
+
+pub use permit::{Permit, Role};
 
 /// The breaker as one word.
 ///
@@ -48,7 +51,7 @@ enum Phase {
 }
 
 /// Which of the three states, without its counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BreakerState {
     /// Everything passes.
     Closed,
@@ -67,38 +70,6 @@ impl BreakerState {
             Self::HalfOpen => "half_open",
         }
     }
-}
-
-/// In what capacity a request was let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The breaker was closed (or there is none).
-    Normal,
-    /// The breaker was half-open: this request tries the backend out.
-    Trial,
-    /// The breaker was not asked, since nothing was fit.
-    Panic,
-}
-
-impl Role {
-    /// As written in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Trial => "trial",
-            Self::Panic => "panic",
-        }
-    }
-}
-
-/// That a request was let through, in which era, and as what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permit {
-    era: u16,
-    /// In what capacity.
-    pub role: Role,
-    /// Of a trial, in which round.
-    round: u8,
 }
 
 /// What a request showed about its backend.
@@ -383,13 +354,6 @@ impl Default for Breaker {
 fn open_for(level: u8, config: &BreakerConfig) -> Duration {
     let doubled = micros(config.open_for).saturating_mul(1 << level.min(LEVEL_MAX));
     Duration::from_micros(doubled).min(config.open_for_max)
-}
-
-impl Permit {
-    /// Trials of a round that are left when this one has ended.
-    const fn leaves(self, trials: u8, round: u8) -> u8 {
-        if self.round == round { trials.saturating_sub(1) } else { trials }
-    }
 }
 
 /// A millisecond as a trial remembers it.

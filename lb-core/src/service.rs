@@ -109,12 +109,11 @@ impl Service {
                     Arc::new(backend)
                 }
             };
-            let draining = said.draining;
             // Nobody would ever say again that it is healthy.
             let unchecked = config.probe.is_none();
             backend.standing.step(|standing| {
                 let unhealthy = standing.unhealthy && !unchecked;
-                Some(Standing { draining, unhealthy, ..standing })
+                Some(Standing { draining: said.draining, unhealthy, ..standing })
             });
             backend
         };

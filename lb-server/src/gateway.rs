@@ -165,7 +165,7 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::new`]. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
-        self.reload_with(config, Ahead::default(), &|path| self.platform.read(path))
+        self.reload_with(config, &Ahead::default(), &|path| self.platform.read(path))
     }
 
     /// The same with what was found [ahead](Gateway::look_ahead) of it, and with files that were read already.
@@ -175,7 +175,7 @@ impl Gateway {
     pub fn reload_with(
         &self,
         config: Config,
-        ahead: Ahead,
+        ahead: &Ahead,
         read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Vec<&'static str>, StartError> {
         let before = self.snapshot();

@@ -393,7 +393,7 @@ fn a_reload_waits_for_what_a_new_source_finds_and_says_which_has_found_nothing()
         let reload = async |name: &str, service: &str| {
             let config = Proxy::config(&config(name, service));
             let ahead = proxy.gateway.look_ahead(&config).await;
-            proxy.gateway.reload_with(config, ahead).unwrap();
+            proxy.gateway.reload_with(config, &ahead, &|path| std::fs::read(path)).unwrap();
             (names(&proxy).len(), proxy.gateway.unfound().len())
         };
         assert_eq!(reload("new", "site").await, (1, 0), "at once");

@@ -2,7 +2,7 @@
 //! each of its promises by itself.
 
 use core::time::Duration;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use expect_test::expect;
 use lb_core::config::{BreakerConfig, TRIALS_MAX};
@@ -27,7 +27,7 @@ fn config(consecutive_failures: u16, half_open_trials: u8, successes: u8) -> Bre
 
 /// The rules again, in plain fields with room to count for ever. It remembers how long the last
 /// opening was where the breaker works it out, and knows no bits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Model {
     state: BreakerState,
     era: u64,
@@ -160,7 +160,7 @@ fn may_be_under_way(breaker: Breaker, role: Role) -> bool {
 /// many different states it was seen in.
 fn explore(config: &BreakerConfig) -> usize {
     const TICKS: u64 = 21;
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     // The last one is a breaker of a past era.
     let mut open = vec![(Breaker::new(), Model::new(config), 0, None::<Breaker>)];
     while let Some((breaker, model, tick, past)) = open.pop() {

@@ -180,13 +180,13 @@ impl Gateway {
     pub(crate) fn say(
         &self,
         said: Config,
-        ahead: Ahead,
+        ahead: &Ahead,
         secured: Arc<Secured>,
     ) -> Result<Vec<&'static str>, StartError> {
         if ahead.is_empty() {
-            return self.say_with(said, &ahead, secured);
+            return self.say_with(said, ahead, secured);
         }
-        let done = self.say_with(said.clone(), &ahead, Arc::clone(&secured));
+        let done = self.say_with(said.clone(), ahead, Arc::clone(&secured));
         done.or_else(|_| self.say_with(said, &Ahead::default(), secured))
     }
 

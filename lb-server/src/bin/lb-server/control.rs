@@ -51,6 +51,7 @@ impl Control {
         let Self { gateway, trigger, mut signals, calls, file, seen, limit, mut upgrade } = self;
         let hangup = Arc::new(Notify::new());
         let reloading = Reloading {
+            trigger: &trigger,
             gateway: Arc::clone(&gateway),
             os: Arc::clone(&upgrade.os),
             calls,

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use lb_config::config::Address;
 use lb_config::{Config, Source};
 use lb_server::platform::os::Os;
+use lb_server::shutdown::Trigger;
 use lb_server::{Gateway, ReloadCall, Renewal, Snapshot, tls};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,7 +29,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// Reads anew what changes, and what it is told to.
-pub(super) struct Reloading {
+pub(super) struct Reloading<'t> {
+    pub(super) trigger: &'t Trigger,
     pub(super) gateway: Arc<Gateway>,
     pub(super) os: Arc<Os>,
     pub(super) calls: mpsc::Receiver<ReloadCall>,
@@ -47,7 +49,7 @@ pub(super) struct Reloading {
     pub(super) again: Option<(Instant, Duration)>,
 }
 
-impl Reloading {
+impl Reloading<'_> {
     /// For as long as the process lives.
     pub(super) async fn run(mut self) -> Infallible {
         let mut looks = interval(WATCH_EVERY);
@@ -130,7 +132,9 @@ impl Reloading {
         supervisor::reloading();
         let done = self.read_anew().await;
         let done = done.inspect_err(|why| self.gateway.reload_refused(why.clone()));
-        supervisor::ready();
+        if !self.trigger.is_leaving() {
+            supervisor::ready();
+        }
         match &done {
             Ok(said) => {
                 say(&format!("lb-server: {said} ({because})"));
@@ -166,7 +170,7 @@ impl Reloading {
         let ahead = self.gateway.look_ahead(&config).await;
         let late = self
             .gateway
-            .reload_with(config, ahead, &|file| answer(&files, file))
+            .reload_with(config, &ahead, &|file| answer(&files, file))
             .map_err(|error| format!("this configuration cannot be served: {error}"))?;
         let late: String =
             late.iter().map(|late| format!("; {late} takes effect at the next start")).collect();
