@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::body::Broken;
 use crate::http1::{Herald, Inbound};
+use crate::turn;
 
 /// The body of a request as it comes from its client.
 pub(crate) enum Arriving {
@@ -34,6 +35,7 @@ impl Body for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        ready!(turn::poll_spend(cx));
         let frame = match &mut *self {
             Self::Http1(inbound) => {
                 let frame = ready!(inbound.poll_frame(cx));

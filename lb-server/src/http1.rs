@@ -39,6 +39,7 @@ use crate::platform::Io;
 use crate::pulse::Patience;
 use crate::slots::Slot;
 use crate::tls::HandshakeError;
+use crate::turn;
 use aside::Aside;
 use body::Body;
 pub(crate) use herald::Herald;
@@ -90,6 +91,17 @@ pub(crate) struct Asked<'r> {
     pub(crate) patience: Patience,
 }
 
+/// What has come of an answer's head.
+#[derive(Default)]
+struct Begun {
+    bytes: BytesMut,
+    /// Heads before it.
+    interim: u32,
+}
+
+/// Interim answers before an answer: more have no end.
+const INTERIM_MAX: u32 = 4_096;
+
 /// Where the request is.
 enum Sending {
     /// All of it has gone out.
@@ -132,7 +144,7 @@ impl Http1 {
         let (method, herald) = (asked.method, asked.herald);
         let mut request = Some((asked, upload));
         let mut cut = None;
-        let mut begun = BytesMut::new();
+        let mut begun = Begun::default();
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
         poll_fn(|cx| {
@@ -171,7 +183,7 @@ impl Http1 {
         &mut self,
         cx: &mut Context<'_>,
         (method, herald): (&Method, Option<&Herald>),
-        begun: &mut BytesMut,
+        Begun { bytes: begun, interim }: &mut Begun,
     ) -> Poll<Result<Response<()>, Failure>> {
         loop {
             while !self.ahead.is_empty() {
@@ -191,7 +203,12 @@ impl Http1 {
                         self.ahead = self.ahead.slice(head.bytes..);
                         let Some(body) = head.body else {
                             // RFC 9110 §15.2: more is to come.
+                            *interim += 1;
+                            if *interim > INTERIM_MAX || head.bytes > self.limits.head_bytes_max {
+                                return Poll::Ready(Err(Failure::Malformed));
+                            }
                             herald.iter().for_each(|herald| herald.tell(&head.response));
+                            ready!(turn::poll_spend(cx));
                             continue;
                         };
                         (self.body, self.keeps) = (body, head.keeps);

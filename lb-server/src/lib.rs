@@ -25,6 +25,7 @@ mod exec;
 mod body;
 mod client;
 mod pulse;
+mod turn;
 mod whence;
 mod download;
 mod held;

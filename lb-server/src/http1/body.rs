@@ -154,33 +154,55 @@ fn first(ahead: &mut Bytes, most: u64) -> Bytes {
     if ahead.len() <= most { std::mem::take(ahead) } else { ahead.split_to(most) }
 }
 
-/// The next data in what was read, behind whatever frames it.
+/// Bytes of a chunk that are put together with those of its neighbours.
+const LITTLE_BYTES: usize = 1024;
+/// Bytes of chunks and what frames them that make one piece.
+const JOINED_BYTES: usize = 4 * 1024;
+
+/// The next data in what was read, behind whatever frames it. Little chunks that lie side by side are one:
+/// what a piece costs on its way is the same for one byte.
 fn take_chunk(
     chunks: &mut Chunks,
     trailers: &mut Vec<u8>,
     ahead: &mut Bytes,
 ) -> Result<Option<Bytes>, Malformed> {
-    let mut at = 0;
+    let (whole, mut joined, mut at) = (ahead.len(), Vec::new(), 0);
     while at < ahead.len() {
         match chunks {
             Chunks::Data { left } => {
-                let _framing = ahead.split_to(at);
+                let _framing = ahead.split_to(std::mem::take(&mut at));
+                let is_little = (*left).min(ahead.len() as u64) <= LITTLE_BYTES as u64;
+                if !is_little && !joined.is_empty() {
+                    break;
+                }
                 let data = first(ahead, *left);
                 chunks.follow(&data);
-                return Ok(Some(data));
+                if joined.is_empty() && (!is_little || ahead.is_empty()) {
+                    return Ok(Some(data));
+                }
+                joined.extend_from_slice(&data);
+                if whole - ahead.len() >= JOINED_BYTES {
+                    break;
+                }
+                continue;
             }
             Chunks::Done => break,
+            Chunks::Trailer { .. } if !joined.is_empty() => break,
             Chunks::Trailer { .. } => trailers.push(ahead[at]),
             _ => {}
         }
         let (_one, state) = chunks.follow(&ahead[at..=at]);
         if state == State::Malformed {
-            return Err(Malformed);
+            // What came before has its turn first.
+            if joined.is_empty() {
+                return Err(Malformed);
+            }
+            break;
         }
         at += 1;
     }
     let _framing = ahead.split_to(at);
-    Ok(None)
+    Ok((!joined.is_empty()).then(|| Bytes::from(joined)))
 }
 
 /// The fields behind a body, up to the empty line that ends them.

@@ -17,6 +17,7 @@ use super::piece::{self, PIECE_BYTES_MAX};
 use super::visit::Guarded;
 use super::{Limits, Malformed, head};
 use crate::platform::Io;
+use crate::turn;
 
 /// What the task of a connection and the body of its request share. The body may be read in another task,
 /// which sends it on.
@@ -249,7 +250,11 @@ impl Lane {
                 return Poll::Pending;
             }
             match body.take(&mut ahead, self.limits.fields_max) {
-                Ok(Some(_)) => continue,
+                Ok(Some(_)) => {
+                    // Nothing more is read when the turn is over.
+                    let _over_or_not = turn::poll_spend(cx);
+                    continue;
+                }
                 Ok(None) if body.is_ended() => return Poll::Ready(true),
                 Ok(None) => {}
                 Err(_malformed) => return Poll::Ready(false),

@@ -62,6 +62,8 @@ impl From<io::Error> for Cut {
 const QUEUED_MAX: usize = 256 * 1024;
 /// Pieces that are written at once.
 const PIECES_MAX: usize = 16;
+/// Frames that are taken before something is written: fewer than a turn has, which the write takes part in.
+const TAKEN_MAX: usize = 64;
 /// Bytes of a body that go out in one run with what is before them.
 const COPIED_MAX: usize = 2 * 1024;
 /// Bytes for which there is room from the beginning: a head and a small body.
@@ -140,8 +142,10 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
 
     /// Takes of the body what there is, and room for. Says whether more of it is to come.
     fn gather(&mut self, cx: &mut Context<'_>, vectored: bool) -> Result<bool, Cut> {
+        let mut taken = 0;
         while !matches!(self.framing, Framing::Done) {
-            if self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX {
+            let is_enough = taken >= TAKEN_MAX && !self.is_empty();
+            if is_enough || self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX {
                 return Ok(true);
             }
             if self.body.is_end_stream() {
@@ -150,7 +154,10 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
-                Poll::Ready(Some(Ok(frame))) => self.take(frame, vectored)?,
+                Poll::Ready(Some(Ok(frame))) => {
+                    taken += 1;
+                    self.take(frame, vectored)?;
+                }
                 Poll::Ready(Some(Err(_broken))) => return Err(Cut(None)),
                 Poll::Ready(None) => self.end(None, vectored)?,
             }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,6 +17,7 @@ use crate::headers;
 use crate::http1::Asked;
 use crate::snapshot::Endpoint;
 use crate::tls::HandshakeError;
+use crate::turn;
 
 impl Connection {
     /// Sends a request and waits for the head of its answer. [`Failure::Unsent`]: nobody has looked at
@@ -55,6 +56,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        ready!(turn::poll_spend(cx));
         match &mut self.speaker {
             Speaker::Http1(idle) => {
                 idle.line.poll_frame(cx).map(|it| it.map(|it| it.map_err(|_| Broken::Backend)))
@@ -100,5 +102,68 @@ pub(super) fn failure_of(error: &hyper::Error) -> Failure {
         Some(error) if error.is_library() => Failure::Malformed,
         _ if error.is_parse() => Failure::Malformed,
         _ => Failure::Reset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http::{HeaderMap, Method, Uri};
+    use lb_core::Time;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::super::{Closed, Idle, Stack};
+    use super::*;
+    use crate::http1::{Http1, Limits};
+    use crate::pulse::Patience;
+    use crate::slots::Slots;
+
+    #[tokio::test]
+    async fn an_answer_in_chunks_of_one_byte_is_carried_in_turns_and_not_by_the_byte() {
+        const CHUNKS: usize = 150_000;
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let slots = Slots::new(1);
+        let slot = slots.take().expect("nobody has taken it");
+        let limits = Limits { fields_max: 32, head_bytes_max: 8_192 };
+        let mut line = Box::new(Http1::new(Box::new(near), slot, limits));
+        let (method, uri) = (Method::GET, Uri::from_static("/"));
+        let fields = Cow::Owned(HeaderMap::new());
+        let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
+        let asked = Asked { method: &method, uri: &uri, fields, herald: None, patience };
+        let says = async {
+            far.read_exact(&mut [0; 4]).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let said = head.to_owned() + &"1\r\na\r\n".repeat(CHUNKS) + "0\r\n\r\n";
+            far.write_all(said.as_bytes()).await.unwrap();
+        };
+        let (answered, ()) = tokio::join!(line.ask(asked, Upload::EMPTY), says);
+        assert!(answered.is_ok());
+        let stack = Rc::new(Stack::new(slots, &Arc::new(Closed::new())));
+        let idle = Idle { line, born: Time::ZERO, since: Time::ZERO };
+        let speaker = Speaker::Http1(idle);
+        let mut connection = Connection { speaker, stack, reused: false, kept: true };
+        let (mut frames, mut bytes, mut most) = (0, 0, 0);
+        poll_fn(|cx| {
+            let before = frames;
+            while let Poll::Ready(frame) = connection.poll_frame(cx) {
+                let Some(frame) = frame else { return Poll::Ready(()) };
+                frames += 1;
+                most = most.max(frames - before);
+                bytes += frame.unwrap().into_data().unwrap().len();
+            }
+            Poll::Pending
+        })
+        .await;
+        assert_eq!(bytes, CHUNKS, "all of it has come");
+        assert!(frames < CHUNKS / 500, "{frames} frames");
+        // It is what tokio lets a task do before others have their turn.
+        assert!(most <= 128, "{most} of {frames} frames in one turn");
+        assert!(frames > 128, "there are more than one turn can carry");
     }
 }

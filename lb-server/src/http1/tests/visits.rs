@@ -23,7 +23,7 @@ use crate::pulse::Busy;
 use crate::whence::Whence;
 
 /// A visit over a socket in memory that holds so many bytes, and who makes it.
-fn visit(socket: usize) -> (DuplexStream, Visit, Rc<Client>) {
+pub(super) fn visit(socket: usize) -> (DuplexStream, Visit, Rc<Client>) {
     let (client, socket) = tokio::io::duplex(socket);
     let timeout = Duration::from_secs(10);
     let limits = framing::Limits { bytes_max: 4_096, lines_max: 32, http2: false, timeout };
@@ -33,7 +33,7 @@ fn visit(socket: usize) -> (DuplexStream, Visit, Rc<Client>) {
     (client, visit, Client::of_http1(whence, watch))
 }
 
-fn answered(busy: Busy) -> Response<Outgoing> {
+pub(super) fn answered(busy: Busy) -> Response<Outgoing> {
     Response::new(Outgoing::new(Whose::nobodys(), busy))
 }
 
