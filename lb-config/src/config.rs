@@ -9,6 +9,7 @@ mod socket;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::Cidr;
@@ -277,7 +278,7 @@ pub struct Service {
     /// What backends with an `https://` url are held to.
     pub tls: ServiceTls,
     /// What is changed in requests and answers, whichever route leads here.
-    pub edits: EditConfig,
+    pub edits: Arc<EditConfig>,
     /// In which version backends are told of the client before the first byte, if at all.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Whether its backends are asked for tunnels by CONNECT.

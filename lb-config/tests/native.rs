@@ -1,5 +1,6 @@
 //! What the native format means: defaults, the full example, and order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::config::{
@@ -9,10 +10,10 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    Action, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, EditConfig,
-    FailureSet, HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig,
-    PathPattern, Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot,
-    StatusSet, SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
+    Action, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet,
+    HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig, PathPattern,
+    Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot, StatusSet,
+    SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -199,7 +200,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             protocol: Protocol::Auto,
             tcp: documented_socket().tcp,
             tls: documented_tls(),
-            edits: EditConfig::default(),
+            edits: Arc::default(),
             proxy_protocol: None,
             allow_connect: false,
         }],

@@ -223,6 +223,11 @@ impl HeaderEdits {
         self.remove.is_empty() && self.set.is_empty() && self.append.is_empty()
     }
 
+    /// The headers that are what is said here, or nothing.
+    pub fn decided(&self) -> impl Iterator<Item = &str> {
+        self.remove.iter().chain(self.set.iter().map(|(name, _)| name)).map(String::as_str)
+    }
+
     /// The changes for one request, in the order in which they are to be made.
     pub fn changes<'e>(
         &'e self,

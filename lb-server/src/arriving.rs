@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::body::Broken;
 use crate::http1::{Herald, Inbound};
+use crate::layers::Layers;
 use crate::turn;
 
 /// The body of a request as it comes from its client.
@@ -18,10 +19,11 @@ pub(crate) enum Arriving {
 }
 
 impl Arriving {
-    /// Whoever tells its client what comes before the answer. hyper has nobody for that over HTTP/2.
-    pub(crate) fn herald(&self) -> Option<Herald> {
+    /// Whoever tells its client what comes before the answer, in which these change something. hyper has
+    /// nobody for that over HTTP/2.
+    pub(crate) fn herald(&self, layers: Option<&Layers>) -> Option<Herald> {
         match self {
-            Self::Http1(inbound) => inbound.herald(),
+            Self::Http1(inbound) => inbound.herald(layers),
             Self::Http2(_) => None,
         }
     }

@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::arriving::Arriving;
 use crate::headers;
+use crate::layers::Layers;
 use crate::pulse;
 pub(crate) use broken::Broken;
 use kept::Kept;
@@ -49,6 +50,8 @@ struct Source {
     heard: Cell<Instant>,
     size: SizeHint,
     bounds: Bounds,
+    /// What is changed in the request, if anything is.
+    layers: Option<Layers>,
 }
 
 /// What a request's body may be like.
@@ -75,10 +78,12 @@ struct State {
 }
 
 impl Replay {
-    /// The body of a request. What the client sends is counted in `bytes`, if it may send any.
+    /// The body of a request in which these change something. What the client sends is counted in `bytes`,
+    /// if it may send any.
     pub(crate) fn new(
         incoming: Arriving,
         bounds: Bounds,
+        layers: Option<&Layers>,
         bytes: impl FnOnce() -> Rc<Cell<u64>>,
     ) -> Self {
         if incoming.is_end_stream() {
@@ -105,6 +110,7 @@ impl Replay {
             heard: Cell::new(Instant::now()),
             size,
             bounds,
+            layers: layers.cloned(),
         };
         Self { source: Some(Rc::new(source)) }
     }
@@ -133,6 +139,7 @@ impl Replay {
                 heard: Cell::new(Instant::now()),
                 size: source.size,
                 bounds: source.bounds,
+                layers: None, // nothing more comes
             })),
         })
     }
@@ -276,7 +283,10 @@ impl Source {
                 Err(frame) => {
                     state.done = true;
                     let mut trailers = frame.into_trailers().unwrap_or_default();
-                    headers::trailers(&mut trailers);
+                    let layers = self.layers.as_ref();
+                    headers::trailers(&mut trailers, |name| {
+                        layers.is_some_and(|layers| layers.decide_for_backend(name))
+                    });
                     if state.kept.is_some() {
                         state.trailers = Some(trailers.clone());
                     }

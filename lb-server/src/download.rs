@@ -15,6 +15,7 @@ use crate::body::{Broken, Replay};
 use crate::headers;
 use crate::held::Held;
 use crate::http1::settled;
+use crate::layers::Layers;
 use crate::observe::Journal;
 use crate::pool::Connection;
 use crate::pulse::{self, Busy, Patience, Standing};
@@ -42,6 +43,8 @@ pub(crate) struct Download {
     complete: bool,
     /// The request's own body may still be on its way.
     replay: Replay,
+    /// What is changed in the answer, if anything is.
+    layers: Option<Layers>,
     /// Runs while the backend lets us wait.
     wait: Option<Pin<Box<Sleep>>>,
     /// Since when the last piece is in the client's hands, and no other was asked for.
@@ -91,10 +94,16 @@ impl Whose {
 }
 
 impl Download {
-    /// What comes on `connection` in answer to the request that `replay` is the body of.
-    pub(crate) const fn new(held: Held, connection: Connection, replay: Replay) -> Self {
+    /// What comes on `connection` in answer to the request that `replay` is the body of, and in which
+    /// `layers` change something.
+    pub(crate) const fn new(
+        held: Held,
+        connection: Connection,
+        replay: Replay,
+        layers: Option<Layers>,
+    ) -> Self {
         let connection = Some(connection);
-        Self { held, connection, complete: false, replay, wait: None, handed: None }
+        Self { held, connection, complete: false, replay, layers, wait: None, handed: None }
     }
 
     pub(crate) fn poll_backend(
@@ -121,7 +130,10 @@ impl Download {
         match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(trailers);
+                    let layers = self.layers.as_ref();
+                    headers::trailers(trailers, |name| {
+                        layers.is_some_and(|layers| layers.decide_for_client(name))
+                    });
                 }
                 self.held
                     .journal

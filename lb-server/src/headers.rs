@@ -191,11 +191,12 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves behind a body what may stand there, of whichever side: nothing about a connection, and nothing
-/// that is only believed of the proxy.
-pub(crate) fn trailers(trailers: &mut HeaderMap) {
+/// Leaves behind a body what may stand there, of whichever side: nothing about a connection, nothing
+/// that is only believed of the proxy, and nothing that `is_decided` elsewhere.
+pub(crate) fn trailers(trailers: &mut HeaderMap, is_decided: impl Fn(&str) -> bool) {
     remove(trailers, |name| {
         is_hop_by_hop(name)
+            || is_decided(name)
             || is_claim(name)
             || NO_TRAILERS.iter().any(|known| known == name)
             || name == X_REQUEST_ID
@@ -261,10 +262,13 @@ pub(crate) fn to_client(
     headers.insert(X_REQUEST_ID, id);
 }
 
-/// What a client is told of a backend's interim answer, which has no body to frame (RFC 9110 §8.6).
-pub(crate) fn ahead(headers: &HeaderMap) -> HeaderMap {
+/// What a client is told of a backend's interim answer, which has no body to frame (RFC 9110 §8.6): nothing
+/// that `is_decided` for the answer itself.
+pub(crate) fn ahead(headers: &HeaderMap, is_decided: impl Fn(&str) -> bool) -> HeaderMap {
     let mut headers = headers.clone();
-    remove(&mut headers, |name| name == "content-length" || is_hop_by_hop(name));
+    let is_unwanted =
+        |name: &str| name == "content-length" || is_hop_by_hop(name) || is_decided(name);
+    remove(&mut headers, is_unwanted);
     add_via(&mut headers);
     headers
 }

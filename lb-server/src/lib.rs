@@ -7,6 +7,7 @@
 mod probe;
 mod proxy;
 mod routed;
+mod layers;
 mod mirror;
 mod retry_after;
 mod headers;

@@ -103,7 +103,7 @@ pub(crate) fn send(worker: &Rc<Worker>, index: u16, copied: &Copied<'_>) {
         journal.answered(response.status());
         // Read to its end, so that the connection can be used again.
         let held = Held::new(&view, &journal, delivery);
-        let mut download = Download::new(held, connection, replay);
+        let mut download = Download::new(held, connection, replay, None);
         while !download.is_over() {
             let frame = poll_fn(|cx| download.poll_backend(cx)).await;
             if !matches!(frame, Some(Ok(_))) {

@@ -208,8 +208,9 @@ async fn pass(
     if incoming.size_hint().lower() > bounds.size_max {
         return Err(Problem::BodyTooLarge);
     }
-    let herald = incoming.herald();
-    let replay = Replay::new(incoming, bounds, || journal.bytes_in());
+    let layers = routed.layers.as_ref();
+    let herald = incoming.herald(layers);
+    let replay = Replay::new(incoming, bounds, layers, || journal.bytes_in());
     let ask = Ask {
         id: id.exchange(),
         repeat: repeat(&head.method),
@@ -255,7 +256,7 @@ async fn pass(
         Tunnel { held, remains: connection.into_remains() }.begin(client, wanted.stream);
         return Ok(Response::from_parts(parts, Whose::nobodys()));
     }
-    let download = Download::new(held, connection, replay);
+    let download = Download::new(held, connection, replay, layers.cloned());
     Ok(Response::from_parts(parts, Whose::backends(download)))
 }
 

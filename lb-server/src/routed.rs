@@ -19,6 +19,7 @@ use crate::asking::{Asking, path};
 use crate::error::Problem;
 use crate::forwarded::reads_as;
 use crate::headers::{self, X_REQUEST_ID};
+use crate::layers::Layers;
 use crate::request_id::RequestId;
 use crate::snapshot::Site;
 
@@ -27,6 +28,8 @@ pub(crate) struct Routed<'v> {
     pub(crate) found: Match<'v>,
     pub(crate) site: &'v Site,
     id: RequestId,
+    /// What is changed, if anything is.
+    pub(crate) layers: Option<Layers>,
     /// As the client sent it, where something is changed.
     original: Option<Original>,
 }
@@ -47,35 +50,27 @@ impl<'v> Routed<'v> {
         asking: &Asking<'_>,
         id: RequestId,
     ) -> Self {
-        let route = &found.route().edits;
-        let stays = route.request.is_empty()
-            && route.response.is_empty()
-            && site.edits.request.is_empty()
-            && site.edits.response.is_empty();
-        let original = (!stays).then(|| Original {
+        let layers = Layers::new(&found.route().edits, &site.edits);
+        let original = layers.is_some().then(|| Original {
             method: asking.head.method.clone(),
             uri: asking.head.uri.clone(),
             host: asking.host.to_owned(),
             client: asking.client(),
             scheme: asking.scheme,
         });
-        Self { found, site, id, original }
-    }
-
-    fn requests(&self) -> [&RequestEdits; 2] {
-        [&self.found.route().edits.request, &self.site.edits.request]
+        Self { found, site, id, layers, original }
     }
 
     /// Whether the edits say what a backend sees as `Host`.
     pub(crate) fn says_host(&self) -> bool {
-        self.original.is_some() && edit::host(&self.requests()).is_some()
+        self.layers.as_ref().is_some_and(|layers| edit::host(&layers.requests()).is_some())
     }
 
     /// Changes the request, on its way to a backend.
     pub(crate) fn edit_request(&self, head: &mut Parts) -> Result<(), Problem> {
-        let Some(original) = &self.original else { return Ok(()) };
+        let (Some(layers), Some(original)) = (&self.layers, &self.original) else { return Ok(()) };
         let values = self.values(original, "");
-        let layers = self.requests();
+        let layers = layers.requests();
         if head.method != Method::CONNECT {
             edit_target(head, &layers, &values)?;
         }
@@ -88,9 +83,9 @@ impl<'v> Routed<'v> {
 
     /// Changes the answer of `backend`, on its way to the client.
     pub(crate) fn edit_answer(&self, head: &mut response::Parts, backend: BackendId) {
-        let Some(original) = &self.original else { return };
+        let (Some(layers), Some(original)) = (&self.layers, &self.original) else { return };
         let values = self.values(original, self.site.service.backend(backend.backend).name());
-        for edits in [&self.site.edits.response, &self.found.route().edits.response] {
+        for edits in layers.responses() {
             // Whether a tunnel stands is for the backend to say, and the status says it.
             if original.method != Method::CONNECT {
                 let status = edits.status(head.status.as_u16());
@@ -173,9 +168,7 @@ fn status_of(said: u16) -> StatusCode {
 
 /// Removes what a backend may take for a header that is removed or set, so that no client says it instead.
 fn remove_lookalikes(headers: &mut HeaderMap, edits: &HeaderEdits) {
-    let set = edits.set.iter().map(|(name, _)| name);
-    let decided = || edits.remove.iter().chain(set.clone());
-    let is_like = |name: &str| decided().any(|known| name != known && reads_as(name, known));
+    let is_like = |name: &str| edits.decided().any(|known| name != known && reads_as(name, known));
     let found = headers.keys().map(HeaderName::as_str).filter(|name| name.contains('_'));
     let found: Vec<String> = found.filter(|name| is_like(name)).map(str::to_owned).collect();
     for name in found {

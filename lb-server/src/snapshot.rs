@@ -51,7 +51,7 @@ pub(crate) struct Site {
     pub(crate) body_bytes_max: u64,
     pub(crate) replay_buffer: usize,
     pub(crate) keep_alive: KeepAlive,
-    pub(crate) edits: EditConfig,
+    pub(crate) edits: Arc<EditConfig>,
     /// In which version backends are told of the client before the first byte.
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     /// Whether its backends are asked for tunnels by CONNECT.
@@ -206,7 +206,7 @@ impl Site {
             body_bytes_max: said.body_bytes_max,
             replay_buffer: said.replay_buffer,
             keep_alive: said.keep_alive,
-            edits: said.edits.clone(),
+            edits: Arc::clone(&said.edits),
             proxy_protocol: said.proxy_protocol,
             allow_connect: said.allow_connect,
         })

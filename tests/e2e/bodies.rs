@@ -221,6 +221,49 @@ fn an_empty_body_stays_empty() {
     });
 }
 
+#[test]
+fn what_is_removed_or_set_is_not_said_behind_a_body_either() {
+    run(async {
+        let backend = Backend::raw(|mut stream| {
+            Box::pin(async move {
+                while let Some(head) = read_head(&mut stream).await {
+                    assert!(head.contains("\r\nx-auth-user: nobody\r\n"), "{head}");
+                    let mut body = [0; 21];
+                    stream.read_exact(&mut body).await.unwrap();
+                    assert_eq!(body, *b"3\r\nabc\r\n0\r\nsum: 2\r\n\r\n");
+                    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n\
+                                  0\r\nx-internal: me\r\nsum: 1\r\nx-level: debug\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            })
+        })
+        .await;
+        // Each in the service and in the route, as either decides.
+        let service = "request = { headers = { set = { x-auth-user = \"nobody\" } } }\n\
+                       response = { headers = { remove = [\"x-internal\"] } }";
+        let route = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                     request = { headers = { remove = [\"x-admin\"] } }\n\
+                     response = { headers = { set = { x-level = \"info\" } } }";
+        let url = backend.url();
+        let proxy = Proxy::start_with(&format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n{route}\n\
+             [[service]]\nname = \"web\"\n{service}\npool = [{{ backends = [{{ url = \"{url}\" }}] }}]"
+        ))
+        .await;
+        let mut client = Client::connect(proxy.addr).await;
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nte: trailers\r\n\r\n";
+        let body = "3\r\nabc\r\n0\r\nX-Auth-User: root\r\nx_auth_user: root\r\nsum: 2\r\n\
+                    X-Admin: 1\r\nX_Admin: 1\r\n\r\n";
+        for _ in 0..2 {
+            client.write([head, body].concat()).await;
+            let told = client.head().await;
+            assert!(told.contains("\r\nx-level: info\r\n"), "{told}");
+            let rest = "2\r\nhi\r\n0\r\nsum: 1\r\n\r\n";
+            assert_eq!(client.read(rest.len()).await, rest.as_bytes());
+        }
+    });
+}
+
 /// To whoever says that it takes them (RFC 9110 §6.5.1), announced or not.
 #[test]
 fn trailers_follow_their_body() {

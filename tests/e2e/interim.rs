@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::http2::get;
 use crate::support::h2::{ask, connect};
-use crate::support::{Backend, Client, Proxy, read_request, run};
+use crate::support::{Backend, Client, Proxy, read_request, run, until};
 
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\
                      connection: x-own\r\nx-own: 1\r\ncontent-length: 5\r\n\r\n";
@@ -68,6 +68,44 @@ fn hints_beside_a_body_go_on_and_who_waited_for_100_gets_it_first() {
         assert!(client.head().await.starts_with("HTTP/1.1 103 Early Hints\r\n"));
         answer.send_replace(true);
         assert_eq!(client.answer().await.unwrap().text(), "hi");
+    });
+}
+
+#[test]
+fn hints_do_not_say_what_is_removed_from_the_answer_or_set_in_it() {
+    run(async {
+        let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nx-internal: db7\r\n\
+                     x-level: debug\r\n\r\n";
+        let (backend, answer) = hinting(hints.to_owned()).await;
+        let edits = "response = { headers = { remove = [\"x-internal\"], set = { x-level = \"info\" } } }";
+        let proxy = Proxy::start(&[backend.url()], edits).await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let hints = client.head().await;
+        assert_eq!(hints, "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nvia: 1.1 lb\r\n\r\n");
+        answer.send_replace(true);
+        assert_eq!(client.answer().await.unwrap().one("x-level"), Some("info"));
+    });
+}
+
+#[test]
+fn hints_without_end_are_no_answer() {
+    run(async {
+        let backend = Backend::raw(|mut stream| {
+            Box::pin(async move {
+                read_request(&mut stream).await.unwrap();
+                let hints = "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n".repeat(100);
+                while stream.write_all(hints.as_bytes()).await.is_ok() {}
+            })
+        })
+        .await;
+        let proxy = Proxy::start(&[backend.url()], "[service.retry]\nattempts_max = 1").await;
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 502, "{}", answer.head);
+        until(|| !proxy.log().is_empty()).await;
+        assert_eq!(proxy.log()[0]["attempts"][0]["outcome"], "malformed", "{:?}", proxy.log());
     });
 }
 

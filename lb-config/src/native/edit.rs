@@ -1,5 +1,7 @@
 //! `[route.request]`, `[route.response]` and the same of a service: what is changed in heads.
 
+use std::sync::Arc;
+
 use lb_core::config::{
     BadTemplate, EDITS_MAX, EditConfig, HeaderEdits, PathEdit, PathPattern, QueryEdits,
     RequestEdits, ResponseEdits, Slot, Template,
@@ -22,11 +24,11 @@ pub(super) struct Edited<'a> {
     pub(super) has_backend: bool,
 }
 
-pub(super) fn edits(table: &mut Table<'_>, edited: Edited<'_>) -> EditConfig {
+pub(super) fn edits(table: &mut Table<'_>, edited: Edited<'_>) -> Arc<EditConfig> {
     let captures: Vec<&str> = edited.path.into_iter().flat_map(PathPattern::captures).collect();
     let request = request(table.table("request"), edited.path, &captures);
     let response = response(table.table("response"), edited.has_backend, &captures);
-    EditConfig { request, response }
+    Arc::new(EditConfig { request, response })
 }
 
 fn request(mut table: Table<'_>, of: Option<&PathPattern>, captures: &[&str]) -> RequestEdits {

@@ -1,6 +1,7 @@
 //! What was asked of routes: which requests each takes, and what becomes of them.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::event::ExchangeId;
@@ -46,7 +47,7 @@ pub struct RouteConfig {
     /// What becomes of a request that it takes.
     pub action: Action,
     /// What is changed in the request and in its answer.
-    pub edits: EditConfig,
+    pub edits: Arc<EditConfig>,
     /// Who gets a copy of some requests.
     pub mirror: Option<MirrorConfig>,
 }
@@ -60,7 +61,7 @@ impl RouteConfig {
             path: PathPattern::any(),
             conditions: Conditions::default(),
             action,
-            edits: EditConfig::default(),
+            edits: Arc::default(),
             mirror: None,
         }
     }

@@ -7,12 +7,15 @@ use http::{Response, StatusCode};
 
 use super::{head, lane::Lane};
 use crate::headers;
+use crate::layers::Layers;
 
 /// Whoever tells the client of the request that is being answered.
 #[derive(Clone)]
 pub(crate) struct Herald {
     pub(super) lane: Rc<Lane>,
     pub(super) turn: u64,
+    /// What is changed in the answer, if anything is.
+    pub(super) layers: Option<Layers>,
 }
 
 /// Bytes that wait for a client that does not listen: what comes on top of them is not told.
@@ -30,7 +33,9 @@ impl Herald {
             return;
         }
         head::write_status(b"HTTP/1.1 ", interim.status(), interim.extensions(), &mut untold);
-        head::write_fields(&headers::ahead(interim.headers()), &mut untold);
+        let layers = self.layers.as_ref();
+        let is_decided = |name: &str| layers.is_some_and(|it| it.decide_for_client(name));
+        head::write_fields(&headers::ahead(interim.headers(), is_decided), &mut untold);
         untold.extend_from_slice(b"\r\n");
     }
 }

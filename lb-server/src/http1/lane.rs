@@ -16,6 +16,7 @@ use super::herald::Herald;
 use super::piece::{self, PIECE_BYTES_MAX};
 use super::visit::Guarded;
 use super::{Limits, Malformed, head};
+use crate::layers::Layers;
 use crate::platform::Io;
 use crate::turn;
 
@@ -308,10 +309,11 @@ impl Inbound {
         self.lane.turn.get() == self.turn && !self.lane.is_over.get()
     }
 
-    /// Whoever tells its client what comes before the answer.
-    pub(crate) fn herald(&self) -> Option<Herald> {
+    /// Whoever tells its client what comes before the answer, in which these change something.
+    pub(crate) fn herald(&self, layers: Option<&Layers>) -> Option<Herald> {
         let hears = self.lane.hears.get() && self.is_current();
-        hears.then(|| Herald { lane: Rc::clone(&self.lane), turn: self.turn })
+        let (lane, turn) = (&self.lane, self.turn);
+        hears.then(|| Herald { lane: Rc::clone(lane), turn, layers: layers.cloned() })
     }
 
     /// Whether all of it was read.
