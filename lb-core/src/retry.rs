@@ -163,7 +163,8 @@ impl Retry {
         }
     }
 
-    const fn may_be_repeated(&self, repeat: Repeat) -> bool {
+    /// Whether a request may be carried out twice.
+    pub(crate) const fn may_be_repeated(&self, repeat: Repeat) -> bool {
         match self.config.methods {
             Methods::Safe => matches!(repeat, Repeat::Safe),
             Methods::Idempotent => matches!(repeat, Repeat::Safe | Repeat::Idempotent),

@@ -145,8 +145,18 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
             let answer = std::pin::pin!(connection.send(asked, replay.upload(), endpoint));
             in_time(&gateway.clock, errand, replay, answer).await
         };
+        let may = connection.reused
+            && again < AGAIN_MAX
+            && gateway.now() < connect_deadline
+            && matches!(replay.body(), Body::Intact);
         let failure = match made {
-            Some(Ok(response)) => return judged(sending, connection, response),
+            Some(Ok(response)) => {
+                let status = response.status().as_u16();
+                if !(may && connection.is_left() && errand.is_goodbye(status)) {
+                    return judged(sending, connection, response);
+                }
+                Failure::Unsent
+            }
             Some(Err(failure)) => {
                 // The proxy's handshake was over, and the backend's was not (RFC 8446 §4.4.2.4).
                 if failure == Failure::TlsFailed {
@@ -161,9 +171,7 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
                 return Err(failure);
             }
         };
-        let is_intact = matches!(replay.body(), Body::Intact);
-        let may = connection.reused && again < AGAIN_MAX && gateway.now() < connect_deadline;
-        if !(failure == Failure::Unsent && is_intact && may) {
+        if !(failure == Failure::Unsent && may) {
             return Err(failure);
         }
         // The backend closed a kept connection while it was idle, or went away, which it may at any

@@ -314,6 +314,11 @@ impl Http1 {
         self.body.size_hint()
     }
 
+    /// Whether the answer is the last on the connection.
+    pub(crate) const fn is_last(&self) -> bool {
+        !self.keeps
+    }
+
     /// Whether the exchange is over, and another may follow.
     pub(crate) fn is_free(&self) -> bool {
         let sent = match &self.sending {

@@ -19,7 +19,8 @@ pub(crate) struct Layers {
 impl Layers {
     /// `None`: nothing is changed.
     pub(crate) fn new(route: &Arc<EditConfig>, service: &Arc<EditConfig>) -> Option<Self> {
-        let stays = [route, service].iter().all(|it| it.request.is_empty() && it.response.is_empty());
+        let stays =
+            [route, service].iter().all(|it| it.request.is_empty() && it.response.is_empty());
         (!stays).then(|| Self { route: Arc::clone(route), service: Arc::clone(service) })
     }
 

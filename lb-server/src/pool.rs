@@ -193,6 +193,15 @@ impl Connection {
         }
     }
 
+    /// Whether the answer that has begun is the last of one that was kept.
+    pub(crate) fn is_left(&self) -> bool {
+        match &self.speaker {
+            Speaker::Http1(idle) => self.reused && idle.line.is_last(),
+            // Whoever leaves says GOAWAY, and not of a stream.
+            Speaker::Http2(..) => false,
+        }
+    }
+
     /// What was to come on it is too late: if others share it, no more do until something comes. Where it had
     /// less time than it is due, that says something of a connection only on which nobody hears anything.
     pub(crate) fn doubt(&self, is_hurried: bool) {

@@ -251,7 +251,8 @@ fn what_is_removed_or_set_is_not_said_behind_a_body_either() {
         ))
         .await;
         let mut client = Client::connect(proxy.addr).await;
-        let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nte: trailers\r\n\r\n";
+        let head =
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nte: trailers\r\n\r\n";
         let body = "3\r\nabc\r\n0\r\nX-Auth-User: root\r\nx_auth_user: root\r\nsum: 2\r\n\
                     X-Admin: 1\r\nX_Admin: 1\r\n\r\n";
         for _ in 0..2 {

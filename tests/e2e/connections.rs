@@ -34,6 +34,60 @@ fn a_backend_may_close_what_is_idle_and_nobody_notices() {
     });
 }
 
+/// A backend of which each connection answers one request, and says this then.
+async fn says_goodbye(goodbye: &'static str) -> Backend {
+    Backend::raw(move |mut stream| {
+        Box::pin(async move {
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // It is on its way when the next request is.
+            if read_request(&mut stream).await.is_some() {
+                stream.write_all(goodbye.as_bytes()).await.unwrap();
+            }
+        })
+    })
+    .await
+}
+
+/// RFC 9110 §15.5.9.
+#[test]
+fn a_408_that_was_meant_for_an_idle_connection_is_nobodys_answer() {
+    const GOODBYE: &str =
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    run(async {
+        let backend = says_goodbye(GOODBYE).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        for _ in 0..9 {
+            assert_eq!(Client::get(proxy.addr).await.text(), "hi");
+        }
+        // Each but the first was asked on the one before its own.
+        assert_eq!(backend.connections(), 9);
+        until(|| proxy.log().len() == 9).await;
+        assert!(proxy.log().iter().all(|line| line["attempts"].as_array().unwrap().len() == 1));
+        // What may be carried out once is not risked.
+        assert_eq!(Client::post(proxy.addr, b"abc").await.status, 408);
+    });
+}
+
+#[test]
+fn a_408_that_may_be_meant_is_an_answer() {
+    run(async {
+        // Its backend goes on, and would not if it were tired of waiting; or nothing came before.
+        let goes_on = "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n";
+        let backend = says_goodbye(goes_on).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "hi");
+        assert_eq!(Client::get(proxy.addr).await.status, 408);
+        let close =
+            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let backend = Backend::start(move |_, _| Script::WriteAndClose(close.into())).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        assert_eq!(Client::get(proxy.addr).await.status, 408);
+        assert_eq!(backend.connections(), 1);
+    });
+}
+
 #[test]
 fn a_body_without_a_length_ends_with_its_connection() {
     run(async {

@@ -77,7 +77,8 @@ fn hints_do_not_say_what_is_removed_from_the_answer_or_set_in_it() {
         let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nx-internal: db7\r\n\
                      x-level: debug\r\n\r\n";
         let (backend, answer) = hinting(hints.to_owned()).await;
-        let edits = "response = { headers = { remove = [\"x-internal\"], set = { x-level = \"info\" } } }";
+        let edits =
+            "response = { headers = { remove = [\"x-internal\"], set = { x-level = \"info\" } } }";
         let proxy = Proxy::start(&[backend.url()], edits).await;
         let mut client = Client::connect(proxy.addr).await;
         client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;

@@ -35,6 +35,8 @@ pub struct Errand {
     /// How long an exchange may take that nobody hurries.
     whole: Duration,
     last: Time,
+    /// Whether the request may be carried out twice.
+    is_repeatable: bool,
 }
 
 impl Errand {
@@ -77,6 +79,14 @@ impl Errand {
         };
         let is_hurried = now >= self.last && now - since < due.min(self.whole);
         if is_hurried { Failure::OutOfTime } else { failure }
+    }
+
+    /// Whether an answer of this status, which closes a connection that was kept, may have been meant for
+    /// nobody, and the request can go out on another. A backend that has waited for one for too long says
+    /// 408 as it closes (RFC 9110 §15.5.9), and what crosses with that has not been looked at. It may say so
+    /// of a request as well: one that may be carried out only once is not repeated.
+    pub const fn is_goodbye(&self, status: u16) -> bool {
+        status == 408 && self.is_repeatable
     }
 }
 
@@ -125,7 +135,9 @@ impl<'c> Attempt<'c> {
 impl Exchange<'_> {
     pub(super) fn errand(&self, backend: BackendId, started: Time) -> Errand {
         let Timeouts { connect, first_byte, exchange: whole, .. } = *self.service.timeouts();
-        Errand { backend, started, connect, first_byte, whole, last: self.deadline }
+        let is_repeatable = self.service.retry.may_be_repeated(self.repeat);
+        let last = self.deadline;
+        Errand { backend, started, connect, first_byte, whole, last, is_repeatable }
     }
 
     /// Takes into account what an attempt came to.

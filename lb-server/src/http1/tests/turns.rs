@@ -46,7 +46,8 @@ async fn most_in_a_turn<T>(counted: &Cell<usize>, work: impl Future<Output = T>)
 async fn an_upload_in_chunks_of_one_byte_is_carried_in_turns_and_not_by_the_byte() {
     const CHUNKS: usize = 150_000;
     let (mut client, visit, guest) = visit(SOCKET);
-    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let body = "1\r\na\r\n".repeat(CHUNKS) + "0\r\n\r\n";
     client.write_all([head, &body].concat().as_bytes()).await.unwrap();
     let (frames, bytes) = (Cell::new(0), Cell::new(0));
