@@ -78,7 +78,7 @@ const WORDS: [(&str, &[Naming]); 2] = [
 const OTHER_WORDS: [(&str, &[Naming]); 7] = [
     ("end", &[as_str(OUTCOME, "impl BodyEnd"), LINE]),
     ("retry_withheld", &[as_str("lb-core/src/retry.rs", "impl Withheld")]),
-    ("role", &[as_str(BREAKER, "impl Role")]),
+    ("role", &[as_str("lb-core/src/breaker/permit.rs", "impl Role")]),
     ("steered", &[as_str("lb-core/src/steer.rs", "impl Steered")]),
     ("how", &[as_str("lb-core/src/balance/mod.rs", "impl How")]),
     ("breaker", &[as_str(BREAKER, "impl BreakerState")]),

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 use lb_core::config::{
-    BACKENDS_MAX, BackendConfig, BreakerConfig, BudgetConfig, Jitter, Policy, ServiceConfig,
-    StatusSet, WhenAllUnfit,
+    BACKENDS_MAX, BackendConfig, BreakerConfig, BudgetConfig, Jitter, Methods, Policy,
+    ServiceConfig, StatusSet, WhenAllUnfit,
 };
 use lb_core::{
     Ask, Body, BodyEnd, BreakerState, Event, Exchange, ExchangeId, Failure, Meaningless, Outcome,
-    Repeat, Service, Step, Time,
+    Repeat, Service, Step, Time, Unobserved,
 };
 
 use crate::support::{Log, attempt, config, in_flight, secs, service, start};
@@ -401,6 +401,27 @@ fn a_good_head_breaks_no_row_of_failures_and_a_good_body_does() {
     assert_eq!(go(&[Finish(OK), End(BodyEnd::Complete)]), 0);
     // A bad head and a broken body are one failure.
     assert_eq!(go(&[Finish(BUSY), End(BodyEnd::BackendBroke)]), 1);
+}
+
+#[test]
+fn a_408_at_the_end_of_a_connection_is_a_goodbye_to_what_may_be_repeated() {
+    use Repeat::{Idempotent, Once, Safe};
+    for (methods, are_told) in [
+        (Methods::Safe, [true, false, false]),
+        (Methods::Idempotent, [true, true, false]),
+        (Methods::Any, [true, true, true]),
+    ] {
+        let mut config = calm_config();
+        config.retry.methods = methods;
+        let service = service(&config);
+        for (repeat, is_told) in [Safe, Idempotent, Once].into_iter().zip(are_told) {
+            let ask = Ask::bare(ExchangeId(1), repeat);
+            let asked = attempt(Exchange::start(&service, &Unobserved, ask, secs(100)));
+            let errand = asked.errand();
+            assert_eq!(errand.is_goodbye(408), is_told, "{methods:?}, {repeat:?}");
+            assert!([400, 421, 503].iter().all(|status| !errand.is_goodbye(*status)));
+        }
+    }
 }
 
 #[test]
