@@ -278,3 +278,76 @@ fn a_level_about_nobody_is_no_level() {
     assert_eq!(code, Some(1));
     assert!(complaint.contains("service web has no backend at b9:1"), "{complaint}");
 }
+
+/// The same with so many backends.
+fn of(name: &str, about: &str, backends: std::ops::RangeInclusive<u32>) -> PathBuf {
+    let backends = backends.map(|nth| format!("{{ url = \"http://10.0.0.{nth}\" }}"));
+    let backends = format!("backends = [{}]\n", backends.collect::<Vec<_>>().join(", "));
+    let file = written(name, about);
+    let text = fs::read_to_string(&file).unwrap();
+    let at = text.find("backends = ").unwrap();
+    fs::write(&file, format!("{}{backends}", &text[..at])).unwrap();
+    file
+}
+
+/// The line of a comparison about this number of this case, if it surely differs.
+fn differs(table: &str, case: &str, number: &str) -> Option<String> {
+    let mut lines = table.lines().filter(|line| line.trim_start().starts_with(case));
+    lines.find(|line| line.split_whitespace().any(|word| word == number)).map(str::to_owned)
+}
+
+#[test]
+fn both_configurations_are_served_by_the_same_machines() {
+    let (four, two) = (of("four", "", 1..=4), of("two", "", 1..=2));
+    let world = ["--rate", "100", "--load", "80"];
+    let (table, complaint, _) = said(&diff(&four, &two, &world));
+    assert!(
+        table.contains("4 and 2 backends with 4 and 2 places") && table.contains("60 % and 120 %"),
+        "{table}{complaint}"
+    );
+    let p99 = differs(&table, "steady", "p99");
+    assert!(p99.is_some_and(|line| line.contains(" +")), "half of the machines are gone: {table}");
+    // Weights say who is asked, and not how large he is.
+    let (table, _, _) = said(&diff(&two, &weighed(&two), &world));
+    assert!(table.contains("2 backends with 4 places"), "{table}");
+    let p99 = differs(&table, "steady", "p99");
+    assert!(p99.is_some_and(|line| line.contains(" +")), "one of two gets nine tenths: {table}");
+}
+
+/// The same with nine times the weight for the first backend.
+fn weighed(file: &Path) -> PathBuf {
+    let text = fs::read_to_string(file).unwrap();
+    let other = file.with_extension("weighed.toml");
+    fs::write(&other, text.replacen("\" }", "\", weight = 9 }", 1)).unwrap();
+    other
+}
+
+#[test]
+fn a_machine_that_is_new_is_as_large_as_the_others() {
+    let (old, new) = (of("old-machines", "", 1..=2), of("new-machines", "", 2..=3));
+    let (table, _, _) = said(&diff(&old, &new, &["--rate", "200", "--load", "80"]));
+    let note = "new, and with 3 places, as the others have on average: 10.0.0.3:80";
+    assert!(table.contains(note) && table.contains("2 backends with 6 places"), "{table}");
+}
+
+#[test]
+fn the_load_that_is_told_is_the_load_that_comes_of_it() {
+    let many = of("many", "", 1..=20);
+    let steady = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+        command.arg("check").arg(&many).args(["--seeds", "1", "--case", "steady"]).args(args);
+        let (table, complaint, code) = said(&command.output().unwrap());
+        assert_eq!(code, Some(0), "{complaint}");
+        table
+    };
+    let (calm, busy) = (steady(&["--load", "25"]), steady(&["--load", "90"]));
+    assert!(calm.contains("208 requests/s") && calm.contains("25 % busy"), "{calm}");
+    assert!(busy.contains("751 requests/s") && busy.contains("90 % busy"), "{busy}");
+    let p99 = |table: &str| number(&row(table, "steady")[2]);
+    assert!(p99(&busy) > 1.5 * p99(&calm), "{calm}{busy}");
+    let fixed = steady(&["--rate", "200", "--load", "90"]);
+    assert!(fixed.contains("24 % busy") && fixed.contains("--rate 751 makes it 90 %"), "{fixed}");
+    let cured = steady(&["--rate", "751", "--load", "90"]);
+    assert!(cured.contains("90 % busy") && !cured.contains("half of a place"), "{cured}");
+    assert!(!busy.contains("--rate"), "{busy}");
+}

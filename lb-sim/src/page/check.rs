@@ -10,7 +10,7 @@ use super::timeline::timeline;
 use super::words::{millis, percent, seconds, several};
 use super::{again, document};
 use crate::engine::Run;
-use crate::rehearsal::{Battery, Case, Finding, Outlook, Setting, Stage, advice};
+use crate::rehearsal::{Battery, Case, Finding, Outlook, Stage, advice};
 
 /// Bins of a case's pictures: there are two dozen of them on a page.
 const BINS_MAX: usize = 60;
@@ -58,7 +58,7 @@ pub struct Checked<'a> {
     /// What came of each case of it, in the same order.
     pub rehearsed: Vec<Rehearsed<'a>>,
     /// What its world is like.
-    pub setting: &'a Setting,
+    pub facts: Vec<String>,
     /// How many seeds each case ran under.
     pub seeds: usize,
 }
@@ -97,15 +97,11 @@ impl Checked<'_> {
     /// Its part of the page.
     pub fn section(&self) -> Section {
         let is_good = |it: &Rehearsed<'_>| it.missed.is_empty() && it.outlook.broken.is_empty();
-        let Setting { rate: asked, load, latency } = self.setting;
         let drawn = html! {
             section {
                 h2 { "Service " (self.stage.name()) }
                 p.facts {
-                    span { (several(self.stage.origins.len(), "backend")) }
-                    span { (asked.to_string()) " requests/s" }
-                    span { (millis(latency.mean().as_secs_f64() * 1_000.0)) " to answer" }
-                    span { (percent(*load)) " busy" }
+                    @for fact in &self.facts { span { (fact) } }
                     span { (several(self.seeds, "seed")) }
                 }
                 @for note in self.stage.notes.iter().chain(&self.battery.thin) { p.aside { (note) } }

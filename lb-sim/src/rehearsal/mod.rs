@@ -10,13 +10,14 @@ mod advice;
 mod battery;
 pub mod map;
 mod outlook;
+mod room;
 
 use std::path::Path;
 use std::time::Duration;
 
 use lb_config::Config;
 use lb_config::config::Origin as Target;
-use lb_core::config::BackendConfig;
+use lb_core::config::{BackendConfig, ServiceConfig};
 
 use crate::roster::Roster;
 use crate::scenario::{
@@ -27,6 +28,7 @@ use crate::scenario::{
 pub use advice::{Finding, advice};
 pub use battery::{Battery, Case, Skipped, battery};
 pub use outlook::{Broken, Outlook};
+pub use room::RATE_MAX;
 
 /// What a service is rehearsed with.
 #[derive(Clone, Debug)]
@@ -62,8 +64,23 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Around the service of this number in `config`, which was read from `file`.
+    /// Around the service of this number in `config`, which was read from `file`, on machines that have
+    /// room for the load that is said.
     pub fn new(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
+        let mut stage = Self::around(config, file, service, setting);
+        stage.equip(setting);
+        stage
+    }
+
+    /// Around what this service becomes in another configuration: as many ask, and the machines are the
+    /// same. What differs is what the configuration does with them.
+    pub fn after(&self, config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
+        let mut stage = Self::around(config, file, service, setting);
+        stage.take_over(self);
+        stage
+    }
+
+    fn around(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
         let (mut config, mut notes) = (config.clone(), Vec::new());
         for (number, said) in config.services.iter_mut().enumerate() {
             // A Unix socket is as good as any other address here.
@@ -91,43 +108,27 @@ impl Stage {
             (first..next).collect::<Vec<_>>()
         });
         let pools: Vec<Vec<usize>> = pools.collect();
-        // Whoever may have to carry everything has room for it.
-        for backends in &pools {
-            let weights = said.core.pools.iter().flat_map(|pool| &pool.backends);
-            let weights: Vec<f64> = weights.map(|backend| f64::from(backend.weight)).collect();
-            let total: f64 = backends.iter().map(|at| weights[*at]).sum();
-            for at in backends {
-                let busy = setting.rate * setting.latency.mean().as_secs_f64();
-                let room = busy * weights[*at] / total / setting.load;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "at least 1, and far below 2⁵²"
-                )]
-                let room = room.ceil().max(1.0) as usize;
-                let origin = &mut scenario.origins[origins[*at]];
-                origin.concurrency = Some(origin.concurrency.unwrap_or(0).max(room));
-            }
-        }
         Self { scenario, service, origins, pools, notes }
-    }
-
-    /// Requests per second that the first pool can carry, if every backend gets its share: what is asked
-    /// for, or a little more, since nobody works on half a request.
-    pub fn capacity(&self) -> f64 {
-        let pool = &self.scenario.config.services[self.service].core.pools[0].backends;
-        let total: f64 = pool.iter().map(|backend| f64::from(backend.weight)).sum();
-        let carries = pool.iter().zip(&self.origins).map(|(backend, at)| {
-            let origin = &self.scenario.origins[*at];
-            let room = origin.concurrency.unwrap_or(usize::MAX) as f64;
-            room / origin.latency.mean().as_secs_f64() * total / f64::from(backend.weight)
-        });
-        carries.fold(f64::INFINITY, f64::min)
     }
 
     /// The name of the service.
     pub fn name(&self) -> &str {
-        &self.scenario.config.services[self.service].core.name
+        &self.service().name
+    }
+
+    /// What the configuration says of it.
+    pub fn service(&self) -> &ServiceConfig {
+        &self.scenario.config.services[self.service].core
+    }
+}
+
+/// Names, of which the first are told.
+pub(crate) fn listed(names: &[&str]) -> String {
+    const TOLD: usize = 5;
+    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
 }
 

@@ -3,6 +3,7 @@
 use lb_config::Config;
 
 use crate::record::Record;
+use crate::rehearsal::listed;
 
 /// Which services of a record are which of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,16 +85,6 @@ pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<
         ));
     }
     Ok(Matched { pairs, notes })
-}
-
-/// Names, of which the first are told.
-pub(super) fn listed(names: &[&str]) -> String {
-    const TOLD: usize = 5;
-    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told} and {more} more"),
-    }
 }
 
 /// Host and port of a url, or of what a log calls an upstream.

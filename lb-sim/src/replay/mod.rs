@@ -26,10 +26,10 @@ use lb_core::{Outcome, Repeat};
 use crate::arrivals::{Arrival, START};
 use crate::model;
 use crate::record::{Attempt, End, Exchange, Past, Record, Tried};
-use crate::rehearsal::{self, Stage};
+use crate::rehearsal::{self, Stage, listed};
 use crate::scenario::{Arrivals, Latency, Seen, Span};
 
-use matching::{address, listed};
+use matching::address;
 
 pub use matching::{Matched, known, services};
 pub use tally::{Counts, SLICES, Tally};

@@ -91,7 +91,7 @@ pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
     let one = service.map(|name| chosen(&config, Some(name))).transpose()?;
     let (mut broken, mut missed, mut sections) = (false, false, Vec::new());
     for index in one.map_or(0..config.services.len(), |at| at..at + 1) {
-        let stage = Stage::new(&config, file, index, &world.setting());
+        let stage = world.stage(&config, file, index);
         looks_at_something(&stage, &world.slo)?;
         let battery = only(battery(&stage), &check.cases)?;
         let calm = || battery.cases.iter().all(|case| case.trouble.is_none());
@@ -260,10 +260,9 @@ fn told(stage: &Stage, battery: Battery, done: Vec<Done>, check: &Check) -> Stri
     let mut out = String::new();
     let _infallible = writeln!(
         out,
-        "service {}: {}, {}, {}\n",
+        "service {}: {}, {}\n",
         stage.name(),
-        counted(stage.origins.len(), "backend"),
-        check.world.told(),
+        World::told(&[stage]),
         counted(check.seeds.clone().count(), "seed"),
     );
     for note in stage.notes.iter().chain(&battery.thin) {

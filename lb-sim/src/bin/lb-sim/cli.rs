@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
+use lb_config::Config;
 use lb_config::quantity;
 use lb_config::read::Mistake;
-use lb_sim::rehearsal::Setting;
+use lb_sim::rehearsal::{RATE_MAX, Setting, Stage};
 use lb_sim::scenario::{Expectation, Latency};
 
 use crate::check::Check;
@@ -86,13 +88,13 @@ pub(crate) enum Command {
 /// What a configuration is rehearsed with, and held to.
 #[derive(Debug, Args)]
 pub(crate) struct World {
-    /// Requests per second, 1 to 10,000
-    #[arg(long, default_value_t = 200.0, value_parser = rate)]
-    rate: f64,
+    /// Requests per second, 1 to 10,000; by default 200, or the few more that make the load true
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
     /// How long backends take to answer: the median of a lognormal distribution, whose mean is a fifth above
     #[arg(long, default_value = "20ms", value_parser = latency)]
     latency: Duration,
-    /// The share of the backends' capacity that is used while all is well, in percent
+    /// The share of its capacity that the busiest backend needs while all is well, in percent
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=99))]
     load: u8,
     /// What must hold in every case, as in scenarios; of two configurations, under the new one; repeatable
@@ -101,28 +103,95 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// For people.
-    pub(crate) fn told(&self) -> String {
-        let Setting { rate, load, latency } = self.setting();
-        let mean = latency.mean().as_secs_f64() * 1_000.0;
-        let busy = load * 100.0;
-        format!("{rate} requests/s, {mean:.0} ms to answer on average, {busy:.0} % busy")
+    /// A service in it.
+    pub(crate) fn stage(&self, config: &Config, file: &Path, service: usize) -> Stage {
+        let setting = self.setting();
+        let mut stage = Stage::new(config, file, service, &setting);
+        if self.rate.is_none() {
+            stage.fill(setting.load);
+        }
+        let load = setting.load;
+        if (stage.busy() - load).abs() > NEARLY {
+            let rate = stage.fits(load);
+            let other = Stage::new(config, file, service, &Setting { rate, ..setting });
+            let fits = (other.busy() - load).abs() <= NEARLY && rate <= RATE_MAX;
+            stage.notes.push(self.off(&stage, fits.then_some(rate)));
+        }
+        stage
+    }
+
+    /// Says that whole places make the load another than is asked for, and at which rate they do not.
+    fn off(&self, stage: &Stage, fits: Option<f64>) -> String {
+        let (busy, load) = (stage.busy() * 100.0, self.load);
+        let remedy = match fits {
+            Some(rate) => format!("--rate {rate} makes it {load} %"),
+            None if self.rate.is_some() => format!("without --rate it is nearer to {load} %"),
+            None => "a longer --latency makes it more".to_owned(),
+        };
+        format!(
+            "the busiest backend is {busy:.0} % busy, and not {load} %: nobody has half of a place; {remedy}"
+        )
+    }
+
+    /// What becomes of it in another configuration: the machines stay the same.
+    pub(crate) fn after(
+        &self,
+        before: &Stage,
+        (config, file): (&Config, &Path),
+        service: usize,
+    ) -> Stage {
+        before.after(config, file, service, &self.setting())
+    }
+
+    /// For people: of one stage, or of one before and after a change.
+    pub(crate) fn facts(stages: &[&Stage]) -> Vec<String> {
+        let each = |of: &dyn Fn(&Stage) -> String| {
+            let mut all: Vec<String> = stages.iter().map(|stage| of(stage)).collect();
+            all.dedup();
+            all.join(" and ")
+        };
+        let first = &stages[0].scenario;
+        let rate = first.workload.rate;
+        let mean = first.origins[stages[0].origins[0]].latency.mean().as_secs_f64() * 1_000.0;
+        let counted = |count: String, word: &str| match count.as_str() {
+            "1" => format!("1 {word}"),
+            _ => format!("{count} {word}s"),
+        };
+        let backends = counted(each(&|it| it.origins.len().to_string()), "backend");
+        let places = counted(each(&|it| it.places().to_string()), "place");
+        let busy = each(&|it| format!("{:.0} %", it.busy() * 100.0));
+        vec![
+            format!("{backends} with {places}"),
+            format!("{rate} requests/s"),
+            format!("{mean:.0} ms to answer on average"),
+            format!("{busy} busy"),
+        ]
+    }
+
+    /// The same in a line.
+    pub(crate) fn told(stages: &[&Stage]) -> String {
+        Self::facts(stages).join(", ")
     }
 
     /// As on the command line that repeats a run, as far as it is not the default.
     pub(crate) fn written(&self) -> String {
         let latency = quantity::show_duration(self.latency);
-        format!(" --rate {} --latency {latency} --load {}", self.rate, self.load)
+        let rate = self.rate.map_or_else(String::new, |rate| format!(" --rate {rate}"));
+        format!("{rate} --latency {latency} --load {}", self.load)
     }
 }
 
 /// How far servers' latencies spread: one answer in a hundred takes four times the median.
 pub(crate) const SIGMA: f64 = 0.6;
+/// Requests per second where nobody says how many.
+const RATE: f64 = 200.0;
+/// A load that is so near to another is called by its name.
+const NEARLY: f64 = 0.02;
 
 impl World {
     pub(crate) fn setting(&self) -> Setting {
         let latency = Latency::Lognormal { median: self.latency, sigma: SIGMA };
-        Setting { rate: self.rate, latency, load: f64::from(self.load) / 100.0 }
+        Setting { rate: self.rate.unwrap_or(RATE), latency, load: f64::from(self.load) / 100.0 }
     }
 }
 
@@ -156,7 +225,7 @@ Examples:
   lb-sim check lb.toml --slo 'error_ratio < 0.1%' --slo 'p99 <= 250ms'     exit code 131 if one is missed";
 
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| (1.0..=10_000.0).contains(rate));
+    let rate = text.parse::<f64>().ok().filter(|rate| (1.0..=RATE_MAX).contains(rate));
     rate.ok_or_else(|| "write a number from 1 to 10,000".to_owned())
 }
 

@@ -87,10 +87,9 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
             services.push(html::of_one(name, note, misses));
             continue;
         };
-        let stages = [
-            Stage::new(&old, old_file, before, &world.setting()),
-            Stage::new(&new, new_file, at, &world.setting()),
-        ];
+        let before = world.stage(&old, old_file, before);
+        let after = world.after(&before, (&new, new_file), at);
+        let stages = [before, after];
         looks_at_something(&stages[1], &world.slo)?;
         let [befores, afters] = stages.each_ref().map(|stage| battery(stage).cases);
         let after_of = |name| afters.iter().find(|case: &&Case| case.name == name);
@@ -98,8 +97,10 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
             befores.iter().filter_map(|case| Some((case, after_of(case.name)?))).collect();
         let all = run(&stages, &both, seeds, &world.slo);
         out += &head(diff, &stages);
+        let notes = notes(&stages);
+        notes.iter().for_each(|note| out += &format!("  {note}\n"));
         out += &table(&all);
-        services.push(html::of_both(name, &all));
+        services.push(html::of_both(&stages, &notes, &all));
         for Compared { case, pairs, missed: misses, .. } in &all {
             for (when, it) in pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)])
             {
@@ -131,19 +132,21 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
 
 /// What of a service is compared.
 fn head(diff: &Diff, stages: &[Stage; 2]) -> String {
-    let Diff { old, new, seeds, world, .. } = diff;
-    let [before, after] = stages.each_ref().map(|stage| stage.origins.len());
-    let backends = match before == after {
-        true => counted(before, "backend"),
-        false => format!("{before} and {}", counted(after, "backend")),
-    };
+    let Diff { old, new, seeds, .. } = diff;
+    let [before, after] = stages;
     let (old, new, seeds) = (old.display(), new.display(), counted(seeds.clone().count(), "seed"));
     format!(
-        "service {}: {old} before, {new} after; {backends}, {}; {seeds}, 95 % intervals of the paired \
+        "service {}: {old} before, {new} after; {}; {seeds}, 95 % intervals of the paired \
          difference\n\n",
-        stages[1].name(),
-        world.told(),
+        after.name(),
+        World::told(&[before, after]),
     )
+}
+
+/// What is to be known of either, once.
+fn notes([before, after]: &[Stage; 2]) -> Vec<String> {
+    let fresh = after.notes.iter().filter(|note| !before.notes.contains(note));
+    before.notes.iter().chain(fresh).cloned().collect()
 }
 
 /// What is said of levels of a service that is new.

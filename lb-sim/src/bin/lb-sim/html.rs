@@ -12,6 +12,7 @@ use lb_sim::shell::quoted;
 use lb_sim::{Engine, Scenario, Verdict, page};
 
 use crate::check::{Check, Done};
+use crate::cli::World;
 use crate::diff::{self, differences};
 use crate::output::Output;
 
@@ -63,9 +64,8 @@ pub(crate) fn of_service(
         missed: done.missed.iter().map(ToString::to_string).collect(),
         picture: done.picture.as_ref(),
     });
-    let (rehearsed, setting) = (rehearsed.collect(), &check.world.setting());
-    let seeds = check.seeds.clone().count();
-    Checked { stage, battery, rehearsed, setting, seeds }.section()
+    let (rehearsed, seeds) = (rehearsed.collect(), check.seeds.clone().count());
+    Checked { stage, battery, rehearsed, facts: World::facts(&[stage]), seeds }.section()
 }
 
 /// The page of a check.
@@ -74,7 +74,7 @@ pub(crate) fn of_check(file: &Path, sections: &[Section]) -> String {
 }
 
 /// A service's part of the page of a comparison.
-pub(crate) fn of_both(name: &str, all: &[diff::Compared]) -> Service {
+pub(crate) fn of_both(stages: &[Stage; 2], notes: &[String], all: &[diff::Compared]) -> Service {
     let one = |it: &diff::Compared| {
         let both = it.pairs.iter().flat_map(|(old, new)| [("before", old), ("after", new)]);
         let broken = both.flat_map(|(when, it)| it.broken.iter().map(move |broken| (when, broken)));
@@ -89,8 +89,11 @@ pub(crate) fn of_both(name: &str, all: &[diff::Compared]) -> Service {
             complaints: broken.chain(missed).collect(),
         }
     };
-    let (name, compared) = (name.to_owned(), all.iter().map(one).collect());
-    Service { name, note: None, complaints: Vec::new(), compared }
+    let [before, after] = stages;
+    let (name, compared) = (after.name().to_owned(), all.iter().map(one).collect());
+    let told = [World::told(&[before, after])];
+    let note = Some(told.iter().chain(notes).map(String::as_str).collect::<Vec<_>>().join("; "));
+    Service { name, note, complaints: Vec::new(), compared }
 }
 
 /// What a page says of a service that only one of two configurations has, and which levels it misses.
