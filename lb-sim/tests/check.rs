@@ -351,3 +351,46 @@ fn the_load_that_is_told_is_the_load_that_comes_of_it() {
     assert!(cured.contains("90 % busy") && !cured.contains("half of a place"), "{cured}");
     assert!(!busy.contains("--rate"), "{busy}");
 }
+
+#[test]
+fn a_setting_that_nothing_comes_of_is_named() {
+    let about =
+        "body_bytes_max = \"10MiB\"\n[service.keep_alive]\nconnections_max = 2\nidle_max = 0\n";
+    let route = "[[route]]\nname = \"all\"\nhosts = [\"a.test\"]\nservice = \"web\"\n\
+                 mirror = { service = \"web\" }\nresponse = { status = 500 }\n";
+    let server = "[server]\nconnections_max = 100\n";
+    let file = written("left-out", about);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{server}{text}{route}")).unwrap();
+    let named = [
+        "[service.keep_alive] connections_max:",
+        "[service.keep_alive] idle_max:",
+        "[service] body_bytes_max:",
+        "[route.mirror] of route all: nobody makes the copies, which are load on its backends",
+        "status in [route.response] of route all:",
+        "[server] connections_max:",
+    ];
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+        said(&command.args(args).output().unwrap())
+    };
+    let path = file.to_str().unwrap();
+    let log = file.with_extension("log");
+    let line = "10.1.1.1 - - [22/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";
+    fs::write(&log, line.repeat(50)).unwrap();
+    let commands = [
+        &["check", path, "--seeds", "1", "--case", "steady"][..],
+        &["diff", path, path, "--seeds", "2", "--rate", "10"],
+        &["map", path, "--seeds", "1", "--capacity", "20"],
+        &["replay", log.to_str().unwrap(), "--config", path],
+    ];
+    for command in commands {
+        let (told, complaint, _) = run(command);
+        for what in named {
+            let note = format!("not rehearsed: {what}");
+            assert_eq!(told.matches(&note).count(), 1, "{note} in {told}{complaint}");
+        }
+    }
+    let (told, _, _) = said(&check("nothing-left-out", "", &["--case", "steady"]));
+    assert!(!told.contains("not rehearsed: ["), "{told}");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lb_sim::log::Entry;
 use lb_sim::measure::{Facts, seconds, span};
-use lb_sim::scenario::Expectation;
+use lb_sim::scenario::{Expectation, Metric};
 use lb_sim::{Engine, Scenario, Scrutiny, Verdict, model, report, scenario, trace};
 
 /// The scenarios that the model knows everything of.
@@ -117,5 +117,51 @@ fn a_run_of_the_model_repeats() {
         let again = trace::text(&Engine::Model.run(&scenario, 11).log);
         let differs = trace::first_difference(&once, &again);
         assert_eq!(differs, None, "{}", scenario.file);
+    }
+}
+
+/// Two backends, and this in the configuration.
+fn with(name: &str, of_service: &str, of_config: &str, workload: &str) -> Scenario {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
+    let text = format!(
+        "# What both engines say.\nschema = 1\nduration = \"12s\"\n[config]\n[[config.listener]]\n\
+         bind = \"127.0.0.1:8080\"\n[[config.service]]\nname = \"web\"\nhosts = [\"*\"]\n{of_service}\n\
+         [[config.service.pool]]\nbackends = [{{ url = \"http://b1:80\" }}, {{ url = \"http://b2:80\" }}]\n\
+         {of_config}\n[[origin]]\nat = \"b1:80\"\n[[origin]]\nat = \"b2:80\"\n[workload]\nrate = 50\n\
+         {workload}\n[expect]\nat_end = [\"error_ratio <= 1\"]\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    scenario::read(&file).unwrap().0
+}
+
+#[test]
+fn a_setting_that_the_model_knows_nothing_of_is_refused() {
+    let bounded = with("bounded", "[config.service.keep_alive]\nconnections_max = 2", "", "");
+    let route = "[[config.route]]\nname = \"r\"\nhosts = [\"web\"]\nservice = \"web\"\n";
+    let mirrored = with("mirrored", "", &format!("{route}mirror = {{ service = \"web\" }}"), "");
+    for (scenario, what) in [
+        (bounded, "it knows nothing of [service.keep_alive] connections_max"),
+        (mirrored, "it knows nothing of [route.mirror] of route r"),
+    ] {
+        assert_eq!(Engine::Model.refusals(&scenario), [what]);
+        assert!(Engine::Net.refusals(&scenario).is_empty());
+    }
+}
+
+#[test]
+fn clients_are_told_the_same_status_by_both_engines() {
+    let route = "[[config.route]]\nname = \"r\"\nhosts = [\"web\"]\nservice = \"web\"\n\
+                 [config.route.response]\nstatus = 500";
+    let edited = with("edited", "", route, "");
+    let bodies = "body_bytes_max = \"10B\"";
+    let large = with("large", bodies, "", "post = 1.0");
+    let small = with("small", bodies, "", "post = 1.0\nbody = \"10B\"");
+    for (scenario, status) in [(edited, 500), (large, 413), (small, 200)] {
+        for engine in [Engine::Net, Engine::Model] {
+            let facts = Facts::of(&scenario, &engine.run(&scenario, 1).log);
+            let all = facts.measure(&scenario, &(Duration::ZERO..scenario.duration));
+            let told = all.of(&Metric::Answered(status), &scenario);
+            assert_eq!(told, Some(1.0), "{} under {engine:?}", scenario.file);
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! arithmetic: an origin is a queue, the network a delay, a fault changes what becomes of a message. So
 //! there are no bytes and no tasks, a microsecond is as good as an hour, and a run takes a hundredth of
 //! the time that the net engine takes for it. What it cannot say anything about (HTTP itself, bodies that
-//! are slow to send, tunnels, a drain) it refuses ([`Engine::refusals`](crate::Engine::refusals)).
+//! are slow to send, tunnels, a drain, settings of connections, copies) it refuses
+//! ([`Engine::refusals`](crate::Engine::refusals)).
 //!
 //! A request is one value in one slot, and has one thing to wait for: its turn. What it waits for is
 //! known when it begins to wait, since faults are known in advance (`weather`) and servers work off
@@ -18,9 +19,10 @@ mod relive;
 mod server;
 mod stage;
 mod turn;
+mod unknown;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lb_core::{Ask, Exchange, ExchangeId, Rank, Repeat, Rng, Time};
@@ -40,8 +42,9 @@ use asked::{Asked, User};
 use checks::Check;
 use fate::Place;
 use server::Server;
-use stage::{Era, Stage};
+use stage::{Era, Led, Stage};
 use turn::{Open, Slot};
+pub(crate) use unknown::{plain, unknown};
 
 /// Runs `scenario` under `seed` and judges it meanwhile: nothing is kept but what is open.
 pub fn judged(scenario: &Scenario, seed: u64, scrutiny: Scrutiny) -> Verdict {
@@ -120,6 +123,13 @@ pub(crate) fn refusals(scenario: &Scenario) -> Vec<String> {
     refuse(origins || http2(workload.protocol), "HTTP/2");
     let of_bytes = |kind| matches!(kind, FaultKind::CloseIdle { .. });
     refuse(scenario.faults.iter().any(|it| of_bytes(it.kind)), "the fault close_idle");
+    let said = scenario
+        .configs()
+        .flat_map(|config| (0..config.services.len()).flat_map(|service| unknown(config, service)));
+    said.map(|unknown| unknown.what)
+        .collect::<BTreeSet<_>>()
+        .iter()
+        .for_each(|it| refuse(true, it));
     refusals
 }
 
@@ -282,12 +292,15 @@ impl<'c, S: Sink> Engine<'c, S> {
         let mut dice = Rng::stream(self.seed ^ CLIENTS, request.into());
         let (up, down) = (dice.within(self.scenario.network), dice.within(self.scenario.network));
         let trip = up + down;
-        let index = match crowd {
-            Some(crowd) => Ok(usize::from(crowd.service)),
+        let led = match crowd {
+            Some(crowd) => Ok(Led { service: usize::from(crowd.service), status: None }),
             None => made.lead(&asked),
         };
-        let index = match index {
-            Ok(index) => index,
+        let bytes = if post { self.scenario.workload.body as u64 } else { 0 };
+        let takes = |led: &Led| bytes <= era.told.config.services[led.service].body_bytes_max;
+        let led = led.and_then(|led| if takes(&led) { Ok(led) } else { Err(TOO_LARGE) });
+        let Led { service: index, status } = match led {
+            Ok(led) => led,
             Err(status) => {
                 let (end, sent) = (End::Answered(status), since_start(self.now));
                 self.say(What::Ended { request, end, exchange: None, sent, took: trip });
@@ -312,11 +325,14 @@ impl<'c, S: Sink> Engine<'c, S> {
             trip,
             era: self.era,
             service,
+            status: status.or(era.told.config.services[index].edits.response.status),
             line: made.numbers[index],
         });
         self.go_on(slot, step, None);
     }
 }
 
+/// The status of a request whose body is larger than its service takes.
+const TOO_LARGE: u16 = 413;
 /// Tells the dice of clients from those of attempts.
 const CLIENTS: u64 = 0x636c_6965_6e74;

@@ -96,8 +96,15 @@ impl<'c, S: Sink> Stage<'c, S> {
     }
 }
 
-/// Where a request is led: to the service of this number, or to an answer of this status.
-type Lead = Result<usize, u16>;
+/// Where a request is led: to a service, or to an answer of this status.
+type Lead = Result<Led, u16>;
+
+/// A service, and the status that its answers get on the way there, if that is another.
+#[derive(Clone, Copy)]
+pub(super) struct Led {
+    pub(super) service: usize,
+    pub(super) status: Option<u16>,
+}
 
 /// The status of a request that is for nobody.
 const NO_SERVICE: u16 = 404;
@@ -114,7 +121,10 @@ impl Made {
     fn find(&self, asked: &Asked<'_>) -> Lead {
         let found = self.router.find(asked);
         match found.as_ref().map(|found| &found.route().action) {
-            Some(Action::Service(index)) => Ok(usize::from(*index)),
+            Some(Action::Service(index)) => {
+                let status = found.as_ref().and_then(|it| it.route().edits.response.status);
+                Ok(Led { service: usize::from(*index), status })
+            }
             Some(Action::Redirect { status, .. } | Action::Respond { status, .. }) => Err(*status),
             None => Err(NO_SERVICE),
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lb_core::edit::has_body;
 use lb_core::{
     Attempt, BackendId, BodyEnd, Delivery, Errand, Event, ExchangeId, Hedge, Observe, Outcome,
     Queue, Rejection, Rng, Service, Step, Time, Wait,
@@ -42,6 +43,8 @@ pub(super) struct Open<'c> {
     pub(super) trip: Duration,
     pub(super) era: usize,
     pub(super) service: &'c Service,
+    /// What its client is told in place of an answer's status, if anything.
+    pub(super) status: Option<u16>,
     pub(super) line: usize,
 }
 
@@ -252,7 +255,8 @@ impl<'c, S: Sink> Engine<'c, S> {
         let Outcome::Answered(status) = fate.outcome else {
             unreachable!("what is delivered was answered")
         };
-        let Open { user, service, .. } = *self.open(slot);
+        let Open { user, service, status: edited, .. } = *self.open(slot);
+        let status = edited.filter(|_| has_body(status)).unwrap_or(status);
         if let Some(user) = user
             && let Some(cookie) = delivery.set_cookie(service)
             && self.scenario.workload.cookies

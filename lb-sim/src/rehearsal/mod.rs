@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use lb_config::Config;
 use lb_config::config::Origin as Target;
-use lb_core::config::{BackendConfig, ServiceConfig};
+use lb_core::config::{Action, BackendConfig, ServiceConfig};
 
+use crate::model;
 use crate::roster::Roster;
 use crate::scenario::{
     Again, Arrivals, Crowd, Expect, Framing, Latency, Origin, Protocol, STREAMS, Scenario, Span,
@@ -93,6 +94,7 @@ impl Stage {
                 notes = made_up;
             }
         }
+        notes.extend(left_out(&config, service));
         let mut scenario = calm(config, file, setting);
         let said = &scenario.config.services[service];
         let number = u16::try_from(service).expect("services have 16 bits");
@@ -130,6 +132,23 @@ pub(crate) fn listed(names: &[&str]) -> String {
         0 => told,
         more => format!("{told} and {more} more"),
     }
+}
+
+/// What the configuration says that nothing comes of here.
+fn left_out(config: &Config, service: usize) -> Vec<String> {
+    let mut all: Vec<String> =
+        model::unknown(config, service).iter().map(ToString::to_string).collect();
+    for route in &config.routing.routes {
+        let is_ours = matches!(&route.action, Action::Service(at) if usize::from(*at) == service);
+        if is_ours && route.edits.response.status.is_some() {
+            let why = "requests come to the service past its routes";
+            all.push(format!("status in [route.response] of route {}: {why}", route.name));
+        }
+    }
+    if config.services[service].body_bytes_max != model::plain().services[0].body_bytes_max {
+        all.push("[service] body_bytes_max: all bodies are of one size".to_owned());
+    }
+    all.into_iter().map(|what| format!("not rehearsed: {what}")).collect()
 }
 
 /// Gives backends to pools that would have to look for theirs.

@@ -152,7 +152,8 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     let loads: Vec<f64> = cells.iter().map(|cell| args.step(*cell, Axis::Load)).collect();
     let stable = stable(&loads, &fates);
     let sheet = args.sheet(&stage, (x, y), fates, stable);
-    print(&told(&sheet));
+    let notes: String = stage.notes.iter().map(|note| format!("  {note}\n")).collect();
+    print(&(notes + &told(&sheet)));
     if let Some(page) = page {
         page.write(&sheet.page(&args.file.display().to_string(), &html::again()))?;
     }
@@ -315,7 +316,7 @@ fn told(sheet: &Sheet) -> String {
     let _infallible = writeln!(
         out,
         "\n  · all is as before at once; 3s: after so long; ✗ not within {watched} s after the trouble is \
-         over; # too much without any trouble\n  {}",
+         over;\n  # too much, or turned away, without any trouble\n  {}",
         sheet.conclusion,
     );
     out
