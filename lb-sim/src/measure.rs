@@ -20,8 +20,8 @@ pub struct Facts {
     attempts: Vec<Tried>,
     /// When which user reached which origin.
     visits: Vec<(Duration, u32, usize)>,
-    /// When a breaker opened.
-    opened: Vec<Duration>,
+    /// When whose breaker moved to what.
+    moved: Vec<(Duration, BackendId, BreakerState)>,
 }
 
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl Sink for Facts {
 impl Facts {
     /// Those of a run of `scenario` that is about to begin.
     pub fn new(scenario: &Scenario) -> Self {
-        let (requests, attempts, visits, opened) = Default::default();
-        Self { places: Places::new(scenario), drains: false, requests, attempts, visits, opened }
+        let (requests, attempts, visits, moved) = Default::default();
+        Self { places: Places::new(scenario), drains: false, requests, attempts, visits, moved }
     }
 
     /// The facts of a log.
@@ -115,8 +115,8 @@ impl Facts {
                 let origin = self.places.of(*backend);
                 self.attempts.push(Tried { at: *at, origin, number: *attempt });
             }
-            What::Core(Event::BreakerMoved { to: BreakerState::Open, .. }) => {
-                self.opened.push(*at);
+            What::Core(Event::BreakerMoved { backend, to, .. }) => {
+                self.moved.push((*at, *backend, *to));
             }
             What::Reached { origin, user: Some(user), .. } => {
                 self.visits.push((*at, *user, *origin));
@@ -128,7 +128,10 @@ impl Facts {
     /// What was measured of `span`.
     pub fn measure(&self, scenario: &Scenario, span: &Range<Duration>) -> Measure {
         let mut measure = Measure::nothing(scenario, span, true);
-        measure.opened = self.opened.iter().filter(|at| span.contains(*at)).count() as u64;
+        let opened = |(at, _, to): &&(Duration, BackendId, BreakerState)| {
+            span.contains(at) && *to == BreakerState::Open
+        };
+        measure.opened = self.moved.iter().filter(opened).count() as u64;
         let cut = |at: &dyn Fn(usize) -> Duration, count: usize| {
             let from = partition(count, |index| at(index) < span.start);
             from..partition(count, |index| at(index) < span.end).max(from)
@@ -152,6 +155,21 @@ impl Facts {
             measure.visited(*user, *origin);
         }
         measure
+    }
+
+    /// Whether the breaker of any backend was not closed at some time in `span`.
+    pub(crate) fn was_open(&self, span: &Range<Duration>) -> bool {
+        let mut before = BTreeMap::new();
+        for (at, backend, to) in self.moved.iter().filter(|(at, ..)| *at < span.end) {
+            if *at >= span.start && *to != BreakerState::Closed {
+                return true;
+            }
+            // Who closes in it was not closed until then.
+            if *at < span.start {
+                before.insert(*backend, *to);
+            }
+        }
+        before.values().any(|standing| *standing != BreakerState::Closed)
     }
 }
 

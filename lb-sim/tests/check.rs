@@ -394,3 +394,45 @@ fn a_setting_that_nothing_comes_of_is_named() {
     let (told, _, _) = said(&check("nothing-left-out", "", &["--case", "steady"]));
     assert!(!told.contains("not rehearsed: ["), "{told}");
 }
+
+#[test]
+fn clients_that_stay_where_they_were_moved_are_as_well_off_as_before() {
+    let sticky = "[service.affinity]\nby = \"cookie\"\n";
+    let cases = ["--case", "one dies", "--case", "one vanishes"];
+    let (table, _, _) = said(&check("sticky", sticky, &cases));
+    for case in ["one dies", "one vanishes"] {
+        let back = &row(&table, case)[7];
+        assert!(back.strip_suffix(" s").is_some_and(|it| number(it) < 10.0), "{case}: {table}");
+    }
+    assert!(!table.contains("open_for"), "no breaker keeps anybody away: {table}");
+}
+
+#[test]
+fn what_a_limit_sheds_is_not_laid_to_a_breaker() {
+    let limit = "[service.balance]\npolicy = \"least-request\"\n[service.breaker]\nopen_for = \"2s\"\n\
+                 [service.limits]\nper_backend = 8\n";
+    let file = of("sheds", limit, 1..=2);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("check").arg(&file).args(["--seeds", "2", "--case", "one is slow"]);
+    let (table, complaint, _) = said(&command.output().unwrap());
+    assert!(number(&row(&table, "one is slow")[0]) > 1.0, "{table}{complaint}");
+    let back = &row(&table, "one is slow")[7];
+    assert!(back.strip_suffix(" s").is_some_and(|it| number(it) < 10.0), "by chance, or: {table}");
+    assert!(!table.contains("open_for") && !table.contains("nothing to change"), "{table}");
+    assert!(table.contains("% of the requests fail;\n    no setting is known to help"), "{table}");
+    // Where a breaker does keep a backend away for long, it is said.
+    let breaker = "[service.breaker]\nopen_for = \"30s\"\nopen_for_max = \"60s\"\n";
+    let (table, _, _) = said(&check("shut", breaker, &["--case", "one dies"]));
+    assert!(table.contains("have open_for = \"2s\" and open_for_max = \"5s\""), "{table}");
+}
+
+#[test]
+fn a_limit_that_locks_everybody_out_is_stable_at_no_load() {
+    let limit = "[service.rate_limit]\nenabled = true\nrequests = 1\nper = \"10m\"\nburst = 1\n";
+    let file = written("locked-out", limit);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("map").arg(&file).args(["--seeds", "1", "--capacity", "200", "--stable", "90"]);
+    let (told, _, code) = said(&command.output().unwrap());
+    assert_eq!(code, Some(131), "{told}");
+    assert!(told.contains("there is no load at which it comes back"), "{told}");
+}

@@ -219,7 +219,9 @@ fn a_check_draws_each_case_and_says_what_to_change() {
     let (file, out) = (folder.join("<b>lb.toml"), folder.join("check.html"));
     fs::write(&file, config("[service.retry]\nattempts_max = 1\n")).unwrap();
     let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
-    let args = ["check", file, "--seeds", "1", "--slo", "error_ratio <= 0.1%", "--html", out];
+    // A breaker opens after so many failures, however many ask: of 200 a second they are felt.
+    let world = ["check", file, "--seeds", "1", "--rate", "200"];
+    let args = [&world[..], &["--slo", "error_ratio <= 0.1%", "--html", out]].concat();
     let done = lb_sim(&args);
     assert_eq!(done.status.code(), Some(131), "{done:?}");
     let page = fs::read_to_string(out).unwrap();

@@ -98,7 +98,7 @@ fn legend() -> Markup {
         (Fate::Recovered(std::time::Duration::ZERO), "all is as before at once".to_owned()),
         (Fate::Recovered(std::time::Duration::from_secs(3)), "after so long".to_owned()),
         (Fate::Stuck, format!("not within {} s after the trouble is over", WATCHED.as_secs())),
-        (Fate::Overloaded, "too much without any trouble".to_owned()),
+        (Fate::Overloaded, "too much, or turned away, without any trouble".to_owned()),
     ];
     html! {
         table.map { tbody { @for (fate, what) in said { tr { (one(fate)) td.text { (what) } } } } }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lb_core::config::{BreakerConfig, Policy, ServiceConfig, WhenAllUnfit};
 
 use super::battery::STORM;
+use super::outlook::LONG;
 use super::{Case, Outlook};
 
 /// Something to do about a configuration.
@@ -22,8 +23,9 @@ pub struct Finding {
 const ERRORS: f64 = 0.001;
 /// Requests to backends for each of a client, beyond which retries are a load of their own.
 const AMPLIFICATION: f64 = 1.3;
-/// Longer than anybody wants to wait for the trouble to be over, or noticed.
-const LONG: Duration = Duration::from_secs(10);
+/// Errors of which a person is told, whether or not anything is known to help.
+const MANY_ERRORS: f64 = 0.01;
+/// Longer than anybody wants to wait for trouble to be noticed.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// What follows from the outlook on each case for the configuration of the service. What shows several
@@ -47,7 +49,9 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.adapts_too_low(),
             seen.gives_up_on_all(),
         ];
-        for (what, remedy) in said.into_iter().flatten() {
+        let known = said.iter().any(Option::is_some);
+        let unknown = (!known).then(|| seen.is_past_help()).flatten();
+        for (what, remedy) in said.into_iter().chain([unknown]).flatten() {
             let is_for_ever = outlook.recover.is_none();
             let finding = Finding { case: case.name, what, remedy: remedy.to_owned() };
             match findings.iter_mut().find(|(known, _)| known.remedy == remedy) {
@@ -135,12 +139,10 @@ impl Seen<'_> {
         waits.then(|| (what(), remedy))
     }
 
-    fn comes_back_late(&self) -> Option<Said> {
+    /// How long it takes until all is as before, if that is too long.
+    fn is_late(&self) -> Option<String> {
         let late = self.outlook.recover.is_none_or(|recover| recover > LONG);
-        if !late || self.case.faulty.is_empty() {
-            return None;
-        }
-        let what = match self.outlook.recover {
+        (late && !self.case.faulty.is_empty()).then(|| match self.outlook.recover {
             Some(recover) => {
                 format!("it takes {:.0} s until all is as before", recover.as_secs_f64())
             }
@@ -148,17 +150,24 @@ impl Seen<'_> {
                 "it is never as before: from its beginning on {:.1} % of the requests fail",
                 self.percent()
             ),
-        };
-        let overload = self.case.name == "all are slow" || self.case.name == "impatient clients";
-        let breaker = self.service.breaker.is_some_and(|breaker| breaker.open_for_max > LONG);
-        match (overload, breaker) {
-            (true, _) => self.lacks_limits().then_some((what, BOUND)),
-            (false, true) => Some((
-                what,
-                "let [service.breaker] have open_for = \"2s\" and open_for_max = \"5s\"",
-            )),
-            (false, false) => None,
+        })
+    }
+
+    fn comes_back_late(&self) -> Option<Said> {
+        let what = self.is_late()?;
+        if self.case.name == "all are slow" || self.case.name == "impatient clients" {
+            return self.lacks_limits().then_some((what, BOUND));
         }
+        let waits = self.service.breaker.is_some_and(|breaker| breaker.open_for_max > LONG);
+        let remedy = "let [service.breaker] have open_for = \"2s\" and open_for_max = \"5s\"";
+        (waits && self.outlook.is_shut).then_some((what, remedy))
+    }
+
+    /// What is wrong where nothing was found that helps.
+    fn is_past_help(&self) -> Option<Said> {
+        let fails = self.outlook.error_ratio > MANY_ERRORS && self.fails() && self.has_sound();
+        let fails = || fails.then(|| format!("{:.1} % of the requests fail", self.percent()));
+        Some((self.is_late().or_else(fails)?, "no setting is known to help"))
     }
 
     fn takes_too_much(&self) -> Option<Said> {

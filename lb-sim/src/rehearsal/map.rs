@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::measure::Facts;
 use crate::model;
-use crate::scenario::{Again, Fault, FaultKind, Scenario, Whom};
+use crate::scenario::{Again, Fault, FaultKind, Metric, Scenario, Whom};
 
 use super::Stage;
+use super::outlook::{AS_BEFORE, TOO_MANY};
 
 /// What varies from one cell to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct Spot {
 /// What became of a cell, at worst over its seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
-    /// It was down before anything happened: so much load cannot be carried.
+    /// It was down before anything happened: so much load cannot be carried, or a limit lets it not.
     Overloaded,
     /// All was as before so long after the trouble's end.
     Recovered(Duration),
@@ -61,8 +62,6 @@ pub enum Fate {
 const AT: Duration = Duration::from_secs(10);
 /// How long it is watched after the trouble.
 pub const WATCHED: Duration = Duration::from_secs(40);
-/// Goodput against that before the trouble, from which on all is as before.
-const AS_BEFORE: f64 = 0.99;
 /// Errors before the trouble that are not worth a word.
 const CALM_ERRORS: f64 = 0.01;
 
@@ -141,7 +140,9 @@ fn judged(scenario: &Scenario, seed: u64, ends: Duration) -> Result<Fate, String
     }
     let good = |from: Duration, to: Duration| {
         let seen = facts.measure(scenario, &(from..to));
-        (seen.requests > 0).then(|| 1.0 - seen.errors as f64 / seen.requests as f64)
+        // Whom a limit turned away was not served: no backend here answers 429.
+        let limited = seen.of(&Metric::Answered(TOO_MANY), scenario)?;
+        Some(1.0 - limited - seen.errors as f64 / seen.requests as f64)
     };
     let second = Duration::from_secs(1);
     let before =

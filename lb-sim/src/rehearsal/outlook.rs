@@ -37,6 +37,8 @@ pub struct Outlook {
     pub broken: Vec<Broken>,
     /// Runs in which something was wrong that nobody noticed.
     pub unnoticed: u32,
+    /// Whether a breaker was open when all was not as before for the last time, and that was late.
+    pub(super) is_shut: bool,
     seeds: u32,
 }
 
@@ -51,6 +53,10 @@ pub struct Broken {
 
 /// The finest that is looked at.
 const WINDOW: Duration = Duration::from_millis(500);
+/// Good answers against those in calm times, from which on all is as before.
+pub(super) const AS_BEFORE: f64 = 0.99;
+/// Longer than anybody wants to wait for the trouble to be over.
+pub(super) const LONG: Duration = Duration::from_secs(10);
 /// Below this part of its share a backend counts as left alone, or above the other as taken back.
 const LEFT_ALONE: f64 = 0.25;
 const TAKEN_BACK: f64 = 0.5;
@@ -102,6 +108,8 @@ impl Outlook {
             self.starved = least.fold(self.starved, f64::min);
         }
         if !case.faulty.is_empty() {
+            // Clients that were moved stay where they are, and nobody new comes.
+            let sticks = stage.service().affinity.is_some();
             let faulty = |of: &Measure| case.faulty.iter().map(|it| share(of, *it)).sum::<f64>();
             let usual = faulty(&calm);
             let is_all = stage.origins.iter().all(|origin| case.faulty.contains(origin));
@@ -112,13 +120,16 @@ impl Outlook {
             self.detect = if none { self.detect } else { later(self.detect, left) };
             let well = |span: &Range<Duration>| {
                 let seen = measure(span.clone());
-                seen.errors == 0 && faulty(&seen) >= TAKEN_BACK * usual
+                let is_back = sticks || faulty(&seen) >= TAKEN_BACK * usual;
+                is_back && served(&seen) >= AS_BEFORE * served(&calm)
             };
             let wide = |from: Duration| from..(from + 2 * WINDOW).min(scenario.duration);
             let unwell =
                 windows(ends..scenario.duration).filter(|it| !well(&wide(it.start))).last();
-            let well_from = unwell.map_or(ends, |last| last.end);
+            let well_from = unwell.as_ref().map_or(ends, |last| last.end);
             let back = (well_from + 2 * WINDOW <= scenario.duration).then(|| well_from - ends);
+            let is_late = back.is_none_or(|back| back > LONG);
+            self.is_shut |= is_late && unwell.is_some_and(|last| facts.was_open(&last));
             self.recover = later(self.recover, back);
         }
         // How long it takes to be as before is told above, and is the user's to judge.
@@ -136,7 +147,12 @@ impl Outlook {
 }
 
 /// The status of a request that a limit turned away.
-const TOO_MANY: u16 = 429;
+pub(super) const TOO_MANY: u16 = 429;
+
+/// The share of the requests that got good answers; nobody who asked was let down where nobody asked.
+fn served(measure: &Measure) -> f64 {
+    1.0 - measure.errors as f64 / measure.requests.max(1) as f64
+}
 
 /// The later of two, where `None` is never.
 fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
