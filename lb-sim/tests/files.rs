@@ -19,8 +19,13 @@ fn folder(name: &str) -> PathBuf {
 
 /// What `lb-sim` complains of in a folder, and its exit code.
 fn complaint(folder: &PathBuf, args: &[&str]) -> (String, Option<i32>) {
+    complaint_beside(folder, args, Stdio::null())
+}
+
+/// The same where what it has to say goes `to`.
+fn complaint_beside(folder: &PathBuf, args: &[&str], to: Stdio) -> (String, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
-    let output = command.args(args).current_dir(folder).stdout(Stdio::null()).output().unwrap();
+    let output = command.args(args).current_dir(folder).stdout(to).output().unwrap();
     (String::from_utf8(output.stderr).unwrap().trim().to_owned(), output.status.code())
 }
 
@@ -102,4 +107,30 @@ fn a_sweep_leaves_no_empty_folder_behind_and_a_shrink_writes_over_nothing() {
         ("there.toml: is there already; name another", Some(1))
     );
     assert_eq!(fs::read_to_string(&there).unwrap(), "kept");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_none() {
+    let folder = folder("full");
+    fs::write(folder.join("lb.toml"), CONFIG).unwrap();
+    let log = "10.9.9.9 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" 200 5\n";
+    fs::write(folder.join("access.log"), log).unwrap();
+    let world = Command::new(env!("CARGO_BIN_EXE_lb-sim")).args(["draw", "--seed", "1"]).output();
+    fs::write(folder.join("drawn.toml"), world.unwrap().stdout).unwrap();
+    for args in [
+        &["draw", "--seed", "1"] as &[&str],
+        &["run", "drawn.toml"],
+        &["check", "lb.toml", "--case", "steady", "--seeds", "1"],
+        &["replay", "access.log", "--config", "lb.toml"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (said, code) = complaint_beside(&folder, args, full.into());
+        let why = "standard output: cannot be written: No space left on device";
+        assert!(code == Some(1) && said.contains(why), "{args:?}: {code:?}, {said}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (said, code) = complaint_beside(&folder, args, writer.into());
+        assert!(code == Some(0) && !said.contains("standard output"), "{args:?}: {code:?}, {said}");
+    }
 }

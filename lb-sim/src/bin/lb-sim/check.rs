@@ -104,7 +104,7 @@ pub(crate) fn check(check: &Check) -> Result<ExitCode, String> {
         if page.is_some() {
             sections.push(html::of_service(&stage, &battery, &done, check));
         }
-        print(&told(&stage, battery, done, check));
+        print(&told(&stage, battery, done, check))?;
     }
     if let Some(page) = page {
         page.write(&html::of_check(file, &sections))?;

@@ -89,7 +89,7 @@ impl Compare {
         let compared: Vec<Compared> =
             scenarios.iter().zip(ran).map(|(it, ran)| self.compared(it, ran)).collect();
         for one in &compared {
-            print(&table(one));
+            print(&table(one))?;
         }
         if let Some(file) = written {
             file.write(&self.document(&compared))?;

@@ -123,7 +123,7 @@ pub(crate) fn diff(diff: &Diff) -> Result<ExitCode, String> {
             services.push(html::of_one(gone, "It is gone.", Vec::new()));
         }
     }
-    print(&out);
+    print(&out)?;
     if let Some(page) = page {
         page.write(&html::of_diff([old_file, new_file], seeds, &services))?;
     }

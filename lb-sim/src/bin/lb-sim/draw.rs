@@ -19,6 +19,6 @@ const SEED_MAX: u64 = i64::MAX as u64;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let base = sweep::base(args.file.as_deref())?;
-    print(&lb_sim::swarm::drawn(&base, args.seed)?);
+    print(&lb_sim::swarm::drawn(&base, args.seed)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -95,7 +95,7 @@ pub(crate) fn explain(args: &Explain) -> Result<ExitCode, String> {
             head.engine.again(&head.file, head.seed),
         ));
     }
-    print(&told(&scenario, &run.log, args.request)?);
+    print(&told(&scenario, &run.log, args.request)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -26,6 +26,7 @@ use clap::Parser;
 use lb_sim::{Scenario, scenario};
 
 use cli::{Cli, Command};
+use output::print;
 
 /// What is wrong with the question rather than with the answer.
 const USAGE: u8 = 1;
@@ -54,10 +55,6 @@ fn main() -> ExitCode {
 /// Says something to the person who asked. Nobody is left to be told when the output is closed.
 fn say(text: &str) {
     let _closed = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-fn print(text: &str) {
-    let _closed = write!(std::io::stdout().lock(), "{text}");
 }
 
 fn speed(simulated: Duration, took: Duration) -> String {

@@ -153,7 +153,7 @@ pub(crate) fn map(args: &Map) -> Result<ExitCode, String> {
     let stable = stable(&loads, &fates);
     let sheet = args.sheet(&stage, (x, y), fates, stable);
     let notes: String = stage.notes.iter().map(|note| format!("  {note}\n")).collect();
-    print(&(notes + &told(&sheet)));
+    print(&(notes + &told(&sheet)))?;
     if let Some(page) = page {
         page.write(&sheet.page(&args.file.display().to_string(), &html::again()))?;
     }

@@ -1,8 +1,22 @@
-//! Files that a command writes: opened before it begins, so that nobody waits for what cannot be written.
+//! Standard output, and files that a command writes: these are opened before it begins, so that nobody
+//! waits for what cannot be written.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Error, ErrorKind, Write};
+use std::io::{self, Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// Writes to standard output. Who closes it has read enough, as `head` does; anything else is an error,
+/// since nobody is to take half a report for the whole.
+pub(crate) fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("standard output: cannot be written: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A file that is there, and that has in it what it had until it is written. One that was not there
 /// before is gone again if nobody writes it.

@@ -41,7 +41,7 @@ pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
     let mut failed = 0;
     for (told, report) in told.iter().filter_map(|it| Some((it, it.result.failed.as_ref()?))) {
         failed += 1;
-        print(&format!("{}\n{report}\n", told.file));
+        print(&format!("{}\n{report}\n", told.file))?;
     }
     let unsaid = text_of(&asked.root.join(UNSAID))?;
     let pages = [
@@ -62,7 +62,7 @@ pub(crate) fn papers(asked: &Papers) -> Result<ExitCode, String> {
         }
     }
     let seconds = watch.took().as_secs_f64();
-    print(&format!("{} scenarios, {failed} failed, in {seconds:.1} s\n", told.len()));
+    print(&format!("{} scenarios, {failed} failed, in {seconds:.1} s\n", told.len()))?;
     Ok(if failed > 0 || differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -53,15 +53,15 @@ impl Repeat {
             let repeat::Repetition { inputs, decisions, differs } = done;
             let count = u32::from(differs.is_some());
             differ += count;
-            print(head.take().unwrap_or_default());
-            print(&format!("{inputs:>6}  {decisions:>9}  {count:>6}  {}\n", scenario.file));
+            print(head.take().unwrap_or_default())?;
+            print(&format!("{inputs:>6}  {decisions:>9}  {count:>6}  {}\n", scenario.file))?;
             if let Some(repeat::Difference { line, at, was, is }) = differs {
                 // Its first line says which run it is of.
                 let line = line + 1;
                 let at = show_duration(at);
                 print(&format!(
                     "  line {line} of what --trace writes, {at}:\n    was {was}\n    is  {is}\n"
-                ));
+                ))?;
                 say(&format!("  {} --trace FILE", engine.again(&scenario.file, seed)));
             }
         }

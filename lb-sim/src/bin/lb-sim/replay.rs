@@ -168,7 +168,7 @@ fn one(
         Some(before) => differences(&new, &recorded.whole(), before, &after),
     };
     let missed = levels(asked, &new, &whole(&after), &mut out)?;
-    print(&(out + "\n"));
+    print(&(out + "\n"))?;
     Ok(missed)
 }
 

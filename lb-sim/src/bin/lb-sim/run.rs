@@ -58,11 +58,11 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, String> {
         file.write(&format!("{head}\n{}", trace::text(&run.log)))?;
     }
     if let Some(which) = args.explain {
-        print(&format!("{}\n", explain::told(&scenario, &run.log, which)?));
+        print(&format!("{}\n", explain::told(&scenario, &run.log, which)?))?;
     }
-    print(&format!("{} under seed {seed}\n\n", scenario.file));
-    print(&report::timeline(&scenario, &run));
-    print(&report::verdict(&scenario, &verdict, engine));
+    print(&format!("{} under seed {seed}\n\n", scenario.file))?;
+    print(&report::timeline(&scenario, &run))?;
+    print(&report::verdict(&scenario, &verdict, engine))?;
     for Violation { at, what } in &late {
         let at = show_duration(*at);
         say(&format!("  a timer of this machine, not held against the proxy: at {at}: {what}"));

@@ -86,7 +86,7 @@ pub(crate) fn deliver(
             path.display().to_string()
         }
         None => {
-            print(&shrunk.text);
+            print(&shrunk.text)?;
             "FILE".to_owned()
         }
     };

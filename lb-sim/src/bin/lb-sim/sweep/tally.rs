@@ -171,7 +171,7 @@ impl<'s> Tally<'s> {
                         source.engine.again(&path.display().to_string(), *seed)
                     ));
                 }
-                None if is_drawn => print(&format!("\n{text}\n")),
+                None if is_drawn => print(&format!("\n{text}\n"))?,
                 _ => {}
             }
             let Some(limit) = shrink else { continue };
@@ -216,7 +216,7 @@ impl<'s> Tally<'s> {
                 "{done} runs of {sources} scenarios: {failed} failed, \
                  {missing} marks never reached\n"
             ),
-        });
+        })?;
         say(&speed(self.simulated, took));
         let worst = self.worst.or((missing > 0).then_some(Class::Toothless));
         Ok(worst.map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code())))
