@@ -35,7 +35,8 @@ fn told(record: &Record) -> String {
                 Some(Outcome::Failed(failure)) => failure.as_str().to_owned(),
                 None => "abandoned".to_owned(),
             };
-            write!(out, " | {backend} {outcome} {}+{}", attempt.at, attempt.took).unwrap();
+            let took = attempt.took.map_or("?".to_owned(), |took| took.to_string());
+            write!(out, " | {backend} {outcome} {}+{took}", attempt.at).unwrap();
         }
         out.push('\n');
     }
@@ -52,6 +53,14 @@ fn told(record: &Record) -> String {
 /// What is read of a log, whose format is found out.
 fn check(name: &str, text: &str, expected: &Expect) {
     expected.assert_eq(&told(&read(&[file(name, text)], None).unwrap()));
+}
+
+/// What of a log is not understood.
+fn check_mistakes(name: &str, text: &str, expected: &Expect) {
+    let Record { mistakes, .. } = read(&[file(name, text)], Some(Format::Combined)).unwrap();
+    let told: Vec<String> = mistakes.iter().map(|it| format!("{it}\n")).collect();
+    let folder = format!("{}/", env!("CARGO_TARGET_TMPDIR"));
+    expected.assert_eq(&told.concat().replace(&folder, ""));
 }
 
 /// Why it cannot be read.
@@ -212,6 +221,121 @@ fn the_combined_log_is_read_with_what_nginx_knows_of_upstreams() {
 }
 
 #[test]
+fn a_client_is_no_upstream_and_an_unknown_time_is_none() {
+    let date = "- - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"";
+    let text = format!("10.9.9.9 {date} \"2001:db8::1\"\n10.9.9.9 {date} \"198.51.100.7:1234\"\n");
+    check(
+        "main6.log",
+        &text,
+        &expect![[r#"
+            0 "" user 0 Safe 200 Ours 0
+            500000 "" user 0 Safe 200 Ours 0
+            note: main6.log: arrivals are known to the second, and spread evenly over it; it says nothing of how long anything took
+        "#]],
+    );
+    let text = format!(
+        "10.9.9.9 {date} ua=\"[2001:db8::1]:80\"\n\
+         10.9.9.9 {date} 0.105 -, 0.100 10.0.0.2:80, 10.0.0.1:80\n\
+         10.9.9.9 {date} 0.105 10.0.0.2:80, 10.0.0.1:80\n\
+         10.9.9.9 {date} rt=0.105 ua=10.0.0.1:80\n"
+    );
+    check(
+        "untimed.log",
+        &text,
+        &expect![[r#"
+            0 "" user 0 Safe 200 Complete 0 | [2001:db8::1]:80 200 0+?
+            145000 "" user 0 Safe 200 Complete 105000 | 10.0.0.2:80 reset 0+5000 | 10.0.0.1:80 200 5000+100000
+            395000 "" user 0 Safe 200 Complete 105000 | 10.0.0.2:80 reset 0+? | 10.0.0.1:80 200 0+?
+            645000 "" user 0 Safe 200 Complete 105000 | 10.0.0.1:80 200 0+105000
+            note: untimed.log: arrivals are known to the second, and spread evenly over it
+        "#]],
+    );
+    let text = format!(
+        "a.example:443 198.51.100.1 {date}\n\
+                        a.example:443 2001:db8::2 {date}\n198.51.100.1 {date}\n"
+    );
+    check(
+        "vhost.log",
+        &text,
+        &expect![[r#"
+            0 "" user 0 Safe 200 Ours 0
+            333333 "" user 1 Safe 200 Ours 0
+            666667 "" user 0 Safe 200 Ours 0
+            note: vhost.log: arrivals are known to the second, and spread evenly over it; it says nothing of how long anything took
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_proxy_answered_itself_is_left_out_beside_what_it_asked() {
+    let line = |status: u16, more: &str| {
+        format!(
+            "10.9.9.9 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" {status} 5 \"-\" \"-\" {more}\n"
+        )
+    };
+    let own = "rt=0.000 urt=\"-\" ua=\"-\"";
+    let text = [
+        line(200, "rt=0.100 urt=\"0.100\" ua=\"10.0.0.1:80\""),
+        line(200, own),
+        line(304, own),
+        line(429, own),
+        line(503, own),
+    ];
+    check(
+        "own.log",
+        &text.concat(),
+        &expect![[r#"
+            0 "" user 0 Safe 200 Complete 100000 | 10.0.0.1:80 200 0+100000
+            700000 "" user 0 Safe 429 Ours 0
+            900000 "" user 0 Safe 503 Ours 0
+            note: own.log: left out, since the proxy answered them itself: 2
+            note: own.log: arrivals are known to the second, and spread evenly over it
+        "#]],
+    );
+    let text = "\
+10.0.1.2:1 [06/Feb/2009:12:14:15.000] fe app/srv1 0/0/1/4/5 200 900 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"
+10.0.1.2:1 [06/Feb/2009:12:14:15.100] fe app/<CACHE> 0/0/0/0/0 200 900 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"
+10.0.1.2:1 [06/Feb/2009:12:14:15.200] fe app/<NOSRV> 0/-1/-1/-1/0 302 90 - - LR-- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"
+10.0.1.2:1 [06/Feb/2009:12:14:15.300] fe app/srv1 0/-1/-1/-1/900 503 90 - - CQ-- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"
+";
+    check(
+        "own_haproxy.log",
+        text,
+        &expect![[r#"
+            0 "app" user 0 Safe 200 Complete 5000 | srv1 200 0+5000
+            300000 "app" user 0 Safe 503 Left 900000
+            note: own_haproxy.log: left out, since the proxy answered them itself: 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_line_that_is_too_long_is_one_line_and_a_file_of_gzip_is_told_as_such() {
+    let good = "10.9.9.9 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" 200 5\n".repeat(30);
+    let long = "x".repeat(3 * 1024 * 1024 + 5);
+    // The second is as long as a line may be, and the third has one byte more.
+    let [most, more] = [0, 1].map(|more| "x".repeat(1024 * 1024 + more));
+    let text = format!("{good}{long}\n{most}\n{more}\nwhat\n");
+    check_mistakes(
+        "long.log",
+        &text,
+        &expect![[r#"
+            long.log:31:1: the line is longer than 1 MiB; it is no line of a log (and one more line)
+            long.log:32:1048577: the line has no possible date in brackets; the combined format is client - user [date] "request" status bytes
+            long.log:34:5: the line has no possible date in brackets; the combined format is client - user [date] "request" status bytes
+        "#]],
+    );
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("packed.log.gz");
+    fs::write(&path, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03").unwrap();
+    for format in [None, Some(Format::Combined)] {
+        let why = read(std::slice::from_ref(&path), format).unwrap_err();
+        let folder = format!("{}/", env!("CARGO_TARGET_TMPDIR"));
+        expect!["packed.log.gz: is compressed with gzip; unpack it first: zcat packed.log.gz > access.log"]
+            .assert_eq(&why.replace(&folder, ""));
+    }
+}
+
+#[test]
 fn the_combined_log_of_apache_says_less() {
     let text = "\
 203.0.113.7 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.0\" 200 2326
@@ -263,7 +387,7 @@ Feb  6 12:14:14 localhost haproxy[14389]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.6
         35000 "static" user 1 Once 504 Ours 3006000 | srv2 first_byte_timeout 5000+3001000
         335000 "static" user 0 Safe 503 Ours 12000 | srv1 connect_refused 0+12000
         435000 "static" user 0 Safe 503 Ours 0
-        535000 "static" user 0 Safe 0 Left 20000 | srv1 abandoned 0+20000
+        535000 "static" user 0 Safe 499 Left 20000 | srv1 abandoned 0+20000
         635000 "static" user 0 Safe 200 Broken 500000 | srv1 200 0+6000
     "#]],
     );

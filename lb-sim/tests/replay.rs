@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use expect_test::expect;
 use lb_config::Config;
 use lb_core::Rng;
 use lb_sim::record::{Record, read};
@@ -120,6 +121,137 @@ fn a_backend_that_is_new_is_like_the_others_and_one_that_is_gone_is_not_asked() 
     assert_eq!(is.share(None), Some(0.0));
 }
 
+/// A minute at 50 a second over two backends that take 99 ms. From the twentieth to the fortieth second
+/// nothing is heard of the second, and clients leave after 5 s.
+fn hung() -> String {
+    let mut out =
+        "{\"lb_record\":1,\"table\":\"aa\",\"began_us\":0,\"services\":[{\"name\":\"web\",\
+                   \"backends\":[\"http://10.0.0.1\",\"http://10.0.0.2\"]}]}\n"
+            .to_owned();
+    for nth in 0..3_000_u64 {
+        let (at, backend) = (nth * 20_000, nth % 2);
+        let is_hung = backend == 1 && (20_000_000..40_000_000).contains(&at);
+        let said = match is_hung {
+            true => "499 l 5000000 0 0 1:abandoned:0:5000000".to_owned(),
+            // The other of two was sooner, which says nothing of this one.
+            false if nth % 50 == 0 => {
+                "200 c 99000 0 9 1:abandoned:0:99000,0:200:20:98980".to_owned()
+            }
+            false => format!("200 c 99000 0 9 {backend}:200:0:99000"),
+        };
+        writeln!(out, "{at} 0 s - {said}").unwrap();
+    }
+    out
+}
+
+#[test]
+fn a_backend_that_hung_until_clients_left_hangs_again() {
+    let record = read(&[file("hung.lb", &hung())], None).unwrap();
+    let (was, is, notes) = replayed(&record, &toml(2, PLAIN), &setting());
+    assert_eq!(was.left, 500);
+    near(is.error_ratio(), Some(500.0 / 3_000.0), 0.01);
+    expect![[r#"
+        [
+            "given up with their clients: 500 attempts; each takes as long as one that took longer, and where none did it is never answered",
+        ]
+    "#]]
+    .assert_debug_eq(&notes);
+    let careful =
+        "[service.breaker]\nconsecutive_failures = 3\n[service.timeouts]\nfirst_byte = '2s'";
+    let (_, is, _) = replayed(&record, &toml(2, careful), &setting());
+    assert_eq!(is.error_ratio(), Some(0.0));
+    assert!(is.share(Some(1)).unwrap() < 0.4, "it was left alone: {:?}", is.share(Some(1)));
+    assert!(is.latency_ms(0.999).unwrap() > 2_000.0, "{:?}", is.latency_ms(0.999));
+    // The same of a log in which clients are known to have left by two letters.
+    let line = |nth: u32| {
+        let state = match nth % 2 == 1 && (1_000..2_000).contains(&nth) {
+            true => "0/0/1/-1/5000 -1 0 - - CH--",
+            false => "0/0/1/98/99 200 512 - - ----",
+        };
+        let (ms, server) = (nth * 20, ["10.0.0.1:80", "10.0.0.2:80"][nth as usize % 2]);
+        let (second, ms) = (ms / 1_000, ms % 1_000);
+        format!(
+            "10.0.1.2:1 [06/Feb/2009:12:14:{second:02}.{ms:03}] fe app/{server} {state} 1/1/1/1/0 0/0 \
+             \"GET / HTTP/1.1\"\n"
+        )
+    };
+    let all = (0..3_000).map(line).collect::<String>();
+    let record = read(&[file("hung.log", &all)], None).unwrap();
+    let (was, is, _) = replayed(&record, &toml(2, PLAIN), &setting());
+    assert_eq!(was.left, 500);
+    near(is.error_ratio(), Some(500.0 / 3_000.0), 0.01);
+}
+
+/// Half a minute at 100 a second, as nginx has it, with what is said of each beside.
+fn nginx(name: &str, said: impl Fn(u32) -> (u16, String)) -> Record {
+    let line = |nth: u32| {
+        let (status, more) = said(nth);
+        let second = nth / 100;
+        format!(
+            "10.9.9.9 - - [01/Nov/2026:12:00:{second:02} +0000] \"GET / HTTP/1.1\" {status} 5 \"-\" \"-\" {more}\n"
+        )
+    };
+    read(&[file(name, &(0..3_000).map(line).collect::<String>())], None).unwrap()
+}
+
+#[test]
+fn a_log_without_times_takes_the_latency_that_is_said_and_one_with_some_those() {
+    let upstream = |nth: u32| format!("ua=\"10.0.0.{}:80\"", nth % 2 + 1);
+    let record = nginx("no_times.log", |nth| (200, upstream(nth)));
+    let (was, is, notes) = replayed(&record, &toml(2, PLAIN), &setting());
+    assert_eq!(was.latency_ms(0.5), None);
+    near(is.latency_ms(0.5), Some(6.93), 0.1);
+    assert_eq!(notes, ["the record has no times of theirs (--latency): 10.0.0.1:80, 10.0.0.2:80"]);
+    let some = |nth| match nth % 2 {
+        0 => (200, format!("urt=0.050 {}", upstream(nth))),
+        _ => (200, upstream(nth)),
+    };
+    let (_, is, notes) = replayed(&nginx("some_times.log", some), &toml(2, PLAIN), &setting());
+    near(is.latency_ms(0.99), Some(50.0), 0.01);
+    let said =
+        "the record has no times of theirs, and they are as quick as the others: 10.0.0.2:80";
+    assert_eq!(notes, [said]);
+}
+
+#[test]
+fn errors_of_which_nobody_says_whose_they_were_are_everybodys() {
+    let said = |nth: u32| match nth % 10 {
+        0 => (502, "rt=0.010 urt=0.010 us=502".to_owned()),
+        _ => (200, "rt=0.100 urt=0.100 us=200".to_owned()),
+    };
+    let (was, is, notes) = replayed(&nginx("nameless.log", said), &toml(2, PLAIN), &setting());
+    assert_eq!(was.error_ratio(), Some(0.1));
+    near(is.error_ratio(), Some(0.1), 0.25);
+    near(is.latency_ms(0.5), Some(100.0), 0.01);
+    assert_eq!(notes, ["the record names no backend: each does what all of them did"]);
+    let some = |nth: u32| match nth % 10 {
+        0 => said(nth),
+        _ => (200, "rt=0.100 urt=0.100 us=200 ua=10.0.0.1:80".to_owned()),
+    };
+    let (_, is, notes) = replayed(&nginx("few_names.log", some), &toml(1, PLAIN), &setting());
+    assert_eq!(is.errors, 0);
+    assert_eq!(
+        notes,
+        ["errors that the record says no backend of, and that are not replayed: 300"]
+    );
+}
+
+#[test]
+fn who_is_turned_away_by_a_limit_has_no_good_answer() {
+    let limit = "[service.rate_limit]\nenabled = true\nrequests = 1\nper = '30s'\nburst = 1";
+    let (was, is, _) = replayed(&record("limited.lb"), &toml(3, limit), &setting());
+    assert_eq!((was.limited, is.errors), (0, 0));
+    assert!(is.limited_ratio().unwrap() > 0.9, "{:?}", is.limited_ratio());
+    assert!(is.latency_ms(0.5).unwrap() > 1.0, "of those that got through: {is:?}");
+    let text = minute().replace(" 200 c ", " 429 c ").replace(":200:", ":429:");
+    let record = read(&[file("theirs.lb", &text)], None).unwrap();
+    let (was, _, _) = replayed(&record, &toml(3, PLAIN), &setting());
+    assert_eq!(was.limited, 0, "a backend's 429 is an answer like any other");
+    let text = format!("{}\n59999999 0 s - 429 r 20 0 60 -\n", minute());
+    let record = read(&[file("ours.lb", &text)], None).unwrap();
+    assert_eq!(replayed(&record, &toml(3, PLAIN), &setting()).0.limited, 1);
+}
+
 #[test]
 fn users_stay_where_their_key_leads() {
     let keyed = "[service.balance]\npolicy = 'maglev'\nhash = ['cookie:session']";
@@ -162,6 +294,17 @@ fn a_missed_level_is_an_exit_code_and_a_comparison_a_table() {
     let (code, said, _) = lb_sim(&args);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("before") && said.contains("difference (95 %)"), "{said}");
+    let limit = "[service.rate_limit]\nenabled = true\nrequests = 1\nper = '30s'\nburst = 1";
+    let limited = file("limited.toml", &toml(3, limit)).display().to_string();
+    let hung = file("hung_cli.lb", &hung()).display().to_string();
+    let args = ["replay", &hung, "--config", &limited, "--against", &new, "--slo", "errors == 0"];
+    let (_, said, _) = lb_sim(&args);
+    let lines = |name| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
+    let [left] = lines("clients that left")[..] else { panic!("{said}") };
+    assert!(left.contains("16.667 %") && left.contains("0.000 %"), "{left}");
+    let [turned_away] = lines("429 of a limit")[..] else { panic!("{said}") };
+    assert!(turned_away.contains(" %   +9"), "a difference beyond chance: {turned_away}");
+    assert_eq!(lines("add --slo 'answered(429) < 1%'").len(), 1, "{said}");
     let (code, _, said) = lb_sim(&["replay", &record, "--config", &new, "--slo", "opened == 0"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("a replay does not count that"), "{said}");

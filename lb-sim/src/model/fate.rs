@@ -97,7 +97,7 @@ impl Place<'_> {
     /// Sends a request at `now`. All chance of it comes from `dice`.
     pub(super) fn send(&mut self, now: Time, deadlines: Deadlines, mut dice: Rng) -> Fate {
         if let Some(past) = self.past {
-            return relive(past, now, deadlines, dice);
+            return relive(past, self.latency, now, deadlines, dice);
         }
         let there = dice.within(self.network);
         let back = dice.within(self.network);

@@ -178,7 +178,7 @@ impl<'c, S: Sink> Engine<'c, S> {
     fn new(scenario: &'c Scenario, seed: u64, stage: &'c Stage<'c, S>) -> Self {
         let place = |(nth, origin): (usize, &'c crate::scenario::Origin)| Place {
             latency: &origin.latency,
-            past: origin.past.as_ref(),
+            past: origin.past.as_deref(),
             retry_after: origin.retry_after,
             weather: Weather::of(scenario, nth),
             server: Server::new(origin.concurrency, origin.queue),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::builder::{Builder, Seen};
 use super::cursor::{Fault, micros};
-use super::{Attempt, End, native};
+use super::{Attempt, CLIENT_CLOSED_REQUEST, End, native};
 
 /// Reads access logs.
 #[derive(Default)]
@@ -78,7 +78,8 @@ impl Access {
             let backend = Some(to.backend(it.backend.as_bytes())?);
             // When an attempt begins is not in the log: it follows the one before.
             let lasts = it.ms.map_or_else(|| took.saturating_sub(next), us);
-            self.attempts.push(Attempt { backend, outcome, at: micros(next), took: micros(lasts) });
+            let (at, took) = (micros(next), Some(micros(lasts)));
+            self.attempts.push(Attempt { backend, outcome, at, took });
             next = next.saturating_add(lasts);
         }
         let end = match said.end.as_deref() {
@@ -102,9 +103,6 @@ impl Access {
         to.add(&seen, &self.attempts).map(|()| true)
     }
 }
-
-/// nginx's word for a client that left before there was an answer, which is ours as well.
-pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The reason of what the end of the process cut.
 const DRAINED: &str = "drained";

@@ -100,6 +100,22 @@ impl Builder {
         }
     }
 
+    /// Takes out of what was added from number `from` on what the proxy answered well without asking
+    /// anybody, if it asked anybody at all: it would answer that again, and nobody else. How much that is.
+    ///
+    /// What it turned away it turned away by rules that may be others now.
+    pub(super) fn leave_out_own(&mut self, from: usize) -> usize {
+        let all = &mut self.record.exchanges;
+        let before = all.len();
+        if all[from..].iter().any(|exchange| exchange.count > 0) {
+            let is_own = |it: &Exchange| it.count == 0 && it.end == End::Ours && it.is_good();
+            let mut added = all.split_off(from);
+            added.retain(|exchange| exchange.status == TOO_MANY || !is_own(exchange));
+            all.append(&mut added);
+        }
+        before - all.len()
+    }
+
     /// All of it, in order.
     pub(super) fn done(self) -> Record {
         let mut record = self.record;
@@ -110,6 +126,9 @@ impl Builder {
         record
     }
 }
+
+/// The status of a request that a limit turned away.
+const TOO_MANY: u16 = 429;
 
 /// In microseconds.
 const SECOND: u64 = 1_000_000;

@@ -3,17 +3,20 @@
 //! `client - user [date] "request" status bytes "referer" "agent"`, and then perhaps what nginx knows of
 //! its upstreams: `$request_time $upstream_response_time $upstream_addr`, in this order without names or in
 //! any order with names (`rt=0.012 urt="0.010" ua="10.0.0.1:80" us=200`). Where several upstreams were
-//! asked, nginx lists them, separated by commas, or by colons after an internal redirect.
+//! asked, nginx lists them, separated by commas, or by colons after an internal redirect. What stands in
+//! quotes without a name is never an upstream: it may be anybody's header, as `$http_x_forwarded_for` is.
+//! Before the client there may be the host that was asked (`vhost_combined`).
 
+use std::net::IpAddr;
 use std::str;
 
 use lb_core::{Failure, Outcome};
 
-use super::access::{CLIENT_CLOSED_REQUEST, client, repeat};
+use super::access::{client, repeat};
 use super::builder::{Builder, Seen};
 use super::clock::log_date;
 use super::cursor::{Cursor, Fault, micros};
-use super::{Attempt, End};
+use super::{Attempt, CLIENT_CLOSED_REQUEST, End};
 
 /// Reads combined logs.
 #[derive(Default)]
@@ -38,11 +41,13 @@ impl Combined {
     /// Reads a line.
     pub(super) fn line(&mut self, line: &[u8], to: &mut Builder) -> Result<bool, Fault> {
         let mut cursor = Cursor::new(line);
-        let address = cursor.until(b' ');
-        let address = str::from_utf8(address).ok().filter(|it| !it.is_empty());
-        let address = address.ok_or_else(|| cursor.fault("names no client", FORMAT))?;
+        let first = str::from_utf8(cursor.until(b' ')).ok().filter(|it| !it.is_empty());
+        let first = first.ok_or_else(|| cursor.fault("names no client", FORMAT))?;
         // Identity and user: whoever they are, the address is the key.
-        let _names = cursor.until(b'[');
+        let names = cursor.until(b'[').split(|byte| *byte == b' ').next();
+        let second = names.and_then(|name| str::from_utf8(name).ok());
+        let is_ip = |name: &&str| name.parse::<IpAddr>().is_ok();
+        let address = second.filter(|it| is_ip(it) && !is_ip(&first)).unwrap_or(first);
         let date = log_date(cursor.until(b']'));
         let at = date.ok_or_else(|| cursor.fault("has no possible date in brackets", FORMAT))?;
         cursor.skip_spaces();
@@ -69,8 +74,8 @@ impl Combined {
         let said = Upstreams::read(&mut cursor);
         let took = said.request.or_else(|| said.times.iter().copied().sum());
         self.is_timed |= took.is_some();
-        let took = took.unwrap_or(0);
         self.attempt(&said, status, took, to)?;
+        let took = took.unwrap_or(0);
         let end = match status {
             CLIENT_CLOSED_REQUEST => End::Left,
             _ if self.attempts.is_empty() => End::Ours,
@@ -87,16 +92,20 @@ impl Combined {
         &mut self,
         said: &Upstreams,
         status: u16,
-        took: u64,
+        took: Option<u64>,
         to: &mut Builder,
     ) -> Result<(), Fault> {
         self.attempts.clear();
         let count = said.addresses.len().max(said.times.len());
-        let mut next = 0;
+        let time = |at: usize| said.times.get(at).copied().flatten();
+        let timed: Vec<u64> = (0..count).filter_map(time).collect();
+        // What is left of the whole is that of the one attempt that has no time, if it is one.
+        let rest = took.filter(|_| timed.len() + 1 == count);
+        let rest = rest.map(|took| took.saturating_sub(timed.into_iter().sum()));
+        let mut next = 0_u64;
         for at in 0..count {
             let name = said.addresses.get(at);
             let backend = name.map(|name| to.backend(name.as_bytes())).transpose()?;
-            let lasts = said.times.get(at).copied().flatten();
             let is_last = at + 1 == count;
             let known = said.statuses.get(at).copied().flatten();
             let outcome = match known {
@@ -109,14 +118,14 @@ impl Combined {
                 None => Outcome::Failed(Failure::Reset),
             };
             let left = is_last && status == CLIENT_CLOSED_REQUEST;
-            let lasts = lasts.unwrap_or_else(|| took.saturating_sub(next));
+            let lasts = time(at).or(rest);
             self.attempts.push(Attempt {
                 backend,
                 outcome: (!left).then_some(outcome),
                 at: micros(next),
-                took: micros(lasts),
+                took: lasts.map(micros),
             });
-            next = next.saturating_add(lasts);
+            next = next.saturating_add(lasts.unwrap_or(0));
         }
         Ok(())
     }
@@ -141,6 +150,7 @@ impl Upstreams {
         let mut said = Self::default();
         let mut place = 0;
         while !cursor.is_over() {
+            let is_quoted = cursor.peek() == Some(b'"');
             let (name, value) = field(cursor);
             let is = |names: &[&str]| name.as_deref().is_some_and(|name| names.contains(&name));
             match &name {
@@ -150,9 +160,7 @@ impl Upstreams {
                 Some(_) if is(&STATUS) => said.statuses = list(&value, |it| it.parse().ok()),
                 // An added header, say.
                 Some(_) => {}
-                None if value.contains('.')
-                    && list(&value, seconds).iter().all(Option::is_some) =>
-                {
+                None if is_times(&value) => {
                     place += 1;
                     match place {
                         1 => said.request = list(&value, seconds).into_iter().sum(),
@@ -160,7 +168,7 @@ impl Upstreams {
                         _ => {}
                     }
                 }
-                None if is_address(&value) => said.addresses = addresses(&value),
+                None if !is_quoted && is_address(&value) => said.addresses = addresses(&value),
                 None => {}
             }
             cursor.skip_spaces();
@@ -207,11 +215,18 @@ fn addresses(value: &str) -> Vec<String> {
     list(value, |part| Some(part.to_owned())).into_iter().flatten().collect()
 }
 
-/// Whether it is an address and a port, or several.
+/// Whether it is seconds with decimals, or several, some of which may be unknown.
+fn is_times(value: &str) -> bool {
+    let is = |part: &str| Some(part == "-" || seconds(part).is_some());
+    value.contains('.') && list(value, is).into_iter().all(|is| is == Some(true))
+}
+
+/// Whether it is an address and a port, or several. One of IPv6 is in brackets: others are clients.
 fn is_address(value: &str) -> bool {
+    let is_host = |host: &str| !host.is_empty() && (!host.contains(':') || host.ends_with(']'));
     let is = |part: String| {
-        let port = part.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        part.starts_with("unix:") || matches!(port, Some(Ok(_)))
+        let is_one = |(host, port): (&str, &str)| is_host(host) && port.parse::<u16>().is_ok();
+        part.starts_with("unix:") || part.rsplit_once(':').is_some_and(is_one)
     };
     let all = addresses(value);
     !all.is_empty() && all.into_iter().all(is)
@@ -267,5 +282,21 @@ mod tests {
         assert_eq!(upstreams(""), (None, vec![], vec![]));
         assert_eq!(upstreams("\"-\" TLSv1.3 gzip=2.5 -"), (None, vec![], vec![]));
         assert_eq!(upstreams("0.000 - -"), (Some(0), vec![], vec![]));
+        for client in ["\"2001:db8::1\"", "2001:db8::1", "\"10.0.0.1:80\"", "\"::1, 2001:db8::2\""]
+        {
+            assert_eq!(upstreams(client), (None, vec![], vec![]), "{client}");
+        }
+        let one = vec!["[2001:db8::1]:80".to_owned()];
+        assert_eq!(
+            upstreams("0.010 0.009 [2001:db8::1]:80"),
+            (Some(10_000), vec![Some(9_000)], one)
+        );
+    }
+
+    #[test]
+    fn a_time_that_nobody_knows_is_none_in_a_list() {
+        let two = ["10.0.0.2:80", "10.0.0.1:80"].map(str::to_owned).to_vec();
+        let said = (Some(105_000), vec![None, Some(100_000)], two);
+        assert_eq!(upstreams("0.105 -, 0.100 10.0.0.2:80, 10.0.0.1:80"), said);
     }
 }

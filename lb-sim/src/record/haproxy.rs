@@ -13,7 +13,7 @@ use super::access::{client, repeat};
 use super::builder::{Builder, Seen};
 use super::clock::log_date;
 use super::cursor::{Cursor, Fault, micros};
-use super::{Attempt, End};
+use super::{Attempt, CLIENT_CLOSED_REQUEST, End};
 
 /// Reads logs of HAProxy.
 #[derive(Default)]
@@ -72,18 +72,22 @@ impl Haproxy {
 
         let outcome = outcome(*who, *when, status, &times);
         let queued = times.request.unwrap_or(0) + times.queue.unwrap_or(0);
+        // `<NOSRV>`, `<CACHE>` and the like are HAProxy itself; what was given up in its queue was sent nowhere.
+        let is_sent = !matches!((who, when), (b'C' | b'c', b'R' | b'Q'));
         let attempt = match server {
-            b"<NOSRV>" | b"<STATS>" => None,
+            [b'<', ..] => None,
+            _ if !is_sent => None,
             server => Some(Attempt {
                 backend: Some(to.backend(server)?),
                 outcome,
                 at: micros(times.queue.unwrap_or(0)),
-                took: micros(match (times.connect, times.answer) {
+                took: Some(micros(match (times.connect, times.answer) {
                     (Some(connect), Some(answer)) => connect + answer,
                     _ => times.all.saturating_sub(queued),
-                }),
+                })),
             }),
         };
+        let is_given_up = attempt.is_some_and(|it| it.outcome.is_none());
         let end = match (who, attempt) {
             (b'C' | b'c', _) => End::Left,
             (_, None) => End::Ours,
@@ -98,7 +102,7 @@ impl Haproxy {
             key: client(host),
             bytes_in: 0,
             service: to.service(service)?,
-            status: status.unwrap_or(0),
+            status: if is_given_up { CLIENT_CLOSED_REQUEST } else { status.unwrap_or(0) },
             repeat: repeat(str::from_utf8(method).unwrap_or_default()),
             end,
         };

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use crate::shell::quoted;
+
 use super::Record;
 use super::access::Access;
 use super::builder::{Builder, Grain};
@@ -47,6 +49,8 @@ pub const GARBAGE_PERCENT_MAX: u64 = 10;
 const SNIFFED_MAX: usize = 50;
 /// Bytes of a line; what is longer is garbage.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// What a file that gzip has made begins with (RFC 1952 §2.3.1).
+const GZIP: &[u8] = b"\x1f\x8b";
 /// Days from the first exchange to the last.
 const SPAN_DAYS_MAX: u64 = 31;
 /// In microseconds.
@@ -96,12 +100,17 @@ pub fn read(files: &[PathBuf], format: Option<Format>) -> Result<Record, String>
             Some(format) => format,
             None => sniff(file)?,
         };
-        let mut reading = Reading { file, mistakes: Vec::new(), lines: 0, garbage: 0, beside: 0 };
+        let mut reading =
+            Reading { file, mistakes: Vec::new(), lines: 0, garbage: 0, beside: 0, own: 0 };
         let from = to.exchanges();
         let mut reader = Reader::new(format);
         reading.read(&mut reader, &mut to)?;
         reading.judge(format, to.exchanges() - from)?;
         to.grain(from, reader.grain());
+        // A cache or a folder of files, say: our own logs know what was asked of a service.
+        if matches!(format, Format::Combined | Format::Haproxy) {
+            reading.own = to.leave_out_own(from);
+        }
         notes.extend(reading.notes(format, &reader));
         mistakes.append(&mut reading.mistakes);
     }
@@ -200,15 +209,24 @@ fn each_line(
     let name = file.display().to_string();
     let said = |error| lb_config::unreadable(&name, &error);
     let mut input = BufReader::with_capacity(LINE_BYTES_MAX, File::open(file).map_err(said)?);
+    if input.fill_buf().map_err(said)?.starts_with(GZIP) {
+        let from = quoted(&name);
+        return Err(format!(
+            "{name}: is compressed with gzip; unpack it first: zcat {from} > access.log"
+        ));
+    }
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
-        // What is longer comes in pieces, none of which is understood.
+        // What is longer is known by its length, and its rest is passed over.
         let mut bounded = input.by_ref().take(LINE_BYTES_MAX as u64 + 1);
         if bounded.read_until(b'\n', &mut line).map_err(said)? == 0 {
             return Ok(());
         }
         number += 1;
+        if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            input.skip_until(b'\n').map_err(said)?;
+        }
         while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             line.pop();
         }
@@ -226,6 +244,8 @@ struct Reading<'f> {
     garbage: u64,
     /// Lines that are understood and no exchange of a service.
     beside: u64,
+    /// Exchanges that the proxy answered itself.
+    own: usize,
 }
 
 impl Reading<'_> {
@@ -300,6 +320,12 @@ impl Reading<'_> {
             notes.push(format!(
                 "{name}: left out, since no service was asked before they were answered: {}",
                 self.beside
+            ));
+        }
+        if self.own > 0 {
+            notes.push(format!(
+                "{name}: left out, since the proxy answered them itself: {}",
+                self.own
             ));
         }
         if let Reader::Combined(combined) = reader {

@@ -27,6 +27,9 @@ pub use past::{Lot, Past, Tried};
 /// Exchanges of one replay: what 16 GiB of memory hold comfortably, and 13 hours of 1,000 a second.
 pub const EXCHANGES_MAX: usize = 50_000_000;
 
+/// nginx's word for a client that left before there was an answer, which is ours as well.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
 /// Traffic that was.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -91,8 +94,8 @@ pub struct Attempt {
     pub outcome: Option<Outcome>,
     /// Microseconds from the arrival of the exchange to its beginning.
     pub at: u32,
-    /// Microseconds to the head of the answer, or until it had failed.
-    pub took: u32,
+    /// Microseconds to the head of the answer, or until it had failed; `None`: the log does not say.
+    pub took: Option<u32>,
 }
 
 impl Record {
@@ -104,6 +107,11 @@ impl Record {
 }
 
 impl Exchange {
+    /// Whether its client left before there was an answer: whatever it waited for takes longer.
+    pub fn is_given_up(&self) -> bool {
+        self.end == End::Left && self.status == CLIENT_CLOSED_REQUEST
+    }
+
     /// Whether its client got what it asked for, as [`crate::log::End::is_good`] has it.
     pub const fn is_good(&self) -> bool {
         matches!(self.end, End::Complete | End::Ours) && self.status < 500

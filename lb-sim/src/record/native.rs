@@ -162,7 +162,7 @@ fn attempt(cursor: &mut Cursor<'_>, backends: &[u16]) -> Result<Attempt, Fault> 
     let at = cursor.number().filter(|_| cursor.eats(b':'));
     let took = at.and_then(|at| Some((at, cursor.number()?)));
     let (at, took) = took.ok_or_else(|| cursor.fault(WHAT, CUT))?;
-    Ok(Attempt { backend: Some(backend), outcome, at: micros(at), took: micros(took) })
+    Ok(Attempt { backend: Some(backend), outcome, at: micros(at), took: Some(micros(took)) })
 }
 
 /// What a failure's name says; `None`: it is none.

@@ -7,7 +7,7 @@
 //! is asked, so that two configurations can be compared request by request.
 //!
 //! What it cannot know: how a backend would bear more load than it had, and how long what was given up
-//! would have taken. So it is told beside what was recorded: who replays the configuration that served sees
+//! would have taken, except that it is longer ([`Past`] has what follows). So it is told beside what was recorded: who replays the configuration that served sees
 //! how far the model is off.
 
 mod matching;
@@ -16,6 +16,7 @@ mod tally;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -33,6 +34,8 @@ use matching::address;
 
 pub use matching::{Matched, known, services};
 pub use tally::{Counts, SLICES, Tally};
+
+use tally::Came;
 
 /// How a record is replayed.
 #[derive(Clone, Debug)]
@@ -105,64 +108,90 @@ impl<'r> Replay<'r> {
 
     /// Lets each origin do what it did, and those that are new what the others did.
     fn relive(&mut self, setting: &Setting) {
-        let mut tried = BTreeMap::<usize, Vec<Tried>>::new();
-        let mut good = Vec::new();
-        for exchange in self.exchanges() {
-            for attempt in self.record.attempts_of(exchange) {
-                let Some(outcome) = attempt.outcome else { continue };
-                if matches!(outcome, Outcome::Answered(..500)) {
-                    good.push(attempt.took);
-                }
-                let place = attempt.backend.and_then(|at| self.places[usize::from(at)]);
-                if let Some(place) = place {
-                    let at = exchange.at + u64::from(attempt.at);
-                    tried.entry(place).or_default().push(Tried { at, outcome, took: attempt.took });
-                }
-            }
-        }
-        let mut pasts: BTreeMap<usize, Past> = BTreeMap::new();
-        for (place, tried) in tried {
-            pasts.extend(Past::new(tried, START, setting.speed).map(|past| (place, past)));
-        }
+        let Told { tried, nameless, good, given_up } = self.told();
         let Stage { scenario, origins, notes, .. } = &mut self.stage;
-        let fresh: Vec<usize> =
-            origins.iter().copied().filter(|place| !pasts.contains_key(place)).collect();
-        if !fresh.is_empty() {
-            let name = |at: &usize| {
-                let origin = &scenario.origins[*at];
-                format!("{}:{}", origin.host, origin.port)
-            };
-            let names: Vec<String> = fresh.iter().map(name).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let thin = good.len().div_ceil(POOLED_MAX).max(1);
-            let pooled = good.into_iter().step_by(thin).map(|us| Duration::from_micros(us.into()));
-            let pooled = Seen::new(pooled.collect());
-            notes.push(match &pooled {
-                Some(_) => {
-                    format!("not in the record, and as quick as the others: {}", listed(&names))
-                }
-                None => format!("of which the record says nothing (--latency): {}", listed(&names)),
-            });
-            if let Some(pooled) = pooled {
-                for place in fresh {
-                    scenario.origins[place].latency = Latency::Empirical(pooled.clone());
-                }
+        if given_up > 0 {
+            notes.push(format!(
+                "given up with their clients: {given_up} attempts; each takes as long as one that took longer, \
+                 and where none did it is never answered"
+            ));
+        }
+        let past = |tried| Past::new(tried, START, setting.speed).map(Arc::new);
+        let pasts = tried.into_iter().filter_map(|(place, tried)| Some((place, past(tried)?)));
+        let mut pasts: BTreeMap<usize, Arc<Past>> = pasts.collect();
+        if let Some(all) = past(nameless).filter(|_| pasts.is_empty()) {
+            notes.push("the record names no backend: each does what all of them did".to_owned());
+            pasts.extend(origins.iter().map(|place| (*place, all.clone())));
+        }
+        let names = |is_told: &dyn Fn(&usize) -> bool| {
+            let told = origins.iter().filter(|place| is_told(place));
+            let origin = told.map(|place| &scenario.origins[*place]);
+            origin.map(|it| format!("{}:{}", it.host, it.port)).collect::<Vec<_>>()
+        };
+        let is_untimed = |place: &usize| pasts.get(place).is_some_and(|past| !past.is_timed());
+        let fresh = names(&|place| !pasts.contains_key(place));
+        let untimed = names(&is_untimed);
+        let pooled = pooled(good);
+        let [of_fresh, of_untimed] = match &pooled {
+            Some(_) => ["not in the record, and as quick as the others", AS_OTHERS],
+            None => ["of which the record says nothing (--latency)", AS_SAID],
+        };
+        for (said, names) in [(of_fresh, fresh), (of_untimed, untimed)] {
+            if !names.is_empty() {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                notes.push(format!("{said}: {}", listed(&names)));
             }
         }
         for (place, origin) in scenario.origins.iter_mut().enumerate() {
             origin.past = pasts.remove(&place);
+            if let Some(pooled) = pooled.as_ref().filter(|_| origins.contains(&place)) {
+                // What is asked where no past says anything of it.
+                origin.latency = Latency::Empirical(pooled.clone());
+            }
             // What they waited for is in how long they took.
             origin.concurrency = None;
         }
+    }
+
+    /// What the record tells of backends.
+    fn told(&self) -> Told {
+        let mut told = Told::default();
+        for exchange in self.exchanges() {
+            for attempt in self.record.attempts_of(exchange) {
+                let Attempt { backend, outcome, took, .. } = *attempt;
+                // Another was sooner: by how much nobody knows, and nobody minded.
+                if outcome.is_none() && !exchange.is_given_up() {
+                    continue;
+                }
+                if matches!(outcome, Some(Outcome::Answered(..500))) {
+                    told.good.extend(took);
+                }
+                let at = exchange.at + u64::from(attempt.at);
+                let place = backend.map(|at| self.places[usize::from(at)]);
+                match place {
+                    Some(Some(place)) => told.tried.entry(place).or_default(),
+                    None => &mut told.nameless,
+                    Some(None) => continue,
+                }
+                .push(Tried { at, outcome, took });
+                told.given_up += u64::from(outcome.is_none());
+            }
+        }
+        told
     }
 
     /// Says what of the record nobody can do again: errors of backends that it does not name.
     fn misses(&mut self) {
         // What the proxy answered itself is decided again, unless nobody says what it was that answered.
         let is_mute = self.record.attempts.is_empty();
+        let has_names = !self.record.backends.is_empty();
         let is_lost =
             |it: &&Exchange| it.count == 0 && !it.is_good() && (is_mute || it.end != End::Ours);
-        let lost = self.exchanges().filter(is_lost).count();
+        let is_nameless = |it: &&Exchange| {
+            let mut attempts = self.record.attempts_of(it).iter();
+            has_names && !it.is_good() && it.count > 0 && attempts.all(|it| it.backend.is_none())
+        };
+        let lost = self.exchanges().filter(|it| is_lost(it) || is_nameless(it)).count();
         if lost > 0 {
             self.stage.notes.push(format!(
                 "errors that the record says no backend of, and that are not replayed: {lost}"
@@ -213,14 +242,19 @@ impl<'r> Replay<'r> {
                 let began = self.when(exchange.at + u64::from(*at));
                 tally.attempt(began, place, number);
                 if let Some(Outcome::Answered(_)) = outcome {
-                    to_head = u64::from(*at) + u64::from(*took);
+                    to_head = took.map_or(to_head, |took| u64::from(*at) + u64::from(took));
                 }
             }
             match exchange.end {
                 End::Left => tally.left(at),
                 End::Complete | End::Ours | End::Broken => {
                     let took = is_timed.then(|| Duration::from_micros(to_head));
-                    tally.ended(at, exchange.status, exchange.is_good(), took);
+                    let came = match (exchange.end, exchange.is_good()) {
+                        (End::Ours, _) => Came::of_ours(exchange.status),
+                        (_, true) => Came::Good,
+                        (_, false) => Came::Bad,
+                    };
+                    tally.ended(at, exchange.status, came, took);
                 }
             }
         }
@@ -254,6 +288,29 @@ impl<'r> Replay<'r> {
     pub fn span(&self) -> Duration {
         Duration::from_micros(self.exchanges().last().map_or(0, |last| last.at))
     }
+}
+
+/// What a record tells of backends.
+#[derive(Default)]
+struct Told {
+    /// By origin.
+    tried: BTreeMap<usize, Vec<Tried>>,
+    /// What nobody says who was asked.
+    nameless: Vec<Tried>,
+    /// How long good answers took, whoever gave them.
+    good: Vec<u32>,
+    /// Attempts that were given up with their clients.
+    given_up: u64,
+}
+
+const AS_OTHERS: &str = "the record has no times of theirs, and they are as quick as the others";
+const AS_SAID: &str = "the record has no times of theirs (--latency)";
+
+/// How long good answers took, thinned out.
+fn pooled(good: Vec<u32>) -> Option<Seen> {
+    let thin = good.len().div_ceil(POOLED_MAX).max(1);
+    let pooled = good.into_iter().step_by(thin).map(|us| Duration::from_micros(us.into()));
+    Seen::new(pooled.collect())
 }
 
 /// Good answers that say how long one takes at a backend that is new.

@@ -29,6 +29,8 @@ pub struct Counts {
     pub requests: u64,
     /// Those that were not answered below 500.
     pub errors: u64,
+    /// Those that the proxy answered 429, since a limit was reached: neither good nor errors.
+    pub limited: u64,
     /// Beyond those: requests whose client left.
     pub left: u64,
     /// Attempts, by origin; the last are those at backends that are in no configuration.
@@ -41,6 +43,31 @@ pub struct Counts {
     /// From the arrival to the head of a good answer, in microseconds.
     latencies: Histogram<u64>,
 }
+
+/// What a request came to whose client stayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// An answer below 500.
+    Good,
+    /// 429 of the proxy itself.
+    Limited,
+    /// Anything else.
+    Bad,
+}
+
+impl Came {
+    /// Of an answer of the proxy itself.
+    pub(super) const fn of_ours(status: u16) -> Self {
+        match status {
+            TOO_MANY => Self::Limited,
+            ..500 => Self::Good,
+            _ => Self::Bad,
+        }
+    }
+}
+
+/// The status of a request that a limit turned away.
+const TOO_MANY: u16 = 429;
 
 /// Longer than any exchange.
 const LATENCY_MAX_US: u64 = 2 * 3_600 * 1_000_000;
@@ -81,18 +108,13 @@ impl Tally {
     }
 
     /// A request that arrived at `at` was answered, as it should be or not.
-    pub(super) fn ended(
-        &mut self,
-        at: Duration,
-        status: u16,
-        is_good: bool,
-        took: Option<Duration>,
-    ) {
+    pub(super) fn ended(&mut self, at: Duration, status: u16, came: Came, took: Option<Duration>) {
         let counts = self.at(at);
         counts.requests += 1;
-        counts.errors += u64::from(!is_good);
+        counts.errors += u64::from(came == Came::Bad);
+        counts.limited += u64::from(came == Came::Limited);
         *counts.answered.entry(status).or_default() += 1;
-        if let Some(took) = took.filter(|_| is_good) {
+        if let Some(took) = took.filter(|_| came == Came::Good) {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             counts.latencies.saturating_record(micros);
         }
@@ -122,10 +144,11 @@ impl Sink for Tally {
             }
             What::Ended { end, sent, took, .. } => match end {
                 crate::log::End::TimedOut => self.left(sent),
+                // No backend says 429 here: whatever it answered below 500 is 200 (`record::past`).
                 crate::log::End::Answered(status) => {
-                    self.ended(sent, status, end.is_good(), Some(took));
+                    self.ended(sent, status, Came::of_ours(status), Some(took));
                 }
-                _ => self.ended(sent, 0, false, Some(took)),
+                _ => self.ended(sent, 0, Came::Bad, Some(took)),
             },
             _ => {}
         }
@@ -142,6 +165,7 @@ impl Counts {
         Self {
             requests: 0,
             errors: 0,
+            limited: 0,
             left: 0,
             attempts: vec![0; origins],
             retries: 0,
@@ -154,6 +178,7 @@ impl Counts {
     fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.limited += other.limited;
         self.left += other.left;
         self.attempts.iter_mut().zip(&other.attempts).for_each(|(mine, theirs)| *mine += theirs);
         self.retries += other.retries;
@@ -167,6 +192,16 @@ impl Counts {
     /// The share of the requests that were not answered below 500.
     pub fn error_ratio(&self) -> Option<f64> {
         ratio(self.errors, self.requests)
+    }
+
+    /// The share of the requests that the proxy turned away with 429.
+    pub fn limited_ratio(&self) -> Option<f64> {
+        ratio(self.limited, self.requests)
+    }
+
+    /// The share of all requests whose clients left.
+    pub fn left_ratio(&self) -> Option<f64> {
+        ratio(self.left, self.requests + self.left)
     }
 
     /// Requests to backends for each of a client; none where nobody tells of them.

@@ -4,6 +4,7 @@
 //! configuration: the backend that names the first of them stands for all, wherever it is said.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -25,7 +26,7 @@ pub struct Origin {
     /// How long it works on an answer.
     pub latency: Latency,
     /// What it did when it was recorded, which it does again; only in the model.
-    pub past: Option<crate::record::Past>,
+    pub past: Option<Arc<crate::record::Past>>,
     /// How many answers it works on at a time, if that is bounded.
     pub concurrency: Option<usize>,
     /// How many requests wait there for their turn; more are answered 503.

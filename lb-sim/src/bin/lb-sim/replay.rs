@@ -10,7 +10,7 @@ use lb_config::Config;
 use lb_sim::parallel;
 use lb_sim::record::{self, Record};
 use lb_sim::replay::{self, Counts, Setting, Tally};
-use lb_sim::scenario::{Expectation, Latency};
+use lb_sim::scenario::{Expectation, Latency, Metric};
 
 use crate::check::{exit, read};
 use crate::cli::{latency, level};
@@ -167,10 +167,17 @@ fn one(
         None => table(&new, &recorded.whole(), &whole(&after)),
         Some(before) => differences(&new, &recorded.whole(), before, &after),
     };
+    let is_of_limit = |level: &Expectation| level.metric == Metric::Answered(TOO_MANY);
+    if whole(&after).limited > 0 && !asked.slo.is_empty() && !asked.slo.iter().any(is_of_limit) {
+        out += "  no level says how many may be turned away, which is no error; add --slo 'answered(429) < 1%'\n";
+    }
     let missed = levels(asked, &new, &whole(&after), &mut out)?;
     print(&(out + "\n"))?;
     Ok(missed)
 }
+
+/// The status of a request that a limit turned away.
+const TOO_MANY: u16 = 429;
 
 /// Under each seed, on all cores.
 fn all_seeds(replay: &replay::Replay<'_>, seeds: u64) -> Result<Vec<Tally>, String> {
@@ -219,8 +226,22 @@ struct Number {
     unit: &'static str,
 }
 
-const NUMBERS: [Number; 5] = [
+const NUMBERS: [Number; 7] = [
     Number { name: "errors", of: Counts::error_ratio, times: 100.0, digits: 3, unit: " %" },
+    Number {
+        name: "429 of a limit",
+        of: Counts::limited_ratio,
+        times: 100.0,
+        digits: 3,
+        unit: " %",
+    },
+    Number {
+        name: "clients that left",
+        of: Counts::left_ratio,
+        times: 100.0,
+        digits: 3,
+        unit: " %",
+    },
     Number { name: "p50", of: |it| it.latency_ms(0.5), times: 1.0, digits: 2, unit: " ms" },
     Number { name: "p99", of: |it| it.latency_ms(0.99), times: 1.0, digits: 1, unit: " ms" },
     Number { name: "p99.9", of: |it| it.latency_ms(0.999), times: 1.0, digits: 1, unit: " ms" },
@@ -266,9 +287,6 @@ fn table(replay: &replay::Replay<'_>, recorded: &Counts, rehearsed: &Counts) -> 
     line("", "recorded", "rehearsed");
     for number in NUMBERS {
         line(number.name, &number.told(recorded), &number.told(rehearsed));
-    }
-    if recorded.left + rehearsed.left > 0 {
-        line("clients that left", &recorded.left.to_string(), &rehearsed.left.to_string());
     }
     for (name, place) in shares(replay, &[recorded, rehearsed]) {
         let share = |counts: &Counts| percent(counts.share(place));
