@@ -73,20 +73,18 @@ impl Haproxy {
         let outcome = outcome(*who, *when, status, &times);
         let queued = times.request.unwrap_or(0) + times.queue.unwrap_or(0);
         // `<NOSRV>`, `<CACHE>` and the like are HAProxy itself; what was given up in its queue was sent nowhere.
-        let is_sent = !matches!((who, when), (b'C' | b'c', b'R' | b'Q'));
-        let attempt = match server {
-            [b'<', ..] => None,
-            _ if !is_sent => None,
-            server => Some(Attempt {
-                backend: Some(to.backend(server)?),
-                outcome,
-                at: micros(times.queue.unwrap_or(0)),
-                took: Some(micros(match (times.connect, times.answer) {
-                    (Some(connect), Some(answer)) => connect + answer,
-                    _ => times.all.saturating_sub(queued),
-                })),
-            }),
-        };
+        let is_waiting = matches!((who, when), (b'C' | b'c', b'R' | b'Q'));
+        let is_sent = !server.starts_with(b"<") && !is_waiting;
+        let backend = is_sent.then(|| to.backend(server)).transpose()?;
+        let attempt = backend.map(|backend| Attempt {
+            backend: Some(backend),
+            outcome,
+            at: micros(times.queue.unwrap_or(0)),
+            took: Some(micros(match (times.connect, times.answer) {
+                (Some(connect), Some(answer)) => connect + answer,
+                _ => times.all.saturating_sub(queued),
+            })),
+        });
         let is_given_up = attempt.is_some_and(|it| it.outcome.is_none());
         let end = match (who, attempt) {
             (b'C' | b'c', _) => End::Left,
