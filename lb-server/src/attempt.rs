@@ -8,7 +8,7 @@ use std::pin::Pin;
 use http::request::Parts;
 use http::{Response, header};
 use lb_config::config::{HostPolicy, Protocol};
-use lb_core::{Attempt, Body, Errand, Failure, Outcome, Time};
+use lb_core::{Attempt, BackendId, Body, Errand, Failure, Outcome, Time};
 use tokio::time::timeout_at;
 
 use crate::body::Replay;
@@ -100,29 +100,14 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
 
 /// Sends the request to a backend and waits for an answer.
 async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let Sending { view, site, head, replay, keeps_host, ends, trace, ref herald, ref tried } =
+    let Sending { view, site, head, replay, keeps_host, trace, ref herald, ref tried, .. } =
         *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let endpoint = view.endpoint(backend);
     let late = |failure| errand.judged(failure, Time::ZERO, gateway.now());
-    // Another protocol or a tunnel takes the whole connection, after HTTP/1.1.
-    let switches = upgrade::is_asked(head);
-    let announced = site.proxy_protocol.map(|version| Announced { version, ends });
-    // What waits for a connection is in a box: mostly there is one, and a request needs no room for it.
-    let mut connection = if switches || announced.is_some() {
-        let fresh = pool::fresh(view, backend, Protocol::Http1, announced, connect_deadline);
-        Box::pin(fresh).await.map_err(late)?
-    } else {
-        match pool::kept(view, backend) {
-            Some(kept) => kept,
-            None => {
-                let made = Box::pin(pool::connection(view, backend, connect_deadline)).await;
-                made.map_err(late)?
-            }
-        }
-    };
+    let mut connection = connect(sending, backend, connect_deadline).await.map_err(late)?;
     let patience = Patience {
         idle: site.service.timeouts().body_idle,
         until: gateway.clock.instant(errand.exchange_deadline()),
@@ -179,6 +164,25 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
         again += 1;
         let another = Box::pin(pool::another(view, backend, connect_deadline));
         connection = another.await.map_err(late)?;
+    }
+}
+
+/// A connection for the request by `deadline`: mostly one that was kept.
+async fn connect(
+    sending: &Sending<'_>,
+    backend: BackendId,
+    deadline: Time,
+) -> Result<Connection, Failure> {
+    let Sending { view, site, head, ends, .. } = *sending;
+    let announced = site.proxy_protocol.map(|version| Announced { version, ends });
+    // Another protocol or a tunnel takes the whole connection, after HTTP/1.1. What waits for one is in a
+    // box: a request that waits for none needs no room for it.
+    if upgrade::is_asked(head) || announced.is_some() {
+        return Box::pin(pool::fresh(view, backend, Protocol::Http1, announced, deadline)).await;
+    }
+    match pool::kept(view, backend) {
+        Some(kept) => Ok(kept),
+        None => Box::pin(pool::connection(view, backend, deadline)).await,
     }
 }
 
