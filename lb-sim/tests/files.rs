@@ -131,6 +131,7 @@ fn a_report_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_none
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let (said, code) = complaint_beside(&folder, args, writer.into());
-        assert!(code == Some(0) && !said.contains("standard output"), "{args:?}: {code:?}, {said}");
+        // What a drawn world comes to is its own code.
+        assert!(code != Some(1) && !said.contains("standard output"), "{args:?}: {code:?}, {said}");
     }
 }

@@ -72,7 +72,9 @@ impl Combined {
             }
         }
         let said = Upstreams::read(&mut cursor);
-        let took = said.request.or_else(|| said.times.iter().copied().sum());
+        // The sum of no times is none, not 0.
+        let sum = || said.times.iter().copied().sum::<Option<u64>>();
+        let took = said.request.or_else(|| sum().filter(|_| !said.times.is_empty()));
         self.is_timed |= took.is_some();
         self.attempt(&said, status, took, to)?;
         let took = took.unwrap_or(0);
