@@ -259,7 +259,7 @@ fn a_client_is_no_upstream_and_an_unknown_time_is_none() {
         &text,
         &expect![[r#"
             0 "" user 0 Safe 200 Ours 0
-            333333 "" user 1 Safe 200 Ours 0
+            333334 "" user 1 Safe 200 Ours 0
             666667 "" user 0 Safe 200 Ours 0
             note: vhost.log: arrivals are known to the second, and spread evenly over it; it says nothing of how long anything took
         "#]],
