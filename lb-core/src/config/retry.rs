@@ -156,7 +156,7 @@ impl FailureSet {
     /// The connection broke after the request was written, or a part of it.
     pub const RESET: Self = Self::NONE.with(&[Failure::Reset]);
     /// No head came in time.
-    pub const TIMEOUT: Self = Self::NONE.with(&[Failure::FirstByteTimeout]);
+    pub const TIMEOUT: Self = Self::NONE.with(&[Failure::FirstByteTimeout, Failure::OutOfTime]);
     /// What came was not HTTP.
     pub const MALFORMED: Self = Self::NONE.with(&[Failure::Malformed]);
 
