@@ -45,9 +45,10 @@ enum Phase {
     Closed { failures: u16, calm_at_s: u64 },
     /// 44 bits hold the millisecond at which trials may begin (557 years).
     Open { until_ms: u64 },
-    /// 7 bits each, 2 for the round, and 28 for the millisecond at which the last trial began (of three
-    /// days). Trials of earlier rounds take nobody's place.
-    HalfOpen { trials: u8, successes: u8, round: u8, began_ms: u32 },
+    /// 7 bits for trials and for successes, 6 for the round, and 24 for when the last trial began, in beats
+    /// of 16 ms (of three days). Trials of earlier rounds take nobody's place, and after the last round a
+    /// new era begins, so that none is mistaken for one of its own.
+    HalfOpen { trials: u8, successes: u8, round: u8, began: u32 },
 }
 
 /// Which of the three states, without its counters.
@@ -100,10 +101,11 @@ const REST_BITS: u32 = 44;
 const FAILURE_BITS: u32 = 11;
 const UNTIL_MS_MAX: u64 = (1 << REST_BITS) - 1;
 const CALM_S_MAX: u64 = (1 << (REST_BITS - FAILURE_BITS)) - 1;
-const BEGAN_BITS: u32 = 28;
+const BEGAN_BITS: u32 = 24;
 const COUNT_BITS: u32 = 7;
-const ROUND_BITS: u32 = 2;
+const ROUND_BITS: u32 = 6;
 const ROUNDS: u8 = 1 << ROUND_BITS;
+const BEAT_MS: u32 = 16;
 
 impl Breaker {
     /// A breaker that has seen nothing.
@@ -161,10 +163,10 @@ impl Breaker {
             {
                 Ok(self.trying(trials + 1, successes, round, now))
             }
-            Phase::HalfOpen { successes, round, began_ms, .. }
-                if is_overdue(began_ms, now, config) =>
-            {
-                Ok(self.trying(1, successes, (round + 1) % ROUNDS, now))
+            Phase::HalfOpen { successes, round, began, .. } if is_overdue(began, now, config) => {
+                let next = (round + 1) % ROUNDS;
+                let this = if next == 0 { self.next_era() } else { self };
+                Ok(this.trying(1, successes, next, now))
             }
             Phase::HalfOpen { .. } => Err(Declined::TrialsTaken),
         }
@@ -215,11 +217,11 @@ impl Breaker {
             (Phase::HalfOpen { .. }, Verdict::Failure) if permit.role == Role::Trial => {
                 Some(self.open(now, config))
             }
-            (Phase::HalfOpen { trials, successes, round, began_ms }, Verdict::Success)
+            (Phase::HalfOpen { trials, successes, round, began }, Verdict::Success)
                 if permit.role == Role::Trial =>
             {
                 let (trials, successes) = (permit.leaves(trials, round), successes + 1);
-                let phase = Phase::HalfOpen { trials, successes, round, began_ms };
+                let phase = Phase::HalfOpen { trials, successes, round, began };
                 Some(Self { phase, ..self }.closed_by(successes, now, config))
             }
             // What panic sent to an open or half-open backend proves nothing about its trials.
@@ -300,11 +302,11 @@ impl Breaker {
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
     pub fn give_back(self, permit: Permit) -> Option<Self> {
         match self.phase {
-            Phase::HalfOpen { trials, successes, round, began_ms }
+            Phase::HalfOpen { trials, successes, round, began }
                 if permit.role == Role::Trial && permit.era == self.era =>
             {
                 let trials = permit.leaves(trials, round);
-                Some(Self { phase: Phase::HalfOpen { trials, successes, round, began_ms }, ..self })
+                Some(Self { phase: Phase::HalfOpen { trials, successes, round, began }, ..self })
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
@@ -312,7 +314,7 @@ impl Breaker {
 
     /// Another trial begins.
     fn trying(self, trials: u8, successes: u8, round: u8, now: Time) -> Self {
-        let phase = Phase::HalfOpen { trials, successes, round, began_ms: beginning(now) };
+        let phase = Phase::HalfOpen { trials, successes, round, began: beginning(now) };
         Self { phase, ..self }
     }
 
@@ -356,15 +358,16 @@ fn open_for(level: u8, config: &BreakerConfig) -> Duration {
     Duration::from_micros(doubled).min(config.open_for_max)
 }
 
-/// A millisecond as a trial remembers it.
+/// A moment as a trial remembers it.
 fn beginning(now: Time) -> u32 {
-    let ms = (now.as_micros() / 1_000) % (1 << BEGAN_BITS);
-    u32::try_from(ms).expect("the field is 28 bits wide")
+    let beats = (now.as_micros() / (1_000 * u64::from(BEAT_MS))) % (1 << BEGAN_BITS);
+    u32::try_from(beats).expect("the field is 24 bits wide")
 }
 
 /// Whether the last trial began so long ago that others may begin, whatever holds those up: a client that
 /// sends by drops, or one that asked for something that takes long.
-fn is_overdue(began_ms: u32, now: Time, config: &BreakerConfig) -> bool {
-    let since_ms = beginning(now).wrapping_sub(began_ms) % (1 << BEGAN_BITS);
-    Duration::from_millis(since_ms.into()) > config.trial_max()
+fn is_overdue(began: u32, now: Time, config: &BreakerConfig) -> bool {
+    let since = beginning(now).wrapping_sub(began) % (1 << BEGAN_BITS);
+    // It may have begun at the end of its beat.
+    since > 0 && Duration::from_millis(u64::from((since - 1) * BEAT_MS)) >= config.trial_max()
 }

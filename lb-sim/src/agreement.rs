@@ -100,7 +100,7 @@ impl Figures {
         for (origin, (one, other)) in
             scenario.origins.iter().zip(self.shares.iter().zip(&other.shares))
         {
-            all.push(share(format!("the share of {}:{}", origin.host, origin.port), *one, *other));
+            all.push(share(format!("the share of {}", origin.address()), *one, *other));
         }
         for (what, one, other, (flat, part)) in [
             ("p50", self.p50, other.p50, P50_APART_MAX),

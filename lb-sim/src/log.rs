@@ -279,6 +279,9 @@ impl What {
     }
 }
 
+/// The status of a request that a limit turned away (RFC 6585 §4).
+pub const TOO_MANY: u16 = 429;
+
 /// How a client's request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

@@ -146,7 +146,7 @@ fn serve_origins(
         let world = street.seen_by(Who::Origin(script.host.clone()));
         let origin = Origin::new(place, script.clone(), script.port, world, log.clone());
         let (serving, failed) = (Rc::clone(&origin), Rc::clone(failed));
-        let name = format!("{}:{}", script.host, script.port);
+        let name = script.address();
         spawn_local(async move {
             if let Err(error) = serving.serve().await {
                 *failed.borrow_mut() = Some(format!("the origin {name} cannot listen: {error}"));

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::support::h2::{Backend2, Sent, answers_heads, ask, connect, frame, pieces, whole};
 use crate::support::{Backend, Client, Proxy, Script, run, until};
@@ -74,16 +73,7 @@ fn a_client_of_http1_is_answered_by_a_backend_of_http2() {
 #[test]
 fn what_is_sent_together_shares_a_connection_until_its_backend_allows_no_more() {
     run(async {
-        let go = Rc::new(Notify::new());
-        let held = Rc::clone(&go);
-        let backend = Backend2::start(4, move |_, _| {
-            let held = Rc::clone(&held);
-            async move {
-                held.notified().await;
-                Response::new(whole("done"))
-            }
-        })
-        .await;
+        let (backend, go) = Backend2::held(4, "done").await;
         let proxy = Proxy::start(&[backend.url()], H2).await;
         let client = connect(proxy.addr).await;
         // The first tells how many are allowed.

@@ -28,6 +28,7 @@ mod http2;
 mod interim;
 mod life;
 mod limits;
+mod mutual;
 mod names;
 mod reload;
 mod retries;

@@ -121,16 +121,7 @@ fn what_a_goaway_leaves_unseen_shares_the_next_connection_whatever_its_reason() 
 fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
     run(async {
         // It refuses what is beyond, and answers when it may.
-        let go = Rc::new(Notify::new());
-        let held = Rc::clone(&go);
-        let backend = Backend2::start(2, move |_, _| {
-            let held = Rc::clone(&held);
-            async move {
-                held.notified().await;
-                Response::new(whole("ok"))
-            }
-        })
-        .await;
+        let (backend, go) = Backend2::held(2, "ok").await;
         let lines = "retry = { attempts_max = 1 }\n[service.breaker]\nconsecutive_failures = 1";
         let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
         let client = connect(proxy.addr).await;
@@ -156,16 +147,7 @@ fn a_burst_waits_until_its_backend_has_said_how_many_streams_it_takes() {
 #[test]
 fn who_finds_all_streams_taken_waits_for_one_and_in_vain_for_as_long_as_for_a_connection() {
     run(async {
-        let go = Rc::new(Notify::new());
-        let held = Rc::clone(&go);
-        let backend = Backend2::start(2, move |_, _| {
-            let held = Rc::clone(&held);
-            async move {
-                held.notified().await;
-                Response::new(whole("ok"))
-            }
-        })
-        .await;
+        let (backend, go) = Backend2::held(2, "ok").await;
         let lines = |connect: &str| {
             format!(
                 "{H2}\nkeep_alive = {{ connections_max = 1 }}\nretry = {{ attempts_max = 1 }}\n\

@@ -22,13 +22,13 @@ use crate::support::h2::{read as read_h2, whole};
 use crate::support::{Backend, Proxy, Script, read_head, run, until};
 
 /// Who vouches for all certificates of one test, in a directory of its own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
 }
 
 impl Authority {
-    fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority");
@@ -39,12 +39,12 @@ impl Authority {
         Self { issuer, dir }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
     /// Writes `NAME.pem` and `NAME.key`: a certificate of `subject` for `host`.
-    fn issue(&self, name: &str, subject: &str, host: &str) {
+    pub(crate) fn issue(&self, name: &str, subject: &str, host: &str) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, subject);
@@ -71,7 +71,7 @@ impl Authority {
     }
 
     /// A client that believes this authority, offers `alpn`, and is `identity`.
-    async fn connect(
+    pub(crate) async fn connect(
         &self,
         proxy: &Proxy,
         alpn: &[&str],
@@ -172,7 +172,7 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>) {
     }
 }
 
-fn config(authority: &Authority, listener: &str, service: &str, url: &str) -> String {
+pub(crate) fn config(authority: &Authority, listener: &str, service: &str, url: &str) -> String {
     format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[listener.tls]\ncertificates = [{{ {} }}]\n{listener}\n\
          [admin]\nbind = \"127.0.0.1:0\"\n[[service]]\nname = \"web\"\nhosts = [\"*\"]\n{service}\n\
@@ -182,7 +182,7 @@ fn config(authority: &Authority, listener: &str, service: &str, url: &str) -> St
 }
 
 /// One request over HTTP/1.1; everything that is said after it.
-async fn ask(stream: &mut TlsStream<TcpStream>, fields: &str) -> String {
+pub(crate) async fn ask(stream: &mut TlsStream<TcpStream>, fields: &str) -> String {
     let request = format!("GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -232,105 +232,6 @@ fn who_speaks_no_tls_where_it_is_expected_costs_only_a_handshake() {
         let failed = "lb_tls_handshakes_failed_total{why=\"not_tls\"} 1";
         assert!(metrics.text().contains(failed), "{}", metrics.text());
         assert_eq!(backend.connections(), 0);
-    });
-}
-
-#[test]
-fn a_client_shows_who_it_is_and_backends_are_told() {
-    run(async {
-        let authority = Authority::new("mutual");
-        authority.issue("a", "a", "a.example");
-        authority.issue("alice", "Alice \"Al\"", "alice");
-        let backend = Backend::start(|_, _| Script::ok("hello")).await;
-        let auth = format!(
-            "client_auth = {{ mode = \"required\", ca = \"{}\" }}",
-            authority.path("ca.pem")
-        );
-        let proxy = Proxy::start_with(&config(&authority, &auth, "", &backend.url())).await;
-
-        let mut stream = authority.connect(&proxy, &[], Some("alice")).await.unwrap();
-        let claim = "x-forwarded-client-cert: Subject=\"CN=root\"\r\n";
-        assert!(ask(&mut stream, claim).await.ends_with("hello"));
-        let seen = backend.request();
-        let told = seen.one("x-forwarded-client-cert").unwrap();
-        assert_eq!(told, r#"Subject="CN=Alice \\\"Al\\\"""#);
-
-        // In TLS 1.3 a refusal comes with the first byte that is read.
-        let refused = match authority.connect(&proxy, &[], None).await {
-            Err(error) => error,
-            Ok(mut stream) => stream.read_u8().await.unwrap_err(),
-        };
-        assert!(refused.to_string().contains("CertificateRequired"), "{refused}");
-        assert_eq!(backend.requests().len(), 1);
-    });
-}
-
-#[test]
-fn a_route_goes_by_who_a_client_has_proved_to_be() {
-    run(async {
-        let authority = Authority::new("proved");
-        authority.issue("a", "a", "a.example");
-        authority.issue("alice", "alice", "alice");
-        let (web, inner) = (Backend::start(|_, _| Script::ok("web")).await, {
-            Backend::start(|_, _| Script::ok("inner")).await
-        });
-        let auth = format!(
-            "client_auth = {{ mode = \"optional\", ca = \"{}\" }}",
-            authority.path("ca.pem")
-        );
-        let inner = format!(
-            "[[route]]\nname = \"inner\"\nhosts = [\"*\"]\npath_prefix = \"/\"\nservice = \"inner\"\n\
-             headers = {{ x-forwarded-client-cert = {{ contains = \"CN=alice\" }} }}\n\
-             [[service]]\nname = \"inner\"\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
-            inner.url()
-        );
-        let text = config(&authority, &auth, "", &web.url()) + &inner;
-        let proxy = Proxy::start_with(&text).await;
-        let claim = "x-forwarded-client-cert: Subject=\"CN=alice\"\r\n";
-        for (shown, fields, answer) in [
-            (Some("alice"), "", "inner"),
-            (Some("alice"), "x-forwarded-client-cert: Subject=\"CN=bob\"\r\n", "inner"),
-            (None, claim, "web"),
-            (None, "x_forwarded_client_cert: Subject=\"CN=alice\"\r\n", "web"),
-        ] {
-            let mut stream = authority.connect(&proxy, &[], shown).await.unwrap();
-            let said = ask(&mut stream, fields).await;
-            assert!(said.ends_with(answer), "{shown:?} {fields}: {said}");
-        }
-    });
-}
-
-#[test]
-fn an_operator_is_told_why_a_client_is_refused_and_not_each_time() {
-    run(async {
-        let authority = Authority::new("turned-away");
-        authority.issue("a", "a", "a.example");
-        let strangers = Authority::new("strangers");
-        strangers.issue("stranger", "stranger", "stranger");
-        for end in ["pem", "key"] {
-            let name = format!("stranger.{end}");
-            fs::copy(strangers.path(&name), authority.path(&name)).unwrap();
-        }
-        let auth = format!(
-            "client_auth = {{ mode = \"required\", ca = \"{}\" }}",
-            authority.path("ca.pem")
-        );
-        let proxy = Proxy::start_with(&config(&authority, &auth, "", "http://127.0.0.1:1")).await;
-        for identity in [None, Some("stranger"), None, Some("stranger")] {
-            if let Ok(mut stream) = authority.connect(&proxy, &[], identity).await {
-                stream.read_u8().await.unwrap_err();
-            }
-        }
-        let notices = proxy.notices();
-        let [nobody, stranger] = notices.as_slice() else { panic!("{notices:?}") };
-        let is_about = |notice: &str, why| {
-            notice.starts_with("client 127.0.0.1:") && notice.contains(&format!("failed ({why})"))
-        };
-        assert!(is_about(nobody, "no_certificate") && nobody.contains("optional"), "{nobody}");
-        assert!(
-            is_about(stranger, "not_trusted") && stranger.contains("client_auth"),
-            "{stranger}"
-        );
     });
 }
 

@@ -12,9 +12,9 @@ impl Word for Breaker {
                 (0, (calm_at_s << FAILURE_BITS) | u64::from(failures))
             }
             Phase::Open { until_ms } => (1, until_ms),
-            Phase::HalfOpen { trials, successes, round, began_ms } => {
+            Phase::HalfOpen { trials, successes, round, began } => {
                 let counts = (u64::from(successes) << COUNT_BITS) | u64::from(trials);
-                let when = (u64::from(began_ms) << ROUND_BITS) | u64::from(round);
+                let when = (u64::from(began) << ROUND_BITS) | u64::from(round);
                 (2, (when << (2 * COUNT_BITS)) | counts)
             }
         };
@@ -36,7 +36,7 @@ impl Word for Breaker {
                 trials: low8(field(0, COUNT_BITS)),
                 successes: low8(field(COUNT_BITS, COUNT_BITS)),
                 round: low8(field(2 * COUNT_BITS, ROUND_BITS)),
-                began_ms: low32(field(2 * COUNT_BITS + ROUND_BITS, BEGAN_BITS)),
+                began: low32(field(2 * COUNT_BITS + ROUND_BITS, BEGAN_BITS)),
             },
         };
         Self { era: low16(field(REST_BITS + 4, ERA_BITS)), level: low8(field(REST_BITS, 4)), phase }

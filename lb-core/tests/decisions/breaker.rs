@@ -34,7 +34,7 @@ struct Model {
     failures: u64,
     trials: u64,
     successes: u64,
-    /// The millisecond at which a trial began last.
+    /// The beat of 16 ms in which a trial began last.
     began: u64,
     /// Microseconds that the next opening lasts, if there is no calm before.
     next_open: u64,
@@ -72,15 +72,15 @@ impl Model {
             self.trials = 0;
             self.successes = 0;
         }
-        let now_ms = now.as_micros() / 1_000;
+        let beat = now.as_micros() / 16_000;
         if self.trials == u64::from(config.half_open_trials) {
-            if now_ms - self.began <= 1_000 {
+            if beat == self.began || (beat - self.began - 1) * 16 < 1_000 {
                 return Err(Declined::TrialsTaken);
             }
             self.trials = 0;
         }
         self.trials += 1;
-        self.began = now_ms;
+        self.began = beat;
         Ok(Role::Trial)
     }
 
@@ -231,7 +231,7 @@ fn every_reachable_state_moves_as_the_model_says() {
         }
     }
     // No promise, but a fall would mean that exploring stopped early.
-    expect!["1763946"].assert_eq(&states.to_string());
+    expect!["1771686"].assert_eq(&states.to_string());
 }
 
 /// A breaker opened by one failure at `now`.
@@ -286,7 +286,7 @@ fn a_trial_that_shows_nothing_keeps_others_out_for_a_while_and_counts_when_it_do
     let at = Time::from_millis;
     let first = opened(Breaker::new(), Time::ZERO, &config).admit(at(1_000), &config).expect("due");
     assert_eq!(first.admit(at(2_000), &config), Err(Declined::TrialsTaken));
-    let second = first.admit(at(2_001), &config).expect("the first has had its time");
+    let second = first.admit(at(2_016), &config).expect("the first has had its time");
     assert_eq!((second.trials(), second.permit().role), (1, Role::Trial));
     assert_eq!(second.admit(at(3_001), &config), Err(Declined::TrialsTaken));
 
@@ -301,6 +301,26 @@ fn a_trial_that_shows_nothing_keeps_others_out_for_a_while_and_counts_when_it_do
     assert_eq!(closed.expect("counted").state(), BreakerState::Closed);
     let failed = second.judge(first.permit(), Verdict::Failure, at(3_000), &config);
     assert_eq!(failed.expect("counted").state(), BreakerState::Open);
+}
+
+/// The bits of a round come to an end, and a trial that has hung for that long is of none of the next.
+#[test]
+fn a_trial_from_many_rounds_ago_gives_back_nobodys_place() {
+    let config = config(1, 1, 1);
+    let open = opened(Breaker::new(), Time::ZERO, &config);
+    let mut breaker = open.admit(Time::from_millis(1_000), &config).expect("due");
+    let mut permits = vec![breaker.permit()];
+    for trial in 1..200 {
+        let now = Time::from_millis(1_000 + 2_000 * trial);
+        breaker = breaker.admit(now, &config).expect("the others have had their time");
+        for earlier in &permits {
+            let ended = breaker.judge(*earlier, Verdict::Abandoned, now, &config);
+            let taken = ended.unwrap_or(breaker).admit(now, &config);
+            assert_eq!(taken, Err(Declined::TrialsTaken), "{trial}: {earlier:?}");
+        }
+        permits.push(breaker.permit());
+        assert_eq!(Breaker::unpack(breaker.pack()), breaker);
+    }
 }
 
 #[test]

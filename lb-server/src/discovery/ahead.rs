@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use lb_config::config::{Config, Discovery, DiscoverySource, Found};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -13,8 +14,6 @@ use super::follow::LOOKS_MAX;
 use super::look::{Glass, Looked};
 use super::{FIRST_LOOK_MAX, Key, sources};
 use crate::gateway::Gateway;
-use crate::platform::Local;
-use crate::platform::resolve::all;
 
 /// What was found by sources that nobody follows yet.
 #[derive(Clone, Debug, Default)]
@@ -44,19 +43,17 @@ impl Gateway {
         let glass = Glass { platform: &*self.platform, resolver: &resolver };
         let places = Semaphore::new(LOOKS_MAX);
         let (glass, places) = (&glass, &places);
-        let looks = new.into_iter().map(|(key, discovery)| -> Local<'_, _> {
-            Box::pin(async move {
-                let look = async {
-                    let _place = places.acquire().await.expect("the semaphore is never closed");
-                    glass.look(&discovery.source, &mut None, &[]).await.ok()
-                };
-                let Looked::List { found, .. } = timeout(FIRST_LOOK_MAX, look).await.ok()?? else {
-                    return None;
-                };
-                (!found.is_empty() || discovery.accepts_empty).then_some((key, found))
-            })
+        let looks = new.into_iter().map(|(key, discovery)| async move {
+            let look = async {
+                let _place = places.acquire().await.expect("the semaphore is never closed");
+                glass.look(&discovery.source, &mut None, &[]).await.ok()
+            };
+            let Looked::List { found, .. } = timeout(FIRST_LOOK_MAX, look).await.ok()?? else {
+                return None;
+            };
+            (!found.is_empty() || discovery.accepts_empty).then_some((key, found))
         });
-        Ahead(all(looks.collect()).await.into_iter().flatten().collect())
+        Ahead(join_all(looks).await.into_iter().flatten().collect())
     }
 
     /// The sources of `said` of which nothing is known, and whose pools nobody else is in.

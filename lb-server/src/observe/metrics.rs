@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lb_core::config::StatusSet;
 use lb_core::{
     BackendId, BodyEnd, BreakerState, Event, Failure, Member, Outcome, Rejection, Service, Time,
+    Verdict,
 };
 
 use super::latencies::{Latencies, Spread};
@@ -239,12 +241,12 @@ impl BackendCounts {
             let count = tally.count();
             figures.attempts += count;
             figures.took += tally.sum;
-            // A connection that closed before anything was written on it is nobody's error, nor is a
-            // tunnel that was not opened, or a time that was too short.
-            let is_error = slot >= STATUS_CLASSES - 1
-                && slot != outcome_slot(Outcome::Failed(Failure::Unsent))
-                && slot != outcome_slot(Outcome::Failed(Failure::NoTunnel))
-                && slot != outcome_slot(Outcome::Failed(Failure::OutOfTime));
+            // What counts against nobody is nobody's error.
+            let mut failures = Failure::ALL.into_iter().map(Outcome::Failed);
+            let is_nobodys = failures.any(|it| {
+                slot == outcome_slot(it) && it.verdict(StatusSet::NONE) == Verdict::Abandoned
+            });
+            let is_error = slot >= STATUS_CLASSES - 1 && !is_nobodys;
             figures.errors += count * u64::from(is_error);
         }
         figures

@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::lookup::Lookup;
@@ -17,7 +18,7 @@ use hickory_resolver::proto::rr::RData;
 use lb_config::config::{Dns, Family};
 
 use super::Local;
-use super::resolve::{Answer, Resolve, Target, all};
+use super::resolve::{Answer, Resolve, Target};
 
 /// How often a server is asked once more.
 const RETRIES: usize = 1;
@@ -118,11 +119,11 @@ impl Resolve for Stub {
             let unknown = |it: &&mut Target| it.at.is_none() && !it.host.is_empty();
             let mut unknown: Vec<_> = found.records.iter_mut().filter(unknown).collect();
             for targets in unknown.chunks_mut(AT_ONCE_MAX) {
-                let asked = targets.iter().map(|target| -> Local<'_, _> {
+                let asked = targets.iter().map(async |target| {
                     let absolute = format!("{}.", target.host);
-                    Box::pin(async move { self.addresses(&absolute, Family::Any).await })
+                    self.addresses(&absolute, Family::Any).await
                 });
-                let answers = all(asked.collect()).await;
+                let answers = join_all(asked).await;
                 for (target, answer) in targets.iter_mut().zip(answers) {
                     match answer {
                         Ok(answer) => {

@@ -1,9 +1,7 @@
 //! What a platform may answer about names, beyond the addresses to dial: records and how long they hold.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::task::Poll;
 use std::time::Duration;
 
 use lb_config::config::Family;
@@ -47,21 +45,4 @@ pub struct Target {
     pub at: Option<IpAddr>,
     /// Why nobody knows where it is, though that was asked.
     pub trouble: Option<String>,
-}
-
-/// Waits for all of them at once, and says what each came to, in their order.
-pub(crate) async fn all<T>(mut running: Vec<Local<'_, T>>) -> Vec<T> {
-    let mut ended: Vec<Option<T>> = running.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        let mut is_ready = true;
-        for (future, end) in running.iter_mut().zip(&mut ended).filter(|(_, end)| end.is_none()) {
-            match future.as_mut().poll(context) {
-                Poll::Ready(came_to) => *end = Some(came_to),
-                Poll::Pending => is_ready = false,
-            }
-        }
-        if is_ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    ended.into_iter().flatten().collect()
 }

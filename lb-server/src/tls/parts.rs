@@ -35,6 +35,14 @@ pub struct Renewed<T> {
     pub problems: Vec<Problem>,
 }
 
+impl<T> Renewed<T> {
+    /// All of it, if nothing is bad.
+    pub(super) fn sound(self) -> Result<Loaded<T>, Vec<Problem>> {
+        let Self { value, warnings, problems } = self;
+        if problems.is_empty() { Ok(Loaded { value, warnings }) } else { Err(problems) }
+    }
+}
+
 impl Making {
     /// Reads all files.
     pub(super) fn new<'p>(paths: impl Iterator<Item = &'p PathBuf>, files: &Files<'_>) -> Self {

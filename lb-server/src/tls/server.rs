@@ -80,8 +80,7 @@ impl ServerTls {
         if self.asked != *asked {
             return Self::load(asked, files).map(|made| made.map(Arc::new));
         }
-        let Renewed { value, warnings, problems } = self.renewed(files);
-        if problems.is_empty() { Ok(Loaded { value, warnings }) } else { Err(problems) }
+        self.renewed(files).sound()
     }
 
     /// The same with what its files say now; what is bad stays as it was.

@@ -53,8 +53,7 @@ impl<'a> Scene<'a> {
 
     /// What an origin is called.
     pub(crate) fn name(&self, origin: usize) -> String {
-        let origin = &self.scenario.origins[origin];
-        format!("{}:{}", origin.host, origin.port)
+        self.scenario.origins[origin].address()
     }
 
     /// What spoke against the backends at an origin.

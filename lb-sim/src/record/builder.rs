@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use lb_core::Repeat;
 
+use crate::log::TOO_MANY;
+
 use super::cursor::{Fault, micros};
 use super::{Attempt, EXCHANGES_MAX, End, Exchange, Record};
 
@@ -126,9 +128,6 @@ impl Builder {
         record
     }
 }
-
-/// The status of a request that a limit turned away.
-const TOO_MANY: u16 = 429;
 
 /// In microseconds.
 const SECOND: u64 = 1_000_000;

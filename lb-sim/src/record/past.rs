@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use lb_core::{Failure, Outcome};
+use lb_core::config::StatusSet;
+use lb_core::{Failure, Outcome, Verdict};
 
 /// Something that was asked of it.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +86,7 @@ const SECOND: u64 = 1_000_000;
 fn kind(outcome: Outcome) -> Option<Outcome> {
     match outcome {
         Outcome::Answered(..500) => Some(Outcome::Answered(GOOD)),
-        Outcome::Failed(
-            Failure::Unsent
-            | Failure::Exhausted
-            | Failure::Crowded
-            | Failure::NoTunnel
-            | Failure::OutOfTime,
-        ) => None,
+        other if other.verdict(StatusSet::NONE) == Verdict::Abandoned => None,
         other => Some(other),
     }
 }

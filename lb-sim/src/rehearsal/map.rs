@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
+use crate::log::TOO_MANY;
 use crate::measure::Facts;
 use crate::model;
 use crate::scenario::{Again, Fault, FaultKind, Metric, Scenario, Whom};
 
 use super::Stage;
-use super::outlook::{AS_BEFORE, TOO_MANY};
+use super::outlook::AS_BEFORE;
 
 /// What varies from one cell to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::invariant::{Kind, RELOADS_HARMLESS};
+use crate::log::TOO_MANY;
 use crate::measure::{Facts, Measure};
 use crate::scenario::Metric;
 use crate::verdict::Verdict;
@@ -145,9 +146,6 @@ impl Outlook {
         self.unnoticed += u32::from(verdict.is_unnoticed());
     }
 }
-
-/// The status of a request that a limit turned away.
-pub(super) const TOO_MANY: u16 = 429;
 
 /// The share of the requests that got good answers; nobody who asked was let down where nobody asked.
 fn served(measure: &Measure) -> f64 {

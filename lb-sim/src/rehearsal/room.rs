@@ -3,11 +3,9 @@
 //! A backend works on so many requests at a time: it has places, and nobody has half of one. So a load can
 //! be had exactly only of certain rates, of which [`Stage::fill`] finds one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_core::config::{BackendConfig, PoolConfig, SteeringPolicy};
-
-use crate::scenario::Origin;
 
 use super::{Setting, Stage, listed};
 
@@ -45,7 +43,7 @@ impl Stage {
     pub(super) fn take_over(&mut self, before: &Self) {
         let known = |at: usize| {
             let origin = &self.scenario.origins[at];
-            let place = before.scenario.place(&address(origin))?;
+            let place = before.scenario.place(&origin.address())?;
             before.scenario.origins[place].concurrency
         };
         let (count, sum) =
@@ -58,7 +56,7 @@ impl Stage {
             let origin = &mut self.scenario.origins[at];
             origin.concurrency = Some(room.unwrap_or(mean));
             if room.is_none() {
-                fresh.push(address(origin));
+                fresh.push(origin.address());
             }
         }
         if !fresh.is_empty() {
@@ -73,8 +71,8 @@ impl Stage {
 
     /// By machine of the service: how many requests it works on at a time.
     fn rooms(&self) -> impl Iterator<Item = usize> {
-        let machines: BTreeMap<usize, ()> = self.origins.iter().map(|at| (*at, ())).collect();
-        machines.into_keys().filter_map(|at| self.scenario.origins[at].concurrency)
+        let machines: BTreeSet<usize> = self.origins.iter().copied().collect();
+        machines.into_iter().filter_map(|at| self.scenario.origins[at].concurrency)
     }
 
     /// How many requests all backends work on at a time.
@@ -147,10 +145,6 @@ fn weights(pool: &PoolConfig) -> Vec<f64> {
         false => it.weight.into(),
     };
     pool.backends.iter().map(weight).collect()
-}
-
-fn address(origin: &Origin) -> String {
-    format!("{}:{}", origin.host, origin.port)
 }
 
 #[cfg(test)]

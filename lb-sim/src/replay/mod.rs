@@ -7,8 +7,8 @@
 //! is asked, so that two configurations can be compared request by request.
 //!
 //! What it cannot know: how a backend would bear more load than it had, and how long what was given up
-//! would have taken, except that it is longer ([`Past`] has what follows). So it is told beside what was recorded: who replays the configuration that served sees
-//! how far the model is off.
+//! would have taken, except that it is longer ([`Past`] has what follows). So it is told beside what was
+//! recorded: who replays the configuration that served sees how far the model is off.
 
 mod matching;
 mod tally;
@@ -126,7 +126,7 @@ impl<'r> Replay<'r> {
         let names = |is_told: &dyn Fn(&usize) -> bool| {
             let told = origins.iter().filter(|place| is_told(place));
             let origin = told.map(|place| &scenario.origins[*place]);
-            origin.map(|it| format!("{}:{}", it.host, it.port)).collect::<Vec<_>>()
+            origin.map(crate::scenario::Origin::address).collect::<Vec<_>>()
         };
         let is_untimed = |place: &usize| pasts.get(place).is_some_and(|past| !past.is_timed());
         let fresh = names(&|place| !pasts.contains_key(place));

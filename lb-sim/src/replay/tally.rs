@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use lb_core::Event;
 
-use crate::log::{Sink, Topics, What};
+use crate::log::{Sink, TOO_MANY, Topics, What};
 use crate::scenario::Metric;
 
 /// Slices of equal length. Long ones hardly depend on each other, which makes them a sample ("batch means").
@@ -65,9 +65,6 @@ impl Came {
         }
     }
 }
-
-/// The status of a request that a limit turned away.
-const TOO_MANY: u16 = 429;
 
 /// Longer than any exchange.
 const LATENCY_MAX_US: u64 = 2 * 3_600 * 1_000_000;

@@ -221,7 +221,7 @@ pub(super) fn fault(mut table: Table<'_>, origins: &[Origin]) -> Vec<Fault> {
     let (at, lasts) = (at.value, lasts.value);
     for Given { value: origin, at, .. } in &whom {
         let origin = &origins[*origin];
-        let name = format!("{}:{}", origin.host, origin.port);
+        let name = origin.address();
         if let Some(needs) = kind.protocol().filter(|needs| origin.protocol != *needs) {
             let (what, word) =
                 (kind.as_str(), if needs == Protocol::Http2 { "h2" } else { "http1" });
@@ -320,7 +320,7 @@ fn of_kind(table: &mut Table<'_>, kind: FaultKind) -> Option<FaultKind> {
 pub(super) fn place(text: &str, origins: &[Origin]) -> Result<usize, Mistake> {
     let (host, port) = host_and_port(text)?;
     origins.iter().position(|origin| origin.host == host && origin.port == port).ok_or_else(|| {
-        let all: Vec<_> = origins.iter().map(|it| format!("{}:{}", it.host, it.port)).collect();
+        let all: Vec<_> = origins.iter().map(Origin::address).collect();
         Mistake::new("is no origin", format!("the origins are {}", all.join(", ")))
     })
 }

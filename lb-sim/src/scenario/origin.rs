@@ -43,6 +43,13 @@ pub struct Origin {
     pub streams: u32,
 }
 
+impl Origin {
+    /// Where it is, as scenarios and reports write it.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 /// Requests on a connection at a time, unless the scenario says otherwise, and the most that it may say.
 pub(crate) const STREAMS: u32 = 200;
 const STREAMS_MAX: u32 = 10_000;

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::Backend;
 
@@ -144,6 +145,20 @@ impl Backend2 {
             }
         });
         this
+    }
+
+    /// Answers every request that waits with `body` whenever it is told to.
+    pub(crate) async fn held(streams_max: u32, body: &'static str) -> (Self, Rc<Notify>) {
+        let go = Rc::new(Notify::new());
+        let held = Rc::clone(&go);
+        let this = Self::start(streams_max, move |_, _| {
+            let held = Rc::clone(&held);
+            async move {
+                held.notified().await;
+                Response::new(whole(body))
+            }
+        });
+        (this.await, go)
     }
 
     async fn serve<F>(

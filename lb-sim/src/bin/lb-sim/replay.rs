@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lb_config::Config;
+use lb_sim::log::TOO_MANY;
 use lb_sim::parallel;
 use lb_sim::record::{self, Record};
 use lb_sim::replay::{self, Counts, Setting, Tally};
@@ -176,9 +177,6 @@ fn one(
     Ok(missed)
 }
 
-/// The status of a request that a limit turned away.
-const TOO_MANY: u16 = 429;
-
 /// Under each seed, on all cores.
 fn all_seeds(replay: &replay::Replay<'_>, seeds: u64) -> Result<Vec<Tally>, String> {
     let count = usize::try_from(seeds).expect("at most a thousand");
@@ -264,10 +262,7 @@ impl Number {
 /// The origins of the service, by name and place, and those in no configuration.
 fn origins(replay: &replay::Replay<'_>) -> Vec<(String, Option<usize>)> {
     let scenario = &replay.stage.scenario;
-    let named = |at: &usize| {
-        let origin = &scenario.origins[*at];
-        (format!("{}:{}", origin.host, origin.port), Some(*at))
-    };
+    let named = |at: &usize| (scenario.origins[*at].address(), Some(*at));
     let mut all: Vec<_> = replay.stage.origins.iter().map(named).collect();
     // A backend may sit in several pools.
     all.dedup();

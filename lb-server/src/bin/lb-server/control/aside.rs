@@ -40,6 +40,9 @@ impl Aside {
             }
             files.retain(|file| !at.contains(file));
         }
+        if files.is_empty() {
+            return answered;
+        }
         let (answers, mut hear) = mpsc::channel(1);
         let at = Arc::clone(&self.at);
         #[expect(clippy::disallowed_methods, reason = "a disk may take its time")]
