@@ -17,7 +17,6 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::discovery;
-use crate::discovery::FIRST_LOOK_MAX;
 use crate::doors::{Doors, Kind, OPEN_AGAIN};
 use crate::gateway::Gateway;
 use crate::platform::Address;
@@ -33,6 +32,8 @@ pub struct WorkerOptions {
     /// Which worker this is, counted from 0. Worker 0 opens its sockets first, and serves the admin
     /// listener.
     pub index: u16,
+    /// Whether another process serves until this one does. Then nobody is let in before it can.
+    pub succeeds: bool,
 }
 
 /// Where a worker listens, once it does.
@@ -49,6 +50,7 @@ pub struct Listening {
     worker: Rc<Worker>,
     doors: Doors,
     admin: Doors,
+    succeeds: bool,
 }
 
 /// What the tasks of one worker share.
@@ -88,7 +90,7 @@ impl Listening {
         if options.index == 0 {
             admin.open(&worker).await?;
         }
-        Ok(Self { worker, doors, admin })
+        Ok(Self { worker, doors, admin, succeeds: options.succeeds })
     }
 
     /// Where it listens.
@@ -101,9 +103,11 @@ impl Listening {
 
     /// Serves until told to stop, then drains. Must run inside a `LocalSet`.
     pub async fn serve(self, mut shutdown: Shutdown) {
-        let Self { worker, mut doors, mut admin } = self;
+        let Self { worker, mut doors, mut admin, succeeds } = self;
         let gateway = Arc::clone(&worker.gateway);
-        admin.serve(&worker);
+        if !succeeds {
+            admin.serve(&worker);
+        }
         let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
         // One worker checks for all.
         let checking =
@@ -114,16 +118,14 @@ impl Listening {
         });
         let finding = (worker.index == 0)
             .then(|| tokio::task::spawn_local(discovery::run(Arc::clone(&gateway))));
-        if !gateway.sources.is_settled() {
-            // Who comes meanwhile waits to be accepted, instead of being told that nobody is there.
-            tokio::select! {
-                biased;
-                () = shutdown.reached(Phase::Draining) => {}
-                () = gateway.sources.settled() => {}
-                () = sleep(FIRST_LOOK_MAX) => {}
-            }
-            worker.follow(gateway.snapshot());
+        // Who comes meanwhile waits to be accepted, instead of being told that nobody is there.
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Draining) => {}
+            () = gateway.settled() => {}
         }
+        worker.follow(gateway.snapshot());
+        admin.serve(&worker);
         doors.serve(&worker);
 
         follow(&worker, &mut doors, &mut admin, &mut shutdown).await;

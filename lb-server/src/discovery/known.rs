@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lb_config::config::{Config, Found};
 use lb_core::Time;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::ahead::Ahead;
 use super::look::Looked;
 use super::merge::merged;
-use super::{Key, sources};
+use super::{FIRST_LOOK_MAX, Key, sources};
 use crate::gateway::Gateway;
 use crate::secured::Secured;
 use crate::snapshot::{Snapshot, StartError};
@@ -104,13 +105,8 @@ impl Sources {
         self.said.subscribe()
     }
 
-    /// Whether every source was looked at once, so that whoever is there can be served.
-    pub(crate) fn is_settled(&self) -> bool {
-        *self.settled.borrow()
-    }
-
-    /// Waits until it is.
-    pub(crate) async fn settled(&self) {
+    /// Waits until every source was looked at once.
+    async fn settled(&self) {
         let mut settled = self.settled.subscribe();
         settled.wait_for(|settled| *settled).await.expect("the sender is held here");
     }
@@ -175,6 +171,12 @@ fn members(served: &Config, key: &Key) -> Option<Vec<Found>> {
 }
 
 impl Gateway {
+    /// Waits until every source of backends was looked at once, so that whoever is there can be served, or
+    /// has had its time.
+    pub async fn settled(&self) {
+        let _late = timeout(FIRST_LOOK_MAX, self.sources.settled()).await;
+    }
+
     /// Another configuration was said: puts it in force with what was found, and what was found
     /// `ahead`, if that can be served.
     pub(crate) fn say(

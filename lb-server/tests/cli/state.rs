@@ -209,9 +209,11 @@ fn a_process_that_is_killed_leaves_its_breakers_and_rankings_to_the_next() {
 
 #[test]
 fn a_successor_begins_with_what_was_learned_up_to_then() {
+    // It is told what was learned, and needs no file for it.
     let world = World::new("succeeded");
     let text = fs::read_to_string(&world.config).unwrap();
-    fs::write(&world.config, text.replace("every = \"100ms\"", "every = \"5m\"")).unwrap();
+    let kept = format!("[state]\nfile = \"{}\"\nevery = \"100ms\"\n", world.state);
+    fs::write(&world.config, text.replace(&kept, "")).unwrap();
     let mut first = world.start();
     for _ in 0..4 {
         assert_eq!(first.ask("ills.test"), "good");
@@ -219,13 +221,34 @@ fn a_successor_begins_with_what_was_learned_up_to_then() {
     assert_eq!(world.ill.requests(), 2, "then its breaker opened");
     let mut last = Last(first.process.child.id());
     let said = upgrade(&mut first.process, &mut last);
-    assert!(said.contains("are remembered"), "{said}");
+    assert!(said.contains("2 backends and 0 lists are remembered by the process before"), "{said}");
     for _ in 0..8 {
         assert_eq!(first.ask("ills.test"), "good");
     }
     assert_eq!(world.ill.requests(), 2, "its breaker is still open");
     kill("-TERM", last.0);
     first.process.last_words();
+    assert!(fs::metadata(&world.state).is_err(), "nobody asked for a file");
+}
+
+#[test]
+fn a_successor_leaves_the_file_to_whoever_serves_and_goes_on_with_it() {
+    let world = World::new("left");
+    let mut first = world.start();
+    for _ in 0..4 {
+        assert_eq!(first.ask("ills.test"), "good");
+    }
+    // What the process tells it counts, and not what is in the file.
+    let mut last = Last(first.process.child.id());
+    let said = upgrade(&mut first.process, &mut last);
+    assert!(said.contains("are remembered by the process before") && !said.contains(" old: "));
+    let _was_written = fs::remove_file(&world.state);
+    while !fs::read_to_string(&world.state).is_ok_and(|text| text.contains("\"open\"")) {
+        thread::yield_now();
+    }
+    kill("-TERM", last.0);
+    first.process.last_words();
+    fs::remove_file(&world.state).unwrap();
 }
 
 #[test]
@@ -300,6 +323,26 @@ fn backends_that_were_found_are_remembered_while_nobody_answers() {
     assert!(report.contains("No such file"), "{report}");
     assert!(get(proxy, "/").ends_with("found"));
     second.finish();
+}
+
+#[test]
+fn a_successor_knows_the_backends_that_were_found() {
+    let backend = Backend::start("found", 200, Duration::ZERO);
+    let list = file("inherited.json", &format!("[{{ \"url\": \"http://{}\" }}]", backend.addr));
+    let config = format!(
+        "[admin]\nbind = \"127.0.0.1:0\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
+         [[service]]\nname = \"web\"\nhosts = [\"*\"]\n\
+         pool = [{{ discover = {{ file = \"{list}\" }} }}]\n"
+    );
+    let (mut process, _, proxy) = start(&file("inherited.toml", &config));
+    assert!(get(proxy, "/").ends_with("found"));
+    fs::remove_file(&list).unwrap();
+    let mut last = Last(process.child.id());
+    let said = upgrade(&mut process, &mut last);
+    assert!(said.contains("1 list are remembered by the process before"), "{said}");
+    assert!(get(proxy, "/").ends_with("found"));
+    kill("-TERM", last.0);
+    process.last_words();
 }
 
 /// A path at which there is nothing.

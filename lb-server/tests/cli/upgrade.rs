@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,55 @@ fn a_successor_that_cannot_start_changes_nothing() {
     let mut last = Last(process.child.id());
     upgrade(&mut process, &mut last);
     assert!(get(proxy, "/b").ends_with("/b"));
+    kill("-TERM", last.0);
+    process.last_words();
+}
+
+/// A service that is new in the file has to find its backends first; nobody waits for it meanwhile.
+#[test]
+fn the_old_process_serves_until_the_new_one_knows_its_backends() {
+    let answer = |body: &str| {
+        let route = "[[route]]\nname = \"told\"\nhosts = [\"*\"]\npath_prefix = \"/told\"\n";
+        config(&format!("{route}respond = {{ status = 200, body = \"{body}\" }}"), "127.0.0.1:1")
+    };
+    let path = file("finds.toml", &answer("old"));
+    let mut process = Process::start_with(&["--config", &path]);
+    let (proxy, admin) = (process.addr("listening at http://"), process.addr("admin at http://"));
+    #[expect(clippy::disallowed_methods, reason = "a name server is outside of the proxy")]
+    let names = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let new = format!(
+        "[dns]\nservers = [\"{}\"]\n{}[[service]]\nname = \"found\"\nhosts = [\"found.test\"]\n\
+         pool = [{{ discover = {{ dns = \"found.test:80\" }} }}]\n",
+        names.local_addr().unwrap(),
+        answer("new"),
+    );
+    fs::write(&path, new).unwrap();
+    let mut last = Last(process.child.id());
+    kill("-USR2", last.0);
+    let mut query = [0; 512];
+    let (length, asker) = names.recv_from(&mut query).unwrap();
+    for _ in 0..20 {
+        assert!(get(proxy, "/told").ends_with("old"));
+        assert!(get(admin, "/ready").starts_with("HTTP/1.1 200 "));
+    }
+    // There is no such name (RFC 1035 §4.1.1).
+    let refuse = move |mut query: [u8; 512], length: usize, asker| {
+        (query[2], query[3]) = (query[2] | 0x80, 0x83);
+        names.send_to(&query[..length], asker).unwrap();
+        names.recv_from(&mut query).map(|(length, asker)| (query, length, asker))
+    };
+    spawn(move || {
+        let mut asked = Ok((query, length, asker));
+        while let Ok((query, length, asker)) = asked {
+            asked = refuse(query, length, asker);
+        }
+    });
+    let said = process.says("serves now");
+    let (_, after) = said.rsplit_once("process ").unwrap();
+    last = Last(after.split(' ').next().unwrap().parse().unwrap());
+    for _ in 0..20 {
+        assert!(get(proxy, "/told").ends_with("new"));
+    }
     kill("-TERM", last.0);
     process.last_words();
 }

@@ -85,7 +85,7 @@ impl Proxy {
 
     /// Starts another worker on the same port. It ends with this one's trigger.
     pub(crate) async fn join(&self, index: u16) -> JoinHandle<()> {
-        let options = WorkerOptions { index };
+        let options = WorkerOptions { index, ..WorkerOptions::default() };
         let listening = Listening::open(Arc::clone(&self.gateway), options).await.unwrap();
         assert_eq!(listening.bound().listeners, [self.addr.into()]);
         tokio::task::spawn_local(listening.serve(self.shutdown.clone()))

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use lb_server::platform::os::inheritance::Predecessor;
 use lb_server::shutdown::Trigger;
 use lb_server::{Gateway, ReloadCall};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -18,14 +19,15 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use self::aside::Aside;
 use self::reloading::Reloading;
 pub(crate) use self::reloading::Seen;
+use crate::memory::Keeper;
 use crate::signals::{Asked, Signals};
 use crate::upgrade::Upgrade;
 use crate::{say, supervisor};
 
 /// How long the rest of the access log may take to be written when everything else has ended.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long what was learned may take to be written, at the end or for a successor.
-pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was learned may take to be written at the end.
+const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that a running process is told, in one place.
 pub(crate) struct Control {
@@ -39,6 +41,9 @@ pub(crate) struct Control {
     pub(crate) seen: Option<Seen>,
     /// How many files may be open.
     pub(crate) limit: Option<u64>,
+    /// Who serves until this process does.
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) keeper: Keeper,
     pub(crate) upgrade: Upgrade,
 }
 
@@ -48,7 +53,8 @@ impl Control {
         self,
         mut workers: oneshot::Receiver<usize>,
     ) -> Result<Signals, String> {
-        let Self { gateway, trigger, mut signals, calls, file, seen, limit, mut upgrade } = self;
+        let Self { gateway, trigger, mut signals, calls, file, seen, limit, .. } = self;
+        let Self { predecessor, keeper, mut upgrade, .. } = self;
         let hangup = Arc::new(Notify::new());
         let reloading = Reloading {
             trigger: &trigger,
@@ -64,6 +70,8 @@ impl Control {
             again: None,
         };
         let mut reloading = pin!(reloading.run());
+        let mut beginning = pin!(begin(&gateway, predecessor, &keeper));
+        let mut begun = false;
         loop {
             tokio::select! {
                 biased;
@@ -81,13 +89,23 @@ impl Control {
                     Asked::Upgrade if trigger.is_leaving() => {
                         say("lb-server: this process is about to end: no successor is started");
                     }
-                    Asked::Upgrade => upgrade.begin(),
+                    Asked::Upgrade => upgrade.begin(&gateway),
                 },
+                () = &mut beginning, if !begun => begun = true,
                 process = upgrade.succeeded() => give_way(&gateway, &trigger, process),
                 never = &mut reloading => match never {},
             }
         }
     }
+}
+
+/// Tells whoever has to know that this process serves, once it knows whom to send requests to.
+async fn begin(gateway: &Gateway, predecessor: Option<Predecessor>, keeper: &Keeper) {
+    gateway.settled().await;
+    keeper.begin();
+    supervisor::ready();
+    // One that is gone has given way already.
+    let _gone = predecessor.map(Predecessor::give_way);
 }
 
 /// Ends when what runs is finished, which it may be doing already since another process serves.

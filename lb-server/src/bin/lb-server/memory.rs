@@ -1,4 +1,4 @@
-//! The file in which what was learned outlives the process (`[state]`).
+//! What was learned outlives the process: in a file (`[state]`), or told to whoever takes its place.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,17 +11,45 @@ use std::time::Duration;
 use lb_config::config::State;
 use lb_config::quantity::show_duration;
 use lb_server::Gateway;
-use lb_server::state::{STATE_BYTES_MAX, Unusable, load, save};
-use tokio::sync::oneshot;
+use lb_server::platform::os::inheritance::Predecessor;
+use lb_server::state::{Remembered, STATE_BYTES_MAX, Unusable, load, save};
 
 use crate::{counted, say};
 
 /// How often it is asked whether there is a file by now, while there is none.
 const NO_FILE: Duration = Duration::from_secs(1);
 
-/// Begins with what the process before learned, if there is anything to begin with. Whatever is wrong
-/// with the file is told and nothing more.
-pub(crate) fn recall(gateway: &Gateway) {
+/// How old what waits for a backend may be, if no file is kept: as old as a file by default.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Begins with what the process before learned, if there is anything to begin with: what it tells by itself,
+/// or else the file that it left. Whatever is wrong with either is told and nothing more.
+pub(crate) fn recall(gateway: &Gateway, predecessor: Option<&mut Predecessor>) {
+    let told = predecessor.map(|it| {
+        let learned = it.learned().map_err(|error| error.to_string())?;
+        load(&learned, gateway.unix_time(), MAX_AGE).map_err(|why| why.to_string())
+    });
+    match told {
+        Some(Ok(remembered)) => {
+            let known = begin_with(gateway, remembered);
+            say(&format!("lb-server: {known} are remembered by the process before"));
+        }
+        Some(Err(why)) => {
+            say(&format!("lb-server: warning: what the process before has learned {why}"));
+            recall_file(gateway);
+        }
+        None => recall_file(gateway),
+    }
+}
+
+/// Says what it begins with.
+fn begin_with(gateway: &Gateway, remembered: Remembered) -> String {
+    let lists = counted(remembered.lists(), "list");
+    let backends = counted(gateway.recall(remembered), "backend");
+    format!("{backends} and {lists}")
+}
+
+fn recall_file(gateway: &Gateway) {
     let snapshot = gateway.snapshot();
     let Some(State { file, max_age, .. }) = &snapshot.config().state else { return };
     let bytes = match read(file) {
@@ -32,10 +60,8 @@ pub(crate) fn recall(gateway: &Gateway) {
     match load(&bytes, gateway.unix_time(), *max_age) {
         Ok(remembered) => {
             let away = show_duration(Duration::from_secs(remembered.away().as_secs()));
-            let lists = counted(remembered.lists(), "list");
-            let backends = counted(gateway.recall(remembered), "backend");
-            let file = file.display();
-            say(&format!("lb-server: {file} is {away} old: {backends} and {lists} are remembered"));
+            let (file, known) = (file.display(), begin_with(gateway, remembered));
+            say(&format!("lb-server: {file} is {away} old: {known} are remembered"));
         }
         Err(why) => {
             doubt(file, &why.to_string());
@@ -72,32 +98,32 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 /// Whoever writes the file. Dropping it has it write once more, and end.
 pub(crate) struct Keeper {
-    told: SyncSender<oneshot::Sender<()>>,
+    begins: SyncSender<()>,
 }
 
 impl Keeper {
-    /// Has it write now. Says when that is done, or that it never will be.
-    pub(crate) fn write(&self) -> oneshot::Receiver<()> {
-        let (done, written) = oneshot::channel();
-        // Whoever has not even begun with the last one hangs, and the disk with it.
-        let _hangs = self.told.try_send(done);
-        written
+    /// Has it write from now on: the file is no other process's any more.
+    pub(crate) fn begin(&self) {
+        // One that has ended has panicked, which is told at the end.
+        let _ended = self.begins.try_send(());
     }
 }
 
-/// Writes the file every now and then, on a thread of its own since a disk may take its time.
+/// Writes the file every now and then, on a thread of its own since a disk may take its time. It waits to be
+/// told to begin.
 pub(crate) fn keep(gateway: Arc<Gateway>) -> io::Result<(Keeper, JoinHandle<()>)> {
-    let (told, hear) = sync_channel(1);
+    let (begins, hear) = sync_channel(1);
     #[expect(clippy::disallowed_methods, reason = "writing a file through to the disk blocks")]
     let thread = Builder::new().name("state".to_owned()).spawn(move || run(&gateway, &hear))?;
-    Ok((Keeper { told }, thread))
+    Ok((Keeper { begins }, thread))
 }
 
-fn run(gateway: &Gateway, hear: &Receiver<oneshot::Sender<()>>) {
+fn run(gateway: &Gateway, hear: &Receiver<()>) {
     let mut failing = None;
-    loop {
+    let mut goes_on = hear.recv().is_ok();
+    while goes_on {
         let every = gateway.snapshot().config().state.as_ref().map_or(NO_FILE, |state| state.every);
-        let told = hear.recv_timeout(every);
+        goes_on = hear.recv_timeout(every) != Err(RecvTimeoutError::Disconnected);
         if gateway.is_succeeded() {
             return; // the file is the successor's, who knows better by now
         }
@@ -109,12 +135,6 @@ fn run(gateway: &Gateway, hear: &Receiver<oneshot::Sender<()>>) {
             }
             gateway.state_written(failure.is_none());
             failing = failure;
-        }
-        match told {
-            // Nobody waits any more for what took too long.
-            Ok(done) => drop(done.send(())),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

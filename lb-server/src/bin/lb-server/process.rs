@@ -25,7 +25,7 @@ use crate::control::{Control, Seen, join, until_written, written};
 use crate::notices::Said;
 use crate::signals::Signals;
 use crate::upgrade::Upgrade;
-use crate::{access, descriptors, memory, record, say, supervisor, upgrade};
+use crate::{access, descriptors, memory, record, say, upgrade};
 
 /// Serves `config`, which came from `file` if it came from any, until a signal says otherwise.
 /// `ready` is told where, once clients can connect.
@@ -46,7 +46,7 @@ pub(crate) fn serve(
     descriptors::warn_if_few(limit, &config);
     let count = config.server.workers.unwrap_or_else(cores);
     let count = u16::try_from(count).map_err(|_| format!("{count} workers are too many"))?;
-    let (predecessor, inherited) = (inheritance.predecessor(), inheritance.addresses());
+    let (mut predecessor, inherited) = (inheritance.predecessor(), inheritance.addresses());
     let os = Arc::new(Os::heir(inheritance, count));
     check_free(&config, &os, &inherited)?;
     record::check(config.record.as_ref())?;
@@ -65,15 +65,16 @@ pub(crate) fn serve(
     };
     let gateway = Gateway::new(Arc::clone(&os) as Arc<dyn Platform>, config, listeners)
         .map_err(|error| format!("this configuration cannot be served: {error}"))?;
-    memory::recall(&gateway);
+    memory::recall(&gateway, predecessor.as_mut());
 
     gateway.snapshot().warnings().iter().for_each(|warning| say(warning));
 
     let (trigger, shutdown) = shutdown::pair();
-    let (first, bound) = start(&gateway, WorkerOptions { index: 0 }, &shutdown)?;
+    let succeeds = predecessor.is_some();
+    let (first, bound) = start(&gateway, WorkerOptions { index: 0, succeeds }, &shutdown)?;
     let mut workers = vec![first];
     for index in 1..count {
-        workers.push(start(&gateway, WorkerOptions { index }, &shutdown)?.0);
+        workers.push(start(&gateway, WorkerOptions { index, succeeds }, &shutdown)?.0);
     }
     for addr in os.settle() {
         say(&format!("lb-server: warning: no listener is at {addr}, which was inherited: closed"));
@@ -82,15 +83,21 @@ pub(crate) fn serve(
     let (keeper, keeping) = memory::keep(Arc::clone(&gateway)).map_err(cannot)?;
     announce(&gateway, &bound);
     ready(&bound);
-    supervisor::ready();
-    if let Some(predecessor) = predecessor {
-        // One that is gone has given way already.
-        let _gone = predecessor.give_way();
-    }
 
     control.block_on(async {
-        let upgrade = Upgrade::new(os, keeper, program);
-        let told = Control { gateway, trigger, signals, calls, file, seen, limit, upgrade };
+        let upgrade = Upgrade::new(os, program);
+        let told = Control {
+            gateway,
+            trigger,
+            signals,
+            calls,
+            file,
+            seen,
+            limit,
+            predecessor,
+            keeper,
+            upgrade,
+        };
         signals = told.run(join("workers", workers)?).await?;
         written(join("state", vec![keeping])?).await;
         // All ended with the workers: nobody holds log and record any more but their writers.

@@ -7,99 +7,66 @@ use std::sync::Arc;
 
 use lb_server::platform::os::Os;
 use lb_server::platform::os::succession::Successor;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use lb_server::{Gateway, state};
 
-use crate::control::STATE_TIMEOUT;
-use crate::memory::Keeper;
 use crate::say;
 
 /// What is needed to be succeeded, and whoever is about to.
 pub(crate) struct Upgrade {
     pub(crate) os: Arc<Os>,
-    keeper: Keeper,
     /// Where this program was when it started. A newer one is put in its place.
     program: Option<PathBuf>,
-    step: Step,
-}
-
-/// How far the way to a successor is gone.
-enum Step {
-    None,
-    /// What was learned is being written, for the successor to begin with.
-    Writing {
-        written: oneshot::Receiver<()>,
-        until: Instant,
-    },
-    Starting(Box<Successor>),
+    successor: Option<Successor>,
 }
 
 impl Upgrade {
-    pub(crate) fn new(os: Arc<Os>, keeper: Keeper, program: Option<PathBuf>) -> Self {
-        Self { os, keeper, program, step: Step::None }
+    pub(crate) fn new(os: Arc<Os>, program: Option<PathBuf>) -> Self {
+        Self { os, program, successor: None }
     }
 
-    /// Begins to be succeeded, unless a successor is starting already: [`succeeded`](Self::succeeded) goes on.
-    pub(crate) fn begin(&mut self) {
-        if !matches!(self.step, Step::None) {
+    /// Starts a successor with the arguments of this process and what `gateway` has learned, unless one is
+    /// starting already.
+    pub(crate) fn begin(&mut self, gateway: &Gateway) {
+        if self.successor.is_some() {
             return say("lb-server: a successor is starting already");
         }
-        let until = Instant::now() + STATE_TIMEOUT;
-        self.step = Step::Writing { written: self.keeper.write(), until };
+        let Some(program) = &self.program else {
+            return say("lb-server: it is not known where this program is; nothing changes");
+        };
+        let (name, learned) = (program.display(), state::save(gateway));
+        match Successor::start(&self.os, program, args_os().skip(1), &learned) {
+            Ok(successor) => {
+                say(&format!("lb-server: starting {name} in place of this process"));
+                self.successor = Some(successor);
+            }
+            Err(error) => {
+                say(&format!("lb-server: cannot start {name}: {error}; this process serves on"));
+            }
+        }
     }
 
     /// Waits until a successor serves, and says which process it is. Waits for ever without one.
     /// May be dropped and called again.
     pub(crate) async fn succeeded(&mut self) -> u32 {
-        loop {
-            match &mut self.step {
-                Step::None => return std::future::pending().await,
-                Step::Writing { written, until } => {
-                    if !matches!(timeout_at(*until, written).await, Ok(Ok(()))) {
-                        say("lb-server: warning: what was learned last is not written; \
-                             a successor begins without it");
-                    }
-                    self.step = self.start();
+        if let Some(successor) = &mut self.successor {
+            let served = successor.serves().await;
+            self.successor = None;
+            match served {
+                Ok(process) => {
+                    self.os.hand_over();
+                    return process;
                 }
-                Step::Starting(successor) => {
-                    let served = successor.serves().await;
-                    self.step = Step::None;
-                    match served {
-                        Ok(process) => {
-                            self.os.hand_over();
-                            return process;
-                        }
-                        Err(why) => {
-                            say(&format!("lb-server: no successor: {why}; this process serves on"));
-                        }
-                    }
+                Err(why) => {
+                    say(&format!("lb-server: no successor: {why}; this process serves on"));
                 }
             }
         }
-    }
-
-    /// Starts a successor with the arguments of this process.
-    fn start(&self) -> Step {
-        let Some(program) = &self.program else {
-            say("lb-server: it is not known where this program is; nothing changes");
-            return Step::None;
-        };
-        let name = program.display();
-        match Successor::start(&self.os, program, args_os().skip(1)) {
-            Ok(successor) => {
-                say(&format!("lb-server: starting {name} in place of this process"));
-                Step::Starting(Box::new(successor))
-            }
-            Err(error) => {
-                say(&format!("lb-server: cannot start {name}: {error}; this process serves on"));
-                Step::None
-            }
-        }
+        std::future::pending().await
     }
 
     /// Ends a successor that does not serve yet: the service is to end.
     pub(crate) fn call_off(&mut self) {
-        if let Step::Starting(mut successor) = std::mem::replace(&mut self.step, Step::None)
+        if let Some(mut successor) = self.successor.take()
             && let Err(error) = successor.end()
         {
             say(&format!("lb-server: the successor cannot be ended: {error}"));

@@ -2,17 +2,19 @@
 //! from descriptor 3 on, with `LISTEN_FDNAMES` (`sd_listen_fds(3)`).
 //!
 //! systemd hands sockets over so that it can listen before the service runs. A process that gives way
-//! to a newer binary does the same, with one more descriptor among them: a line to itself, on which
-//! the successor says that it serves ([`Inheritance::predecessor`]).
+//! to a newer binary does the same, with one more descriptor among them: a line to itself, on which it tells
+//! what it has learned, and the successor says that it serves ([`Inheritance::predecessor`]).
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use nix::libc::{AF_UNIX, SOCK_STREAM};
 use socket2::Socket;
 
 use super::Address;
+use crate::state::STATE_BYTES_MAX;
 
 /// What the line to a predecessor is called among the names of descriptors.
 pub const PREDECESSOR: &str = "lb-predecessor";
@@ -79,7 +81,28 @@ impl Inheritance {
 #[derive(Debug)]
 pub struct Predecessor(UnixStream);
 
+/// How long a predecessor may be silent while it tells what it has learned.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 impl Predecessor {
+    /// What it has learned, as [`state::save`](crate::state::save) writes it. Asked for once, before anything
+    /// is said to it.
+    ///
+    /// # Errors
+    /// When it is gone, says nothing for some seconds, or too much.
+    pub fn learned(&mut self) -> io::Result<Vec<u8>> {
+        self.0.set_read_timeout(Some(SILENCE_MAX))?;
+        let mut length = [0; 8];
+        self.0.read_exact(&mut length)?;
+        let length = usize::try_from(u64::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > STATE_BYTES_MAX {
+            return Err(io::Error::other(format!("is longer than {STATE_BYTES_MAX} bytes")));
+        }
+        let mut learned = vec![0; length];
+        self.0.read_exact(&mut learned)?;
+        Ok(learned)
+    }
+
     /// Tells it that this process serves.
     ///
     /// # Errors

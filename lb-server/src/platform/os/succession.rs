@@ -1,5 +1,5 @@
 //! A process in place of this one: the same program, perhaps a newer build of it, that begins with this
-//! one's listening sockets.
+//! one's listening sockets, and with what this one has learned about backends.
 //!
 //! The sockets are never closed in between, and the connections that wait in them neither: both
 //! processes accept until the successor says that it serves, and then it alone. Until it says so nothing has
@@ -13,9 +13,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use command_fds::{CommandFdExt, FdMapping};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Os;
@@ -25,8 +27,11 @@ use super::inheritance::{PREDECESSOR, READY};
 #[derive(Debug)]
 pub struct Successor {
     child: Child,
-    line: UnixStream,
+    line: OwnedReadHalf,
     heard: Vec<u8>,
+    tells: OwnedWriteHalf,
+    /// What it has not been told yet of what was learned.
+    untold: Bytes,
     until: Instant,
 }
 
@@ -39,7 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const FIRST: i32 = 3;
 
 impl Successor {
-    /// Starts `program` with the sockets of `os`. Must run inside a runtime.
+    /// Starts `program` with the sockets of `os`, to begin with what was `learned`. Must run inside a runtime.
     ///
     /// # Errors
     /// When it cannot be started, or there are no descriptors left.
@@ -47,6 +52,7 @@ impl Successor {
         os: &Os,
         program: &Path,
         args: impl IntoIterator<Item = OsString>,
+        learned: &[u8],
     ) -> io::Result<Self> {
         let (ours, theirs) = Line::pair()?;
         ours.set_nonblocking(true)?;
@@ -67,8 +73,10 @@ impl Successor {
         // With the command goes our end of their descriptors.
         let child = command.spawn()?;
         drop(command);
-        let line = UnixStream::from_std(ours)?;
-        Ok(Self { child, line, heard: Vec::new(), until: Instant::now() + START_MAX })
+        let (line, tells) = UnixStream::from_std(ours)?.into_split();
+        let untold = [&(learned.len() as u64).to_be_bytes(), learned].concat().into();
+        let until = Instant::now() + START_MAX;
+        Ok(Self { child, line, heard: Vec::new(), tells, untold, until })
     }
 
     /// Waits until it serves, and says which process it is. May be dropped and called again.
@@ -77,11 +85,20 @@ impl Successor {
     /// Why it does not, and never will: it was ended then.
     pub async fn serves(&mut self) -> Result<u32, String> {
         let why = loop {
-            match timeout_at(self.until, self.line.read_buf(&mut self.heard)).await {
-                Ok(Ok(_)) if self.heard == READY => return Ok(self.child.id()),
-                Ok(Ok(1..)) if self.heard.len() < READY.len() => {}
-                Ok(_) => break "it ended before it served".to_owned(),
-                Err(_) => break format!("it did not serve within {START_MAX:?}"),
+            tokio::select! {
+                biased;
+                heard = timeout_at(self.until, self.line.read_buf(&mut self.heard)) => match heard {
+                    Ok(Ok(_)) if self.heard == READY => return Ok(self.child.id()),
+                    Ok(Ok(1..)) if self.heard.len() < READY.len() => {}
+                    Ok(_) => break "it ended before it served".to_owned(),
+                    Err(_) => break format!("it did not serve within {START_MAX:?}"),
+                },
+                told = self.tells.write_buf(&mut self.untold), if self.untold.has_remaining() => {
+                    if told.is_err() {
+                        // It is about to end, or wants to know nothing.
+                        self.untold.clear();
+                    }
+                }
             }
         };
         Err(match self.last_words().await {
