@@ -27,12 +27,14 @@ use crate::headers;
 use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
-const CHECKS_MAX: usize = 64;
+const CHECKS_MAX: usize = 1024;
+/// Those of one service: where nobody answers, others are checked all the same.
+const SERVICE_CHECKS_MAX: usize = 256;
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("lb-health/", env!("CARGO_PKG_VERSION")));
 
-/// A check that is to be carried out: when, of which backend of which service, and the how-manieth.
-type Due = Reverse<(Time, usize, u16, u64)>;
+/// A check that is to be carried out: when, of which backend, and the how-manieth.
+type Due = Reverse<(Time, u16, u64)>;
 
 /// Tells metrics and whoever listens.
 struct Told<'g> {
@@ -77,7 +79,8 @@ struct Running {
 /// All checks of a snapshot: those that are due some time, and those that are under way.
 struct Checks {
     snapshot: Arc<Snapshot>,
-    due: BinaryHeap<Due>,
+    /// Of each service.
+    due: Vec<BinaryHeap<Due>>,
     running: Vec<Running>,
     /// Each comes to the time of the next, or to nothing where it is of no use any more. Dropped with
     /// this, and the checks with it.
@@ -107,12 +110,14 @@ impl Checks {
 
     /// Checks those of another snapshot from now on.
     fn follow(&mut self, next: Arc<Snapshot>) {
-        let turn = |Reverse((at, index, place, round)): &Due| {
-            let service = &self.snapshot.sites[*index].service;
-            let names = (service.name().to_owned(), service.backend(*place).name().to_owned());
-            (names, (*at, *round))
-        };
-        let mut turns: BTreeMap<_, _> = self.due.iter().map(turn).collect();
+        let turns = self.due.iter().zip(&self.snapshot.sites).flat_map(|(due, site)| {
+            let service = &site.service;
+            due.iter().map(|Reverse((at, place, round))| {
+                let backend = service.backend(*place).name().to_owned();
+                ((service.name().to_owned(), backend), (*at, *round))
+            })
+        });
+        let mut turns: BTreeMap<_, _> = turns.collect();
         for running in std::mem::take(&mut self.running) {
             let Running { at, round, target, task } = running;
             match target.stays_in(&next) {
@@ -130,27 +135,38 @@ impl Checks {
     /// Carries out what is due, without end. It may be dropped at any time and called again.
     async fn carry_out(&mut self, gateway: &Arc<Gateway>) {
         loop {
-            let soonest = self.due.peek().filter(|_| self.running.len() < CHECKS_MAX);
-            let soonest = soonest.map(|Reverse((at, ..))| gateway.clock.instant(*at));
+            let soonest = self.soonest();
             let begins = async {
                 match soonest {
-                    Some(at) => sleep_until(at).await,
+                    Some((at, index)) => {
+                        sleep_until(gateway.clock.instant(at)).await;
+                        index
+                    }
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                () = begins => {
-                    let due = self.due.pop().expect("it was looked at");
-                    self.begin(gateway, due);
-                }
+                index = begins => self.begin(gateway, index),
             }
         }
     }
 
-    fn begin(&mut self, gateway: &Arc<Gateway>, due: Due) {
-        let Reverse((at, index, place, round)) = due;
+    /// Which service has the next check that may begin, and when that is due.
+    fn soonest(&self) -> Option<(Time, usize)> {
+        if self.running.len() >= CHECKS_MAX {
+            return None;
+        }
+        let mut running = vec![0; self.due.len()];
+        self.running.iter().for_each(|it| running[it.target.index] += 1);
+        let heads = self.due.iter().enumerate().zip(running);
+        let may_begin = heads.filter(|(_, running)| *running < SERVICE_CHECKS_MAX);
+        may_begin.filter_map(|((index, due), _)| Some((due.peek()?.0.0, index))).min()
+    }
+
+    fn begin(&mut self, gateway: &Arc<Gateway>, index: usize) {
+        let Reverse((at, place, round)) = self.due[index].pop().expect("it was looked at");
         let target = Target { snapshot: Arc::clone(&self.snapshot), index, place };
         let (gateway, checked) = (Arc::clone(gateway), target.clone());
         let check = async move { check(&gateway, checked, round, at).await };
@@ -168,7 +184,7 @@ impl Checks {
         let Some(nth) = self.running.iter().position(|it| it.task.id() == id) else { return };
         let Running { at, round, target, .. } = self.running.swap_remove(nth);
         let (at, round) = again.map_or((at, round), |again| (again, round + 1));
-        self.due.push(Reverse((at, target.index, target.place, round)));
+        self.due[target.index].push(Reverse((at, target.place, round)));
     }
 }
 
@@ -177,11 +193,11 @@ fn due(
     snapshot: &Snapshot,
     turns: &BTreeMap<(String, String), (Time, u64)>,
     running: &[Running],
-) -> BinaryHeap<Due> {
+) -> Vec<BinaryHeap<Due>> {
     let running: BTreeSet<(usize, u16)> =
         running.iter().map(|it| (it.target.index, it.target.place)).collect();
-    let mut due = BinaryHeap::new();
-    for (index, site) in snapshot.sites.iter().enumerate() {
+    let of = |(index, site): (usize, &Site)| {
+        let mut due = BinaryHeap::new();
         for backend in site.service.backends() {
             let place = backend.id().backend;
             let Some(first) = site.service.first_check(place) else { continue };
@@ -190,10 +206,11 @@ fn due(
             }
             let names = (site.service.name().to_owned(), backend.name().to_owned());
             let (at, round) = turns.get(&names).copied().unwrap_or((first, 0));
-            due.push(Reverse((at, index, place, round)));
+            due.push(Reverse((at, place, round)));
         }
-    }
-    due
+        due
+    };
+    snapshot.sites.iter().enumerate().map(of).collect()
 }
 
 impl Target {

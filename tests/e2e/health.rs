@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use tokio::net::TcpListener;
+
 use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
 
 const CHECKS: &str = "[service.health]\nenabled = true\ninterval = \"100ms\"\ntimeout = \"1s\"\n\
@@ -148,6 +150,33 @@ fn a_check_goes_on_while_the_configuration_changes_beside_it() {
         until(|| !unhealthy(&proxy, 0)).await;
         let paths: Vec<_> = backend.requests().iter().map(|it| it.head[5..8].to_owned()).collect();
         assert_eq!(paths, ["hea", "wel"], "none began again");
+    });
+}
+
+/// A zone that swallows all connections must not keep others from being checked.
+#[test]
+fn hundreds_of_checks_that_nobody_answers_keep_no_other_service_waiting() {
+    run(async {
+        // Whoever connects waits to be accepted.
+        let mute = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = mute.local_addr().unwrap().port();
+        let hosts = (0..2).flat_map(|high| (2..152).map(move |low| format!("127.0.{high}.{low}")));
+        let backends = hosts.map(|host| format!("{{ url = \"http://{host}:{port}\" }}"));
+        let backends: Vec<_> = backends.collect();
+        let well = backend_that_is("well").await;
+        let health = "[service.health]\nenabled = true\ninterval = \"1h\"\ntimeout = \"59m\"\nrise = 1\n\
+                      initial = \"unhealthy\"";
+        let config = format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [[service]]\nname = \"mute\"\nhosts = [\"mute.test\"]\npool = [{{ backends = [{}] }}]\n{health}\n\
+             [[service]]\nname = \"web\"\nhosts = [\"*\"]\npool = [{{ backends = [{{ url = \"{}\" }}] }}]\n\
+             {health}\n",
+            backends.join(", "),
+            well.url()
+        );
+        let proxy = Proxy::start_with(&config).await;
+        let serves = async || Client::get(proxy.addr).await.text() == "well";
+        while !serves().await {}
     });
 }
 
