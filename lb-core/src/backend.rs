@@ -18,6 +18,7 @@ use crate::limit::Limits;
 use crate::outlier::Tally;
 use crate::probe::Streak;
 use crate::score::Record;
+use crate::silence::Silence;
 use crate::standing::Standing;
 use crate::time::Time;
 use crate::warmth::{CERTAIN, Warmth};
@@ -35,6 +36,7 @@ pub(crate) struct Backend {
     /// How long it takes to answer checks.
     pub(crate) rtt: Shared<Latency>,
     pub(crate) record: Shared<Record>,
+    pub(crate) silence: Shared<Silence>,
     pub(crate) streak: Shared<Streak>,
     pub(crate) window: Shared<Window>,
     pub(crate) tally: Shared<Tally>,
@@ -62,6 +64,8 @@ pub(crate) struct Rules {
     caps: Arc<Shared<Caps>>,
     /// Whether records are kept.
     pub(crate) records: bool,
+    /// How long attempts that another one was quicker than may wait together, where any is hedged.
+    pub(crate) silence_max: Option<Duration>,
     /// Attempts in flight at all backends, where somebody asks for it: every attempt of every thread
     /// would write here otherwise for nothing.
     pub(crate) all: Option<Arc<AtomicU32>>,
@@ -78,6 +82,7 @@ impl Backend {
             latency: Shared::new(Latency::default()),
             rtt: Shared::new(Latency::default()),
             record: Shared::new(Record::default()),
+            silence: Shared::new(Silence::default()),
             streak: Shared::new(Streak::default()),
             window: Shared::new(Window::default()),
             tally: Shared::new(Tally::default()),
@@ -162,6 +167,7 @@ impl Rules {
             slow_start: config.slow_start,
             caps: Arc::clone(limits.caps()),
             records,
+            silence_max: config.retry.hedge.map(|_| config.timeouts.first_byte),
             all,
             pool: None,
         }

@@ -8,6 +8,7 @@ use crate::breaker::{Breaker, BreakerState, Declined, Permit, Role, Verdict};
 use crate::config::BreakerConfig;
 use crate::event::{BackendId, Event, Observe};
 use crate::outcome::{BodyEnd, Outcome};
+use crate::silence::Silence;
 use crate::time::Time;
 use crate::window::Window;
 use crate::word::atomic::{AtomicU32, Ordering};
@@ -146,6 +147,10 @@ impl Lease {
         observe: &dyn Observe,
     ) {
         let verdict = outcome.verdict(rules.failures);
+        if let (Some(_), Outcome::Answered(_)) = (rules.silence_max, outcome) {
+            let ends = |silence| (silence != Silence::default()).then(Silence::default);
+            self.backend.silence.step(ends);
+        }
         // What was asked before the breaker moved says how it was then, and that is over.
         let is_current = self.backend.breaker.get().is_current(self.permit);
         if let Some(config) = rules.latency.as_ref().filter(|_| is_current) {
@@ -170,6 +175,14 @@ impl Lease {
             let entered = self.judge(verdict, rules, now, observe);
             self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
         }
+    }
+
+    /// It is given up after so long, since another attempt was quicker. Says whether the backend has kept as
+    /// many waiting in vain as one that never answers.
+    pub(crate) fn waits_in_vain(&self, waited: Duration, rules: &Rules) -> bool {
+        let Some(most) = rules.silence_max else { return false };
+        let longer = self.backend.silence.step(|silence| Some(silence.after(waited)));
+        longer.is_some_and(|(_, silence)| silence.lasts(most))
     }
 
     /// How the body ended. A trial that failed late counts against the breaker it has closed, and

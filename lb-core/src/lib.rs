@@ -69,6 +69,7 @@ mod warmth;
 mod probe;
 mod rate;
 mod score;
+mod silence;
 mod window;
 mod backend;
 mod lease;

@@ -4,13 +4,15 @@
 //! nobody was asked yet, and is made once in an exchange, for requests that carry nothing out and have
 //! no body.
 
+use core::time::Duration;
+
 use crate::balance::Draw;
 use crate::event::{Choice, Event};
 use crate::exchange::attempt::Errand;
 use crate::exchange::{Attempt, Exchange};
 use crate::input::Input;
 use crate::lease::Lease;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::retry::Repeat;
 use crate::service::Service;
 use crate::time::Time;
@@ -97,7 +99,7 @@ impl Attempt<'_> {
                 // It would have taken longer than this, and that counts: who leaves the slow ones out
                 // takes everything for quick.
                 exchange.service.retry.learn(now - started);
-                exchange.overtaken(&lease, number, now);
+                exchange.overtaken(&mut lease, number, now - started, now);
             }
         }
         let Hedge { lease, number, started, .. } = hedge;
@@ -107,13 +109,20 @@ impl Attempt<'_> {
     /// The hedge was not needed: this attempt was sooner.
     pub fn outrun(&self, hedge: Hedge, now: Time) {
         self.exchange.hear(now, Input::Outran { exchange: self.exchange.id });
-        self.exchange.overtaken(&hedge.lease, hedge.number, now);
-        drop(hedge);
+        let Hedge { mut lease, number, started, .. } = hedge;
+        self.exchange.overtaken(&mut lease, number, now - started, now);
+        drop(lease);
     }
 }
 
 impl Exchange<'_> {
-    fn overtaken(&self, lease: &Lease, attempt: u8, now: Time) {
+    /// An attempt is given up, since another one was quicker: that says nothing about its backend, unless
+    /// nobody is answered there any more.
+    fn overtaken(&self, lease: &mut Lease, attempt: u8, waited: Duration, now: Time) {
+        if lease.waits_in_vain(waited, &self.service.rules) {
+            let outcome = Outcome::Failed(Failure::FirstByteTimeout);
+            return self.conclude(lease, attempt, outcome, waited, now);
+        }
         let (exchange, backend) = (self.id, lease.id());
         self.tell(now, Event::Overtaken { exchange, attempt, backend });
     }

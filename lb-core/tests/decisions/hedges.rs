@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use lb_core::config::{HedgeAfter, Policy, RetryConfig, ServiceConfig, StatusSet};
 use lb_core::{
-    Ask, Attempt, Body, BodyEnd, Event, Exchange, ExchangeId, Outcome, Repeat, Rng, Service, Step,
-    Time, Unobserved,
+    Ask, Attempt, Body, BodyEnd, Event, Exchange, ExchangeId, Failure, Outcome, Repeat, Rng,
+    Service, Step, Time, Unobserved,
 };
 
 use crate::support::{Log, attempt, config, in_flight, place, service};
@@ -70,6 +70,44 @@ fn the_sooner_of_two_is_the_answer_and_the_other_gives_everything_back() {
         });
         assert_eq!(overtaken, Some(if hedge_wins { 1 } else { 2 }));
     }
+}
+
+/// Who never answers never fails either, where a hedge is always sooner.
+#[test]
+fn attempts_that_were_given_up_count_once_they_have_waited_as_long_as_one_may() {
+    let mut config = hedged(after_10_ms(), 2);
+    config.timeouts.first_byte = Duration::from_millis(36);
+    let service = service(&config);
+    let log = Log::default();
+    let later = Time::from_millis(12);
+    // All of them begin at the same backend, and wait there for 12 ms each.
+    let mut given_up = |answers: bool| {
+        let mut first = begin(&service, &log);
+        while place(&first) != 0 {
+            deliver(&service, first.finish(GOOD, Body::Intact, later), later);
+            first = begin(&service, &log);
+        }
+        log.take();
+        if answers {
+            deliver(&service, first.finish(BAD, Body::Spent, later), later);
+            return None;
+        }
+        let hedge = first.hedge(Time::from_millis(10)).expect("there is another");
+        let won = first.give_way(hedge, None, later);
+        deliver(&service, won.finish(GOOD, Body::Intact, later), later);
+        log.take().into_iter().find_map(|(_, event)| match event {
+            Event::Concluded { attempt: 1, outcome, .. } => Some(outcome),
+            _ => None,
+        })
+    };
+    let failed = Some(Outcome::Failed(Failure::FirstByteTimeout));
+    assert_eq!([given_up(false), given_up(false)], [None, None], "24 ms");
+    assert_eq!(given_up(false), failed, "36 ms");
+    assert_eq!(given_up(false), failed, "still nothing");
+    // Any answer shows that somebody is there.
+    given_up(true);
+    assert_eq!([given_up(false), given_up(false)], [None, None]);
+    assert_eq!(given_up(false), failed);
 }
 
 #[test]
