@@ -81,7 +81,7 @@ fn attempts_that_were_given_up_count_once_they_have_waited_as_long_as_one_may() 
     let log = Log::default();
     let later = Time::from_millis(12);
     // All of them begin at the same backend, and wait there for 12 ms each.
-    let mut given_up = |answers: bool| {
+    let given_up = |answers: bool| {
         let mut first = begin(&service, &log);
         while place(&first) != 0 {
             deliver(&service, first.finish(GOOD, Body::Intact, later), later);
