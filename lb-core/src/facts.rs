@@ -26,6 +26,11 @@ pub trait Facts {
         let _ = tell;
     }
 
+    /// Tells every line of a header, whose name is written in lower case.
+    fn each_line(&self, name: &str, tell: &mut dyn FnMut(&[u8])) {
+        self.header(name).into_iter().for_each(tell);
+    }
+
     /// The value of a cookie, the first of that exact name (RFC 6265 §4.2.1).
     fn cookie(&self, name: &str) -> Option<&[u8]> {
         find_cookie(self.header("cookie")?, name)
@@ -42,8 +47,13 @@ pub trait Facts {
 
 /// The value of a cookie in a header of them, the first of that exact name (RFC 6265 §4.2.1).
 pub fn find_cookie<'h>(header: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    cookies(header, name).next()
+}
+
+/// The values of all cookies of that exact name.
+pub(crate) fn cookies<'h>(header: &'h [u8], name: &str) -> impl Iterator<Item = &'h [u8]> {
     let pairs = header.split(|byte| *byte == b';');
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+    pairs.map(<[u8]>::trim_ascii).filter_map(move |pair| {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         (pair[..equals].trim_ascii_end() == name.as_bytes())
             .then(|| pair[equals + 1..].trim_ascii_start())

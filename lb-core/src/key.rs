@@ -46,7 +46,7 @@ impl Keys {
         Some(Self { sources: sources.into(), hash })
     }
 
-    /// Keys that spread best, for tables.
+    /// Keys that spread best, for a table of who sticks to whom.
     pub(crate) fn stable(sources: &[KeySource]) -> Self {
         Self { sources: sources.into(), hash: Hash::Stable }
     }

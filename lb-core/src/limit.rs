@@ -11,7 +11,7 @@ use crate::adaptive::Adaptive;
 use crate::caps::Caps;
 use crate::config::{AdaptiveConfig, LimitConfig};
 use crate::facts::Facts;
-use crate::key::Keys;
+use crate::client_key::ClientKeys;
 use crate::word::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::word::{Shared, Word};
 
@@ -19,7 +19,7 @@ use crate::word::{Shared, Word};
 #[derive(Debug)]
 pub(crate) struct Limits {
     config: LimitConfig,
-    clients: Option<(Keys, Arc<Clients>)>,
+    clients: Option<(ClientKeys, Arc<Clients>)>,
     /// What may be in flight, by the configuration in force.
     caps: Arc<Shared<Caps>>,
     /// Exchanges in flight, and such that wait.
@@ -63,13 +63,20 @@ impl Urgency {
 
     /// What a request says, or the default.
     fn of(facts: &dyn Facts) -> Self {
-        let said = facts.header("priority").unwrap_or_default();
-        let members = said.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let urgency = members.filter_map(|member| member.strip_prefix(b"u=")).next_back();
-        match urgency {
-            Some([digit @ b'0'..=b'7']) => Self(digit - b'0'),
-            _ => Self::DEFAULT,
-        }
+        let mut urgency = Self::DEFAULT;
+        // A dictionary, in which the last word counts, whatever its parameters (RFC 8941 §3.2, RFC 9110 §5.3).
+        facts.each_line("priority", &mut |line| {
+            for member in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii_end);
+                if let Some(said) = parts.next().and_then(|part| part.strip_prefix(b"u=")) {
+                    urgency = match said {
+                        [digit @ b'0'..=b'7'] => Self(digit - b'0'),
+                        _ => Self::DEFAULT,
+                    };
+                }
+            }
+        });
+        urgency
     }
 
     /// How much of a queue of `length` may be full when one more of these comes.
@@ -81,11 +88,11 @@ impl Urgency {
 impl Limits {
     /// The limits that `config` asks for; what is in flight is counted on from `before`. Whoever still
     /// goes by those from before is judged by what may be in flight now.
-    pub(crate) fn new(config: &LimitConfig, before: Option<&Self>) -> Self {
+    pub(crate) fn new(config: &LimitConfig, seed: u64, before: Option<&Self>) -> Self {
         let known = before.and_then(|limits| limits.clients.as_ref());
         let clients = config.per_client.map(|_| {
             let table = known.map_or_else(Arc::default, |(_, table)| Arc::clone(table));
-            (Keys::stable(&config.client), table)
+            (ClientKeys::new(&config.client, seed), table)
         });
         let caps = match before {
             Some(limits) => Arc::clone(&limits.caps),
@@ -279,13 +286,14 @@ mod tests {
     fn urgency_is_what_rfc_9218_says() {
         let of = |said| Urgency::of(&Said(said)).0;
         assert_eq!(["u=0", "u=7, i", "i,u=5", "u=1 , u=6"].map(of), [0, 7, 5, 6]);
+        assert_eq!(["u=0;x=1", "u=1 ;a, i;b=u=7"].map(of), [0, 1], "parameters");
         assert_eq!(["", "u=8", "u=-1", "u", "u=", "u=11", "x=1"].map(of), [3; 7]);
     }
 
     #[test]
     fn the_more_urgent_and_then_the_first_is_next_and_background_fills_half() {
         let config = LimitConfig { queue_max: 4, urgency: true, ..LimitConfig::default() };
-        let limits = Limits::new(&config, None);
+        let limits = Limits::new(&config, 7, None);
         let said = ["u=5", "u=5", "u=5", "", "u=1", ""];
         let places: Vec<_> = said.iter().map(|said| limits.queue(&Said(said))).collect();
         let taken: Vec<bool> = places.iter().map(Option::is_some).collect();

@@ -47,7 +47,7 @@ fn ms(ms: u64) -> Duration {
 fn one_request_that_is_left_is_left_to_one_thread() {
     bounded(|| {
         let config = RateConfig { requests: 1, burst: 1, ..RateConfig::default() };
-        let rate = Arc::new(Rate::new(&config, None));
+        let rate = Arc::new(Rate::new(&config, 7, None));
         let passed = twice(move |_| rate.take(77, Time::ZERO).is_ok());
         assert_eq!(passed.iter().filter(|it| **it).count(), 1);
     });
@@ -57,7 +57,7 @@ fn one_request_that_is_left_is_left_to_one_thread() {
 fn two_clients_of_one_set_keep_their_own_limits() {
     bounded(|| {
         let config = RateConfig { requests: 1, burst: 1, ..RateConfig::default() };
-        let rate = Arc::new(Rate::new(&config, None));
+        let rate = Arc::new(Rate::new(&config, 7, None));
         let shared = Arc::clone(&rate);
         // The same set, different tags.
         let key = |thread: u64| (thread + 1) << 50;
@@ -70,7 +70,7 @@ fn two_clients_of_one_set_keep_their_own_limits() {
 fn one_place_is_taken_once_and_given_back() {
     bounded(|| {
         let config = LimitConfig { per_service: Some(1), queue_max: 1, ..LimitConfig::default() };
-        let limits = Arc::new(Limits::new(&config, None));
+        let limits = Arc::new(Limits::new(&config, 7, None));
         let shared = Arc::clone(&limits);
         let held = twice(move |_| (shared.enter(), shared.queue(&Unknown)));
         assert!(held.iter().filter(|it| it.0.is_some()).count() <= 1);
@@ -85,7 +85,7 @@ fn one_place_is_taken_once_and_given_back() {
 fn a_client_never_has_more_than_it_may_and_ends_with_nothing() {
     bounded(|| {
         let config = LimitConfig { per_client: Some(1), ..LimitConfig::default() };
-        let limits = Arc::new(Limits::new(&config, None));
+        let limits = Arc::new(Limits::new(&config, 7, None));
         let shared = Arc::clone(&limits);
         let held = twice(move |_| shared.admit(&Unknown));
         assert_eq!(held.iter().filter(|it| matches!(it, Some(Some(_)))).count(), 1);

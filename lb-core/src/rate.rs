@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::config::RateConfig;
-use crate::key::Keys;
+use crate::client_key::ClientKeys;
 use crate::time::Time;
 use crate::word::{Shared, Word};
 
@@ -54,7 +54,7 @@ pub struct Allowance {
 /// The limits of one service.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    keys: Keys,
+    keys: ClientKeys,
     /// Nanoseconds in a unit: as few as the limit can be reckoned in.
     unit_ns: u64,
     /// What one request costs, and how far ahead a client may be, in units.
@@ -67,13 +67,13 @@ pub(crate) struct Rate {
 impl Rate {
     /// Clients go on with what is left to them by the limit that is `known` until now, if it tells them
     /// apart in the same way.
-    pub(crate) fn new(config: &RateConfig, known: Option<(&Self, Time)>) -> Self {
+    pub(crate) fn new(config: &RateConfig, seed: u64, known: Option<(&Self, Time)>) -> Self {
         let cost_ns = (config.per.as_nanos() / u128::from(config.requests)).max(1);
         let ahead_ns = cost_ns * u128::from(config.burst);
         let unit_ns = ahead_ns.div_ceil(u128::from(AHEAD_MAX)).max(1);
         let units = |ns: u128| u64::try_from(ns / unit_ns).unwrap_or(AHEAD_MAX);
         let cost = units(cost_ns).max(1);
-        let keys = Keys::stable(&config.key);
+        let keys = ClientKeys::new(&config.key, seed);
         let ahead = cost.saturating_mul(u64::from(config.burst) - 1).min(AHEAD_MAX);
         let unit_ns = u64::try_from(unit_ns).unwrap_or(u64::MAX);
         let mut rate = Self { keys, unit_ns, cost, ahead, cells: Arc::default() };
@@ -101,7 +101,7 @@ impl Rate {
     }
 
     /// Who asks.
-    pub(crate) const fn keys(&self) -> &Keys {
+    pub(crate) const fn keys(&self) -> &ClientKeys {
         &self.keys
     }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn of(requests: u32, per: Duration, burst: u32) -> Rate {
-        Rate::new(&RateConfig { requests, per, burst, ..RateConfig::default() }, None)
+        Rate::new(&RateConfig { requests, per, burst, ..RateConfig::default() }, 7, None)
     }
 
     fn key(client: u32) -> u64 {
@@ -207,7 +207,7 @@ mod tests {
 
     fn succeed(before: &Rate, requests: u32, per: Duration, burst: u32, now: Time) -> Rate {
         let config = RateConfig { requests, per, burst, ..RateConfig::default() };
-        Rate::new(&config, Some((before, now)))
+        Rate::new(&config, 7, Some((before, now)))
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         assert!(!passes(&quick, 1) && passes(&quick, 4));
         assert_eq!(quick.take(key(1), ms(100)).map(drop), Ok(()));
         let config = RateConfig { key: alloc::vec![], ..RateConfig::default() };
-        let other = Rate::new(&config, Some((&rate, ms(0))));
+        let other = Rate::new(&config, 7, Some((&rate, ms(0))));
         assert!(passes(&other, 1), "who is told apart in another way begins anew");
     }
 

@@ -96,7 +96,7 @@ impl Service {
             .flat_map(|service| service.backends())
             .map(|member| (member.backend.name(), member.backend))
             .collect();
-        let limits = Limits::new(&config.limits, before.map(|service| &service.limits));
+        let limits = Limits::new(&config.limits, seed, before.map(|service| &service.limits));
         let rules = Rules::new(config, &limits, before.map(|service| &service.rules));
         let backend = |said: &BackendConfig| {
             let backend = match known.get(said.name.as_str()) {
@@ -151,7 +151,7 @@ impl Service {
                 Affinity::new(affinity, &config.name, names(), seed, known, moved)
             }),
             probe: config.probe.clone(),
-            rate: rate(config, before.zip(since)),
+            rate: rate(config, seed, before.zip(since)),
             limits,
             outliers: config.outliers.map(Outliers::new),
             retry: match before {
@@ -295,9 +295,9 @@ impl Service {
 }
 
 /// What clients may ask, if that is limited, where there was a service before.
-fn rate(config: &ServiceConfig, before: Option<(&Service, Time)>) -> Option<Rate> {
+fn rate(config: &ServiceConfig, seed: u64, before: Option<(&Service, Time)>) -> Option<Rate> {
     let known = before.and_then(|(service, now)| Some((service.rate.as_ref()?, now)));
-    config.rate.as_ref().map(|rate| Rate::new(rate, known))
+    config.rate.as_ref().map(|rate| Rate::new(rate, seed, known))
 }
 
 /// Where clients are, if anybody asks.

@@ -48,6 +48,16 @@ impl<'r> Claims<'r> {
     }
 }
 
+impl Asking<'_> {
+    /// The headers in which one of this name is to be read.
+    fn headers_of(&self, name: &str) -> &HeaderMap {
+        match self.claims {
+            Some(claims) if is_about_client(name) => claims.told(self),
+            _ => &self.head.headers,
+        }
+    }
+}
+
 impl Request for Asking<'_> {
     fn method(&self) -> &str {
         self.head.method.as_str()
@@ -68,11 +78,11 @@ impl Facts for Asking<'_> {
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        let headers = match self.claims {
-            Some(claims) if is_about_client(name) => claims.told(self),
-            _ => &self.head.headers,
-        };
-        headers.get(name).map(http::HeaderValue::as_bytes)
+        self.headers_of(name).get(name).map(http::HeaderValue::as_bytes)
+    }
+
+    fn each_line(&self, name: &str, tell: &mut dyn FnMut(&[u8])) {
+        self.headers_of(name).get_all(name).iter().for_each(|value| tell(value.as_bytes()));
     }
 
     fn each_header(&self, tell: &mut dyn FnMut(&str, &[u8])) {

@@ -4,8 +4,10 @@
 //! a lock that is held for a look into a tree, once when a connection opens and once when it closes.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lb_core::network_of;
 
 use crate::forwarded::trusts;
 use crate::view::View;
@@ -36,7 +38,7 @@ pub(crate) fn share(view: &View, client: SocketAddr) -> Result<Option<Share>, Cr
 impl Crowd {
     /// One more connection of the client at `peer`, which may have `most`; `None`: it has them.
     fn enter(self: &Arc<Self>, peer: SocketAddr, most: usize) -> Option<Share> {
-        let client = client(peer.ip());
+        let client = network_of(peer.ip());
         let mut counts = self.counts();
         let count = counts.entry(client).or_default();
         if *count >= most {
@@ -59,16 +61,6 @@ impl Drop for Share {
         if *count == 0 {
             counts.remove(&self.client);
         }
-    }
-}
-
-/// Who an address belongs to: of IPv6 a client has a network of 64 bits (RFC 6177), and every address
-/// in it.
-fn client(ip: IpAddr) -> IpAddr {
-    const NETWORK: u128 = !0 << 64;
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & NETWORK)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -97,6 +97,11 @@ impl Facts for Asked {
         self.headers.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
+    fn each_line(&self, name: &str, tell: &mut dyn FnMut(&[u8])) {
+        let lines = self.headers.iter().filter(|(known, _)| **known == *name);
+        lines.for_each(|(_, value)| tell(value));
+    }
+
     fn path(&self) -> &str {
         &self.path
     }
