@@ -157,7 +157,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         switch_margin: 10,
         latency: LatencyConfig { half_life: secs(10), failure_penalty: secs(1) },
         hash: HashConfig::default(),
-        when_all_unfit: WhenAllUnfit::FailFast,
+        when_all_unfit: WhenAllUnfit::AskAnswering,
         panic_below: 0,
         breaker: Some(documented_breaker()),
         outliers: None,

@@ -115,6 +115,11 @@ impl Backend {
             && rules.breaker.is_none_or(|config| self.breaker.get().admit(now, &config).is_ok())
     }
 
+    /// Whether requests are answered there, for all that is known at `now`.
+    pub(crate) fn answers(&self, now: Time) -> bool {
+        self.breaker.get().answers() && self.standing.get().out_until(now).is_none()
+    }
+
     /// The chance that a choice of it holds at `now`, out of [`CERTAIN`].
     pub(crate) fn chance(&self, now: Time, rules: &Rules) -> u32 {
         let Some(config) = &rules.slow_start else { return CERTAIN };

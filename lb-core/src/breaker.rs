@@ -43,12 +43,13 @@ enum Phase {
     /// 11 bits count failures in a row; 33 bits hold the second after which the level is forgotten
     /// (272 years).
     Closed { failures: u16, calm_at_s: u64 },
-    /// 44 bits hold the millisecond at which trials may begin (557 years).
-    Open { until_ms: u64 },
-    /// 7 bits for trials and for successes, 6 for the round, and 24 for when the last trial began, in beats
-    /// of 16 ms (of three days). Trials of earlier rounds take nobody's place, and after the last round a
+    /// 43 bits hold the millisecond at which trials may begin (278 years), one whether what opened it was an
+    /// answer that its request may have brought about.
+    Open { until_ms: u64, answers: bool },
+    /// 7 bits for trials and for successes, 5 for the round, 24 for when the last trial began, in beats of
+    /// 16 ms (of three days), and the same one as above. Trials of earlier rounds take nobody's place, and after the last round a
     /// new era begins, so that none is mistaken for one of its own.
-    HalfOpen { trials: u8, successes: u8, round: u8, began: u32 },
+    HalfOpen { trials: u8, successes: u8, round: u8, began: u32, answers: bool },
 }
 
 /// Which of the three states, without its counters.
@@ -99,11 +100,12 @@ const ERA_BITS: u32 = 14;
 const LEVEL_MAX: u8 = 15;
 const REST_BITS: u32 = 44;
 const FAILURE_BITS: u32 = 11;
-const UNTIL_MS_MAX: u64 = (1 << REST_BITS) - 1;
+const UNTIL_BITS: u32 = 43;
+const UNTIL_MS_MAX: u64 = (1 << UNTIL_BITS) - 1;
 const CALM_S_MAX: u64 = (1 << (REST_BITS - FAILURE_BITS)) - 1;
 const BEGAN_BITS: u32 = 24;
 const COUNT_BITS: u32 = 7;
-const ROUND_BITS: u32 = 6;
+const ROUND_BITS: u32 = 5;
 const ROUNDS: u8 = 1 << ROUND_BITS;
 const BEAT_MS: u32 = 16;
 
@@ -141,8 +143,27 @@ impl Breaker {
     /// When trials may begin, if it is open.
     pub const fn open_until(self) -> Option<Time> {
         match self.phase {
-            Phase::Open { until_ms } => Some(Time::from_millis(until_ms)),
+            Phase::Open { until_ms, .. } => Some(Time::from_millis(until_ms)),
             Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Whether requests are answered there, for all that is known: nothing speaks against it but what they
+    /// may have brought about themselves.
+    pub const fn answers(self) -> bool {
+        match self.phase {
+            Phase::Closed { .. } => true,
+            Phase::Open { answers, .. } | Phase::HalfOpen { answers, .. } => answers,
+        }
+    }
+
+    /// The same that has opened, if it has, by an answer that the request may have brought about.
+    pub(crate) fn by_an_answer(self) -> Self {
+        match self.phase {
+            Phase::Open { until_ms, .. } => {
+                Self { phase: Phase::Open { until_ms, answers: true }, ..self }
+            }
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => self,
         }
     }
 
@@ -154,7 +175,7 @@ impl Breaker {
     pub fn admit(self, now: Time, config: &BreakerConfig) -> Result<Self, Declined> {
         match self.phase {
             Phase::Closed { .. } => Ok(self),
-            Phase::Open { until_ms } if now < Time::from_millis(until_ms) => {
+            Phase::Open { until_ms, .. } if now < Time::from_millis(until_ms) => {
                 Err(Declined::Until(Time::from_millis(until_ms)))
             }
             Phase::Open { .. } => Ok(self.next_era().trying(1, 0, 0, now)),
@@ -217,11 +238,11 @@ impl Breaker {
             (Phase::HalfOpen { .. }, Verdict::Failure) if permit.role == Role::Trial => {
                 Some(self.open(now, config))
             }
-            (Phase::HalfOpen { trials, successes, round, began }, Verdict::Success)
+            (Phase::HalfOpen { trials, successes, round, began, answers }, Verdict::Success)
                 if permit.role == Role::Trial =>
             {
                 let (trials, successes) = (permit.leaves(trials, round), successes + 1);
-                let phase = Phase::HalfOpen { trials, successes, round, began };
+                let phase = Phase::HalfOpen { trials, successes, round, began, answers };
                 Some(Self { phase, ..self }.closed_by(successes, now, config))
             }
             // What panic sent to an open or half-open backend proves nothing about its trials.
@@ -253,9 +274,10 @@ impl Breaker {
     ///
     /// How often it opened in a row counts on: should trials fail, it waits for longer than before.
     pub fn hasten(self, now: Time) -> Option<Self> {
-        let Phase::Open { until_ms } = self.phase else { return None };
+        let Phase::Open { until_ms, answers } = self.phase else { return None };
         let now_ms = now.as_micros() / 1_000;
-        (now_ms < until_ms).then_some(Self { phase: Phase::Open { until_ms: now_ms }, ..self })
+        let phase = Phase::Open { until_ms: now_ms, answers };
+        (now_ms < until_ms).then_some(Self { phase, ..self })
     }
 
     /// As it can outlive the process, as of `now`.
@@ -266,7 +288,7 @@ impl Breaker {
                 level: self.level_after_calm(calm_at_s, now),
                 calm_in: Time::from_millis(calm_at_s.saturating_mul(1_000)) - now,
             },
-            Phase::Open { until_ms } => {
+            Phase::Open { until_ms, .. } => {
                 LearnedBreaker::Open { level: self.level, left: Time::from_millis(until_ms) - now }
             }
             Phase::HalfOpen { .. } => {
@@ -293,7 +315,7 @@ impl Breaker {
             }
             LearnedBreaker::Open { level, left: span } => {
                 let until_ms = left(span).as_millis_ceil().min(UNTIL_MS_MAX);
-                let phase = Phase::Open { until_ms };
+                let phase = Phase::Open { until_ms, answers: false };
                 Self { level: level.min(LEVEL_MAX), phase, ..Self::new().next_era() }
             }
         }
@@ -302,11 +324,12 @@ impl Breaker {
     /// Gives back the place of a trial that showed nothing. `None`: the permit holds no place.
     pub fn give_back(self, permit: Permit) -> Option<Self> {
         match self.phase {
-            Phase::HalfOpen { trials, successes, round, began }
+            Phase::HalfOpen { trials, successes, round, began, answers }
                 if permit.role == Role::Trial && permit.era == self.era =>
             {
                 let trials = permit.leaves(trials, round);
-                Some(Self { phase: Phase::HalfOpen { trials, successes, round, began }, ..self })
+                let phase = Phase::HalfOpen { trials, successes, round, began, answers };
+                Some(Self { phase, ..self })
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
@@ -314,7 +337,8 @@ impl Breaker {
 
     /// Another trial begins.
     fn trying(self, trials: u8, successes: u8, round: u8, now: Time) -> Self {
-        let phase = Phase::HalfOpen { trials, successes, round, began: beginning(now) };
+        let (began, answers) = (beginning(now), self.answers());
+        let phase = Phase::HalfOpen { trials, successes, round, began, answers };
         Self { phase, ..self }
     }
 
@@ -338,7 +362,7 @@ impl Breaker {
     fn open(self, now: Time, config: &BreakerConfig) -> Self {
         let until_ms = (now + open_for(self.level, config)).as_millis_ceil().min(UNTIL_MS_MAX);
         let level = (self.level + 1).min(LEVEL_MAX);
-        Self { level, phase: Phase::Open { until_ms }, ..self.next_era() }
+        Self { level, phase: Phase::Open { until_ms, answers: false }, ..self.next_era() }
     }
 
     const fn next_era(self) -> Self {

@@ -200,6 +200,9 @@ pub enum WhenAllUnfit {
     FailOpen,
     /// Answer 503 at once.
     FailFast,
+    /// Balance over those that still answer, whose breakers opened by what a request may have brought about
+    /// ([`Outcome::may_be_the_requests`](crate::Outcome::may_be_the_requests)); without any, answer 503.
+    AskAnswering,
     /// Ask this pool, counted from 0, which is asked for nothing else.
     FallbackPool(u16),
     /// Forget all that speaks against backends but what their checks say, and ask the first one

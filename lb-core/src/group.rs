@@ -200,7 +200,16 @@ impl Group {
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
-        let all = All { group: self, left_out: tried };
+        self.pick_unasked(All { group: self, left_out: tried, answering: None }, draw)
+    }
+
+    /// The same among those that still answer.
+    pub(crate) fn pick_answering(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
+        let answering = Some(draw.now);
+        self.pick_unasked(All { group: self, left_out: tried, answering }, draw)
+    }
+
+    fn pick_unasked(&self, all: All<'_>, draw: &mut Draw<'_>) -> Option<Picked> {
         let Drawn { place, how } = self.balancer.choose(&all, draw)?;
         let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules)?;
         Some(Picked { lease, how: self.in_service(how) })
@@ -290,12 +299,16 @@ impl Candidates for Asked<'_> {
 struct All<'p> {
     group: &'p Group,
     left_out: &'p Places,
+    /// Whether they have to answer, as far as is known at that time.
+    answering: Option<Time>,
 }
 
 impl Candidates for All<'_> {
     fn admits(&self, place: usize) -> bool {
+        let backend = &self.group.backends[place];
         !self.left_out.contains(self.group.places[place])
-            && !self.group.backends[place].is_full(&self.group.rules)
+            && !backend.is_full(&self.group.rules)
+            && self.answering.is_none_or(|now| backend.answers(now))
     }
 
     fn is_fit(&self, _place: usize) -> bool {

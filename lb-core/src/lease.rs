@@ -21,6 +21,8 @@ pub(crate) struct Lease {
     id: BackendId,
     permit: Permit,
     judged: bool,
+    /// Whether what is judged may have been brought about by the request.
+    is_the_requests: bool,
     /// What was in flight there when it was taken, this one not counted.
     ahead: u32,
     /// Where it is counted among those of the whole service.
@@ -117,8 +119,8 @@ impl Lease {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let backend = Arc::clone(backend);
-        let (judged, ahead, late) = (false, before, None);
-        Ok(Self { backend, id, permit, judged, ahead, all, pool, late })
+        let (judged, is_the_requests, ahead, late) = (false, false, before, None);
+        Ok(Self { backend, id, permit, judged, is_the_requests, ahead, all, pool, late })
     }
 
     /// On whom.
@@ -172,6 +174,7 @@ impl Lease {
             self.backend.record.step(|record| Some(record.after(shown, took)));
         }
         if verdict != Verdict::Success || self.role() == Role::Trial {
+            self.is_the_requests = outcome.may_be_the_requests();
             let entered = self.judge(verdict, rules, now, observe);
             self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
         }
@@ -195,6 +198,7 @@ impl Lease {
         observe: &dyn Observe,
     ) {
         let verdict = end.verdict();
+        self.is_the_requests = false;
         if let Some(late) = self.late.filter(|_| verdict == Verdict::Failure) {
             self.permit = late;
             self.judge(verdict, rules, now, observe);
@@ -218,7 +222,9 @@ impl Lease {
         }
         let config = rules.breaker.as_ref()?;
         let permit = self.permit;
-        let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config);
+        let is_the_requests = self.is_the_requests;
+        let opened = |to: Breaker| if is_the_requests { to.by_an_answer() } else { to };
+        let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config).map(opened);
         let moved = self.backend.breaker.step(judge);
         if let Some((from, to)) = moved {
             tell_move(self.id, from, to, now, observe);
@@ -249,7 +255,9 @@ impl Lease {
         if !counted.is_some_and(|(_, window)| failed && window.is_bad(rate)) {
             return;
         }
-        let tripped = self.backend.breaker.step(|breaker| breaker.trip(self.permit, now, config));
+        let opened = |to: Breaker| if self.is_the_requests { to.by_an_answer() } else { to };
+        let trip = |breaker: Breaker| breaker.trip(self.permit, now, config).map(opened);
+        let tripped = self.backend.breaker.step(trip);
         if let Some((from, to)) = tripped {
             // What opened it once is not held against it again.
             window.step(|_| Some(Window::default()));

@@ -9,9 +9,9 @@ use alloc::sync::Arc;
 
 use crate::adaptive::Adaptive;
 use crate::caps::Caps;
+use crate::client_key::ClientKeys;
 use crate::config::{AdaptiveConfig, LimitConfig};
 use crate::facts::Facts;
-use crate::client_key::ClientKeys;
 use crate::word::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::word::{Shared, Word};
 

@@ -114,6 +114,15 @@ impl Outcome {
         }
     }
 
+    /// Whether the request may have brought it about: the backend is there and answers, and says neither that
+    /// it is overloaded nor that somebody behind it is out of reach.
+    pub const fn may_be_the_requests(self) -> bool {
+        match self {
+            Self::Answered(status) => !matches!(status, 502..=504 | 520..=530),
+            Self::Failed(_) => false,
+        }
+    }
+
     /// What it adds to the backend's record, if anything: 523 and no connection are critical.
     pub(crate) const fn shown(self, failures: StatusSet) -> Option<Shown> {
         match (self.verdict(failures), self) {

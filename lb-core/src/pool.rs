@@ -259,6 +259,11 @@ impl Pool {
         self.all.pick_known(self.nth(place), now, observe)
     }
 
+    /// Chooses among those that are not in `tried` and still answer, and asks no breaker.
+    pub(crate) fn pick_answering(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
+        self.all.pick_answering(tried, draw)
+    }
+
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
         self.all.pick_in_panic(tried, draw)

@@ -12,8 +12,8 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use crate::config::RateConfig;
 use crate::client_key::ClientKeys;
+use crate::config::RateConfig;
 use crate::time::Time;
 use crate::word::{Shared, Word};
 

@@ -12,12 +12,13 @@ pub(super) struct Panic {
 
 pub(super) fn panic(table: &mut Table<'_>, pools: &[PoolConfig]) -> Panic {
     let words = [
+        ("ask-answering", WhenAllUnfit::AskAnswering),
         ("fail-fast", WhenAllUnfit::FailFast),
         ("fail-open", WhenAllUnfit::FailOpen),
         ("fallback-pool", WhenAllUnfit::FallbackPool(0)),
         ("reset", WhenAllUnfit::Reset),
     ];
-    let said = table.choice("when_all_unfit", &words).or_given(WhenAllUnfit::FailFast);
+    let said = table.choice("when_all_unfit", &words).or_given(WhenAllUnfit::AskAnswering);
     let below = table.integer("panic_below", 0..=100).or(0);
     let fallback = table.text("fallback_pool").given();
     let mut when_all_unfit = said.value;

@@ -142,7 +142,7 @@ fn words_are_chosen_from_a_list() {
          retry.backoff.jitter = \"Full\"",
         expect![[r#"
             lb.toml:7:8: host "clients" is unknown; did you mean "client"?
-            lb.toml:8:18: when_all_unfit "panic" is unknown; use one of "fail-fast", "fail-open", "fallback-pool", "reset"
+            lb.toml:8:18: when_all_unfit "panic" is unknown; use one of "ask-answering", "fail-fast", "fail-open", "fallback-pool", "reset"
             lb.toml:9:18: policy "round_robin" is unknown; did you mean "round-robin"?
             lb.toml:10:24: jitter "Full" is unknown; did you mean "full"?
         "#]],

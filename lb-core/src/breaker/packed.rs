@@ -2,6 +2,7 @@
 
 use super::{
     BEGAN_BITS, Breaker, COUNT_BITS, ERA_BITS, FAILURE_BITS, Phase, REST_BITS, ROUND_BITS,
+    UNTIL_BITS,
 };
 use crate::word::Word;
 
@@ -11,11 +12,11 @@ impl Word for Breaker {
             Phase::Closed { failures, calm_at_s } => {
                 (0, (calm_at_s << FAILURE_BITS) | u64::from(failures))
             }
-            Phase::Open { until_ms } => (1, until_ms),
-            Phase::HalfOpen { trials, successes, round, began } => {
+            Phase::Open { until_ms, answers } => (1, (u64::from(answers) << UNTIL_BITS) | until_ms),
+            Phase::HalfOpen { trials, successes, round, began, answers } => {
                 let counts = (u64::from(successes) << COUNT_BITS) | u64::from(trials);
                 let when = (u64::from(began) << ROUND_BITS) | u64::from(round);
-                (2, (when << (2 * COUNT_BITS)) | counts)
+                (2, (u64::from(answers) << UNTIL_BITS) | (when << (2 * COUNT_BITS)) | counts)
             }
         };
         (tag << 62)
@@ -31,12 +32,13 @@ impl Word for Breaker {
                 failures: low16(field(0, FAILURE_BITS)),
                 calm_at_s: field(FAILURE_BITS, REST_BITS - FAILURE_BITS),
             },
-            1 => Phase::Open { until_ms: field(0, REST_BITS) },
+            1 => Phase::Open { until_ms: field(0, UNTIL_BITS), answers: field(UNTIL_BITS, 1) == 1 },
             _ => Phase::HalfOpen {
                 trials: low8(field(0, COUNT_BITS)),
                 successes: low8(field(COUNT_BITS, COUNT_BITS)),
                 round: low8(field(2 * COUNT_BITS, ROUND_BITS)),
                 began: low32(field(2 * COUNT_BITS + ROUND_BITS, BEGAN_BITS)),
+                answers: field(UNTIL_BITS, 1) == 1,
             },
         };
         Self { era: low16(field(REST_BITS + 4, ERA_BITS)), level: low8(field(REST_BITS, 4)), phase }

@@ -19,8 +19,12 @@ impl Service {
 
     /// Whether a pick at `at` may find anybody at all.
     pub(crate) fn may_serve_at_all(&self, at: Time) -> bool {
-        matches!(self.when_all_unfit, WhenAllUnfit::FailOpen | WhenAllUnfit::Reset)
-            || self.may_serve(&Places::NONE, at)
+        let may_panic = match self.when_all_unfit {
+            WhenAllUnfit::FailOpen | WhenAllUnfit::Reset => true,
+            WhenAllUnfit::FailFast | WhenAllUnfit::FallbackPool(_) => false,
+            WhenAllUnfit::AskAnswering => self.backends().any(|member| member.backend.answers(at)),
+        };
+        may_panic || self.may_serve(&Places::NONE, at)
     }
 
     /// Whether somebody would be asked at `now` if there were not so much in flight.
@@ -103,17 +107,27 @@ impl Service {
         }
         match self.when_all_unfit {
             WhenAllUnfit::FailFast | WhenAllUnfit::FallbackPool(_) => None,
-            WhenAllUnfit::FailOpen => self.pick_in_panic(tried, draw),
+            WhenAllUnfit::FailOpen => {
+                Self::pick_in_order(&self.pools, tried, draw, Pool::pick_in_panic)
+            }
+            WhenAllUnfit::AskAnswering => {
+                Self::pick_in_order(&self.pools, tried, draw, Pool::pick_answering)
+            }
             WhenAllUnfit::Reset => self.pick_after_reset(tried, draw.now, observe),
         }
     }
 
     /// Pools in order, as without panic: a fallback pool is not struck as long as the first one is
     /// worth a try.
-    fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<(Lease, Choice)> {
+    fn pick_in_order(
+        pools: &[Pool],
+        tried: &Places,
+        draw: &mut Draw<'_>,
+        pick: impl Fn(&Pool, &Places, &mut Draw<'_>) -> Option<Picked>,
+    ) -> Option<(Lease, Choice)> {
         [(tried, false), (&Places::NONE, true)].into_iter().find_map(|(tried, again)| {
-            self.pools.iter().enumerate().find_map(|(pool, of)| {
-                let (lease, choice) = chosen(of.pick_in_panic(tried, draw)?, pool, Steered::Order);
+            pools.iter().enumerate().find_map(|(pool, of)| {
+                let (lease, choice) = chosen(pick(of, tried, draw)?, pool, Steered::Order);
                 Some((lease, Choice { again, ..choice }))
             })
         })

@@ -432,7 +432,10 @@ proptest! {
         prop_assert_eq!(Breaker::unpack(breaker.pack()), breaker);
         let fields = match breaker.state() {
             BreakerState::Closed => (0, u64::from(breaker.failures()) == rest & 0x7ff),
-            BreakerState::Open => (1, breaker.open_until() == Some(Time::from_millis(rest))),
+            BreakerState::Open => {
+                let until = Time::from_millis(rest & ((1 << 43) - 1));
+                (1, breaker.open_until() == Some(until) && breaker.answers() == (rest >> 43 == 1))
+            }
             BreakerState::HalfOpen => (2, u64::from(breaker.trials()) == rest & 0x7f),
         };
         prop_assert_eq!(fields, (state, true));

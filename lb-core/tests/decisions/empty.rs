@@ -21,6 +21,7 @@ const STEERING: [SteeringPolicy; 7] = [
 fn services(pools: &[PoolConfig]) -> impl Iterator<Item = ServiceConfig> {
     let ways = [
         WhenAllUnfit::FailFast,
+        WhenAllUnfit::AskAnswering,
         WhenAllUnfit::FailOpen,
         WhenAllUnfit::FallbackPool(1),
         WhenAllUnfit::Reset,

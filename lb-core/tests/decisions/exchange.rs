@@ -1,6 +1,7 @@
 //! One exchange at a time, step by step: what is refused, where a retry goes, and who pays for it.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
@@ -13,7 +14,7 @@ use lb_core::{
     Repeat, Service, Step, Time, Unobserved,
 };
 
-use crate::support::{Log, attempt, config, in_flight, secs, service, start};
+use crate::support::{Log, attempt, config, in_flight, place, secs, service, start};
 
 /// Three attempts, a strike opens for a second, retries on 503 after exactly 25 ms.
 pub(crate) fn calm_config() -> ServiceConfig {
@@ -267,6 +268,35 @@ fn a_wait_beyond_the_deadline_is_not_begun() {
             2    ended a, complete
         "#]],
     );
+}
+
+/// One page with a bug opens the breakers of all backends, which answer everybody else.
+#[test]
+fn when_all_are_unfit_those_that_still_answer_are_asked() {
+    let mut config = calm_config();
+    config.when_all_unfit = WhenAllUnfit::AskAnswering;
+    let now = Time::from_millis;
+    let fails = |service: &Service, id: u64, outcome: Outcome| {
+        let step = attempt(start(service, id, now(id))).finish(outcome, Body::Spent, now(id));
+        if let Step::Deliver(delivery) = step {
+            delivery.end(BodyEnd::Complete, service, now(id), &Unobserved);
+        }
+    };
+    for (outcomes, wanted) in
+        [([500, 500], &[0, 1][..]), ([500, 503], &[0]), ([502, 599], &[1]), ([523, 504], &[])]
+    {
+        let service = service(&config);
+        for (id, status) in (1..).zip(outcomes) {
+            fails(&service, id, Outcome::Answered(status));
+        }
+        let asked = (10..30).filter_map(|id| match start(&service, id, now(id)) {
+            Step::Attempt(attempt) => Some(place(&attempt)),
+            _ => None,
+        });
+        let asked: BTreeSet<usize> = asked.collect();
+        assert_eq!(asked, wanted.iter().copied().collect(), "{outcomes:?}");
+        assert!(service.backends().all(|it| it.breaker().state() == BreakerState::Open));
+    }
 }
 
 #[test]

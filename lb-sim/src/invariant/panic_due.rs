@@ -1,8 +1,11 @@
 //! Nobody panics without need: backends that nobody trusts are asked where the service says so, and
-//! only while too few of its pool are fit or none of them is left to be tried.
+//! only while too few of its pool are fit or none of them is left to be tried. Where it asks those that
+//! answer, what opened their breakers was an answer.
+
+use std::collections::BTreeSet;
 
 use lb_core::config::WhenAllUnfit;
-use lb_core::{Event, Role};
+use lb_core::{BackendId, BreakerState, Event, Outcome, Role};
 
 use super::lineup::{Lineups, Seat};
 use super::moves::Moves;
@@ -14,11 +17,40 @@ use crate::scenario::Scenario;
 pub(super) struct PanicDue {
     lineups: Lineups,
     moves: Moves,
+    /// Those whose breakers opened by an answer that the request may have brought about.
+    answering: BTreeSet<BackendId>,
+    /// What an attempt came to, if that was the last thing to happen.
+    last: Option<(BackendId, Outcome)>,
 }
 
 impl PanicDue {
     pub(super) fn new(lineups: &Lineups) -> Self {
-        Self { lineups: lineups.clone(), moves: Moves::default() }
+        Self {
+            lineups: lineups.clone(),
+            moves: Moves::default(),
+            answering: BTreeSet::new(),
+            last: None,
+        }
+    }
+
+    /// Takes into account what becomes of breakers, and why.
+    fn hear(&mut self, what: &What) {
+        let last = self.last.take();
+        match *what {
+            What::Core(Event::Concluded { backend, outcome, .. }) => {
+                self.last = Some((backend, outcome));
+            }
+            What::Core(Event::BreakerMoved { backend, to: BreakerState::Open, .. }) => {
+                let is_answer =
+                    last.is_some_and(|(by, it)| by == backend && it.may_be_the_requests());
+                if is_answer {
+                    self.answering.insert(backend);
+                } else {
+                    self.answering.remove(&backend);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -28,11 +60,12 @@ impl Invariant for PanicDue {
     }
 
     fn wants(&self, _scenario: &Scenario) -> Topics {
-        Topics::ATTEMPTED.and(Topics::BACKEND)
+        Topics::ATTEMPTED.and(Topics::BACKEND).and(Topics::CONCLUDED).and(Topics::BODY_ENDED)
     }
 
     fn on(&mut self, entry: &Entry, ledger: &Ledger<'_>, judge: &mut Judge) {
         self.moves.enter(entry);
+        self.hear(&entry.what);
         let What::Core(Event::Attempted { exchange: id, backend, choice, .. }) = entry.what else {
             return;
         };
@@ -42,7 +75,12 @@ impl Invariant for PanicDue {
         let Some(exchange) = ledger.exchanges.get(&id) else { return };
         let Some(lineup) = self.lineups.at(exchange.reloads, backend.service) else { return };
         let says = lineup.core.when_all_unfit;
-        judge.check(says == WhenAllUnfit::FailOpen, || {
+        let may = match says {
+            WhenAllUnfit::FailOpen => true,
+            WhenAllUnfit::AskAnswering => self.answering.contains(&backend),
+            _ => false,
+        };
+        judge.check(may, || {
             format!(
                 "exchange {} panics at {}, and the service does not",
                 id.0,

@@ -220,7 +220,8 @@ impl Seen<'_> {
 
     fn gives_up_on_all(&self) -> Option<Said> {
         let errors = self.outlook.error_ratio;
-        let opens = self.service.when_all_unfit == WhenAllUnfit::FailFast;
+        let ways = [WhenAllUnfit::FailFast, WhenAllUnfit::AskAnswering];
+        let opens = ways.contains(&self.service.when_all_unfit);
         let worse = self.case.name == "retry storm" && opens && errors > STORM;
         let what = || {
             let (storm, errors) = (STORM * 100.0, errors * 100.0);
