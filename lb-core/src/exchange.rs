@@ -139,7 +139,7 @@ impl<'c> Exchange<'c> {
             rng: service.dice(ask.id.0),
             deadline: now + allowed,
             tried: Places::NONE,
-            wish: bond.wish,
+            wish: bond.wish.filter(|place| service.binds(*place)),
             key: key.unwrap_or_default(),
             has_key: key.is_some(),
             attempts: 0,
@@ -346,6 +346,7 @@ impl<'c> Exchange<'c> {
         let (exchange, backend) = (self.id, lease.id());
         self.tell(now, Event::Delivered { exchange, backend, status });
         let stick = self.rare.get().and_then(|extra| extra.stick);
+        let stick = stick.filter(|_| self.service.binds(backend.backend));
         if let (Some(affinity), Some(key)) = (&self.service.affinity, stick) {
             affinity.remember(key, backend.backend, now);
         }

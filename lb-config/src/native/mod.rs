@@ -7,6 +7,7 @@ mod affinity;
 mod balance;
 mod condition;
 mod discovery;
+mod doubts;
 mod edit;
 mod health;
 mod limits;
@@ -82,10 +83,14 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     }
 
     let services = service::services(&mut table);
+    let at = services.as_ref().map_or_else(Vec::new, |services| services.at.clone());
     let (services, routing) = route::routing(&mut table, services);
     let dns = discovery::dns(table.table("dns"), &services);
     let state = state::state(table.table("state"));
     let record = record::record(table.table("record"));
+    if report.errors() == errors_before {
+        doubts::doubts(report, &at, &services, &routing);
+    }
     drop(table); // which reports unknown keys
 
     let config = Config {

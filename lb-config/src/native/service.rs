@@ -30,8 +30,9 @@ struct Names {
 
 /// All services, and what routes need to know of them.
 pub(super) struct Services<'d> {
-    /// Those without a mistake.
+    /// Those without a mistake, and where they are.
     pub(super) all: Vec<Service>,
+    pub(super) at: Vec<At>,
     /// The names of all, in the order of the file; `None` for one that has none.
     pub(super) names: Vec<Option<String>>,
     /// Those that a CONNECT may lead to, by their place among `names`.
@@ -83,14 +84,18 @@ pub(super) fn services<'d>(table: &mut Table<'d>) -> Option<Services<'d>> {
     let mut names = Names::default();
     let mut services = Services {
         all: Vec::new(),
+        at: Vec::new(),
         names: Vec::new(),
         allow_connect: Vec::new(),
         hosts: Vec::new(),
         without: Vec::new(),
     };
     for table in written.value {
-        let read = service(table, &mut names, &mut services);
-        services.all.extend(read);
+        let at = table.at();
+        if let Some(read) = service(table, &mut names, &mut services) {
+            services.all.push(read);
+            services.at.push(at);
+        }
     }
     Some(services)
 }

@@ -5,6 +5,7 @@ mod affinity;
 mod balance;
 mod edits;
 mod discovery;
+mod doubts;
 mod effects;
 mod health;
 mod limits;

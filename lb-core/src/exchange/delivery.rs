@@ -41,7 +41,8 @@ impl Delivery {
     /// The `Set-Cookie` that makes the client stick to this backend of `service`, if it is to and
     /// does not yet. It is added to those of the backend and replaces none.
     pub fn set_cookie(&self, service: &Service) -> Option<String> {
-        service.affinity.as_ref()?.set_cookie(self.lease.id().backend, self.wish)
+        let place = self.lease.id().backend;
+        service.affinity.as_ref().filter(|_| service.binds(place))?.set_cookie(place, self.wish)
     }
 
     /// What is left to the client, where requests are rationed.

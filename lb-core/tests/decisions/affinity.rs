@@ -3,7 +3,10 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use lb_core::config::{AffinityConfig, KeySource, Policy, ServiceConfig, StickBy, StickConfig};
+use lb_core::config::{
+    AffinityConfig, CookieConfig, KeySource, Policy, ServiceConfig, StickBy, StickConfig,
+    WhenAllUnfit,
+};
 use lb_core::{
     Ask, Body, BodyEnd, Exchange, ExchangeId, Facts, Failure, How, Outcome, Rejection, Repeat,
     Service, Step, Time, Unobserved,
@@ -103,6 +106,32 @@ fn strict_turns_a_client_away_whose_backend_cannot_be_had() {
     drop(attempt.finish(Outcome::Answered(500), Body::Intact, secs(1)));
     assert!(matches!(begin(&service, "ann", secs(2)), Step::Reject(Rejection::NoFitBackend)));
     assert_ne!(serve(&service, "bob", secs(2)), home);
+}
+
+/// A page that says sorry is no home.
+#[test]
+fn nobody_sticks_to_a_fallback_pool() {
+    let cookie = StickBy::Cookie(CookieConfig::default());
+    let cookie = Some(AffinityConfig { by: cookie, strict: false });
+    for by in [sticky(1, false).affinity, cookie] {
+        let mut config = ServiceConfig {
+            affinity: by,
+            when_all_unfit: WhenAllUnfit::FallbackPool(1),
+            ..config(Policy::RoundRobin, &[&[1], &[1]])
+        };
+        config.retry.attempts_max = 1;
+        let service = service(&config);
+        service.drain(0, true);
+        let Step::Attempt(attempt) = begin(&service, "ann", secs(1)) else { panic!("a fallback") };
+        assert_eq!(attempt.backend().id().backend, 1);
+        let step = attempt.finish(Outcome::Answered(200), Body::Intact, secs(1));
+        let Step::Deliver(delivery) = step else { panic!("it was answered") };
+        assert_eq!(delivery.set_cookie(&service), None);
+        delivery.end(BodyEnd::Complete, &service, secs(1), &Unobserved);
+        service.drain(0, false);
+        let Step::Attempt(attempt) = begin(&service, "ann", secs(2)) else { panic!("it is back") };
+        assert_eq!(attempt.backend().id().backend, 0);
+    }
 }
 
 #[test]
