@@ -178,7 +178,7 @@ mod tests {
         ];
         for (source, lines, query) in twice {
             let asked = Asked { lines, query, client: "192.0.2.1" };
-            assert_eq!(of(&[source.clone()], asked), None, "{source:?}");
+            assert_eq!(of(core::slice::from_ref(&source), asked), None, "{source:?}");
             let last = ClientKeys::new(&[source, KeySource::ClientIp], 7).of(&asked);
             let alone = ClientKeys::new(&[KeySource::Path, KeySource::ClientIp], 7);
             assert!(last.is_some() && alone.of(&asked).is_some(), "the next source says it");

@@ -200,17 +200,17 @@ impl Group {
 
     /// Chooses among all that are not in `tried`, fit or not, and asks no breaker.
     pub(crate) fn pick_in_panic(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
-        self.pick_unasked(All { group: self, left_out: tried, answering: None }, draw)
+        self.pick_unasked(&All { group: self, left_out: tried, answering: None }, draw)
     }
 
     /// The same among those that still answer.
     pub(crate) fn pick_answering(&self, tried: &Places, draw: &mut Draw<'_>) -> Option<Picked> {
         let answering = Some(draw.now);
-        self.pick_unasked(All { group: self, left_out: tried, answering }, draw)
+        self.pick_unasked(&All { group: self, left_out: tried, answering }, draw)
     }
 
-    fn pick_unasked(&self, all: All<'_>, draw: &mut Draw<'_>) -> Option<Picked> {
-        let Drawn { place, how } = self.balancer.choose(&all, draw)?;
+    fn pick_unasked(&self, all: &All<'_>, draw: &mut Draw<'_>) -> Option<Picked> {
+        let Drawn { place, how } = self.balancer.choose(all, draw)?;
         let lease = Lease::take_in_panic(&self.backends[place], self.id(place), &self.rules)?;
         Some(Picked { lease, how: self.in_service(how) })
     }
