@@ -21,6 +21,7 @@ use crate::names;
 use crate::platform::{Address, Io};
 use crate::proxy_protocol::{Ends, announce};
 use crate::snapshot::Endpoint;
+use crate::tls::Why;
 
 /// A connection on which nothing was said.
 pub(crate) struct Wire {
@@ -61,7 +62,16 @@ pub(crate) async fn dial(
     }
     if let Some(tls) = &endpoint.tls {
         let connected = tls.connect(io, &endpoint.origin.host, protocol).await;
-        let connected = connected.map_err(|why| distrusted(gateway, endpoint, &why))?;
+        let connected = connected.map_err(|error| {
+            // Only tunnels have to speak it there, and the backend need not.
+            let is_foreign = protocol == Protocol::Http1
+                && endpoint.protocol != Protocol::Http1
+                && announced.is_none();
+            match error.why {
+                Why::Incompatible if is_foreign => Failure::NoTunnel,
+                _ => distrusted(gateway, endpoint, &error),
+            }
+        })?;
         let speaks = match connected.alpn {
             Alpn::Http1 => Speaks::Http1,
             Alpn::Http2 => Speaks::Http2,

@@ -97,7 +97,7 @@ impl Problem {
                 "too much is going on here: try again later"
             }
             Self::Rejected(Rejection::AttemptFailed(Failure::NoTunnel)) => {
-                "the backend answered, and opened no tunnel"
+                "the backend opened no tunnel"
             }
             Self::Rejected(rejection) if rejection.status() == 504 => {
                 "no backend answered this request in time"

@@ -441,3 +441,33 @@ fn http2_is_spoken_over_tls_where_it_was_agreed_on_and_nowhere_else() {
         assert_eq!(backend.connections(), 0);
     });
 }
+
+#[test]
+fn a_backend_with_which_http2_alone_can_be_agreed_on_is_not_to_blame_for_a_tunnel() {
+    run(async {
+        let authority = Authority::new("tunnel-h2");
+        authority.issue("a", "a", "a.example");
+        authority.issue("local", "local", "localhost");
+        let (backend, _) = authority.backend("local", &["h2"]).await;
+        for protocol in ["auto", "h2"] {
+            let service = format!(
+                "protocol = \"{protocol}\"\ntls = {{ ca = \"{}\" }}\n\
+                 breaker = {{ consecutive_failures = 1 }}",
+                authority.path("ca.pem")
+            );
+            let proxy = Proxy::start_with(&config(&authority, "", &service, &backend)).await;
+            for _ in 0..2 {
+                let mut stream = authority.connect(&proxy, &[], None).await.unwrap();
+                let said =
+                    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: x\r\n\r\n";
+                stream.write_all(said.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.contains("\"no_tunnel\""), "{protocol}: {answer}");
+                let mut stream = authority.connect(&proxy, &[], None).await.unwrap();
+                assert!(ask(&mut stream, "").await.contains("HTTP/2.0"), "{protocol}");
+            }
+            assert_eq!(proxy.notices(), Vec::<String>::new(), "{protocol}");
+        }
+    });
+}

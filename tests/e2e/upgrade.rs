@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use http::Request;
+use http::{Request, Response};
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
-use crate::support::h2::{ask, connect, whole};
-use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
+use crate::support::h2::{Backend2, ask, connect, whole};
+use crate::support::{Backend, Client, Nobody, Proxy, Script, read_head, run, until};
 
 /// Asks for a protocol that only these tests know.
 const ASK: &str = "GET /p HTTP/1.1\r\nhost: a\r\nconnection: x, Upgrade\r\nupgrade: ping/1\r\n\r\n";
@@ -419,5 +419,51 @@ fn a_backend_that_opens_no_tunnel_is_asked_once_and_not_to_blame() {
         }
         assert_eq!(ask(&mut client, page()).await.unwrap().body, "a page");
         assert_eq!(backend.requests().len(), 5);
+    });
+}
+
+#[test]
+fn a_backend_of_http2_that_is_asked_for_a_tunnel_is_asked_once_and_not_to_blame() {
+    run(async {
+        let page = async |_, _| Response::new(whole("a page"));
+        let (one, other) = (Backend2::start(9, page).await, Backend2::start(9, page).await);
+        let policies = "protocol = \"h2\"\n[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[one.url(), other.url()], policies).await;
+        let mut client = connect(proxy.addr).await;
+        for _ in 0..3 {
+            let answer = ask(&mut client, extended("/", "websocket")).await.unwrap();
+            assert!(answer.body.contains("\"no_tunnel\""), "{}", answer.body);
+            let answer = Client::ask(proxy.addr, ASK).await;
+            assert_eq!((answer.status, answer.error().as_str()), (502, "no_tunnel"));
+        }
+        assert!(proxy.log().iter().all(|line| line["attempts"].as_array().unwrap().len() == 1));
+        for _ in 0..2 {
+            assert_eq!(Client::get(proxy.addr).await.text(), "a page");
+        }
+        assert_eq!((one.got.borrow().len(), other.got.borrow().len()), (1, 1));
+    });
+}
+
+#[test]
+fn an_error_of_a_backend_of_http2_that_speaks_http1_as_well_opens_no_tunnel_either() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::status(503, "no")).await;
+        let policies = "protocol = \"h2\"\n[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        for _ in 0..2 {
+            assert_eq!(Client::ask(proxy.addr, ASK).await.error(), "no_tunnel");
+        }
+        assert_eq!(backend.requests().len(), 2);
+    });
+}
+
+#[test]
+fn a_backend_of_http2_that_cannot_be_reached_for_a_tunnel_is_to_blame() {
+    run(async {
+        let policies = "protocol = \"h2\"\n[service.breaker]\nconsecutive_failures = 1";
+        let proxy = Proxy::start(&[Nobody::new().url()], policies).await;
+        for reason in ["connect_refused", "no_fit_backend"] {
+            assert_eq!(Client::ask(proxy.addr, ASK).await.error(), reason);
+        }
     });
 }

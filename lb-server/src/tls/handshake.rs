@@ -27,7 +27,7 @@ pub enum Why {
     Expired,
     /// The peer showed no certificate and has to.
     NoCertificate,
-    /// The peer refused, and said so: it does not like our certificate, version or protocol.
+    /// The peer refused, and said so: it does not like our certificate or version.
     Refused,
     /// The two have no version, cipher or protocol in common.
     Incompatible,
@@ -140,6 +140,7 @@ fn why(error: &Error) -> Why {
         Error::NoCertificatesPresented => Why::NoCertificate,
         // Not a fatal answer to the handshake but the end of the connection (RFC 8446 §6.1).
         Error::AlertReceived(AlertDescription::CloseNotify) => Why::Closed,
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Why::Incompatible,
         Error::AlertReceived(_) => Why::Refused,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Why::Incompatible,
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => Why::NotTls,

@@ -19,7 +19,7 @@ async fn both_sides_learn_what_is_spoken() {
     use Alpn::{Http1, Http2};
     let (disk, _) = usual();
     let agreed = |alpn| (Ok(alpn), Ok(alpn));
-    let incompatible = (Err(Why::Incompatible), Err(Why::Refused));
+    let incompatible = (Err(Why::Incompatible), Err(Why::Incompatible));
     let cases = [
         (vec![Http2, Http1], Protocol::Auto, agreed(Http2)),
         (vec![Http2, Http1], Protocol::Http1, agreed(Http1)),
