@@ -82,8 +82,8 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
         _ => head.uri.path() != "*",
     };
     // RFC 9113 §8.3.1: it is for somebody, and for one.
-    let is_one = match (authority, head.headers.get(header::HOST)) {
-        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host.as_bytes()),
+    let is_one = match (authority, host) {
+        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
         (authority, host) => authority.is_some() || host.is_some(),
     };
     if !are_hosts || !is_target || !is_one {
@@ -215,17 +215,18 @@ pub(crate) fn for_http1(headers: &mut Cow<'_, HeaderMap>) {
 }
 
 /// The last of what a request needs to go out over HTTP/2: its host stands in the target (RFC 9113
-/// §8.3.1).
-pub(crate) fn for_http2<B>(request: &mut Request<B>, scheme: Scheme) {
+/// §8.3.1). An error is one of ours: every host that may be asked for can stand there.
+pub(crate) fn for_http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), http::Error> {
     *request.version_mut() = Version::HTTP_2;
-    let Some(host) = request.headers_mut().remove(header::HOST) else { return };
+    let Some(host) = request.headers_mut().remove(header::HOST) else { return Ok(()) };
     let mut target = std::mem::take(request.uri_mut()).into_parts();
     target.scheme = Some(scheme);
-    target.authority = Authority::try_from(host.as_bytes()).ok();
+    target.authority = Some(Authority::try_from(host.as_bytes())?);
     if target.path_and_query.is_none() {
         target.path_and_query = Some(PathAndQuery::from_static("/"));
     }
-    *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
+    *request.uri_mut() = Uri::from_parts(target)?;
+    Ok(())
 }
 
 /// Makes a backend's head a client's.

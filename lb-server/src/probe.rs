@@ -316,7 +316,7 @@ async fn ask(
             beside(connection, asked).await
         }
         Speaks::Http2 => {
-            headers::for_http2(&mut request, endpoint.scheme());
+            headers::for_http2(&mut request, endpoint.scheme()).ok()?;
             let (mut sender, connection) = http2::Builder::new(Here).handshake(io).await.ok()?;
             let asked = async { answered(sender.send_request(request).await.ok()?).await };
             beside(connection, asked).await

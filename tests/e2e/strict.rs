@@ -2,7 +2,7 @@
 
 use crate::support::{Backend, Client, Proxy, Script, run, until};
 
-const BAD: [(&str, &str); 16] = [
+const BAD: [(&str, &str); 17] = [
     (
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
         "length_and_transfer_encoding",
@@ -29,6 +29,7 @@ const BAD: [(&str, &str); 16] = [
     ("GET / HTTP/1.1\r\n\r\n", "bad_host"),
     ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "bad_host"),
     ("GET / HTTP/1.1\r\nhost: a b/c\r\n\r\n", "bad_host"),
+    ("GET / HTTP/1.1\r\nhost: a%2eb\r\n\r\n", "bad_host"),
     ("GET  / HTTP/1.1\r\nhost: a\r\n\r\n", "bad_request_line"),
     ("GET / HTTP/3.0\r\nhost: a\r\n\r\n", "bad_version"),
 ];

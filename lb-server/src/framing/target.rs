@@ -12,12 +12,12 @@ pub(crate) const TARGET_BYTES_MAX: usize = 0xfffe;
 /// Whether `target` is one that `method` can have (RFC 9112 §3.2.1–4).
 pub(crate) fn is_target(method: &[u8], target: &[u8]) -> bool {
     match target {
-        _ if method == b"CONNECT" => is_authority(target) && has_port(target),
+        _ if method == b"CONNECT" => is_host(target) && has_port(target),
         [b'/', ..] => is_path_and_query(target),
         b"*" => method == b"OPTIONS",
         _ => after_scheme(target).is_some_and(|rest| {
             let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
-            is_authority(&rest[..end]) && is_path_and_query(&rest[end..])
+            is_host(&rest[..end]) && is_path_and_query(&rest[end..])
         }),
     }
 }
@@ -41,18 +41,14 @@ fn is_path_and_query(bytes: &[u8]) -> bool {
         && (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok())
 }
 
-/// A host that can stand in a target. User names have no place in it (RFC 9110 §4.2.4).
-fn is_authority(bytes: &[u8]) -> bool {
-    is_host(bytes) && !bytes.contains(&b'%')
-}
-
 /// Whether a host names a port: one that asks for a tunnel must (RFC 9110 §9.3.6).
 pub(crate) fn has_port(host: &[u8]) -> bool {
     let colon = host.iter().rposition(|byte| *byte == b':');
     colon.is_some_and(|colon| colon + 1 < host.len() && !host[colon..].contains(&b']'))
 }
 
-/// `host` or `host:port`, with the characters that RFC 3986 §3.2.2 allows.
+/// `host` or `host:port`, with the characters that RFC 3986 §3.2.2 allows. User names have no place in it
+/// (RFC 9110 §4.2.4), and what is escaped has none in an `http::Authority`.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !value[colon..].contains(&b']') => {
@@ -79,7 +75,7 @@ fn is_name_or_address(host: &[u8]) -> bool {
         }
         name => name
             .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)),
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte)),
     }
 }
 
@@ -87,6 +83,7 @@ fn is_name_or_address(host: &[u8]) -> bool {
 mod tests {
     use super::*;
     use http::Uri;
+    use http::uri::Authority;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
@@ -139,7 +136,7 @@ mod tests {
         }
         for host in [
             "", ":80", "a b", "a/b", "a?b", "a@b", "a:b", "a:-1", "a:65536", "a:80:80", "::1",
-            "[::1", "[]", "[a]", "[::1]x", "[::1]:x", "a\\b", "\u{e9}",
+            "[::1", "[]", "[a]", "[::1]x", "[::1]:x", "a\\b", "\u{e9}", "a%2eb", "%61",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
@@ -151,6 +148,16 @@ mod tests {
             rng_seed: RngSeed::Fixed(7),
             ..ProptestConfig::default()
         })]
+
+        #[test]
+        fn http2_takes_every_host_that_passes_and_as_it_is(
+            host in prop_oneof!["[ -~]{1,9}", "[a%._~!$&'()*+,;=:-]{1,9}(:[0-9]{0,6})?", "\\[[0-9a-f:.]{2,9}\\](:[0-9]{0,6})?"],
+        ) {
+            if is_host(host.as_bytes()) {
+                let authority = Authority::try_from(host.as_bytes());
+                prop_assert!(authority.is_ok_and(|it| it.as_str() == host), "{host:?}");
+            }
+        }
 
         #[test]
         fn hyper_takes_every_target_that_passes_and_as_it_is(

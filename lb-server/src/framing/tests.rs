@@ -243,6 +243,7 @@ fn there_is_one_host_and_it_is_a_host() {
     check("GET / HTTP/1.1\nhost:\n\n", &expect!["0 good, bad_host"]);
     check("GET / HTTP/1.1\nhost: a b\n\n", &expect!["0 good, bad_host"]);
     check("GET / HTTP/1.1\nhost: user@a\n\n", &expect!["0 good, bad_host"]);
+    check("GET / HTTP/1.1\nhost: a%2eb\n\n", &expect!["0 good, bad_host"]);
     check("GET http://a/ HTTP/1.1\n\n", &expect!["0 good, bad_host"]);
 }
 

@@ -150,4 +150,17 @@ fn a_host_over_http2_is_a_host_and_heads_have_as_many_lines_as_over_http1() {
         assert_eq!(refusal(wrong, 0), Some(Refusal::Host), "{wrong}");
     }
     assert_eq!(refusal("http://a.example/", 11), Some(Refusal::TooLong));
+    let escaped =
+        Request::get("/").version(Version::HTTP_2).header("host", "a%2eb").body(()).unwrap();
+    assert_eq!(refusal_of_http2(&escaped.into_parts().0, 10), Some(Refusal::Host));
+}
+
+#[test]
+fn nothing_is_asked_over_http2_in_place_of_what_cannot_be_said() {
+    let said = |host: &str| {
+        let mut request = Request::get("/x?y").header("host", host).body(()).unwrap();
+        for_http2(&mut request, Scheme::HTTP).map(|()| request.uri().to_string())
+    };
+    assert_eq!(said("a:1").unwrap(), "http://a:1/x?y");
+    assert!(said("a%2eb").is_err());
 }

@@ -38,7 +38,9 @@ impl Connection {
                 *request.method_mut() = asked.method.clone();
                 *request.uri_mut() = asked.uri.clone();
                 *request.headers_mut() = asked.fields.into_owned();
-                headers::for_http2(&mut request, endpoint.scheme());
+                // What cannot be said was not, and no backend is to blame for it.
+                let said = headers::for_http2(&mut request, endpoint.scheme());
+                said.map_err(|_| Failure::Unsent)?;
                 let answered = stream.0.sender.clone().try_send_request(request).await;
                 let response = answered.map_err(|mut error| {
                     let is_back = error.take_message().is_some();
