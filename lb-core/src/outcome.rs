@@ -51,6 +51,9 @@ pub enum Failure {
     NoTunnel,
     /// The exchange's time was up before the backend had had its own.
     OutOfTime,
+    /// The connection ended while the client had yet to send more of the request's body: a backend need not
+    /// wait for that as long as we do.
+    BodyAwaited,
 }
 
 /// Whether the backend may have acted on the request.
@@ -87,7 +90,8 @@ impl Outcome {
                 | Failure::FirstByteTimeout
                 | Failure::Malformed
                 | Failure::NoTunnel
-                | Failure::OutOfTime,
+                | Failure::OutOfTime
+                | Failure::BodyAwaited,
             ) => Reach::Maybe,
         }
     }
@@ -96,7 +100,8 @@ impl Outcome {
     /// kept connection that closed before anything was written does not: backends close idle
     /// connections by right. Nor does what we have run out of ourselves, or have enough of, nor a
     /// tunnel that it need not open, nor a time that was too short, which clients choose (`grpc-timeout`) or
-    /// attempts before this one have left: whoever asks could take it out otherwise.
+    /// attempts before this one have left, nor that it would not wait for a body that its client does not
+    /// send: whoever asks could take it out otherwise.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
@@ -108,7 +113,8 @@ impl Outcome {
                 | Failure::Exhausted
                 | Failure::Crowded
                 | Failure::NoTunnel
-                | Failure::OutOfTime,
+                | Failure::OutOfTime
+                | Failure::BodyAwaited,
             ) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
         }
@@ -158,7 +164,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -173,7 +179,17 @@ impl Failure {
         Self::Crowded,
         Self::NoTunnel,
         Self::OutOfTime,
+        Self::BodyAwaited,
     ];
+
+    /// What it comes to of a request of whose body the client has yet to send more.
+    #[must_use]
+    pub const fn with_body_awaited(self) -> Self {
+        match self {
+            Self::Reset => Self::BodyAwaited,
+            failure => failure,
+        }
+    }
 
     /// As written in metrics, logs and error bodies.
     pub const fn as_str(self) -> &'static str {
@@ -192,6 +208,7 @@ impl Failure {
             Self::Crowded => "crowded",
             Self::NoTunnel => "no_tunnel",
             Self::OutOfTime => "out_of_time",
+            Self::BodyAwaited => "body_awaited",
         }
     }
 }

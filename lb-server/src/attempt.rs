@@ -160,7 +160,7 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
                 if failure == Failure::TlsFailed {
                     distrust::refused(gateway, endpoint);
                 }
-                failure
+                if replay.waits_for_client() { failure.with_body_awaited() } else { failure }
             }
             None => {
                 let moved = replay.moved().map_or(Time::ZERO, |moved| gateway.clock.time(moved));

@@ -159,7 +159,8 @@ pub(crate) const fn excused(failure: Failure) -> Failure {
         | Failure::ConnectTimeout
         | Failure::Exhausted
         | Failure::Crowded
-        | Failure::OutOfTime => failure,
+        | Failure::OutOfTime
+        | Failure::BodyAwaited => failure,
     }
 }
 

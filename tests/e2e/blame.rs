@@ -1,7 +1,7 @@
 //! Whose fault it is when a request's body fails after its answer has begun: the client's.
 
 use lb_core::BreakerState;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
 
@@ -91,5 +91,46 @@ fn a_body_in_many_small_pieces_is_sent_again_whole() {
         assert_eq!(Client::ask(proxy.addr, request).await.text(), "here");
         assert_eq!(first.request().body, body);
         assert_eq!(second.request().body, body);
+    });
+}
+
+/// A backend that reads the head of a request and `count` bytes of its body, and closes without a word.
+async fn impatient(count: usize) -> Backend {
+    Backend::raw(move |mut stream| {
+        Box::pin(async move {
+            read_head(&mut stream).await.unwrap();
+            stream.read_exact(&mut vec![0; count]).await.unwrap();
+        })
+    })
+    .await
+}
+
+#[test]
+fn a_backend_that_does_not_wait_for_a_client_is_not_to_blame_and_asked_once() {
+    run(async {
+        let (one, other) = (impatient(3).await, impatient(3).await);
+        let proxy = Proxy::start(&[one.url(), other.url()], POLICIES).await;
+        for (method, length) in [("POST", 1_000), ("PUT", 1_000), ("PUT", 1_000_000)] {
+            let mut client = Client::connect(proxy.addr).await;
+            let head =
+                format!("{method} / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+            client.write(head + "abc").await;
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.error().as_str()), (502, "body_awaited"), "{method}");
+        }
+        assert_eq!(one.connections() + other.connections(), 3);
+        let service = proxy.service();
+        let states = service.backends().map(|backend| backend.breaker().state());
+        assert!(states.into_iter().all(|state| state == BreakerState::Closed));
+    });
+}
+
+#[test]
+fn a_backend_that_closes_when_it_has_all_of_a_request_is_to_blame() {
+    run(async {
+        let backend = impatient(3).await;
+        let proxy = Proxy::start(&[backend.url()], POLICIES).await;
+        assert_eq!(Client::post(proxy.addr, b"abc").await.error(), "reset");
+        assert_eq!(proxy.service().backend(0).breaker().state(), BreakerState::Open);
     });
 }

@@ -38,6 +38,7 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             Crowded          crowded            Never Abandoned
             NoTunnel         no_tunnel          Maybe Abandoned
             OutOfTime        out_of_time        Maybe Abandoned
+            BodyAwaited      body_awaited       Maybe Abandoned
         "#]],
     );
 }
@@ -132,6 +133,7 @@ fn every_rejection_has_a_status_and_a_code() {
             503 crowded
             502 no_tunnel
             504 out_of_time
+            502 body_awaited
             503 no_fit_backend
             504 deadline_passed
         "#]],

@@ -76,7 +76,8 @@ fn of_head(outcome: Outcome, failures: StatusSet) -> Says {
             | Failure::Exhausted
             | Failure::Crowded
             | Failure::NoTunnel
-            | Failure::OutOfTime,
+            | Failure::OutOfTime
+            | Failure::BodyAwaited,
         ) => Says::Nothing,
         Outcome::Failed(_) => Says::Bad,
     }
