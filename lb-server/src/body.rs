@@ -23,8 +23,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::arriving::Arriving;
-use crate::headers;
-use crate::layers::Layers;
+use crate::layers::{self, Layers};
 use crate::pulse;
 pub(crate) use broken::Broken;
 use kept::Kept;
@@ -115,15 +114,18 @@ impl Replay {
         Self { source: Some(Rc::new(source)) }
     }
 
-    /// The same body once more, for somebody else; `None` unless all of it was read and kept.
-    pub(crate) fn copy(&self) -> Option<Self> {
+    /// The same body once more, for somebody else, where these change something; `None` unless all of it was
+    /// read and kept, and is at most `size_max`.
+    pub(crate) fn copy(&self, size_max: u64, layers: Option<&Layers>) -> Option<Self> {
         let Some(source) = &self.source else { return Some(Self { source: None }) };
         let state = source.state.borrow();
-        let kept = state.kept.as_ref().filter(|_| state.done && state.broken.is_none())?;
+        let is_whole = state.done && state.broken.is_none();
+        let fits = |kept: &&Kept| is_whole && kept.bytes().len() as u64 <= size_max;
+        let kept = state.kept.as_ref().filter(fits)?;
         let copy = State {
             incoming: None,
             kept: Some(Kept::One(Bytes::copy_from_slice(kept.bytes()))),
-            trailers: state.trailers.clone(),
+            trailers: state.trailers.clone().map(|trailers| layers::behind_body(trailers, layers)),
             done: true,
             broken: None,
             idle: None,
@@ -282,11 +284,8 @@ impl Source {
                 }
                 Err(frame) => {
                     state.done = true;
-                    let mut trailers = frame.into_trailers().unwrap_or_default();
-                    let layers = self.layers.as_ref();
-                    headers::trailers(&mut trailers, |name| {
-                        layers.is_some_and(|layers| layers.decide_for_backend(name))
-                    });
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let trailers = layers::behind_body(trailers, self.layers.as_ref());
                     if state.kept.is_some() {
                         state.trailers = Some(trailers.clone());
                     }

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use lb_core::config::{EditConfig, HeaderEdits, RequestEdits, ResponseEdits};
 
 use crate::forwarded::reads_as;
+use crate::headers;
 
 /// The edits that a request passes, and its answer the other way round.
 #[derive(Clone)]
@@ -41,6 +43,13 @@ impl Layers {
     pub(crate) fn decide_for_client(&self, name: &str) -> bool {
         self.responses().iter().any(|edits| decides(&edits.headers, name))
     }
+}
+
+/// What may come behind a request's body in which these change something.
+pub(crate) fn behind_body(mut trailers: HeaderMap, layers: Option<&Layers>) -> HeaderMap {
+    let is_decided = |name: &str| layers.is_some_and(|layers| layers.decide_for_backend(name));
+    headers::trailers(&mut trailers, is_decided);
+    trailers
 }
 
 /// Whether a header is removed or set, as CGI and WSGI read it, to which `_` is as good as `-`.

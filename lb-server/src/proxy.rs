@@ -28,7 +28,7 @@ use crate::framing::Refusal;
 use crate::headers::{self, Forward};
 use crate::held::Held;
 use crate::line::CallsNext;
-use crate::mirror::{self, Copied};
+use crate::mirror::{Copied, Copy};
 use crate::observe::{Journal, RequestFacts, Trace};
 use crate::pulse::Busy;
 use crate::request_id::RequestId;
@@ -77,12 +77,15 @@ pub(crate) async fn respond(
         Ok((found, Some(site))) => {
             let routed = Routed::new(found, site, &asking, id);
             headers::to_backend(&mut head, &host, &claims.forward);
+            let asking = Asking { head: &head, host: &host, client: address, scheme, claims: None };
+            let copy = Copy::of(&view, &routed.found, &asking, id).filter(|_| wanted.is_none());
             match routed.edit_request(&mut head) {
                 Ok(()) => {
                     wanted.iter().for_each(|wanted| wanted.ask(&mut head));
                     let (head, host) = (&head, &*host);
                     let asking = Asking { head, host, client: address, scheme, claims: None };
-                    let case = Case { worker: &worker, view: &view, client: &client, wanted };
+                    let (worker, view, client) = (&worker, &view, &*client);
+                    let case = Case { worker, view, client, wanted, copy };
                     pass(case, &routed, &journal, (id, told), &asking, incoming).await
                 }
                 Err(problem) => Err(problem),
@@ -181,12 +184,13 @@ fn answer_by_route(
     Ok(response.map(|body| Whose::ours(body, Rc::clone(journal))))
 }
 
-/// Where a request comes in, and what its client would rather speak.
+/// Where a request comes in, what its client would rather speak, and who else gets it.
 struct Case<'c> {
     worker: &'c Rc<Worker>,
     view: &'c Rc<View>,
     client: &'c Client,
     wanted: Option<Wanted>,
+    copy: Option<Box<Copy>>,
 }
 
 /// Takes a request to a backend, and brings back the answer.
@@ -198,7 +202,7 @@ async fn pass(
     asking: &Asking<'_>,
     incoming: Arriving,
 ) -> Result<Response<Whose>, Problem> {
-    let Case { worker, view, client, wanted } = case;
+    let Case { worker, view, client, wanted, copy } = case;
     let (site, head) = (routed.site, asking.head);
     let bounds = Bounds {
         idle_for: site.service.timeouts().body_idle,
@@ -230,11 +234,9 @@ async fn pass(
         tried: Cell::new(0),
     };
     let made = exchange(&sending, journal, ask).await;
-    if let Some(mirror) = routed.found.route().mirror
-        && wanted.is_none()
-        && mirror.takes(view.gateway.platform.seed(), id.exchange())
-    {
-        mirror::send(worker, mirror.service, &Copied { view, client, asking, replay: &replay });
+    // What no backend was asked is not copied.
+    if let Some(copy) = copy.filter(|_| sending.tried.get() > 0) {
+        copy.send(worker, &Copied { view, client, asking, replay: &replay });
     }
     let (answer, delivery) = made?;
 

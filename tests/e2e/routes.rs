@@ -192,6 +192,62 @@ fn a_share_of_requests_is_copied_and_nobody_waits_for_the_copy() {
 }
 
 #[test]
+fn a_copy_is_changed_by_its_route_and_the_service_that_gets_it_alone() {
+    run(async {
+        let (web, shadow) = (said("web").await, said("shadow").await);
+        let edited = |name: &str, backend: &Backend, host: &str| {
+            let said = service(name, &backend.url());
+            format!(
+                "{said}[service.request]\nhost = \"{host}\"\n\
+                 headers = {{ set = {{ authorization = \"{name}\" }}, append = {{ x-by = \"{{service}}\" }} }}\n"
+            )
+        };
+        let route = format!(
+            "{MIRRORED}[route.request]\nadd_prefix = \"/r\"\nheaders = {{ remove = [\"cookie\"] }}\n"
+        );
+        let services =
+            edited("web", &web, "web.internal") + &edited("shadow", &shadow, "shadow.internal");
+        let proxy = Proxy::start_with(&(config(&route, &[]) + &services)).await;
+        assert_eq!(get(&proxy, "/x", "cookie: a=b\r\n").await.text(), "web");
+        until(|| shadow.requests().len() == 1).await;
+        for (backend, name) in [(&web, "web"), (&shadow, "shadow")] {
+            let seen = backend.request();
+            assert!(seen.head.starts_with("GET /r/x HTTP/1.1\r\n"), "{name}: {}", seen.head);
+            assert_eq!(seen.one("host"), Some(&*format!("{name}.internal")));
+            let said = ["authorization", "x-by", "cookie"].map(|field| seen.one(field));
+            assert_eq!(said, [Some(name), Some(name), None]);
+        }
+    });
+}
+
+#[test]
+fn only_what_a_backend_was_asked_is_copied_and_only_what_the_other_service_takes() {
+    run(async {
+        let (web, shadow) = (said("web").await, said("shadow").await);
+        let services = service("web", &web.url())
+            + "body_bytes_max = \"9B\"\nrate_limit = { enabled = true, requests = 1, per = \"1h\", burst = 3 }\n"
+            + &service("shadow", &shadow.url())
+            + "body_bytes_max = \"4B\"\n";
+        let proxy = Proxy::start_with(&(config(MIRRORED, &[]) + &services)).await;
+        for (body, status) in
+            [("more than nine", 413), ("five5", 200), ("four", 200), ("1", 200), ("2", 429)]
+        {
+            assert_eq!(Client::post(proxy.addr, body.as_bytes()).await.status, status, "{body}");
+        }
+        until(|| shadow.requests().len() == 2).await;
+        let copies: Vec<_> = shadow.requests().into_iter().map(|copy| copy.body).collect();
+        assert_eq!(copies, [b"four".to_vec(), b"1".to_vec()]);
+        let metrics = proxy.metrics().await;
+        for said in [
+            "lb_mirrored_total{service=\"shadow\"} 2",
+            "lb_mirrors_left_out_total{service=\"shadow\"} 1",
+        ] {
+            assert!(metrics.text().contains(said), "{}", metrics.text());
+        }
+    });
+}
+
+#[test]
 fn a_copy_is_logged_as_its_clients() {
     run(async {
         let (web, shadow) = (said("web").await, said("shadow").await);
