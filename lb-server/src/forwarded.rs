@@ -111,18 +111,13 @@ pub(crate) fn caller(trust: &Trust, peer: IpAddr, headers: &HeaderMap) -> Caller
             walk(trust, unsaid, hops)
         }
         None => {
-            let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
-            // Cut before it is read, so that what a client wrote cannot spoil what is added to it. An
-            // empty entry is no entry (RFC 9110 §5.6.1.2).
-            let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-            let entries = entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty());
             let Caller { scheme, host, .. } = forwarded_by.clone();
             let hop = |entry| {
                 let (scheme, host) = (scheme, host.clone());
                 let address = std::str::from_utf8(entry).ok().and_then(address);
                 address.map(|address| Hop { address: Some(address), scheme, host })
             };
-            walk(trust, forwarded_by, entries.map(hop))
+            walk(trust, forwarded_by, entries(headers, &X_FORWARDED_FOR).map(hop))
         }
     }
 }
@@ -168,9 +163,15 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 /// The last value of a list, which our peer wrote, whatever it let pass before it.
 fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let line = headers.get_all(name).iter().next_back()?;
-    let entry = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
-    std::str::from_utf8(entry).ok().map(str::trim)
+    std::str::from_utf8(entries(headers, name).next()?).ok()
+}
+
+/// The entries of a list, the last one first. They are cut before they are read, so that what a client wrote
+/// cannot spoil what is added to it. An empty entry is no entry (RFC 9110 §5.6.1.2).
+fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(name).iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
 }
 
 /// An address as proxies write it: alone, or with a port; IPv6 with brackets or, alone, without.
@@ -191,11 +192,13 @@ fn authority(text: &str) -> Option<Authority> {
     is_host.then(|| text.parse().ok()).flatten()
 }
 
+/// How a client spoke. Some proxies say so in words of WebSocket (RFC 6455 §3), whose requests are HTTP.
 fn scheme(text: &str) -> Option<Scheme> {
-    match text {
-        _ if text.eq_ignore_ascii_case("http") => Some(Scheme::Http),
-        _ if text.eq_ignore_ascii_case("https") => Some(Scheme::Https),
-        _ => None,
+    let is = |known: [&str; 2]| known.iter().any(|known| text.eq_ignore_ascii_case(known));
+    match () {
+        () if is(["http", "ws"]) => Some(Scheme::Http),
+        () if is(["https", "wss"]) => Some(Scheme::Https),
+        () => None,
     }
 }
 

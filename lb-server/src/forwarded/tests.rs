@@ -144,12 +144,19 @@ fn scheme_and_host_are_what_our_proxy_says_and_not_what_it_lets_pass() {
     assert_eq!(lists(&format!("{list}{two}")), "https a.example:8443");
     assert_eq!(lists("x-forwarded-proto: https"), "https nothing", "without a list too");
     assert_eq!(lists("x-forwarded-proto: ftp\nx-forwarded-host: u@a.example"), "nothing nothing");
+    for (said, scheme) in
+        [("wss", "https"), ("WS", "http"), ("https,", "https"), ("http, wss, ,", "https")]
+    {
+        assert_eq!(lists(&format!("x-forwarded-proto: {said}")), format!("{scheme} nothing"));
+    }
+    assert_eq!(lists("x-forwarded-proto: https\nx-forwarded-proto:"), "https nothing");
     // In elements it is the word of whoever named the client.
     let elements = |line: &str| said(ClientAddress::Forwarded, &format!("forwarded: {line}"));
     let line = "for=1.1.1.1;proto=http;host=evil, for=192.0.2.1;proto=https;host=\"a.example:1\", \
                 for=10.0.0.2;proto=http;host=inner";
     assert_eq!(elements(line), "https a.example:1");
     assert_eq!(elements("for=_hidden;proto=https"), "https nothing");
+    assert_eq!(elements("for=_hidden;proto=wss"), "https nothing");
 }
 
 fn check(by: ClientAddress, peer: &str, lines: &str, expected: &Expect) {
