@@ -178,8 +178,9 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     said.flat_map(|te| te.split(',')).any(|te| te.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+/// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not (RFC 9113 §8.2.3, RFC 6265
+/// §5.4).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.by_ref().nth(1).is_none() {
         return;

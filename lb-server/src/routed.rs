@@ -78,6 +78,7 @@ impl<'v> Routed<'v> {
             remove_lookalikes(&mut head.headers, &layer.headers);
             change(&mut head.headers, &layer.headers, &values);
         }
+        headers::join_cookies(&mut head.headers);
         Ok(())
     }
 

@@ -18,6 +18,9 @@ fn service(name: &str, url: &str) -> String {
 const MIRRORED: &str = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
                         mirror = { service = \"shadow\", percent = 100 }\n";
 
+/// All requests go to `web`.
+const WHOLE: &str = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n";
+
 async fn said(name: &'static str) -> Backend {
     Backend::start(move |_, _| Script::ok(name)).await
 }
@@ -93,6 +96,18 @@ fn requests_and_answers_are_changed_on_their_way() {
         until(|| !proxy.log().is_empty()).await;
         assert_eq!(proxy.log()[0]["path"], "/users/7/a/b", "as the client sent it");
         assert_eq!(proxy.log()[0]["status"], 203, "as the client got it");
+    });
+}
+
+#[test]
+fn a_cookie_that_is_appended_is_one_with_the_others() {
+    run(async {
+        let web = said("web").await;
+        let edits = "[service.request.headers]\nappend = { cookie = \"c=d\" }\n";
+        let text = config(WHOLE, &[("web", &web)]) + edits;
+        let proxy = Proxy::start_with(&text).await;
+        get(&proxy, "/", "cookie: a=b\r\n").await;
+        assert_eq!(web.request().one("cookie"), Some("a=b; c=d"));
     });
 }
 
