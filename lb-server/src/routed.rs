@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Response, StatusCode, response};
 use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
 use lb_core::config::{Action, HeaderEdits, RequestEdits, Values};
 use lb_core::edit::{self, Change};
 use lb_core::{BackendId, Facts, Match, Request, Scheme};
@@ -90,6 +91,10 @@ impl<'v> Routed<'v> {
             // Whether a tunnel stands is for the backend to say, and the status says it.
             if original.method != Method::CONNECT {
                 let status = edits.status(head.status.as_u16());
+                if head.status != status {
+                    // Its words are those of the other.
+                    head.extensions.remove::<ReasonPhrase>();
+                }
                 head.status = StatusCode::from_u16(status).expect("it is within 200..=599");
             }
             change(&mut head.headers, &edits.headers, &values);

@@ -61,7 +61,7 @@ fn requests_and_answers_are_changed_on_their_way() {
     run(async {
         let backend = Backend::start(|_, _| {
             Script::Write(
-                b"HTTP/1.1 200 OK\r\nserver: secret\r\nx-old: 1\r\ncontent-length: 2\r\n\r\nok"
+                b"HTTP/1.1 200 Fine\r\nserver: secret\r\nx-old: 1\r\ncontent-length: 2\r\n\r\nok"
                     .to_vec(),
             )
         })
@@ -84,6 +84,8 @@ fn requests_and_answers_are_changed_on_their_way() {
         let proxy = Proxy::start_with(&config(routes, &[("web", &backend)])).await;
         let answer = get(&proxy, "/users/7/a/b?x=1&debug=1", "cookie: a=b\r\n").await;
         assert_eq!((answer.status, answer.text()), (203, "ok"));
+        let line = answer.head.lines().next();
+        assert_eq!(line, Some("HTTP/1.1 203 Non Authoritative Information"));
         let id = answer.one("x-request-id").unwrap();
         assert_eq!(answer.one("x-old"), Some(&*format!("{} {id}", backend.url())));
         assert_eq!(answer.one("server"), None);
