@@ -81,8 +81,9 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
         Method::OPTIONS => true,
         _ => head.uri.path() != "*",
     };
-    // RFC 9113 §8.3.1: it is for somebody, and for one.
+    // RFC 9113 §8.3.1: it is for somebody, and for one, and said once (RFC 9112 §3.2).
     let is_one = match (authority, host) {
+        _ if head.headers.get_all(header::HOST).iter().nth(1).is_some() => false,
         (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
         (authority, host) => authority.is_some() || host.is_some(),
     };

@@ -156,6 +156,21 @@ fn a_host_over_http2_is_a_host_and_heads_have_as_many_lines_as_over_http1() {
 }
 
 #[test]
+fn a_host_over_http2_is_said_once() {
+    for (uri, hosts, refusal) in [
+        ("http://a/", &["a", "b"][..], Some(Refusal::Host)),
+        ("/", &["a", "b"], Some(Refusal::Host)),
+        ("/", &["a", "a"], Some(Refusal::Host)),
+        ("/", &["a"], None),
+    ] {
+        let request = Request::get(uri).version(Version::HTTP_2);
+        let request = hosts.iter().fold(request, |request, host| request.header("host", *host));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(refusal_of_http2(&head, 10), refusal, "{uri} {hosts:?}");
+    }
+}
+
+#[test]
 fn nothing_is_asked_over_http2_in_place_of_what_cannot_be_said() {
     let said = |host: &str| {
         let mut request = Request::get("/x?y").header("host", host).body(()).unwrap();
