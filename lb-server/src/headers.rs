@@ -329,8 +329,9 @@ fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     let mut unwanted: Vec<HeaderName> = Vec::new();
     for (name, value) in &*headers {
         if name == header::CONNECTION {
-            let named = value.to_str().unwrap_or_default().split(',');
-            let named = named.filter_map(|name| name.trim().parse().ok());
+            // Each by itself: what is no name must not protect the others.
+            let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            let named = named.filter_map(|name| HeaderName::from_bytes(name).ok());
             unwanted.extend(named.filter(|name| !KEPT.contains(name)));
         }
         if is_unwanted(name.as_str()) {

@@ -26,6 +26,8 @@ fn fields_for_one_connection_stay_behind() {
             .header("host", "example.com")
             .header("connection", "close, x-secret, host")
             .header("connection", "X-Other")
+            .header("connection", HeaderValue::from_bytes(b"\xff, x-hop, close").unwrap())
+            .header("x-hop", "3")
             .header("x-secret", "1")
             .header("x-other", "2")
             .header("te", "trailers")
