@@ -77,8 +77,8 @@ pub enum Step<'c> {
     Queue(Queue<'c>),
     /// Hand on the answer that came.
     Deliver(Delivery),
-    /// Answer yourself, for this reason.
-    Reject(Rejection),
+    /// Answer yourself, for this reason; and say what is left to the client, where requests are rationed.
+    Reject(Rejection, Option<Allowance>),
 }
 
 /// One request on its way. Not held by anybody: it lives inside the steps.
@@ -365,7 +365,7 @@ impl<'c> Exchange<'c> {
 
     fn reject(self, rejection: Rejection, now: Time) -> Step<'c> {
         self.tell(now, Event::Rejected { exchange: self.id, rejection });
-        Step::Reject(rejection)
+        Step::Reject(rejection, self.allowance)
     }
 
     fn hear(&self, now: Time, input: Input) {

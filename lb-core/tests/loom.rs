@@ -215,7 +215,7 @@ fn two_threads_of_exchanges_give_every_lease_back() {
                     }
                     1
                 }
-                Step::Reject(_) => 0,
+                Step::Reject(..) => 0,
                 step => panic!("elsewhere at once or not at all: {step:?}"),
             }
         });

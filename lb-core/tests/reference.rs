@@ -55,7 +55,7 @@ fn rate_limits_agree_with_governor_request_by_request() {
             now += step_us;
             let theirs = reference.check();
             let ours = match ask(&service, id, Time::from_micros(now)) {
-                Step::Reject(Rejection::RateLimited(wait)) => Err(wait),
+                Step::Reject(Rejection::RateLimited(wait), _) => Err(wait),
                 _ => Ok(()),
             };
             match (&theirs, ours) {

@@ -97,7 +97,7 @@ fn exchange(service: &Service, id: u64, clock: &AtomicU64, dice: &mut Rng) -> u6
                 }
                 return attempts - 1;
             }
-            Step::Reject(_) => return attempts.saturating_sub(1),
+            Step::Reject(..) => return attempts.saturating_sub(1),
         };
     }
 }

@@ -5,12 +5,12 @@ mod grpc;
 pub(crate) use grpc::is_call;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
-use lb_core::{Failure, Rejection};
+use lb_core::{Allowance, Failure, Rejection};
 
 use crate::framing::Refusal;
 use crate::headers::{self, X_REQUEST_ID};
@@ -18,7 +18,7 @@ use crate::request_id::RequestId;
 
 /// What is left of a client's allowance, and when there is more
 /// (draft-ietf-httpapi-ratelimit-headers).
-pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,18 @@ pub(crate) enum Problem {
     BodyTooLarge,
     /// The core found nobody to answer it.
     Rejected(Rejection),
+}
+
+/// A problem, and what is left to the client, if the request was taken from its allowance.
+pub(crate) struct Unserved {
+    pub(crate) problem: Problem,
+    pub(crate) allowance: Option<Allowance>,
+}
+
+impl From<Problem> for Unserved {
+    fn from(problem: Problem) -> Self {
+        Self { problem, allowance: None }
+    }
 }
 
 impl Problem {
@@ -151,7 +163,7 @@ impl Problem {
                 // Rounded up, so that whoever waits has waited long enough.
                 let secs = wait.as_micros().div_ceil(1_000_000).max(1);
                 headers.insert(header::RETRY_AFTER, headers::written(&secs));
-                headers.insert(RATE_LIMIT, rate_limit(0, secs));
+                headers.insert(RATE_LIMIT, said_of(0, secs));
             }
             Self::Rejected(
                 Rejection::NoFitBackend
@@ -172,8 +184,15 @@ impl Problem {
     }
 }
 
+/// Tells a client what is left to it, beside what others tell it of theirs.
+pub(crate) fn tell_allowance(headers: &mut HeaderMap, allowance: Option<Allowance>) {
+    if let Some(Allowance { requests, whole_in_secs }) = allowance {
+        headers.append(RATE_LIMIT, said_of(requests, whole_in_secs.into()));
+    }
+}
+
 /// How many requests a client has left, and in how many seconds it has all of them.
-pub(crate) fn rate_limit(requests: u32, secs: u128) -> HeaderValue {
+fn said_of(requests: u32, secs: u128) -> HeaderValue {
     headers::written(&format!("\"client\";r={requests};t={secs}"))
 }
 

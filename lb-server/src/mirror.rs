@@ -17,7 +17,7 @@ use crate::attempt::{Answer, Sending};
 use crate::body::Replay;
 use crate::client::Client;
 use crate::download::Download;
-use crate::error::Problem;
+use crate::error::Unserved;
 use crate::held::Held;
 use crate::layers::Layers;
 use crate::observe::{Journal, RequestFacts};
@@ -145,14 +145,14 @@ impl Copy {
 /// Reads the answer to its end, so that the connection can be used again. Nobody is told of it but the log
 /// and the counters.
 async fn deliver(
-    answered: Result<(Answer, Delivery), Problem>,
+    answered: Result<(Answer, Delivery), Unserved>,
     view: &Rc<View>,
     journal: &Rc<Journal>,
     replay: Replay,
 ) {
     let (Answer { response, connection }, delivery) = match answered {
         Ok(answered) => answered,
-        Err(problem) => return journal.refused(problem),
+        Err(Unserved { problem, .. }) => return journal.refused(problem),
     };
     journal.answered(response.status());
     let held = Held::new(view, journal, delivery);

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use lb_config::config::Trust;
-use lb_core::{Allowance, Ask, Delivery, Exchange, Match, Repeat, Step};
+use lb_core::{Ask, Delivery, Exchange, Match, Repeat, Step};
 use tokio::time::sleep_until;
 
 use crate::arriving::Arriving;
@@ -22,7 +22,7 @@ use crate::attempt::{self, Answer, Sending};
 use crate::body::{Bounds, Broken, Pause, Replay};
 use crate::client::Client;
 use crate::download::{Download, Outgoing, Whose};
-use crate::error::{Problem, RATE_LIMIT, rate_limit};
+use crate::error::{Problem, Unserved, tell_allowance};
 use crate::forwarded::{self, Caller};
 use crate::framing::Refusal;
 use crate::headers::{self, Forward};
@@ -73,13 +73,18 @@ pub(crate) async fn respond(
         None if is_forbidden(&head, wanted.as_ref(), site) => Err(Problem::Connect),
         None => check(&view, &head, found),
     };
-    let passed = match checked.map(|found| (found, site)) {
+    let own = |problem: Problem, head: &Parts| {
+        let date = headers::date(view.gateway.platform.unix_time());
+        let response = problem.response(head, id, date);
+        response.map(|body| words(problem, body, Rc::clone(&journal), &busy))
+    };
+    let response = match checked.map(|found| (found, site)) {
         Ok((found, Some(site))) => {
             let routed = Routed::new(found, site, &asking, id);
             headers::to_backend(&mut head, &host, &claims.forward);
             let asking = Asking { head: &head, host: &host, client: address, scheme, claims: None };
             let copy = Copy::of(&view, &routed.found, &asking, id).filter(|_| wanted.is_none());
-            match routed.edit_request(&mut head) {
+            let passed = match routed.edit_request(&mut head) {
                 Ok(()) => {
                     wanted.iter().for_each(|wanted| wanted.ask(&mut head));
                     let (head, host) = (&head, &*host);
@@ -88,16 +93,20 @@ pub(crate) async fn respond(
                     let case = Case { worker, view, client, wanted, copy };
                     pass(case, &routed, &journal, (id, told), &asking, incoming).await
                 }
-                Err(problem) => Err(problem),
-            }
+                Err(problem) => Err(problem.into()),
+            };
+            passed.unwrap_or_else(|Unserved { problem, allowance }| {
+                let mut response = own(problem, &head);
+                tell_allowance(response.headers_mut(), allowance);
+                response
+            })
         }
-        Ok((found, None)) => answer_by_route(&view, &journal, &found, &asking, id),
-        Err(problem) => Err(problem),
+        Ok((found, None)) => {
+            let answered = answer_by_route(&view, &journal, &found, &asking, id);
+            answered.unwrap_or_else(|problem| own(problem, &head))
+        }
+        Err(problem) => own(problem, &head),
     };
-    let response = passed.unwrap_or_else(|problem| {
-        let date = headers::date(view.gateway.platform.unix_time());
-        problem.response(&head, id, date).map(|body| words(problem, body, journal, &busy))
-    });
     response.map(|body| Outgoing::new(body, busy))
 }
 
@@ -201,7 +210,7 @@ async fn pass(
     (id, told): (RequestId, HeaderValue),
     asking: &Asking<'_>,
     incoming: Arriving,
-) -> Result<Response<Whose>, Problem> {
+) -> Result<Response<Whose>, Unserved> {
     let Case { worker, view, client, wanted, copy } = case;
     let (site, head) = (routed.site, asking.head);
     let bounds = Bounds {
@@ -210,7 +219,7 @@ async fn pass(
         size_max: site.body_bytes_max,
     };
     if incoming.size_hint().lower() > bounds.size_max {
-        return Err(Problem::BodyTooLarge);
+        return Err(Problem::BodyTooLarge.into());
     }
     let layers = routed.layers.as_ref();
     let herald = incoming.herald(layers);
@@ -268,9 +277,7 @@ fn tell_client(headers: &mut HeaderMap, delivery: &Delivery, site: &Site) {
         let cookie = HeaderValue::try_from(cookie).expect("names and paths are checked");
         headers.append(header::SET_COOKIE, cookie);
     }
-    if let Some(Allowance { requests, whole_in_secs }) = delivery.allowance() {
-        headers.insert(RATE_LIMIT, rate_limit(requests, whole_in_secs.into()));
-    }
+    tell_allowance(headers, delivery.allowance());
 }
 
 /// Does what the core says, step by step, until there is an answer to deliver.
@@ -278,7 +285,7 @@ pub(crate) async fn exchange(
     sending: &Sending<'_>,
     journal: &Journal,
     ask: Ask<'_>,
-) -> Result<(Answer, Delivery), Problem> {
+) -> Result<(Answer, Delivery), Unserved> {
     let Sending { view, site, replay, .. } = *sending;
     let clock = &view.gateway.clock;
     // However it ends, what it held is given back first.
@@ -301,7 +308,7 @@ pub(crate) async fn exchange(
                 });
                 if let (Some(broken), None) = (replay.broken(), &answer) {
                     // The client's fault says nothing about the backend: the attempt is dropped.
-                    return Err(client_problem(broken));
+                    return Err(client_problem(broken).into());
                 }
                 let attempt = match wish {
                     Some(span) => attempt.asked_to_wait(span),
@@ -324,7 +331,9 @@ pub(crate) async fn exchange(
                 paused.into_iter().for_each(Pause::end);
                 return Ok((answer, delivery));
             }
-            Step::Reject(rejection) => return Err(Problem::Rejected(rejection)),
+            Step::Reject(rejection, allowance) => {
+                return Err(Unserved { problem: Problem::Rejected(rejection), allowance });
+            }
         }
     }
 }

@@ -231,7 +231,7 @@ impl<'c> Again<'c> {
             Step::Wait(wait) => Open::Waiting(wait),
             Step::Queue(queue) => Open::InLine(queue),
             Step::Deliver(delivery) => Open::Delivering(delivery),
-            Step::Reject(_) => return,
+            Step::Reject(..) => return,
         };
         self.open.insert(id, (service, open));
     }

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
 
 #[test]
 fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
@@ -28,6 +28,30 @@ fn one_request_too_many_is_answered_429_and_reaches_no_backend() {
         assert_eq!(Client::get(proxy.addr).await.status, 200, "by its address");
         assert_eq!(backend.requests().len(), 5);
         assert_eq!(proxy.log()[3]["reason"], "rate_limited");
+    });
+}
+
+#[test]
+fn every_answer_says_what_is_left_beside_what_the_backend_says() {
+    run(async {
+        let policies = "[service.rate_limit]\nenabled = true\nrequests = 1\nper = \"1h\"\nburst = 3\n\
+                        [service.breaker]\nconsecutive_failures = 1";
+        let own = "HTTP/1.1 200 OK\r\nratelimit: \"theirs\";r=9;t=1\r\ncontent-length: 0\r\n\r\n";
+        let backend = Backend::start(|_, _| Script::Write(own.into())).await;
+        let proxy = Proxy::start(&[backend.url()], policies).await;
+        let answer = Client::get(proxy.addr).await;
+        let said = answer.all("ratelimit");
+        assert_eq!((said.len(), said[0]), (2, "\"theirs\";r=9;t=1"));
+        assert!(said[1].starts_with("\"client\";r=2;t="), "{said:?}");
+
+        let proxy = Proxy::start(&[Nobody::new().url()], policies).await;
+        for (reason, left) in [("connect_refused", 2), ("no_fit_backend", 1), ("no_fit_backend", 0)]
+        {
+            let answer = Client::get(proxy.addr).await;
+            assert_eq!(answer.error(), reason);
+            let said = answer.one("ratelimit").unwrap();
+            assert!(said.starts_with(&format!("\"client\";r={left};t=")), "{said}");
+        }
     });
 }
 

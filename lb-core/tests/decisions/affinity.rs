@@ -104,7 +104,7 @@ fn strict_turns_a_client_away_whose_backend_cannot_be_had() {
     let home = serve(&service, "ann", secs(0));
     let Step::Attempt(attempt) = begin(&service, "ann", secs(1)) else { panic!("it is asked") };
     drop(attempt.finish(Outcome::Answered(500), Body::Intact, secs(1)));
-    assert!(matches!(begin(&service, "ann", secs(2)), Step::Reject(Rejection::NoFitBackend)));
+    assert!(matches!(begin(&service, "ann", secs(2)), Step::Reject(Rejection::NoFitBackend, _)));
     assert_ne!(serve(&service, "bob", secs(2)), home);
 }
 

@@ -57,7 +57,7 @@ fn a_service_without_any_backend_refuses_in_every_policy() {
     for config in services(&[pool("near", &[]), pool("far", &[])]) {
         let service = service(&config);
         for id in 0..3 {
-            let Step::Reject(why) = start(&service, id, secs(1)) else { panic!("{config:?}") };
+            let Step::Reject(why, _) = start(&service, id, secs(1)) else { panic!("{config:?}") };
             assert_eq!(why, Rejection::NoFitBackend);
         }
     }

@@ -76,7 +76,7 @@ fn drive(service: &Service, ask: Ask<'_>, script: &[Do], now: &mut Time) -> Stri
             (step, said) => panic!("{said:?} does not follow {step:?}"),
         };
     }
-    assert!(matches!(step, None | Some(Step::Reject(_))), "unfinished: {step:?}");
+    assert!(matches!(step, None | Some(Step::Reject(..))), "unfinished: {step:?}");
     assert!(in_flight(service).iter().all(|held| *held == 0));
     let mut told = String::new();
     for (at, event) in log.take() {

@@ -44,7 +44,7 @@ fn limited(policy: Policy, backends: usize, limits: LimitConfig) -> ServiceConfi
 
 fn rejected(step: Step<'_>) -> Rejection {
     match step {
-        Step::Reject(rejection) => rejection,
+        Step::Reject(rejection, _) => rejection,
         other => panic!("a rejection was expected: {other:?}"),
     }
 }
@@ -285,7 +285,7 @@ impl<'s> World<'s> {
             Step::Attempt(attempt) => self.attempts.push(attempt),
             Step::Queue(queue) => self.line.push(queue),
             Step::Deliver(delivery) => self.bodies.push(delivery),
-            Step::Wait(_) | Step::Reject(_) => {}
+            Step::Wait(_) | Step::Reject(..) => {}
         }
     }
 }

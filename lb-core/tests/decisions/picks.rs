@@ -190,7 +190,7 @@ fn drive<'s>(
                     return Some(next);
                 }
                 view.conclude(at, outcome);
-                assert!(number < ATTEMPTS_MAX || matches!(next, Step::Reject(_)));
+                assert!(number < ATTEMPTS_MAX || matches!(next, Step::Reject(..)));
                 expected = view.fresh();
                 next
             }
@@ -205,11 +205,11 @@ fn drive<'s>(
             }
             // Nobody was there to take a retry: the answer that was kept goes out.
             (delivery @ Step::Deliver(_), None) => return Some(delivery),
-            (Step::Reject(Rejection::NoFitBackend), expected) => {
+            (Step::Reject(Rejection::NoFitBackend, _), expected) => {
                 assert!(expected.is_none(), "{expected:?}");
                 return None;
             }
-            (Step::Reject(Rejection::AttemptFailed(_)), _) => return None,
+            (Step::Reject(Rejection::AttemptFailed(_), _), _) => return None,
             (step, expected) => panic!("{expected:?} was expected: {step:?}"),
         };
     }
@@ -292,7 +292,7 @@ fn the_dice_of_one_exchange_do_not_depend_on_the_others() {
                     attempt.finish(Outcome::Answered(503), Body::Intact, Time::ZERO)
                 }
                 Step::Wait(wait) => wait.wake(Time::ZERO),
-                Step::Deliver(_) | Step::Queue(_) | Step::Reject(_) => return log.take(),
+                Step::Deliver(_) | Step::Queue(_) | Step::Reject(..) => return log.take(),
             };
         }
     };

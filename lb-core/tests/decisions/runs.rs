@@ -236,7 +236,7 @@ impl<'s> Run<'s> {
     }
 
     fn hold(&mut self, id: ExchangeId, step: Step<'s>) {
-        if !matches!(step, Step::Reject(_)) {
+        if !matches!(step, Step::Reject(..)) {
             self.held.push((id, step));
         }
     }
@@ -266,7 +266,7 @@ impl<'s> Run<'s> {
                 delivery.end(end, self.service, self.now, self.log);
             }
             Step::Queue(_) => panic!("nothing is limited here"),
-            Step::Reject(_) => {}
+            Step::Reject(..) => {}
         }
     }
 
@@ -291,7 +291,7 @@ impl<'s> Run<'s> {
                         leases[usize::from(backend.backend)] += 1;
                     }
                 }
-                Step::Queue(_) | Step::Reject(_) => {}
+                Step::Queue(_) | Step::Reject(..) => {}
             }
         }
         assert_eq!(in_flight(self.service), leases);

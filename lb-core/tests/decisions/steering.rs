@@ -363,7 +363,7 @@ fn a_fallback_pool_is_asked_when_no_other_can_serve_and_never_otherwise() {
         assert_eq!(counts, BTreeMap::from([((0, Steered::Fallback), 100)]));
         leave(&service, &[0, 0, 0]);
         let step = start(&service, 1, Time::ZERO);
-        assert!(matches!(step, Step::Reject(Rejection::NoFitBackend)));
+        assert!(matches!(step, Step::Reject(Rejection::NoFitBackend, _)));
     }
 }
 
@@ -388,7 +388,7 @@ fn reset_forgets_what_speaks_against_backends_and_asks_the_first() {
     assert_eq!(log.take().iter().filter(|it| closed(it)).count(), 3);
     // What an operator or a check says stands.
     (0..3).for_each(|place| service.drain(place, true));
-    assert!(matches!(start(&service, 2 << 32, Time::ZERO), Step::Reject(_)));
+    assert!(matches!(start(&service, 2 << 32, Time::ZERO), Step::Reject(..)));
 }
 
 /// Whether a request reaches the first of two backends whose breaker opens for an hour.

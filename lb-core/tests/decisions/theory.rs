@@ -105,7 +105,7 @@ fn a_total_outage_grows_by_a_tenth_with_a_budget_of_a_tenth() {
                         attempt.finish(Outcome::Answered(503), Body::Intact, now)
                     }
                     Step::Wait(wait) => wait.wake(now),
-                    Step::Deliver(_) | Step::Queue(_) | Step::Reject(_) => break,
+                    Step::Deliver(_) | Step::Queue(_) | Step::Reject(..) => break,
                 };
             }
         }

@@ -166,7 +166,7 @@ impl<'c, S: Sink> Engine<'c, S> {
                 let fate = last.expect("what is delivered was answered");
                 self.deliver(slot, delivery, fate);
             }
-            Step::Reject(rejection) => self.reject(slot, rejection),
+            Step::Reject(rejection, _) => self.reject(slot, rejection),
         }
     }
 
