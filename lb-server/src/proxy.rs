@@ -97,6 +97,7 @@ pub(crate) async fn respond(
             };
             passed.unwrap_or_else(|Unserved { problem, allowance }| {
                 let mut response = own(problem, &head);
+                routed.edit_own_answer(response.headers_mut());
                 tell_allowance(response.headers_mut(), allowance);
                 response
             })

@@ -101,6 +101,18 @@ impl<'v> Routed<'v> {
         }
     }
 
+    /// Changes the headers of our own answer, but for those that say what it is and what follows from it: what
+    /// is meant for a backend's answer, such as how long it may be kept, is not meant for an error.
+    pub(crate) fn edit_own_answer(&self, headers: &mut HeaderMap) {
+        let (Some(layers), Some(original)) = (&self.layers, &self.original) else { return };
+        let own = headers.clone();
+        let values = self.values(original, "");
+        layers.responses().iter().for_each(|edits| change(headers, &edits.headers, &values));
+        for (name, value) in &own {
+            headers.insert(name, value.clone());
+        }
+    }
+
     fn values<'r>(&'r self, original: &'r Original, backend: &'r str) -> Values<'r> {
         Values {
             request: original,

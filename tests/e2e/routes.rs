@@ -102,6 +102,37 @@ fn requests_and_answers_are_changed_on_their_way() {
 }
 
 #[test]
+fn answers_of_our_own_are_changed_but_for_what_they_are() {
+    run(async {
+        let nobody = Nobody::new();
+        let routes = format!(
+            "{WHOLE}[route.response]\nstatus = 203\nheaders = {{ set = {{ access-control-allow-origin = \"*\", \
+             cache-control = \"public\", content-type = \"text/html\" }}, append = {{ vary = \"a\" }} }}\n"
+        );
+        let service = service("web", &nobody.url())
+            + "body_bytes_max = \"4B\"\nbreaker = { consecutive_failures = 1 }\n\
+               [service.response.headers]\nremove = [\"x-request-id\", \"date\"]\n\
+               set = { strict-transport-security = \"{service}\" }\nappend = { vary = \"b\", retry-after = \"9\" }\n";
+        let proxy = Proxy::start_with(&(config(&routes, &[]) + &service)).await;
+        for (body, status, after) in [("", 502, None), ("", 503, Some("1")), ("12345", 413, None)] {
+            let answer = Client::post(proxy.addr, body.as_bytes()).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.all("vary"), ["b", "a"], "{status}");
+            assert_eq!(answer.one("retry-after"), after.or((status != 503).then_some("9")));
+            for (name, value) in [
+                ("access-control-allow-origin", "*"),
+                ("strict-transport-security", "web"),
+                ("cache-control", "no-store"),
+                ("content-type", "application/json"),
+            ] {
+                assert_eq!(answer.one(name), Some(value), "{status} {name}");
+            }
+            assert!(answer.one("x-request-id").is_some() && answer.one("date").is_some());
+        }
+    });
+}
+
+#[test]
 fn a_cookie_that_is_appended_is_one_with_the_others() {
     run(async {
         let web = said("web").await;
