@@ -21,7 +21,7 @@ use crate::observe::{AccessSink, Export, Exporter, Notices, Process, Tap, queue}
 use crate::platform::{Clock, Platform};
 use crate::record::RecordSink;
 use crate::secured::Secured;
-use crate::shutdown::Phase;
+use crate::shutdown::{Crew, Phase};
 use crate::slots::resize;
 use crate::snapshot::{Site, Snapshot, StartError};
 use crate::state::Waiting;
@@ -44,11 +44,12 @@ pub struct Gateway {
     notices: Option<Arc<dyn Notices>>,
     /// Where spans go, and who takes them to a collector.
     pub(crate) exporter: Exporter,
-    export: Mutex<Option<Export>>,
+    pub(crate) export: Mutex<Option<Export>>,
     /// What another process learned of backends that are still to be found.
     waiting: Mutex<Option<Waiting>>,
-    /// How many workers were asked for when it began.
+    /// How many workers were asked for when it began, and those that there are.
     workers: Option<usize>,
+    pub(crate) crew: Arc<Crew>,
     current: watch::Sender<Arc<Snapshot>>,
     /// The ports that the system chose.
     chosen: watch::Sender<BTreeMap<Key, Address>>,
@@ -143,6 +144,7 @@ impl Gateway {
             names: Names::default(),
             notices: listeners.notices,
             workers: snapshot.config.server.workers,
+            crew: Arc::default(),
             exporter,
             export: Mutex::new(Some(export)),
             waiting: Mutex::new(None),
@@ -274,29 +276,6 @@ impl Gateway {
         let mut chosen = self.chosen.subscribe();
         let known = chosen.wait_for(|chosen| chosen.contains_key(key)).await;
         known.expect("the gateway is held by its workers")[key].clone()
-    }
-
-    /// Takes spans to whoever the configuration names, for as long as it is polled.
-    pub(crate) async fn export_spans(&self) {
-        let export = self.export.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut export) = export else { return };
-        let mut snapshots = self.snapshots();
-        loop {
-            let to = snapshots.borrow_and_update().config.tracing.clone();
-            let exporting = async {
-                match &to {
-                    Some(to) => export.run(&*self.platform, to).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                changed = snapshots.wait_for(|next| next.config.tracing != to) => {
-                    changed.expect("the gateway is held here");
-                }
-                () = exporting => return,
-            }
-        }
     }
 
     /// The time of day.

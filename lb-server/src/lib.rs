@@ -41,6 +41,7 @@ mod forwarded;
 mod crowd;
 mod doors;
 mod worker;
+mod duties;
 mod secured;
 mod snapshot;
 mod view;

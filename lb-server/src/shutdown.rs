@@ -4,7 +4,7 @@
 //! it spreads those who wait over several queues by chance, and no drain would be like another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -94,6 +94,45 @@ impl Shutdown {
             }
             moved.await;
         }
+    }
+}
+
+/// How many workers of a process have not ended, and who waits to hear of it.
+#[derive(Debug, Default)]
+pub(crate) struct Crew {
+    count: AtomicUsize,
+    fewer: Notify,
+}
+
+/// A worker that has not ended. Dropping it says that it has.
+#[derive(Debug)]
+pub(crate) struct Member(Arc<Crew>);
+
+impl Crew {
+    pub(crate) fn join(self: &Arc<Self>) -> Member {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Member(Arc::clone(self))
+    }
+}
+
+impl Member {
+    /// Waits until all others have ended.
+    pub(crate) async fn is_last(&self) {
+        loop {
+            let mut fewer = std::pin::pin!(self.0.fewer.notified());
+            fewer.as_mut().enable();
+            if self.0.count.load(Ordering::Acquire) <= 1 {
+                return;
+            }
+            fewer.await;
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Release);
+        self.0.fewer.notify_waiters();
     }
 }
 

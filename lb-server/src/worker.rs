@@ -13,24 +13,22 @@ use std::time::Duration;
 
 use lb_core::ExchangeId;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::discovery;
 use crate::doors::{Doors, Kind, OPEN_AGAIN};
+use crate::duties::Duties;
 use crate::gateway::Gateway;
 use crate::platform::Address;
-use crate::probe;
 use crate::request_id::RequestId;
-use crate::shutdown::{Phase, Shutdown};
+use crate::shutdown::{Member, Phase, Shutdown};
 use crate::snapshot::Snapshot;
 use crate::view::View;
 
 /// What distinguishes one worker of a process from the others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerOptions {
-    /// Which worker this is, counted from 0. Worker 0 opens its sockets first, and serves the admin
-    /// listener.
+    /// Which worker this is, counted from 0. Worker 0 opens its sockets first, serves the admin
+    /// listener, and ends last.
     pub index: u16,
     /// Whether another process serves until this one does. Then nobody is let in before it can.
     pub succeeds: bool,
@@ -51,6 +49,7 @@ pub struct Listening {
     doors: Doors,
     admin: Doors,
     succeeds: bool,
+    member: Member,
 }
 
 /// What the tasks of one worker share.
@@ -84,13 +83,14 @@ impl Listening {
     /// # Errors
     /// When an address cannot be listened at; the message names it.
     pub async fn open(gateway: Arc<Gateway>, options: WorkerOptions) -> io::Result<Self> {
+        let member = gateway.crew.join();
         let worker = Rc::new(Worker::new(gateway, options.index));
         let (mut doors, mut admin) = (Doors::new(Kind::Client), Doors::new(Kind::Admin));
         doors.open(&worker).await?;
         if options.index == 0 {
             admin.open(&worker).await?;
         }
-        Ok(Self { worker, doors, admin, succeeds: options.succeeds })
+        Ok(Self { worker, doors, admin, succeeds: options.succeeds, member })
     }
 
     /// Where it listens.
@@ -103,21 +103,13 @@ impl Listening {
 
     /// Serves until told to stop, then drains. Must run inside a `LocalSet`.
     pub async fn serve(self, mut shutdown: Shutdown) {
-        let Self { worker, mut doors, mut admin, succeeds } = self;
+        let Self { worker, mut doors, mut admin, succeeds, member } = self;
         let gateway = Arc::clone(&worker.gateway);
         if !succeeds {
             admin.serve(&worker);
         }
         let reaping = tokio::task::spawn_local(reap(Rc::clone(&worker)));
-        // One worker checks for all.
-        let checking =
-            (worker.index == 0).then(|| tokio::task::spawn_local(probe::run(Arc::clone(&gateway))));
-        let exporting = (worker.index == 0).then(|| {
-            let gateway = Arc::clone(&gateway);
-            tokio::task::spawn_local(async move { gateway.export_spans().await })
-        });
-        let finding = (worker.index == 0)
-            .then(|| tokio::task::spawn_local(discovery::run(Arc::clone(&gateway))));
+        let duties = (worker.index == 0).then(|| Duties::begin(&gateway));
         // Who comes meanwhile waits to be accepted, instead of being told that nobody is there.
         tokio::select! {
             biased;
@@ -136,9 +128,16 @@ impl Listening {
             // Whoever asks how the service is asks about the process that takes its place.
             admin.drain();
         }
+        let drained = async {
+            worker.all_closed().await;
+            if duties.is_some() {
+                // Others may have something to finish, and somebody to watch it.
+                member.is_last().await;
+            }
+        };
         tokio::select! {
             biased;
-            () = worker.all_closed() => {}
+            () = drained => {}
             () = sleep(server.drain_timeout) => {}
             () = shutdown.reached(Phase::Stopping) => {}
         }
@@ -147,9 +146,7 @@ impl Listening {
         // The admin listener stays open during the drain: somebody may want to watch it.
         admin.stop();
         reaping.abort();
-        checking.inspect(JoinHandle::abort);
-        exporting.inspect(JoinHandle::abort);
-        finding.inspect(JoinHandle::abort);
+        duties.iter().for_each(Duties::end);
         // What was told to stop does so at its next turn.
         tokio::task::yield_now().await;
     }

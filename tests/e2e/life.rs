@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::support::{Backend, Client, Proxy, Script, run, until};
+use crate::support::{Backend, Client, Proxy, Request, Script, run, until};
 
 /// A backend that answers when it is told to.
 async fn patient() -> (Backend, oneshot::Sender<()>) {
@@ -51,6 +51,45 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
 }
 
 const READY: &str = "GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+#[test]
+fn the_first_worker_does_its_duties_until_the_last_has_drained() {
+    run(async {
+        let backend = Backend::start(|_, request| match request.head.starts_with("GET /check ") {
+            true => Script::ok("well"),
+            false => Script::WriteAndHang(Vec::new()),
+        })
+        .await;
+        let checks = "[service.health]\nenabled = true\npath = \"/check\"\ninterval = \"100ms\"\n";
+        let proxy = Proxy::start(&[backend.url()], checks).await;
+        let other = proxy.join(1).await;
+        let is_check = |request: &Request| request.head.starts_with("GET /check ");
+        let asked =
+            || backend.requests().into_iter().filter(|it| !is_check(it)).collect::<Vec<_>>();
+        // The kernel spreads connections by chance: that the other worker gets none has odds of 2⁻⁶⁴.
+        let mut nth = 0;
+        let client = loop {
+            let mut client = Client::connect(proxy.addr).await;
+            client.write("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            until(|| asked().len() > nth).await;
+            if asked()[nth].one("x-request-id").unwrap()[16..20] == *"0001" {
+                break client;
+            }
+            nth += 1;
+            assert!(nth < 64, "the other worker gets one");
+        };
+        until(|| proxy.gateway.connections() == 1).await;
+        proxy.trigger.drain();
+        let checks = || backend.requests().iter().filter(|it| is_check(it)).count();
+        let before = checks();
+        until(|| checks() > before + 3).await;
+        assert_eq!(Client::ask(proxy.admin, READY).await.status, 503);
+        assert!(!proxy.serving.is_finished() && !other.is_finished());
+        drop(client);
+        other.await.unwrap();
+        proxy.serving.await.unwrap();
+    });
+}
 
 #[test]
 fn draining_does_not_wait_for_ever() {

@@ -12,7 +12,7 @@ use std::panic;
 use std::sync::Once;
 use std::time::Duration;
 
-pub(crate) use backend::{Backend, Nobody, Script, read_head, read_request};
+pub(crate) use backend::{Backend, Nobody, Request, Script, read_head, read_request};
 pub(crate) use client::{Answer, Client};
 pub(crate) use dns::Dns;
 pub(crate) use proxy::Proxy;
