@@ -20,7 +20,7 @@ pub(crate) struct Said(AtomicU64);
 
 impl Said {
     /// Whether something may be said at `now`. It is, then, and for one who asks.
-    fn may(&self, now: Time) -> bool {
+    pub(crate) fn may(&self, now: Time) -> bool {
         let last = self.0.load(Ordering::Relaxed);
         let is_quiet = last != 0 && now < Time::from_micros(last) + QUIET;
         !is_quiet && self.0.swap(now.as_micros().max(1), Ordering::Relaxed) == last

@@ -146,9 +146,11 @@ impl Listening {
         // The admin listener stays open during the drain: somebody may want to watch it.
         admin.stop();
         reaping.abort();
-        duties.iter().for_each(Duties::end);
         // What was told to stop does so at its next turn.
         tokio::task::yield_now().await;
+        if let Some(duties) = duties {
+            duties.end(&gateway, &member, &mut shutdown).await;
+        }
     }
 }
 

@@ -92,6 +92,34 @@ fn the_first_worker_does_its_duties_until_the_last_has_drained() {
 }
 
 #[test]
+fn spans_that_wait_are_exported_before_the_end_or_said_to_be_lost() {
+    run(async {
+        for answers in [true, false] {
+            let backend = Backend::start(|_, _| Script::ok("hello")).await;
+            let collector = Backend::start(move |_, _| match answers {
+                true => Script::ok("{}"),
+                false => Script::WriteAndHang(Vec::new()),
+            })
+            .await;
+            let tracing = format!(
+                "[tracing]\nenabled = true\nsample = 1.0\nendpoint = \"{}\"\n",
+                collector.url()
+            );
+            let proxy = Proxy::start(&[backend.url()], &tracing).await;
+            Client::get(proxy.addr).await;
+            proxy.trigger.drain();
+            until(|| collector.requests().len() == 1).await;
+            if !answers {
+                proxy.trigger.stop();
+            }
+            until(|| proxy.serving.is_finished()).await;
+            let notices = proxy.notices().concat();
+            assert_eq!(notices.contains("the last 2 spans are lost"), !answers, "{notices}");
+        }
+    });
+}
+
+#[test]
 fn draining_does_not_wait_for_ever() {
     run(async {
         let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;

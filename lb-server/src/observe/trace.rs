@@ -11,11 +11,12 @@
 //!
 //! - [`span`]: what is said of a request and of an attempt.
 //! - [`otlp`]: spans as a collector reads them.
-//! - [`export`]: how they get there.
+//! - [`export`]: how they get there, and [`send`] one batch of them.
 
 pub(crate) mod export;
 pub(crate) mod otlp;
 pub(crate) mod span;
+mod send;
 mod state;
 #[cfg(test)]
 mod export_tests;

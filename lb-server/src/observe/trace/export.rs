@@ -1,28 +1,21 @@
 //! How spans get to a collector: in batches, beside the traffic and never in its way.
 //!
 //! Whoever has a span gives it to an [`Exporter`] and goes on; one that finds the queue full is
-//! dropped and counted. A single task, [`Export::run`], sends what is there. A batch that cannot be
-//! sent is given up and counted: what a collector missed is of little use later, and keeping it would
-//! only put off the moment when the queue is full.
+//! dropped and counted. A single task, [`Export::run`], sends what is there. A batch that a collector
+//! cannot take now is sent a few times more, and given up and counted then: what it missed is of little
+//! use later, and keeping it would only put off the moment when the queue is full.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use lb_config::config::{Origin, Tracing};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use lb_config::config::Tracing;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::otlp;
+use super::send::{Sent, send};
 use super::span::Span;
-use crate::platform::{Address, Io, Platform, Tcp};
+use crate::platform::Platform;
 
 /// Spans that wait. Each has a dozen short texts: about 4 MiB in all.
 const SPANS_MAX: usize = 4_096;
@@ -32,19 +25,24 @@ const BATCH_MAX: usize = 512;
 const BATCH_WAIT: Duration = Duration::from_secs(5);
 /// From asking for a connection to the end of the answer.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an answer that are looked at.
-const ANSWER_BYTES_MAX: usize = 4_096;
+/// How often a batch is sent that the collector cannot take now, and how long it is left alone then: twice
+/// as long each time, or as long as it asks for.
+const SENDS_MAX: u32 = 4;
+const SEND_AGAIN: Duration = Duration::from_secs(1);
+const SEND_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Where spans are handed in, from any thread. The task ends when nobody has one any more.
 #[derive(Clone, Debug)]
 pub(crate) struct Exporter {
     spans: mpsc::Sender<Span>,
     counts: Arc<Counts>,
+    over: Arc<Notify>,
 }
 
 /// What became of the spans.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    waiting: AtomicU64,
     exported: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
@@ -67,22 +65,37 @@ pub(crate) struct Export {
     spans: mpsc::Receiver<Span>,
     batch: Vec<Span>,
     counts: Arc<Counts>,
+    over: Arc<Notify>,
 }
 
 /// A queue of spans: where they go in and where they come out.
 pub(crate) fn queue() -> (Exporter, Export) {
     let (sender, receiver) = mpsc::channel(SPANS_MAX);
-    let counts = Arc::<Counts>::default();
-    let export = Export { spans: receiver, batch: Vec::new(), counts: Arc::clone(&counts) };
-    (Exporter { spans: sender, counts }, export)
+    let (counts, over) = (Arc::<Counts>::default(), Arc::<Notify>::default());
+    let exporter = Exporter { spans: sender, counts: Arc::clone(&counts), over: Arc::clone(&over) };
+    (exporter, Export { spans: receiver, batch: Vec::new(), counts, over })
 }
 
 impl Exporter {
     /// Hands in a span. Never waits.
     pub(crate) fn offer(&self, span: Span) {
+        self.counts.waiting.fetch_add(1, Relaxed);
         if self.spans.try_send(span).is_err() {
+            self.counts.waiting.fetch_sub(1, Relaxed);
             self.counts.dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// No more will come: what waits is sent at once, and the task ends.
+    pub(crate) fn close(&self) {
+        self.over.notify_one();
+    }
+
+    /// Nobody sends any more: what still waits has failed. Says how much that is.
+    pub(crate) fn give_up(&self) -> u64 {
+        let left = self.counts.waiting.swap(0, Relaxed);
+        self.counts.failed.fetch_add(left, Relaxed);
+        left
     }
 
     /// Where it is counted what becomes of them; whoever counts does not keep the queue open.
@@ -94,7 +107,7 @@ impl Exporter {
 impl Counts {
     /// What became of all spans so far.
     pub(crate) fn read(&self) -> Exported {
-        let Self { exported, dropped, failed } = self;
+        let Self { exported, dropped, failed, .. } = self;
         Exported {
             exported: exported.load(Relaxed),
             dropped: dropped.load(Relaxed),
@@ -104,93 +117,82 @@ impl Counts {
 }
 
 impl Export {
-    /// Sends spans until every [`Exporter`] is gone and the queue is empty. It may be dropped at any
-    /// time and run again, for another collector: what waited then still does.
-    pub(crate) async fn run(&mut self, platform: &dyn Platform, to: &Tracing) {
+    /// Sends spans until every [`Exporter`] is gone, or one said that no more will come, and the queue is
+    /// empty; why some cannot be sent it `tells`. It may be dropped at any time and run again, for another
+    /// collector: what waited then still does.
+    pub(crate) async fn run(
+        &mut self,
+        platform: &dyn Platform,
+        to: &Tracing,
+        tells: &dyn Fn(&str),
+    ) {
         loop {
-            if self.batch.is_empty() && self.spans.recv_many(&mut self.batch, BATCH_MAX).await == 0
-            {
+            if self.batch.is_empty() && !self.take_more(None).await {
                 return;
             }
-            self.fill(Instant::now() + BATCH_WAIT).await;
-            let sent = timeout(EXPORT_TIMEOUT, send(platform, to, &self.batch)).await;
+            let due = Instant::now() + BATCH_WAIT;
+            while self.batch.len() < BATCH_MAX && self.take_more(Some(due)).await {}
+            if self.batch.is_empty() {
+                continue;
+            }
             let count = u64::try_from(self.batch.len()).expect("a batch is short");
-            let taken = match sent {
-                Ok(Some(rejected)) => count.saturating_sub(rejected),
-                Ok(None) | Err(_) => 0,
+            let taken = match self.send(platform, to).await {
+                Ok(rejected) => count.saturating_sub(rejected),
+                Err(why) => {
+                    tells(&why);
+                    0
+                }
             };
+            self.counts.waiting.fetch_sub(count, Relaxed);
             self.counts.exported.fetch_add(taken, Relaxed);
             self.counts.failed.fetch_add(count - taken, Relaxed);
             self.batch.clear();
         }
     }
 
-    /// Waits until the batch is full, `due` is past, or nobody is left who could add to it.
-    async fn fill(&mut self, due: Instant) {
-        while self.batch.len() < BATCH_MAX {
-            let room = BATCH_MAX - self.batch.len();
-            tokio::select! {
-                biased;
-                got = self.spans.recv_many(&mut self.batch, room) => if got == 0 { return },
-                () = sleep_until(due) => return,
+    /// Ends when no more will come.
+    pub(crate) async fn is_over(&self) {
+        self.over.notified().await;
+    }
+
+    /// Adds to the batch what waits, or comes until `due`. Says whether more may come.
+    async fn take_more(&mut self, due: Option<Instant>) -> bool {
+        let room = BATCH_MAX - self.batch.len();
+        let late = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            got = self.spans.recv_many(&mut self.batch, room) => got > 0,
+            () = self.over.notified() => {
+                self.spans.close();
+                true
+            }
+            () = late => false,
+        }
+    }
+
+    /// Sends the batch, and again while the collector cannot take it. Says how many spans of it were
+    /// rejected, or why all of them were.
+    async fn send(&self, platform: &dyn Platform, to: &Tracing) -> Result<u64, String> {
+        let mut pause = SEND_AGAIN;
+        for nth in 1.. {
+            let sent = timeout(EXPORT_TIMEOUT, send(platform, to, &self.batch)).await;
+            match sent {
+                Ok(Sent::Taken { rejected }) => return Ok(rejected),
+                Ok(Sent::Refused(why)) => return Err(why),
+                Ok(Sent::NotNow { why, .. }) if nth == SENDS_MAX => return Err(why),
+                Ok(Sent::NotNow { wait, .. }) => {
+                    sleep(wait.unwrap_or(pause).min(SEND_AGAIN_MAX)).await;
+                    pause *= 2;
+                }
+                // It may have them, and another time as many seconds would fill the queue.
+                Err(_) => return Err(format!("has not answered within {EXPORT_TIMEOUT:?}")),
             }
         }
-    }
-}
-
-/// Sends a batch on a connection of its own: one in five seconds is not worth keeping. Says how many
-/// the collector rejected; `None` if it did not take the batch at all.
-async fn send(platform: &dyn Platform, to: &Tracing, batch: &[Span]) -> Option<u64> {
-    let io = connect(platform, &to.endpoint).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.ok()?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/v1/traces")
-        .header(header::HOST, authority(&to.endpoint))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("lb/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONNECTION, "close")
-        .body(Full::new(Bytes::from(otlp::request(batch, &to.service_name))))
-        .ok()?;
-    // Both on this task: what ends the sending ends its connection.
-    let asked = async {
-        let response = sender.send_request(request).await.ok()?;
-        response.status().is_success().then_some(())?;
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        // An answer that breaks off or goes on and on rejects nothing that we could read.
-        Some(body.map_or(0, |body| otlp::rejected(&body.to_bytes())))
-    };
-    let mut asked = std::pin::pin!(asked);
-    tokio::select! {
-        biased;
-        taken = &mut asked => taken,
-        // It ends with the answer, which is there to be taken, or without one.
-        _ended = connection => asked.await,
-    }
-}
-
-async fn connect(platform: &dyn Platform, to: &Origin) -> io::Result<Box<dyn Io>> {
-    let addresses = match (&to.socket, to.host.parse::<IpAddr>()) {
-        (Some(path), _) => vec![Address::Unix(path.clone())],
-        (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, to.port))],
-        (None, Err(_)) => {
-            let found = platform.lookup(&to.host, to.port).await?;
-            found.into_iter().map(Address::Ip).collect()
-        }
-    };
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for addr in addresses {
-        match platform.dial(addr, Tcp::DEFAULT).await {
-            Ok(io) => return Ok(io),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn authority(to: &Origin) -> String {
-    match to.host.contains(':') {
-        true => format!("[{}]:{}", to.host, to.port),
-        false => format!("{}:{}", to.host, to.port),
+        unreachable!("the last time is the last")
     }
 }

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use lb_config::config::{Origin, Tracing};
 use lb_core::ExchangeId;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::export::{Exported, queue};
 use super::span::{Asked, Ended, Span, Took, Tried, of_attempt, of_exchange};
@@ -179,7 +180,7 @@ async fn export(
     tokio::select! {
         biased;
         () = collector(listener, Rc::clone(&got), status, body) => unreachable!("it has no end"),
-        () = export.run(&os, &to) => {}
+        () = export.run(&os, &to, &|_| ()) => {}
     }
     let got = got.take();
     (counts.read(), got)
@@ -212,17 +213,19 @@ async fn spans_arrive_at_a_collector_in_batches() {
     assert_eq!(counts, [512, 188]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_collector_does_not_take_is_counted() {
-    let (exported, got) = export(3, StatusCode::SERVICE_UNAVAILABLE, "").await;
-    assert_eq!(exported, Exported { exported: 0, dropped: 0, failed: 3 });
-    assert_eq!(got.len(), 1, "it is not sent again");
+    for (status, sends) in [(400, 1), (413, 1), (500, 1), (429, 4), (502, 4), (503, 4), (504, 4)] {
+        let (exported, got) = export(3, StatusCode::from_u16(status).unwrap(), "").await;
+        assert_eq!(exported, Exported { exported: 0, dropped: 0, failed: 3 }, "{status}");
+        assert_eq!(got.len(), sends, "{status}");
+    }
     let partly = r#"{"partialSuccess":{"rejectedSpans":"2"}}"#;
     let (exported, _) = export(3, StatusCode::OK, partly).await;
     assert_eq!(exported, Exported { exported: 1, dropped: 0, failed: 2 });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_collector_that_is_not_there_costs_its_spans_and_nothing_else() {
     let os = Os::with_seed(7);
     let listener = listen(&os).await;
@@ -232,8 +235,38 @@ async fn a_collector_that_is_not_there_costs_its_spans_and_nothing_else() {
     exporter.offer(exchange(&begin(&HeaderMap::new(), 1)));
     let counts = exporter.counts();
     drop(exporter);
-    export.run(&os, &to).await;
+    let said = RefCell::new(Vec::new());
+    let began = Instant::now();
+    export.run(&os, &to, &|why| said.borrow_mut().push(why.to_owned())).await;
     assert_eq!(counts.read(), Exported { exported: 0, dropped: 0, failed: 1 });
+    assert_eq!(began.elapsed().as_secs(), 1 + 2 + 4, "it is tried four times");
+    let said = said.into_inner();
+    assert!(said.len() == 1 && said[0].starts_with("cannot be reached: "), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_what_waits_is_sent_at_once_and_what_is_left_has_failed() {
+    let os = Os::with_seed(7);
+    let listener = listen(&os).await;
+    let to = collector_at(listener.local_addr().unwrap().ip().unwrap().port());
+    let (exporter, mut export) = queue();
+    let (span, got) = (exchange(&begin(&HeaderMap::new(), 1)), Got::default());
+    exporter.offer(span.clone());
+    exporter.close();
+    let began = Instant::now();
+    tokio::select! {
+        biased;
+        () = collector(listener, Rc::clone(&got), StatusCode::OK, "{}") => unreachable!("it has no end"),
+        () = export.run(&os, &to, &|why| panic!("{why}")) => {}
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "nobody waits for more");
+    assert_eq!((got.take().len(), exporter.give_up()), (1, 0));
+    // Nobody is there to take these.
+    let (exporter, _export) = queue();
+    exporter.offer(span.clone());
+    exporter.offer(span);
+    assert_eq!((exporter.give_up(), exporter.give_up()), (2, 0));
+    assert_eq!(exporter.counts().read(), Exported { exported: 0, dropped: 0, failed: 2 });
 }
 
 #[tokio::test]
