@@ -119,13 +119,14 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
     let endpoint = view.endpoint(backend);
+    // Whatever becomes of it, as the journal counts.
+    let number = tried.replace(tried.get() + 1);
     let late = |failure| errand.judged(failure, Time::ZERO, gateway.now());
     let mut connection = connect(sending, backend, connect_deadline).await.map_err(late)?;
     let patience = Patience {
         idle: site.service.timeouts().body_idle,
         until: gateway.clock.instant(errand.exchange_deadline()),
     };
-    let number = tried.replace(tried.get() + 1);
     let mut again = 0;
     loop {
         // Mostly it goes out as it is, and then nobody needs a copy.

@@ -243,6 +243,7 @@ async fn pass(
         herald,
         tried: Cell::new(0),
     };
+    journal.passes_on(&head.uri);
     let made = exchange(&sending, journal, ask).await;
     // What no backend was asked is not copied.
     if let Some(copy) = copy.filter(|_| sending.tried.get() > 0) {

@@ -35,6 +35,7 @@ mod retries;
 mod routes;
 mod shared;
 mod sockets;
+mod spans;
 mod steering;
 mod streams;
 mod strict;

@@ -1,5 +1,6 @@
 //! The record of one exchange: it hears the core, tells the counters, and becomes a line of JSON.
 
+mod line;
 mod recorded;
 mod spans;
 
@@ -16,8 +17,8 @@ use lb_core::{
     Ask, BackendId, BodyEnd, Choice, Event, Explanation, Input, Match, Observe, Outcome, Scheme,
     Time, Withheld,
 };
-use serde::Serialize;
 
+use self::line::Line;
 use crate::asking::Asking;
 use crate::error::Problem;
 use crate::headers::X_REQUEST_ID;
@@ -102,6 +103,8 @@ pub(crate) struct Journal {
     began: Time,
     /// Bytes of the request's body that were read, whoever reads them; most requests have none.
     bytes_in: OnceCell<Rc<Cell<u64>>>,
+    /// The path that backends are asked for, where spans tell it and it is not the client's.
+    passed: OnceCell<Box<str>>,
     record: RefCell<Record>,
 }
 
@@ -123,12 +126,14 @@ struct Attempt {
     began: Time,
     choice: Choice,
     concluded: Option<(Outcome, Duration)>,
+    /// Another one was quicker.
+    is_overtaken: bool,
 }
 
 impl Journal {
     pub(crate) fn new(view: Rc<View>, facts: RequestFacts) -> Self {
-        let (began, bytes_in) = (view.gateway.now(), OnceCell::new());
-        Self { view, facts, began, bytes_in, record: RefCell::default() }
+        let (began, bytes_in, passed) = (view.gateway.now(), OnceCell::new(), OnceCell::new());
+        Self { view, facts, began, bytes_in, passed, record: RefCell::default() }
     }
 
     /// When the request came.
@@ -310,11 +315,16 @@ impl Observe for Journal {
         let mut record = self.record.borrow_mut();
         match *event {
             Event::Attempted { backend, choice, .. } => {
-                record.attempts.push(Attempt { backend, began: now, choice, concluded: None });
+                let (began, concluded, is_overtaken) = (now, None, false);
+                record.attempts.push(Attempt { backend, began, choice, concluded, is_overtaken });
             }
             Event::Concluded { attempt, outcome, took, .. } => {
                 let attempt = record.attempts.get_mut(usize::from(attempt) - 1);
                 attempt.expect("what concludes was attempted").concluded = Some((outcome, took));
+            }
+            Event::Overtaken { attempt, .. } => {
+                let attempt = record.attempts.get_mut(usize::from(attempt) - 1);
+                attempt.expect("what is overtaken was attempted").is_overtaken = true;
             }
             Event::Withheld { why, .. } => record.withheld = Some(why),
             Event::Ended { end, .. } => {
@@ -326,7 +336,6 @@ impl Observe for Journal {
             Event::Left { .. } => close = Some(Close::Left),
             Event::Queued { .. } => record.queued = true,
             Event::Started { .. }
-            | Event::Overtaken { .. }
             | Event::Delayed { .. }
             | Event::Delivered { .. }
             | Event::Ejected { .. }
@@ -358,38 +367,4 @@ impl Drop for Journal {
             access.line(&self.line());
         }
     }
-}
-
-/// One line of the access log.
-#[derive(Serialize)]
-struct Line<'l> {
-    time: String,
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_request_id: Option<&'l str>,
-    client: Option<String>,
-    /// The proxy that is connected, where `client` is who it speaks for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<SocketAddr>,
-    method: Option<&'l str>,
-    host: Option<&'l str>,
-    path: Option<&'l str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'l str>,
-    service: Option<&'l str>,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<&'static str>,
-    duration_ms: f64,
-    bytes_in: u64,
-    bytes_out: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queued: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_withheld: Option<&'static str>,
-    attempts: Vec<AttemptLine<'l>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    choices: &'l [Made],
 }

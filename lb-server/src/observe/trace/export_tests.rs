@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::export::{Exported, queue};
-use super::span::{Asked, Ended, Span, Took, Tried, of_attempt, of_exchange};
+use super::span::{self, Asked, At, Ended, Span, Took, Tried, of_attempt, of_exchange};
 use super::{MILLION, TRACEPARENT, Trace, otlp};
 use crate::headers::written;
 use crate::platform::os::Os;
@@ -53,10 +54,15 @@ fn exchange(trace: &Trace) -> Span {
 
 fn attempt(trace: &Trace) -> Span {
     let method = Method::from_bytes(b"PURGE").unwrap();
-    let tried =
-        Tried { method: &method, path: "/a/b", number: 1, scheme: "http", host: "::1", port: 3000 };
+    let at = At::Host("::1", 3000);
+    let tried = Tried { method: &method, resent: 1, ..tried(1, at) };
     let ended = Ended { status: None, error: Some("connect_refused"), took: took(5) };
     of_attempt(trace, &tried, &ended)
+}
+
+fn tried(number: u32, at: At<'_>) -> Tried<'_> {
+    let (method, path, scheme) = (&Method::GET, "/a/b", "http");
+    Tried { method, path, number, resent: 0, is_overtaken: false, scheme, at }
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_failure_is_a_failure_on_its_own_side() {
         let status = Some(StatusCode::from_u16(status).unwrap());
         let ended = Ended { status, error: None, took: took(1) };
         let method = &Method::GET;
-        let tried = Tried { method, path: "/", number: 0, scheme: "http", host: "b", port: 80 };
+        let tried = tried(0, At::Host("b", 80));
         let asked = Asked {
             method,
             version: Version::HTTP_2,
@@ -114,6 +120,24 @@ fn a_failure_is_a_failure_on_its_own_side() {
     assert_eq!(failed(200), (false, false));
     assert_eq!(failed(404), (false, true));
     assert_eq!(failed(503), (true, true));
+}
+
+#[test]
+fn who_is_overtaken_has_not_failed_and_a_socket_has_no_port() {
+    let trace = begin(&HeaderMap::new(), 1);
+    let ended = Ended { status: None, error: None, took: took(1) };
+    let mut tried = tried(1, At::Socket(Path::new("/run/app.sock")));
+    assert!(of_attempt(&trace, &tried, &ended).failed, "nobody was quicker");
+    tried.is_overtaken = true;
+    let span = of_attempt(&trace, &tried, &ended);
+    let text = |text: &str| span::Value::Text(text.to_owned());
+    let expected = [
+        ("http.request.method", text("GET")),
+        ("url.full", text("http://unix:/run/app.sock:/a/b")),
+        ("server.address", text("/run/app.sock")),
+        ("network.transport", text("unix")),
+    ];
+    assert_eq!((span.failed, &span.attributes[..]), (false, &expected[..]));
 }
 
 #[test]

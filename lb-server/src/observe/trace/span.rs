@@ -4,6 +4,7 @@
 //! A query, which may hold a secret, is not among them, nor is any header field but `User-Agent`.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::SystemTime;
 
 use http::{Method, StatusCode, Version};
@@ -82,13 +83,24 @@ pub(crate) struct Tried<'r> {
     pub(crate) method: &'r Method,
     /// Without the query.
     pub(crate) path: &'r str,
-    /// Counted from 0.
+    /// Counted from 0, over hedges too.
     pub(crate) number: u32,
+    /// How often the request had been sent before, but beside it.
+    pub(crate) resent: u32,
+    /// Another attempt was quicker, and this one is given up for that: nothing went wrong.
+    pub(crate) is_overtaken: bool,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
-    /// Where the backend is; IPv6 without brackets.
-    pub(crate) host: &'r str,
-    pub(crate) port: u16,
+    pub(crate) at: At<'r>,
+}
+
+/// Where a backend is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At<'r> {
+    /// IPv6 without brackets.
+    Host(&'r str, u16),
+    /// A Unix socket.
+    Socket(&'r Path),
 }
 
 /// The span of an exchange. Ask [`Trace::is_sampled`] first.
@@ -115,7 +127,8 @@ pub(crate) fn of_exchange(trace: &Trace, asked: &Asked<'_>, ended: &Ended<'_>) -
         text(&mut attributes, "lb.service", service);
     }
     // A server that says 404 has done its work.
-    let failed = finish(&mut attributes, ended, StatusCode::is_server_error);
+    let is_wrong = ended.status.as_ref().is_none_or(StatusCode::is_server_error);
+    let failed = finish(&mut attributes, ended, is_wrong);
     Span {
         trace: trace.id,
         id: trace.span,
@@ -132,19 +145,31 @@ pub(crate) fn of_exchange(trace: &Trace, asked: &Asked<'_>, ended: &Ended<'_>) -
 pub(crate) fn of_attempt(trace: &Trace, tried: &Tried<'_>, ended: &Ended<'_>) -> Span {
     let mut attributes = Vec::with_capacity(7);
     let name = method(tried.method, &mut attributes);
-    let Tried { scheme, host, port, path, .. } = tried;
-    let url = match host.contains(':') {
-        true => format!("{scheme}://[{host}]:{port}{path}"),
-        false => format!("{scheme}://{host}:{port}{path}"),
-    };
-    text(&mut attributes, "url.full", &url);
-    text(&mut attributes, "server.address", host);
-    attributes.push(("server.port", Value::Number((*port).into())));
-    if tried.number > 0 {
-        attributes.push(("http.request.resend_count", Value::Number(tried.number.into())));
+    let Tried { scheme, at, path, .. } = tried;
+    match at {
+        At::Host(host, port) => {
+            let url = match host.contains(':') {
+                true => format!("{scheme}://[{host}]:{port}{path}"),
+                false => format!("{scheme}://{host}:{port}{path}"),
+            };
+            text(&mut attributes, "url.full", &url);
+            text(&mut attributes, "server.address", host);
+            attributes.push(("server.port", Value::Number((*port).into())));
+        }
+        At::Socket(socket) => {
+            // There is no url of it; this is how others write one.
+            let socket = socket.to_string_lossy();
+            text(&mut attributes, "url.full", &format!("{scheme}://unix:{socket}:{path}"));
+            text(&mut attributes, "server.address", &socket);
+            text(&mut attributes, "network.transport", "unix");
+        }
     }
-    let wrong = |status: &StatusCode| status.is_client_error() || status.is_server_error();
-    let failed = finish(&mut attributes, ended, wrong);
+    if tried.resent > 0 {
+        attributes.push(("http.request.resend_count", Value::Number(tried.resent.into())));
+    }
+    let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
+    let is_wrong = !tried.is_overtaken && ended.status.as_ref().is_none_or(is_error);
+    let failed = finish(&mut attributes, ended, is_wrong);
     Span {
         trace: trace.id,
         id: trace.attempt(tried.number),
@@ -170,16 +195,12 @@ fn method(method: &Method, attributes: &mut Vec<(&'static str, Value)>) -> &'sta
 }
 
 /// How it ended, and whether that is a failure.
-fn finish(
-    attributes: &mut Vec<(&'static str, Value)>,
-    ended: &Ended<'_>,
-    is_wrong: impl FnOnce(&StatusCode) -> bool,
-) -> bool {
+fn finish(attributes: &mut Vec<(&'static str, Value)>, ended: &Ended<'_>, is_wrong: bool) -> bool {
     let code = ended.status.map(|status| status.as_u16());
     if let Some(code) = code {
         attributes.push(("http.response.status_code", Value::Number(code.into())));
     }
-    let failed = ended.error.is_some() || ended.status.as_ref().is_none_or(is_wrong);
+    let failed = ended.error.is_some() || is_wrong;
     if failed {
         let status = code.map(|code| code.to_string());
         let error = ended.error.or(status.as_deref()).unwrap_or("_OTHER");
