@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Backend, Client, Nobody, Proxy, Script, read_head, run, until};
+use crate::support::{Backend, Client, Nobody, Proxy, Request, Script, read_head, run, until};
 
 fn noise(size: u32) -> Vec<u8> {
     (0..size).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
@@ -330,6 +330,64 @@ fn malformed_chunks_reach_no_backend_as_a_whole_body() {
         let (ours, theirs) =
             ("outcome=\"rejected\"} 5", "lb_clients_left_total{service=\"web\"} 0");
         assert!(metrics.text().contains(ours) && metrics.text().contains(theirs));
+    });
+}
+
+/// What a counter comes to over all its labels.
+fn total(metrics: &str, name: &str) -> u64 {
+    let of = |line: &&str| line.starts_with(&format!("{name}_total{{"));
+    let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
+    metrics.lines().filter(of).map(value).sum()
+}
+
+#[test]
+fn every_exchange_is_delivered_rejected_or_left() {
+    run(async {
+        let backend = Backend::start(|_, request| match request.head.starts_with("GET /hangs ") {
+            true => Script::WriteAndHang(Vec::new()),
+            false => Script::ok(""),
+        })
+        .await;
+        let proxy = Proxy::start_with(&format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [[service]]\nname = \"no\"\nhosts = [\"no\"]\n\
+             pool = [{{ backends = [{{ url = \"{}\" }}] }}]\n\
+             [[service]]\nname = \"web\"\nhosts = [\"*\"]\nbody_bytes_max = \"8B\"\n\
+             timeouts = {{ body_idle = \"50ms\" }}\n\
+             pool = [{{ backends = [{{ url = \"{}\" }}] }}]\n",
+            Nobody::new().url(),
+            backend.url()
+        ))
+        .await;
+        let head = "POST / HTTP/1.1\r\nhost: a\r\n";
+        let chunks = format!("{head}transfer-encoding: chunked\r\n\r\n");
+        let asked = [
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), 200),
+            ("GET / HTTP/1.1\r\nhost: no\r\n\r\n".to_owned(), 502),
+            // This one is no exchange yet.
+            (format!("{head}content-length: 9\r\n\r\n"), 413),
+            (format!("{chunks}9\r\n123456789\r\n0\r\n\r\n"), 413),
+            (format!("{chunks}zz\r\n"), 400),
+            (format!("{head}content-length: 8\r\n\r\n1234"), 408),
+        ];
+        for (request, status) in &asked {
+            assert_eq!(Client::ask(proxy.addr, request).await.status, *status, "{request:?}");
+        }
+        let mut client = Client::connect(proxy.addr).await;
+        client.write("GET /hangs HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let hangs = |request: &Request| request.head.starts_with("GET /hangs ");
+        until(|| backend.requests().iter().any(hangs)).await;
+        drop(client);
+        until(|| proxy.log().len() == asked.len() + 1).await;
+        let metrics = proxy.metrics().await;
+        let text = metrics.text();
+        let parts = ["lb_delivered", "lb_rejections", "lb_clients_left"];
+        assert_eq!(parts.map(|name| total(text, name)), [1, 4, 1], "{text}");
+        assert_eq!(total(text, "lb_exchanges"), 6);
+        for reason in ["body_too_large", "broken_request", "request_timeout"] {
+            let said = format!("lb_rejections_total{{service=\"web\",reason=\"{reason}\"}} 1\n");
+            assert!(text.contains(&said), "{said}{text}");
+        }
     });
 }
 

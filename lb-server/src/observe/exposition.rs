@@ -247,7 +247,9 @@ impl Reading {
         })?;
         counters(to, "lb_rejections", "Requests that we answered ourselves", |out| {
             each_service(snapshot, |labels, counts, _| {
-                for (name, count) in rejection_names().zip(&counts.rejected) {
+                for (name, count) in
+                    rejection_names().zip(counts.rejected.iter().chain(&counts.spoiled))
+                {
                     out.counter(&with(labels, "reason", name), count)?;
                 }
                 Ok(())

@@ -24,7 +24,7 @@ use crate::error::Problem;
 use crate::headers::X_REQUEST_ID;
 use crate::observe::Tap;
 use crate::observe::made::Made;
-use crate::observe::metrics::Close;
+use crate::observe::metrics::{Close, SPOILED};
 use crate::observe::trace::Trace;
 use crate::observe::why::{AttemptLine, Why, millis};
 use crate::request_id::RequestId;
@@ -168,9 +168,10 @@ impl Journal {
         }
         let was_asked = !record.attempts.is_empty();
         drop(record);
-        // Its exchange has begun, and nobody answers it: the client broke it off.
-        let broken = matches!(problem, Problem::BrokenRequest | Problem::RequestTimeout);
-        if broken || (problem == Problem::BodyTooLarge && was_asked) {
+        // Its exchange has begun, and no backend answers it: its body is not what it has to be.
+        let spoiled = SPOILED.iter().position(|reason| *reason == problem.reason());
+        if let (Some(nth), Some(site), true) = (spoiled, self.site(), was_asked) {
+            site.counts.service.spoiled[nth].add(1);
             self.client_left();
         }
     }

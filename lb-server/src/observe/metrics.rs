@@ -86,6 +86,8 @@ pub(crate) struct ServiceCounts {
     pub(crate) delivered: [Count; STATUS_CLASSES],
     /// By [`rejection_slot`].
     pub(crate) rejected: [Count; REJECTIONS.len() + Failure::ALL.len()],
+    /// By the reason of [`SPOILED`].
+    pub(crate) spoiled: [Count; SPOILED.len()],
     pub(crate) withheld: [Count; lb_core::Withheld::ALL.len()],
     pub(crate) ended: [Count; lb_core::BodyEnd::ALL.len()],
     /// How long exchanges took, by [`Close`].
@@ -326,9 +328,13 @@ pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {
     STATUS_CLASS_NAMES.into_iter().chain(Failure::ALL.map(Failure::as_str))
 }
 
-/// The labels of [`ServiceCounts::rejected`], in its order.
+/// Why we answer an exchange that has begun, for its body.
+pub(crate) const SPOILED: [&str; 3] = ["request_timeout", "broken_request", "body_too_large"];
+
+/// The labels of [`ServiceCounts::rejected`] and [`ServiceCounts::spoiled`], in their order.
 pub(crate) fn rejection_names() -> impl Iterator<Item = &'static str> {
-    REJECTIONS.map(Rejection::as_str).into_iter().chain(Failure::ALL.map(Failure::as_str))
+    let ours = REJECTIONS.map(Rejection::as_str).into_iter();
+    ours.chain(Failure::ALL.map(Failure::as_str)).chain(SPOILED)
 }
 
 #[cfg(test)]
