@@ -165,6 +165,33 @@ fn who_takes_back_too_many_requests_loses_the_connection() {
     });
 }
 
+/// More at once than is looked at: h2 ends it before we could count.
+#[test]
+fn a_burst_of_requests_that_are_taken_back_is_counted_as_a_flood() {
+    run(async {
+        let hung = Backend::start(|_, _| Script::WriteAndHang(Vec::new())).await;
+        let proxy = Proxy::start(&[hung.url()], "").await;
+        let flooded = async |count: u32| {
+            let said = format!("lb_connections_flooded_total {count}\n");
+            proxy.metrics().await.text().contains(&said)
+        };
+        assert!(flooded(0).await);
+        let mut stream = raw(proxy.addr).await;
+        // GET / over http, for "a", by the static table (RFC 7541, appendix A).
+        let both = |id| {
+            let head = frame(1, 5, id, b"\x82\x84\x86\x41\x01a");
+            [head, frame(3, 0, id, &8_u32.to_be_bytes())].concat()
+        };
+        let burst: Vec<u8> = (0..600).flat_map(|nth| both(2 * nth + 1)).collect();
+        stream.write_all(&burst).await.unwrap();
+        let goodbye = next(&mut stream, &[7]).await.unwrap();
+        assert_eq!(goodbye.payload[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+        while !flooded(1).await {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
 #[test]
 fn who_takes_back_calls_that_have_begun_loses_the_connection_as_well() {
     run(async {

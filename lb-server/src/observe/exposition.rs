@@ -179,7 +179,7 @@ impl Reading {
         counters(
             to,
             "lb_connections_flooded",
-            "Connections closed since they took back too many requests",
+            "Connections closed since they took back too many requests, or sent too much that carries nothing",
             |out| out.counter(&Vec::new(), &gateway.process.floods),
         )?;
         tracing::encode(&gateway.exporter, to)?;

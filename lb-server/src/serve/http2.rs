@@ -6,6 +6,7 @@
 //! leave an answer where it is, and whether it is there at all (`life`).
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,7 +73,11 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     loop {
         tokio::select! {
             biased;
-            _served = serving.as_mut() => return,
+            served = serving.as_mut() => {
+                let is_flood = served.is_err_and(|error| is_calmed(&error));
+                seat.worker.gateway.process.floods.add(u64::from(is_flood));
+                return;
+            }
             () = seat.stopping.reached(next) => {
                 if next == Phase::Stopping {
                     return;
@@ -103,6 +108,13 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
             }
         }
     }
+}
+
+/// Whether we ended it, and told the client to be calm: it took back more requests at once than h2 lets
+/// wait, or sent more frames that carry nothing (RFC 9113 §7, §10.5).
+fn is_calmed(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|it| it.is_library() && it.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// Bytes that a client may send ahead on a connection of so many streams (RFC 9113 §6.9.1).
