@@ -86,6 +86,11 @@ impl Client {
         self.busy()
     }
 
+    /// Whether no request has begun yet.
+    pub(crate) fn has_asked_nothing(&self) -> bool {
+        self.requests.get() == 0
+    }
+
     /// The connection may carry so many requests.
     pub(crate) fn allow(&self, requests_max: u64) {
         self.requests_max.set(requests_max);

@@ -213,6 +213,9 @@ impl Entrance {
                 self.worker.gateway.process.refused_connections.add(1);
                 continue;
             };
+            if self.key.kind == Kind::Admin && self.places.available_permits() == 0 {
+                self.worker.gateway.process.admin_waits.add(1);
+            }
             // Who was let in is served, even if the process drains meanwhile.
             let place = tokio::select! {
                 biased;

@@ -1,8 +1,13 @@
 //! Connections on both sides: kept, counted, and closed in time.
 
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
 
-use crate::support::{Backend, Client, Proxy, Script, read_request, run, until};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use crate::support::{
+    Backend, Client, Nobody, Proxy, Script, read_request, run, run_within, until,
+};
 
 #[test]
 fn a_connection_to_a_backend_is_used_again() {
@@ -229,6 +234,26 @@ fn a_backend_that_wants_no_kept_connections_gets_none() {
             assert_eq!(backend.connections(), n);
         }
         until(|| backend.open() == 0).await;
+    });
+}
+
+#[test]
+fn silent_connections_do_not_shut_out_the_admin_listener() {
+    run_within(Duration::from_secs(1_000), async {
+        let proxy = Proxy::start(&[Nobody::new().url()], "").await;
+        // One that waits for a place, and whoever asks behind it.
+        let mut silent = Vec::new();
+        for _ in 0..65 {
+            silent.push(Client::connect(proxy.admin).await);
+        }
+        tokio::time::pause();
+        let began = Instant::now();
+        let metrics = proxy.metrics().await;
+        assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+        assert!(!metrics.text().contains("lb_admin_waits_total 0\n"), "{}", metrics.text());
+        for client in &mut silent {
+            assert!(client.is_closed().await);
+        }
     });
 }
 

@@ -182,6 +182,9 @@ impl Reading {
             "Connections closed since they took back too many requests, or sent too much that carries nothing",
             |out| out.counter(&Vec::new(), &gateway.process.floods),
         )?;
+        counters(to, "lb_admin_waits", "Admin connections that waited for a place", |out| {
+            out.counter(&Vec::new(), &gateway.process.admin_waits)
+        })?;
         tracing::encode(&gateway.exporter, to)?;
         let process = &gateway.process;
         counters(to, "lb_routes_answered", "Requests that routes answered, by how", |out| {

@@ -6,16 +6,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Seat;
 use crate::client::{Client, Silence};
+use crate::doors::Kind;
 use crate::framing::{self, Guard};
 use crate::http1::{Farewell, Guarded, Limits, Visit};
 use crate::platform::{Io, Prefixed};
 use crate::shutdown::Phase;
+
+/// How long a connection to the admin listener may take to begin its first request.
+const ADMIN_SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end, or to the preface of HTTP/2, if that is what it begins with
 /// (RFC 9113 §3.4): then it comes back as it was.
@@ -59,6 +64,11 @@ enum Woken {
 /// Waits for the next request.
 async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
     let mut next = Phase::Draining;
+    let mut server = seat.server;
+    if seat.kind == Kind::Admin && client.has_asked_nothing() {
+        // Few may be here, and whoever has something to ask says so.
+        server.keep_alive_timeout = server.keep_alive_timeout.min(ADMIN_SILENCE_MAX);
+    }
     loop {
         tokio::select! {
             biased;
@@ -75,7 +85,7 @@ async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
                 // A request may be on its way: it is answered, and told that it was the last.
                 client.leave();
             }
-            () = client.expires(&seat.server) => return Woken::Over,
+            () = client.expires(&server) => return Woken::Over,
         }
     }
 }

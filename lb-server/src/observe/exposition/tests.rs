@@ -60,6 +60,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_accept_pauses counter
         lb_connections_refused counter
         lb_connections_flooded counter
+        lb_admin_waits counter
         lb_spans counter
         lb_routes_answered counter
         lb_proxy_protocol_refused counter
