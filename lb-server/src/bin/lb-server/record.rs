@@ -5,7 +5,7 @@
 //! takes over from the other.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,7 +115,14 @@ struct Open {
     bytes: u64,
     /// The tables that it has, by name.
     tables: Vec<String>,
+    /// Whether its last line has no end: the disk was full then.
+    is_torn: bool,
+    /// Whether it was said that some lines can never have room.
+    is_told: bool,
 }
+
+/// Ends a line that was cut. However whole it looks, whoever reads it sees that it is not.
+const TORN: &[u8] = b" cut\n";
 
 impl Writer {
     fn run(&mut self, queue: &Receiver<(Arc<Table>, Vec<u8>)>) {
@@ -146,6 +153,18 @@ impl Writer {
         let done = self.open.as_mut().map(|open| open.write(table, lines));
         let tally = match done {
             Some(Ok(true)) => &self.counts.written,
+            Some(Ok(false)) if table.said.when_full == WhenFull::Rotate => {
+                let Recording { file, bytes_max, .. } = &table.said;
+                let is_told = self.open.as_mut().map(|open| &mut open.is_told);
+                if is_told.is_some_and(|is_told| !std::mem::replace(is_told, true)) {
+                    say(&format!(
+                        "lb-server: a file of {bytes_max} bytes is too small for what explains the record {} \
+                         and its exchanges, which are lost; raise bytes_max and reload (SIGHUP)",
+                        file.display()
+                    ));
+                }
+                &self.counts.lost
+            }
             Some(Ok(false)) => {
                 let Recording { file, bytes_max, .. } = &table.said;
                 let name = file.display();
@@ -179,37 +198,56 @@ impl Open {
         });
         let (file, bytes) =
             opened.map_err(|error| format!("lb-server: {}", cannot(&said.file, &error)))?;
-        Ok(Self { file, said: said.clone(), bytes, tables: Vec::new() })
+        let is_torn = bytes > 0 && !ends_a_line(&said.file);
+        Ok(Self { file, said: said.clone(), bytes, tables: Vec::new(), is_torn, is_told: false })
     }
 
-    /// Writes a piece; `false`: there is no room for it.
+    /// Writes a piece; `false`: there is no room for it, and where the file is to rotate, not in another
+    /// either.
     fn write(&mut self, table: &Table, lines: &[u8]) -> io::Result<bool> {
         let mut piece = self.begin(table);
         if self.bytes + (piece.len() + lines.len()) as u64 > self.said.bytes_max {
-            if self.said.when_full == WhenFull::Stop {
+            let in_another = (table.head.len() + 1 + lines.len()) as u64;
+            if self.said.when_full == WhenFull::Stop || in_another > self.said.bytes_max {
                 return Ok(false);
             }
             fs::rename(&self.said.file, before(&self.said.file))?;
             (self.file, self.bytes) = (append(&self.said.file)?, 0);
             self.tables.clear();
+            self.is_torn = false;
             piece = self.begin(table);
         }
         piece.extend_from_slice(lines);
         // In one call, so that what another process appends comes before or after it.
         self.file.write_all(&piece)?;
         self.bytes += piece.len() as u64;
+        self.is_torn = false;
+        if !self.tables.contains(&table.id) {
+            self.tables.truncate(TABLES_MAX - 1);
+            self.tables.insert(0, table.id.clone());
+        }
         Ok(true)
     }
 
     /// What a piece begins with.
-    fn begin(&mut self, table: &Table) -> Vec<u8> {
-        if self.tables.contains(&table.id) {
-            return format!("@{}\n", table.id).into_bytes();
-        }
-        self.tables.truncate(TABLES_MAX - 1);
-        self.tables.insert(0, table.id.clone());
-        format!("{}\n", table.head).into_bytes()
+    fn begin(&self, table: &Table) -> Vec<u8> {
+        let torn = if self.is_torn { TORN } else { b"" };
+        let table = match self.tables.contains(&table.id) {
+            true => format!("@{}\n", table.id),
+            false => format!("{}\n", table.head),
+        };
+        [torn, table.as_bytes()].concat()
     }
+}
+
+/// Whether the last line of a file has an end. Of one that may not be read nothing is known.
+fn ends_a_line(file: &Path) -> bool {
+    let mut last = [b'\n'];
+    let read = File::open(file).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_err() || last == *b"\n"
 }
 
 /// The name of the file that was full.
@@ -264,6 +302,45 @@ mod tests {
         let of = |nth| format!("{{\"lb_record\":1}}\n{nth} 0 s - 200 c 1 0 0 -\n");
         assert_eq!((read(&before(&file)), read(&file)), (of(3), of(4)));
         [before(&file), file].iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+
+    #[test]
+    fn a_table_that_fills_a_file_costs_its_exchanges_and_no_file() {
+        let file = fresh("narrow");
+        let mut table = table(&file, WhenFull::Rotate);
+        let mut open = Open::new(&table.said).unwrap();
+        assert!(open.write(&table, b"1\n").unwrap());
+        table = Table { id: "wide".to_owned(), head: "x".repeat(63), ..table };
+        for _ in 0..2 {
+            assert!(!open.write(&table, b"2\n").unwrap(), "63 and 1 and 2 are more than 64");
+        }
+        assert_eq!(read(&file), "{\"lb_record\":1}\n1\n");
+        assert!(!before(&file).exists());
+        // They are counted as what they are.
+        let counts = Arc::new(Counts::default());
+        let known = vec![table.id.clone()];
+        let mut writer = Writer { counts: Arc::clone(&counts), known, open: Some(open) };
+        let (mut lines, mut count) = (b"3\n".to_vec(), 1);
+        writer.piece(&table, &mut lines, &mut count);
+        let counted = [&counts.written, &counts.lost].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counted, [0, 1]);
+        assert!(writer.open.is_some_and(|open| open.is_told));
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_is_ended_before_the_next() {
+        let file = fresh("torn");
+        let mut table = table(&file, WhenFull::Stop);
+        table.said.bytes_max = 1_000;
+        fs::write(&file, "{\"lb_record\":1}\n1 0 s - 200 c 1 0 0 0:200:1:23").unwrap();
+        let mut open = Open::new(&table.said).unwrap();
+        assert!(open.write(&table, b"2\n").unwrap() && open.write(&table, b"3\n").unwrap());
+        let torn = "{\"lb_record\":1}\n1 0 s - 200 c 1 0 0 0:200:1:23 cut\n";
+        let after = "{\"lb_record\":1}\n2\n@0123456789abcdef\n3\n";
+        assert_eq!(read(&file), format!("{torn}{after}"));
+        assert_eq!(open.bytes, fs::metadata(&file).unwrap().len());
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]
