@@ -155,8 +155,12 @@ fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, S
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let refused = {
         let Refused { configuration, certificates } = &*gateway.refused();
+        let configuration = configuration.as_deref().map(|why| match place(why) {
+            Some(place) => format!("the configuration, at {place}; standard error has the rest"),
+            None => "the configuration; standard error says why".to_owned(),
+        });
         let both: Vec<&str> =
-            [configuration, certificates].into_iter().flatten().map(String::as_str).collect();
+            [&configuration, certificates].into_iter().flatten().map(String::as_str).collect();
         (!both.is_empty()).then(|| both.join("\n"))
     };
     let body = json!({
@@ -166,6 +170,19 @@ fn ready(gateway: &Gateway, snapshot: &Snapshot) -> (StatusCode, &'static str, S
         "reload": { "count": gateway.process.reloads.get(), "refused": refused },
     });
     (status, JSON, format!("{body:#}\n"))
+}
+
+/// `file:line:column` of the first mistake. More of a file that is broken is not for everybody: what is wrong
+/// may be a secret.
+fn place(why: &str) -> Option<&str> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    why.lines().find_map(|line| {
+        let (place, what) = line.split_once(": ")?;
+        let (before, column) = place.rsplit_once(':')?;
+        let (_, number) = before.rsplit_once(':')?;
+        let is_mistake = !what.starts_with("warning: ");
+        (is_mistake && is_number(column) && is_number(number)).then_some(place)
+    })
 }
 
 /// What was learned about each backend: by service, then by url.
@@ -212,7 +229,19 @@ fn recent_ms(spread: &Spread) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_local, without_port};
+    use super::{is_local, place, without_port};
+
+    #[test]
+    fn of_a_broken_configuration_the_place_is_shown_and_nothing_else() {
+        assert_eq!(place("lb.toml:12:10: weight hunter2 is no number; x"), Some("lb.toml:12:10"));
+        let both = "lb.toml:1:2: warning: a; b\nlb.toml:3:4: hunter2: c; d\nlb.toml:5:6: e; f";
+        assert_eq!(place(both), Some("lb.toml:3:4"));
+        for without in
+            ["", "lb.toml: no such file", "cannot listen at [::1]:80: hunter2", "a:b:c: d"]
+        {
+            assert_eq!(place(without), None, "{without}");
+        }
+    }
 
     #[test]
     fn only_names_of_this_machine_are_local() {

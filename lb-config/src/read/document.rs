@@ -88,6 +88,9 @@ fn leaves_structure_intact(error: &Error) -> bool {
     [UNQUOTED, DUPLICATE].iter().any(|known| error.message().starts_with(known))
 }
 
+/// Characters that are shown of a value without quotes.
+const BARE_MAX: usize = 8;
+
 /// The parser's words, or better ones for what people really get wrong.
 fn explain(error: &Error, source: &Source<'_>) -> (String, String) {
     let wrong = error.span().and_then(|span| source.text.get(span)).unwrap_or_default();
@@ -96,6 +99,11 @@ fn explain(error: &Error, source: &Source<'_>) -> (String, String) {
     if message.starts_with(UNQUOTED) {
         if wrong.is_empty() {
             return ("a value is missing".into(), "write one or remove the key".into());
+        }
+        // Who forgot the quotes may have forgotten those of a secret, and diagnostics end up in logs.
+        if let Some((end, _)) = wrong.char_indices().nth(BARE_MAX) {
+            let wrong = format!("{}..", &wrong[..end]);
+            return (format!("{wrong} is not a TOML value"), "write it in quotes".into());
         }
         return (format!("{wrong} is not a TOML value"), format!("write {wrong:?}, in quotes"));
     }

@@ -47,8 +47,15 @@ fn sighup_reads_the_file_anew_and_a_mistake_in_it_changes_nothing() {
     assert!(said.contains(&format!("{path}:11:")), "where the mistake is: {said}");
     let ready = get(admin, "/ready");
     assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("\"two\""), "{ready}");
-    assert!(ready.contains("htp://"), "what is wrong with the file: {ready}");
-    assert!(get(admin, "/metrics").contains("lb_reloads_failed_total 1\n"));
+    assert!(ready.contains(&format!("{path}:11:")), "where the mistake is: {ready}");
+    assert!(!ready.contains("htp://"), "and not what is there, which may be a secret: {ready}");
+    fs::write(&path, config("three", "").replace("[admin]", "[admin]\nhosts = hunter2hunter2"))
+        .unwrap();
+    let answer = post(admin, "");
+    assert!(answer.contains("hunter2h.. is not a TOML value; write it in quotes"), "{answer}");
+    assert!(process.says("served on").contains("hunter2h.. is not"));
+    assert!(!get(admin, "/ready").contains("hunter"), "not even that");
+    assert!(get(admin, "/metrics").contains("lb_reloads_failed_total 2\n"));
     process.finish();
 }
 
