@@ -12,7 +12,7 @@ use nix::libc::O_NONBLOCK;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::load::backend;
-use crate::process::{Process, ends, file, get, kill, lb_server};
+use crate::process::{Process, ask, ends, file, get, kill, lb_server};
 
 /// A process that listens at a path, since it cannot say where else.
 struct Unheard {
@@ -90,6 +90,35 @@ fn a_standard_error_that_nobody_reads_neither_keeps_a_process_from_serving_nor_f
     kill("-TERM", process.child.id());
     assert!(ends(&mut process.child).success());
     assert!(!path.exists());
+}
+
+/// Whoever shares standard output may have said that a write is not to wait.
+#[test]
+fn a_log_that_may_not_wait_is_written_when_it_is_read() {
+    let text = format!(
+        "[server]\nworkers = 1\n[admin]\nenabled = false\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
+         [[service]]\nname = \"web\"\nhosts = [\"elsewhere.test\"]\n\
+         [[service.pool]]\nbackends = [{{ url = \"http://{}\" }}]\n",
+        backend()
+    );
+    let (out, mut reader) = UnixStream::pair().unwrap();
+    out.set_nonblocking(true).unwrap();
+    let mut command = lb_server(&["--config", &file("unwaiting.toml", &text)]);
+    let mut process = Process::run(command.stdout(OwnedFd::from(out)));
+    drop(command);
+    let proxy = process.addr("listening at http://");
+    // More lines than the socket holds.
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2_999);
+    let last = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answers = ask(proxy, &format!("{request}{last}"));
+    assert_eq!(answers.matches("HTTP/1.1 404 ").count(), 3_000);
+    process.terminate();
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert_eq!(log.lines().filter(|line| line.ends_with('}')).count(), 3_000);
+    assert!(ends(&mut process.child).success());
+    let said = process.last_words();
+    assert!(!said.contains("lost"), "{said}");
 }
 
 #[test]

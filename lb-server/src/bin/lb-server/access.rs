@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use lb_server::AccessSink;
+use tokio::time::Instant;
 
+use crate::patient::Patient;
 use crate::say;
 
 /// Lines that wait to be written. When more come than standard output takes, they are lost and
@@ -25,10 +28,15 @@ pub(crate) struct Access {
 pub(crate) fn open() -> io::Result<(Arc<Access>, JoinHandle<()>)> {
     let (lines, queue) = sync_channel(LINES_MAX);
     let (waiting, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut writer = Writer { waiting: Arc::clone(&waiting), lost: Arc::clone(&lost), cut: None };
+    let mut writer = Writer {
+        waiting: Arc::clone(&waiting),
+        lost: Arc::clone(&lost),
+        cut: None,
+        told: Told::default(),
+    };
     #[expect(clippy::disallowed_methods, reason = "standard output has no asynchronous form")]
     let writer = Builder::new().name("access-log".to_owned()).spawn(move || {
-        writer.write_all(&queue, &mut io::stdout().lock());
+        writer.write_all(&queue, &mut Patient(io::stdout().lock()));
     })?;
     Ok((Arc::new(Access { lines, lost, waiting }), writer))
 }
@@ -43,6 +51,36 @@ struct Writer {
     lost: Arc<AtomicU64>,
     /// Whether what was written last failed, and whether a line of it was cut then.
     cut: Option<bool>,
+    told: Told,
+}
+
+/// How long nothing is said of a failure after another one: what takes a line now and then would be told of
+/// with each.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What was said of failures.
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    /// Whether it is said that lines are lost, and not yet that they are not.
+    is_open: bool,
+}
+
+impl Told {
+    /// Lines are lost at `now`. Whether that is to be said.
+    fn fails(&mut self, now: Instant) -> bool {
+        let is_quiet = self.last.is_some_and(|last| now < last + QUIET);
+        if self.is_open || is_quiet {
+            return false;
+        }
+        *self = Self { last: Some(now), is_open: true };
+        true
+    }
+
+    /// Lines are written. Whether that is to be said.
+    fn works(&mut self) -> bool {
+        std::mem::take(&mut self.is_open)
+    }
 }
 
 impl Writer {
@@ -84,14 +122,14 @@ impl Writer {
         let failed = failed.or_else(|| out.flush().err());
         let lost = left.split_inclusive(|byte| *byte == b'\n').count() as u64;
         let all = self.lost.fetch_add(lost, Ordering::Relaxed) + lost;
-        match (&failed, self.cut) {
-            (None, Some(_)) => {
+        match &failed {
+            None if self.told.works() => {
                 say(&format!("lb-server: the access log is written again; {all} lines are lost"));
             }
-            (Some(error), None) => say(&format!(
+            Some(error) if self.told.fails(Instant::now()) => say(&format!(
                 "lb-server: warning: the access log cannot be written: {error}; lines are lost until it can"
             )),
-            (None, None) | (Some(_), Some(_)) => {}
+            None | Some(_) => {}
         }
         let begun = &lines[..lines.len() - left.len()];
         self.cut = failed.map(|_| begun.last().map_or(is_cut, |byte| *byte != b'\n'));
@@ -147,9 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn failures_are_told_of_once_a_minute_each_with_its_end() {
+        let (mut told, began) = (Told::default(), Instant::now());
+        let mut at = |seconds, fails| match fails {
+            true => told.fails(began + Duration::from_secs(seconds)),
+            false => told.works(),
+        };
+        assert!(!at(0, false), "nothing was wrong");
+        assert_eq!([at(0, true), at(1, true), at(2, false)], [true, false, true]);
+        assert_eq!([at(3, true), at(3, false), at(59, true), at(59, false)], [false; 4]);
+        assert_eq!([at(60, true), at(200, true), at(200, false)], [true, false, true]);
+    }
+
+    #[test]
     fn what_a_full_disk_does_not_take_is_counted_and_what_comes_later_is_written() {
         let lost = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer { waiting: Arc::default(), lost: Arc::clone(&lost), cut: None };
+        let (waiting, told) = (Arc::default(), Told::default());
+        let mut writer = Writer { waiting, lost: Arc::clone(&lost), cut: None, told };
         let mut disk = Disk { room: 10, written: Vec::new() };
         writer.write(b"one\ntwo\nthree\nfour\n", &mut disk);
         assert_eq!((lost.load(Ordering::Relaxed), writer.cut), (2, Some(true)), "\"th\" is cut");

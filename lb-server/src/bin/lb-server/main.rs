@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod memory;
 mod notices;
+mod patient;
 mod process;
 mod record;
 mod signals;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use lb_server::Notices;
 
 use crate::counted;
+use crate::patient::Patient;
 
 /// Notices that wait to be written. When more come than standard error takes, they are lost and counted.
 const NOTICES_MAX: usize = 1_024;
@@ -41,7 +42,7 @@ pub(crate) fn open() -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "standard error has no asynchronous form")]
     Builder::new()
         .name("notices".to_owned())
-        .spawn(move || written.write_all(&mut io::stderr()))?;
+        .spawn(move || written.write_all(&mut Patient(io::stderr())))?;
     QUEUE.get_or_init(|| queue);
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();
