@@ -10,10 +10,10 @@ use lb_config::config::{
 };
 use lb_config::{Source, load};
 use lb_core::config::{
-    Action, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig, FailureSet,
-    HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig, PathPattern,
-    Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot, StatusSet,
-    SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
+    Action, AmbiguousPaths, AreaHeaders, BackendConfig, BackoffConfig, BreakerConfig, BudgetConfig,
+    FailureSet, HashConfig, Jitter, KeySource, LatencyConfig, LimitConfig, Methods, MirrorConfig,
+    PathPattern, Policy, PoolConfig, RetryConfig, RouteConfig, RoutingConfig, ServiceConfig, Slot,
+    StatusSet, SteeringConfig, SteeringPolicy, Template, Timeouts, WhenAllUnfit, WhenSpent,
 };
 
 /// Loads a file that must have no diagnostics.
@@ -207,6 +207,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         routing: RoutingConfig {
             https: None,
             routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
+            ambiguous_paths: AmbiguousPaths::Refuse,
         },
         dns: Dns { servers: Vec::new(), timeout: secs(2), stale_max: secs(3_600) },
         state: None,

@@ -120,7 +120,7 @@ impl ResponseEdits {
 }
 
 /// The path and query that a backend is asked for, after the edits in their order; `None` if they are
-/// what the client sent.
+/// what the client sent. Where dots were followed to find the route, that is the path to begin with.
 ///
 /// # Errors
 /// When it would be too long, for which 414 is the answer.
@@ -131,13 +131,14 @@ pub fn target(
     let request = values.request;
     let edits_path = layers.iter().any(|layer| layer.path != PathEdit::Keep);
     let edits_query = layers.iter().any(|layer| !layer.query.is_empty());
+    let followed = values.found.followed(request);
     // OPTIONS asks of the server itself with `*`, which no edit makes a path of.
-    if !(edits_path || edits_query) || !request.path().starts_with('/') {
+    if !(edits_path || edits_query || followed.is_some()) || !request.path().starts_with('/') {
         return Ok(None);
     }
     let mut path = match edits_path {
         true => Cow::Borrowed(values.found.path(request)),
-        false => Cow::Borrowed(request.path()),
+        false => Cow::Borrowed(followed.unwrap_or_else(|| request.path())),
     };
     let mut query = request.query().map(Cow::Borrowed);
     for layer in layers {

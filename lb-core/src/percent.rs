@@ -42,6 +42,16 @@ pub(crate) fn normal_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(["/", &kept.join("/")].concat())
 }
 
+/// Whether [`normal_path`] follows a `.` or `..` in it, however that is written.
+pub(crate) fn has_dot_segments(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    path.starts_with('/')
+        && segments.any(|segment| {
+            let decoded = segment.replace("%2e", ".").replace("%2E", ".");
+            matches!(&*decoded, "." | "..")
+        })
+}
+
 /// Whether there is nothing in it that would have to be looked at: one pass, for nearly all paths.
 fn is_surely_normal(path: &str) -> bool {
     let mut before = 0;
@@ -229,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn a_dot_segment_is_one_however_it_is_written() {
+        for path in ["/..", "/a/.", "/a/%2e%2E/b", "/.%2e", "/%2E/"] {
+            assert!(has_dot_segments(path), "{path:?}");
+        }
+        for path in ["/", "*", "..", "/...", "/.a", "/a..", "/%252e", "/%%32e", "/..%2F", "/.;"] {
+            assert!(!has_dot_segments(path), "{path:?}");
+        }
+    }
+
+    #[test]
     fn a_query_is_read_as_a_form_writes_it() {
         assert_eq!(&*form_decoded("a+b%20c%2B%zz"), b"a b c+%zz");
         assert!(matches!(form_decoded("plain"), Cow::Borrowed(b"plain")));
@@ -262,6 +282,8 @@ mod tests {
             let once = normal_path(&path).into_owned();
             prop_assert_eq!(normal_path(&once), &*once);
             prop_assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")));
+            let segments = |path: &str| path.split('/').count();
+            prop_assert!(has_dot_segments(&path) || segments(&once) == segments(&path));
         }
 
         #[test]

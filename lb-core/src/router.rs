@@ -33,7 +33,7 @@
 //!     path: PathPattern::exact("/users/{id}")?,
 //!     ..RouteConfig::catch_all("", vec!["*.com".into(), "example.com".into()], Action::Service(1))
 //! };
-//! let router = Router::new(&RoutingConfig { https: None, routes: vec![all, user] });
+//! let router = Router::new(&RoutingConfig { routes: vec![all, user], ..Default::default() });
 //!
 //! let request = Get("/users/%37");
 //! let found = router.find(&request).expect("it is for a host of ours");
@@ -42,9 +42,12 @@
 //! # Ok::<(), lb_core::config::BadPath>(())
 //! ```
 //!
+//! Where some servers read a path otherwise than it is compared here, and that would be for another route,
+//! the request is [ambiguous](Unrouted::AmbiguousPath): no other spelling walks around a route.
+//!
 //! Looking up costs some steps for each label of the host and each segment of the path, whatever the
-//! number of routes, and allocates nothing unless the path is not in its normal form. Routes that
-//! differ in their conditions alone are looked at one by one.
+//! number of routes, and allocates nothing unless the path is not in its normal form or could be read
+//! otherwise. Routes that differ in their conditions alone are looked at one by one.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -53,11 +56,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::config::{
-    Action, CAPTURES_MAX, HttpsConfig, PathPattern, RouteConfig, RoutingConfig, Scheme,
+    Action, AmbiguousPaths, CAPTURES_MAX, HttpsConfig, PathPattern, RouteConfig, RoutingConfig,
+    Scheme,
 };
 use crate::host::Hosts;
 use crate::path::{Piece, Tail};
-use crate::percent::normal_path;
+use crate::percent::{has_dot_segments, normal_path};
+use crate::reading;
 use crate::request::Request;
 
 /// All routes of a configuration.
@@ -66,6 +71,17 @@ pub struct Router {
     routes: Box<[RouteConfig]>,
     hosts: Hosts<Node>,
     https: Option<Https>,
+    ambiguous_paths: AmbiguousPaths,
+}
+
+/// Why no route takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrouted {
+    /// None has its host and path, or none whose conditions hold.
+    NoRoute,
+    /// One has its path, and to some servers that is the path of another one, or leads out of what a
+    /// route is for.
+    AmbiguousPath,
 }
 
 /// Who is sent away before any route is looked for.
@@ -120,28 +136,41 @@ impl Router {
             routes: config.routes.as_slice().into(),
             hosts,
             https: config.https.as_ref().map(Https::new),
+            ambiguous_paths: config.ambiguous_paths,
         }
     }
 
     /// The route that takes `request`.
-    pub fn find(&self, request: &dyn Request) -> Option<Match<'_>> {
+    ///
+    /// # Errors
+    /// Why none does.
+    pub fn find(&self, request: &dyn Request) -> Result<Match<'_>, Unrouted> {
         let path = normal_path(request.path());
-        let mut search = Search { request, path: &path, captures: Captures::default() };
-        let sent_away = self.https.as_ref().filter(|https| https.takes(&mut search));
-        let found = match sent_away {
-            Some(https) => Some((&https.route, None)),
-            None => self
-                .hosts
-                .find_map(request.host(), |node| search.find(node, &self.routes))
-                .map(|place| (&self.routes[place], Some(place))),
-        };
-        let (route, place) = found?;
-        let captures = search.captures;
+        let (place, captures) = self.look(request, &path).ok_or(Unrouted::NoRoute)?;
+        let is_alike =
+            |other: &str| self.look(request, other).is_some_and(|(found, _)| found == place);
+        if self.ambiguous_paths == AmbiguousPaths::Refuse && !reading::are_alike(&path, is_alike) {
+            return Err(Unrouted::AmbiguousPath);
+        }
         let normal = match path {
             Cow::Borrowed(_) => None,
             Cow::Owned(normal) => Some(normal),
         };
-        Some(Match { route, place, normal, captures })
+        let route = match (place, &self.https) {
+            (None, Some(https)) => &https.route,
+            (place, _) => &self.routes[place.expect("who is not sent away has a route")],
+        };
+        Ok(Match { route, place, normal, captures })
+    }
+
+    /// The place of the route that takes a path in its normal form, or `None` for the redirect to HTTPS.
+    fn look(&self, request: &dyn Request, path: &str) -> Option<(Option<usize>, Captures)> {
+        let mut search = Search { request, path, captures: Captures::default() };
+        let place = match &self.https {
+            Some(https) if https.takes(&mut search) => None,
+            _ => Some(self.hosts.find_map(request.host(), |node| search.find(node, &self.routes))?),
+        };
+        Some((place, search.captures))
     }
 }
 
@@ -159,6 +188,13 @@ impl<'t> Match<'t> {
     /// The path in its normal form. `request` is the one that was asked about.
     pub fn path<'s>(&'s self, request: &'s dyn Request) -> &'s str {
         self.normal.as_deref().unwrap_or_else(|| request.path())
+    }
+
+    /// The path that a backend is asked for in place of the one that the request says, where that has
+    /// dots that were followed to find the route: they would be followed once more, and perhaps
+    /// otherwise (RFC 3986 §5.2.4). `request` is the one that was asked about.
+    pub fn followed(&self, request: &dyn Request) -> Option<&str> {
+        self.normal.as_deref().filter(|_| has_dot_segments(request.path()))
     }
 
     /// What the capture at `place` of the route's pattern took, as it stands in the path, encoded;

@@ -73,7 +73,7 @@ fn router() -> Router {
             routes.push(RouteConfig { path, conditions, ..route });
         }
     }
-    Router::new(&RoutingConfig { https: None, routes })
+    Router::new(&RoutingConfig { routes, ..RoutingConfig::default() })
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn finding_one_of_a_thousand_routes_takes_nothing_from_the_heap() {
     let asked = [
         ("H42.Example.com:8080", "/users/7/posts/1", true),
         ("a.b.w99.example.com", "/static/app.js", true),
-        ("h0.example.com", "/a%2Fb", true),
+        ("h0.example.com", "/a%20b", true),
         ("unknown.example.com", "/", false),
     ];
     // The harness has a thread of its own that takes from the heap now and then. What a lookup takes
@@ -92,7 +92,7 @@ fn finding_one_of_a_thousand_routes_takes_nothing_from_the_heap() {
     let taken = (0..10).map(|_| {
         let region = Region::new(HEAP);
         for (host, path, is_known) in asked {
-            assert_eq!(router.find(&Asked { host, path }).is_some(), is_known);
+            assert_eq!(router.find(&Asked { host, path }).is_ok(), is_known);
         }
         region.change().allocations + region.change().reallocations
     });

@@ -29,6 +29,8 @@ pub(crate) enum Problem {
     Connect,
     /// No service has its host.
     NoService,
+    /// Some servers read its path as that of another route.
+    AmbiguousPath,
     /// Its route sends it elsewhere at the same host, and it names none.
     NoHost,
     /// What its route makes of its target is too long.
@@ -68,7 +70,7 @@ impl Problem {
             Self::Refused(_) | Self::BrokenRequest | Self::ClientLeft => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoService => StatusCode::NOT_FOUND,
-            Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath | Self::NoHost => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Rejected(rejection) => StatusCode::from_u16(rejection.status())
                 .expect("a rejection has a status that is one"),
@@ -81,6 +83,7 @@ impl Problem {
             Self::Refused(refusal) => refusal.as_str(),
             Self::Connect => "connect_not_allowed",
             Self::NoService => "no_service",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::NoHost => "no_host",
             Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",
@@ -96,6 +99,9 @@ impl Problem {
             Self::Refused(refusal) => refusal.sentence(),
             Self::Connect => "no tunnel may be opened here",
             Self::NoService => "no service is configured for this host",
+            Self::AmbiguousPath => {
+                "the path could be read in two ways that lead to different places"
+            }
             Self::NoHost => "the request names no host",
             Self::TargetTooLong => "the path and query are too long",
             Self::RequestTimeout => "the rest of the request did not arrive in time",
@@ -173,7 +179,11 @@ impl Problem {
             ) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Self::NoService | Self::NoHost | Self::TargetTooLong | Self::Rejected(_) => {}
+            Self::NoService
+            | Self::AmbiguousPath
+            | Self::NoHost
+            | Self::TargetTooLong
+            | Self::Rejected(_) => {}
         }
         if request.method == Method::HEAD {
             let length = headers::written(&response.body().size_hint().lower());
@@ -339,6 +349,7 @@ mod tests {
         let own = [
             Problem::Connect,
             Problem::NoService,
+            Problem::AmbiguousPath,
             Problem::RequestTimeout,
             Problem::BrokenRequest,
             Problem::BodyTooLarge,
@@ -364,6 +375,7 @@ mod tests {
         let own = [
             Problem::Connect,
             Problem::NoService,
+            Problem::AmbiguousPath,
             Problem::NoHost,
             Problem::TargetTooLong,
             Problem::RequestTimeout,

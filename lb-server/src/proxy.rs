@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use lb_config::config::Trust;
-use lb_core::{Ask, Delivery, Exchange, Match, Repeat, Step};
+use lb_core::{Ask, Delivery, Exchange, Match, Repeat, Step, Unrouted};
 use tokio::time::sleep_until;
 
 use crate::arriving::Arriving;
@@ -63,9 +63,12 @@ pub(crate) async fn respond(
     let claimed = Some(&claims);
     let asking = Asking { head: &head, host: &host, client: address, scheme, claims: claimed };
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
-    let found = if refusal.is_none() { view.router.find(&asking) } else { None };
-    let site = found.as_ref().and_then(|found| view.site_behind(found));
-    let (from, led) = (caller.as_ref(), found.as_ref());
+    let found = match refusal {
+        Some(_) => Err(Unrouted::NoRoute),
+        None => view.router.find(&asking),
+    };
+    let (from, led) = (caller.as_ref(), found.as_ref().ok());
+    let site = led.and_then(|found| view.site_behind(found));
     let journal = begin_journal(&view, &client, &asking, id, from, led, refusal.is_some());
 
     let checked = match refusal {
@@ -169,14 +172,21 @@ fn is_forbidden(head: &Parts, wanted: Option<&Wanted>, site: Option<&Site>) -> b
 }
 
 /// Whether a request may pass, and the route that takes it.
-fn check<'v>(view: &View, head: &Parts, found: Option<Match<'v>>) -> Result<Match<'v>, Problem> {
+fn check<'v>(
+    view: &View,
+    head: &Parts,
+    found: Result<Match<'v>, Unrouted>,
+) -> Result<Match<'v>, Problem> {
     if let Some(refusal) = headers::refusal_of_http2(head, view.config.server.headers_max) {
         return Err(Problem::Refused(refusal));
     }
     if headers::target_bytes(&head.uri) > view.config.server.target_bytes_max {
         return Err(Problem::Refused(Refusal::TargetTooLong));
     }
-    found.ok_or(Problem::NoService)
+    found.map_err(|why| match why {
+        Unrouted::NoRoute => Problem::NoService,
+        Unrouted::AmbiguousPath => Problem::AmbiguousPath,
+    })
 }
 
 /// The answer of a route that leads to no service.

@@ -31,7 +31,7 @@ pub(crate) struct Routed<'v> {
     id: RequestId,
     /// What is changed, if anything is.
     pub(crate) layers: Option<Layers>,
-    /// As the client sent it, where something is changed.
+    /// As the client sent it, where something is changed, or dots in its path were followed.
     original: Option<Original>,
 }
 
@@ -52,7 +52,8 @@ impl<'v> Routed<'v> {
         id: RequestId,
     ) -> Self {
         let layers = Layers::new(&found.route().edits, &site.edits);
-        let original = layers.is_some().then(|| Original {
+        let is_kept = layers.is_some() || found.followed(asking).is_some();
+        let original = is_kept.then(|| Original {
             method: asking.head.method.clone(),
             uri: asking.head.uri.clone(),
             host: asking.host.to_owned(),
@@ -69,11 +70,12 @@ impl<'v> Routed<'v> {
 
     /// Changes the request, on its way to a backend.
     pub(crate) fn edit_request(&self, head: &mut Parts) -> Result<(), Problem> {
-        let (Some(layers), Some(original)) = (&self.layers, &self.original) else { return Ok(()) };
+        let Some(original) = &self.original else { return Ok(()) };
         let values = self.values(original, "");
-        let layers = layers.requests();
+        let layers = self.layers.as_ref().map(Layers::requests);
+        let layers = layers.as_ref().map_or(&[][..], |layers| &layers[..]);
         if head.method != Method::CONNECT {
-            edit_target(head, &layers, &values)?;
+            edit_target(head, layers, &values)?;
         }
         for layer in layers {
             remove_lookalikes(&mut head.headers, &layer.headers);

@@ -57,6 +57,49 @@ fn a_request_goes_to_the_service_of_the_most_exact_route() {
 }
 
 #[test]
+fn no_other_spelling_of_a_path_walks_around_a_route() {
+    const ADMIN: &str = "[[route]]\nname = \"admin\"\nhosts = [\"*\"]\npath_prefix = \"/admin\"\n\
+                         respond = { status = 403 }\n[[route]]\nname = \"all\"\nhosts = [\"*\"]\n\
+                         service = \"web\"\nrequest = { query = { remove = [\"debug\"] } }\n";
+    run(async {
+        let web = said("web").await;
+        let proxy = Proxy::start_with(&config(ADMIN, &[("web", &web)])).await;
+        for target in
+            ["/admin%2fx", "/admin\\x", "//admin", "/admin;x", "/..%2fx", "/..;/x", "/x%00"]
+        {
+            let answer = get(&proxy, target, "").await;
+            assert_eq!((answer.status, &*answer.error()), (400, "ambiguous_path"), "{target}");
+        }
+        assert_eq!(get(&proxy, "/x/../admin", "").await.status, 403);
+        let pass = [
+            ("/@scope%2fname?a=/..", "/@scope%2fname?a=/.."),
+            ("/%61//b;c=1?debug", "/%61//b;c=1"),
+            ("/admin/../x?debug&a", "/x?a"),
+        ];
+        for (target, goes_on) in pass {
+            assert_eq!(get(&proxy, target, "").await.text(), "web", "{target}");
+            let seen = web.requests().pop().expect("it came");
+            assert!(seen.head.starts_with(&format!("GET {goes_on} HTTP/1.1\r\n")), "{}", seen.head);
+        }
+        assert_eq!(web.requests().len(), pass.len());
+        let pass = format!("{ADMIN}[server]\nambiguous_paths = \"pass\"\n");
+        let proxy = Proxy::start_with(&config(&pass, &[("web", &web)])).await;
+        assert_eq!(get(&proxy, "/admin%2fx", "").await.text(), "web");
+    });
+}
+
+#[test]
+fn dots_are_followed_once_though_nothing_is_edited() {
+    run(async {
+        let web = said("web").await;
+        let proxy = Proxy::start(&[web.url()], "").await;
+        get(&proxy, "/admin/%2e%2E/%78?a=/..", "").await;
+        let head = web.request().head;
+        assert!(head.starts_with("GET /x?a=/.. HTTP/1.1\r\n"), "{head}");
+    });
+}
+
+#[test]
 fn requests_and_answers_are_changed_on_their_way() {
     run(async {
         let backend = Backend::start(|_, _| {

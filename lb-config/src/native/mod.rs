@@ -33,7 +33,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use lb_core::config::DURATION_MAX;
+use lb_core::config::{AmbiguousPaths, DURATION_MAX};
 
 use crate::address;
 use crate::config::{AccessLog, Address, Admin, Config, Http2, Level, Listener, Server, Trust};
@@ -70,7 +70,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let report = table.report();
     let errors_before = report.errors();
 
-    let (server, trust) = server(table.table("server"));
+    let (server, trust, ambiguous_paths) = server(table.table("server"));
     let trust_is_sound = report.errors() == errors_before;
     let admin = admin(table.table("admin"));
     let access_log = access_log(table.table("access_log"));
@@ -84,7 +84,8 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
 
     let services = service::services(&mut table);
     let at = services.as_ref().map_or_else(Vec::new, |services| services.at.clone());
-    let (services, routing) = route::routing(&mut table, services);
+    let (services, mut routing) = route::routing(&mut table, services);
+    routing.ambiguous_paths = ambiguous_paths;
     let dns = discovery::dns(table.table("dns"), &services);
     let state = state::state(table.table("state"));
     let record = record::record(table.table("record"));
@@ -119,7 +120,7 @@ fn access_log(mut table: Table<'_>) -> AccessLog {
     AccessLog { enabled, level }
 }
 
-fn server(mut table: Table<'_>) -> (Server, Trust) {
+fn server(mut table: Table<'_>) -> (Server, Trust, AmbiguousPaths) {
     let server = Server {
         workers: table.integer("workers", 1..=WORKERS_MAX).given().map(|workers| workers.value),
         watch: table.boolean("watch").or(false),
@@ -146,7 +147,9 @@ fn server(mut table: Table<'_>) -> (Server, Trust) {
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
         http2: http2(table.table("http2")),
     };
-    (server, trust::trust(&mut table))
+    let ways = [("refuse", AmbiguousPaths::Refuse), ("pass", AmbiguousPaths::Pass)];
+    let ambiguous_paths = table.choice("ambiguous_paths", &ways).or(AmbiguousPaths::Refuse);
+    (server, trust::trust(&mut table), ambiguous_paths)
 }
 
 fn http2(mut table: Table<'_>) -> Http2 {

@@ -56,7 +56,8 @@ pub(super) fn routing(
     all.extend(services.iter().flat_map(|services| &services.hosts).map(Said::from));
     report_hidden(report, &all);
     let services = services.map_or(Vec::new(), |services| services.all_reached(&led_to));
-    (services, RoutingConfig { https, routes: all.into_iter().map(|said| said.route).collect() })
+    let routes = all.into_iter().map(|said| said.route).collect();
+    (services, RoutingConfig { https, routes, ..RoutingConfig::default() })
 }
 
 impl From<&ServiceHosts> for Said {

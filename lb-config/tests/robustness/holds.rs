@@ -50,7 +50,7 @@ pub(crate) fn check(text: &str) {
         assert!(built.is_ok(), "whatever loads has a meaning: {text}");
     }
     if let Some(config) = &config {
-        let found = Router::new(&config.routing).find(&Get).and_then(|found| found.place());
+        let found = Router::new(&config.routing).find(&Get).ok().and_then(|found| found.place());
         assert!(found.is_none_or(|place| place < config.routing.routes.len()), "it works: {text}");
         for route in &config.routing.routes {
             let Action::Service(place) = route.action else { continue };

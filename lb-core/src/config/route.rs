@@ -31,6 +31,18 @@ pub struct RoutingConfig {
     pub https: Option<HttpsConfig>,
     /// In the order of the file; those that services' hosts are come last.
     pub routes: Vec<RouteConfig>,
+    /// What becomes of a path that some servers read as that of another route.
+    pub ambiguous_paths: AmbiguousPaths,
+}
+
+/// What becomes of a path that some servers read as that of another route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AmbiguousPaths {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It goes where it leads as it is written: for backends that read it as it is compared here.
+    Pass,
 }
 
 /// One route.

@@ -218,9 +218,22 @@ fn edits_are_empty_until_anything_is_said() {
 fn without_edits_a_target_stays_byte_for_byte() {
     check(
         &[RequestEdits::default(), RequestEdits::default()],
-        &["h/%61/../b?x=%zz"],
+        &["h/%61/b?x=%zz", "h/%61%2f//b;c?x=/.."],
         expect![[r#"
-            h/%61/../b?x=%zz -> as it came
+            h/%61/b?x=%zz -> as it came
+            h/%61%2f//b;c?x=/.. -> as it came
+        "#]],
+    );
+}
+
+#[test]
+fn dots_that_were_followed_are_not_followed_again() {
+    check(
+        &[in_query(query(&["d"], &[])), RequestEdits::default()],
+        &["h/%61/../b%2a?x=%zz&d", "h/%61/%2e/b"],
+        expect![[r#"
+            h/%61/../b%2a?x=%zz&d -> /b%2A?x=%zz
+            h/%61/%2e/b -> /a/b
         "#]],
     );
 }

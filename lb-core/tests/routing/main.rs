@@ -4,6 +4,7 @@
 
 mod edits;
 mod precedence;
+mod readings;
 mod support;
 mod tables;
 mod templates;

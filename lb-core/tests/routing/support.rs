@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use lb_core::config::{Action, PathPattern, RouteConfig, RoutingConfig, Values};
+use lb_core::config::{Action, AmbiguousPaths, PathPattern, RouteConfig, RoutingConfig, Values};
 use lb_core::{Facts, Match, Request, Router, Scheme};
 
 /// A request, of which nothing is checked.
@@ -81,7 +81,13 @@ pub(crate) fn route(name: &str, path: PathPattern) -> RouteConfig {
 }
 
 pub(crate) fn router(routes: Vec<RouteConfig>) -> Router {
-    Router::new(&RoutingConfig { https: None, routes })
+    Router::new(&RoutingConfig { routes, ..RoutingConfig::default() })
+}
+
+/// A table that takes paths as they are written, whoever reads them otherwise.
+pub(crate) fn literal_router(routes: Vec<RouteConfig>) -> Router {
+    let ambiguous_paths = AmbiguousPaths::Pass;
+    Router::new(&RoutingConfig { routes, ambiguous_paths, ..RoutingConfig::default() })
 }
 
 /// What is filled in for `found`.

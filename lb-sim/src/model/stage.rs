@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 
 use lb_config::Config;
 use lb_core::config::{Action, Conditions, RouteConfig};
-use lb_core::{Event, Explanation, Observe, Router, Service, Time};
+use lb_core::{Event, Explanation, Observe, Router, Service, Time, Unrouted};
 
 use crate::log::{Sink, Topics, What};
 use crate::measure::Addresses;
@@ -108,6 +108,8 @@ pub(super) struct Led {
 
 /// The status of a request that is for nobody.
 const NO_SERVICE: u16 = 404;
+/// The status of one whose path leads to several places.
+const AMBIGUOUS_PATH: u16 = 400;
 
 impl Made {
     /// Where a request is led.
@@ -121,12 +123,13 @@ impl Made {
     fn find(&self, asked: &Asked<'_>) -> Lead {
         let found = self.router.find(asked);
         match found.as_ref().map(|found| &found.route().action) {
-            Some(Action::Service(index)) => {
-                let status = found.as_ref().and_then(|it| it.route().edits.response.status);
+            Ok(Action::Service(index)) => {
+                let status = found.ok().and_then(|it| it.route().edits.response.status);
                 Ok(Led { service: usize::from(*index), status })
             }
-            Some(Action::Redirect { status, .. } | Action::Respond { status, .. }) => Err(*status),
-            None => Err(NO_SERVICE),
+            Ok(Action::Redirect { status, .. } | Action::Respond { status, .. }) => Err(*status),
+            Err(Unrouted::NoRoute) => Err(NO_SERVICE),
+            Err(Unrouted::AmbiguousPath) => Err(AMBIGUOUS_PATH),
         }
     }
 }
