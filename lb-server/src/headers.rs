@@ -90,11 +90,7 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
     if !are_hosts || !is_target || !is_one {
         return Some(Refusal::Host);
     }
-    // However many crumbs there are, they are one cookie (RFC 9113 §8.2.3). Their bytes were counted when
-    // they came.
-    let crumbs = head.headers.get_all(header::COOKIE).iter().count();
-    let lines = head.headers.len() - crumbs.saturating_sub(1);
-    (lines > headers_max).then_some(Refusal::TooLong)
+    (head.headers.len() > headers_max).then_some(Refusal::TooLong)
 }
 
 /// Makes a client's head a backend's.
@@ -115,7 +111,6 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    join_cookies(headers);
     let named = named_host(headers, &head.uri, host);
     let scheme = scheme(forward.secure);
     match forward.trusted {
@@ -179,8 +174,9 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     said.flat_map(|te| te.split(',')).any(|te| te.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not (RFC 9113 §8.2.3, RFC 6265
-/// §5.4).
+/// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not. They are one to whoever
+/// looks at them, before anybody does, and one line of those that a head may have (RFC 9113 §8.2.3, RFC 6265
+/// §5.4). Their bytes were counted when they came.
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.by_ref().nth(1).is_none() {

@@ -52,6 +52,7 @@ pub(crate) async fn respond(
     let (mut head, incoming) = request.into_parts();
     let id = worker.next_request_id();
     let wanted = upgrade::wanted(&mut head, client.is_held(), id);
+    headers::join_cookies(&mut head.headers);
     let host = headers::host(&head);
     let trust = &view.config.trust;
     let caller = client.peer.map(|peer| forwarded::caller(trust, peer.ip(), &head.headers));

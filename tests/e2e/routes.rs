@@ -1,5 +1,6 @@
 //! Which route takes a request, and what is changed on the way.
 
+use crate::support::h2::{ask, connect, whole};
 use crate::support::{Backend, Client, Nobody, Proxy, Script, run, until};
 
 fn config(rest: &str, services: &[(&str, &Backend)]) -> String {
@@ -85,6 +86,30 @@ fn no_other_spelling_of_a_path_walks_around_a_route() {
         let pass = format!("{ADMIN}[server]\nambiguous_paths = \"pass\"\n");
         let proxy = Proxy::start_with(&config(&pass, &[("web", &web)])).await;
         assert_eq!(get(&proxy, "/admin%2fx", "").await.text(), "web");
+    });
+}
+
+#[test]
+fn a_condition_sees_all_crumbs_of_a_cookie() {
+    run(async {
+        let (web, beta) = (said("web").await, said("beta").await);
+        let routes = "[[route]]\nname = \"all\"\nhosts = [\"*\"]\nservice = \"web\"\n\
+                      [[route]]\nname = \"testers\"\nhosts = [\"*\"]\nservice = \"beta\"\n\
+                      headers = { cookie = { contains = \"id=7; canary=1\" } }\n";
+        let proxy = Proxy::start_with(&config(routes, &[("web", &web), ("beta", &beta)])).await;
+        let mut client = connect(proxy.addr).await;
+        for (crumbs, name) in
+            [(&["id=7", "canary=1"][..], "beta"), (&["id=7; canary=1"], "beta"), (&["id=7"], "web")]
+        {
+            let mut request = http::Request::get("http://a.example/");
+            for crumb in crumbs {
+                request = request.header("cookie", *crumb);
+            }
+            let answer = ask(&mut client, request.body(whole("")).unwrap()).await.unwrap();
+            assert_eq!(answer.body, name, "{crumbs:?}");
+        }
+        let two = get(&proxy, "/", "cookie: id=7\r\ncookie: canary=1\r\n").await;
+        assert_eq!(two.text(), "beta");
     });
 }
 
