@@ -10,6 +10,8 @@ use crate::request::{Request, Scheme};
 
 /// Conditions of one kind in a route.
 pub const CONDITIONS_MAX: usize = 64;
+/// The header whose value is compared without regard to case (RFC 9110 §7.8).
+pub const UPGRADE: &str = "upgrade";
 /// Bytes of a name or value that is compared.
 pub const COMPARED_BYTES_MAX: usize = 1_024;
 
@@ -21,7 +23,8 @@ pub struct Conditions {
     pub methods: Vec<String>,
     /// This scheme.
     pub scheme: Option<Scheme>,
-    /// All of these headers, whose names are in lower case; the first of each name counts.
+    /// All of these headers, whose names are in lower case; the first of each name counts. Of `upgrade`,
+    /// which is compared without regard to case, so is what is asked.
     pub headers: Vec<FieldTest>,
     /// All of these query parameters, after percent-decoding; the first of each name counts.
     pub query: Vec<FieldTest>,
@@ -65,7 +68,10 @@ impl Conditions {
     pub fn hold(&self, request: &dyn Request) -> bool {
         let from = |client| self.sources.iter().any(|range| range.contains(client));
         let header = |asked: &FieldTest| {
-            request.header(&asked.name).is_some_and(|value| asked.test.takes(value))
+            request.header(&asked.name).is_some_and(|value| match &*asked.name {
+                UPGRADE => asked.test.takes(&value.to_ascii_lowercase()),
+                _ => asked.test.takes(value),
+            })
         };
         let parameter = |asked: &FieldTest| {
             parameter(request.query(), &asked.name, |value| asked.test.takes(value))

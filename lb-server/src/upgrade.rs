@@ -58,6 +58,8 @@ pub(crate) fn wanted(head: &mut Parts, is_held: bool, id: RequestId) -> Option<W
     let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
     let stream = Some(head.extensions.remove::<OnUpgrade>()?);
     head.method = Method::GET;
+    // Over HTTP/2 there is none, and whoever asks for one means this.
+    head.headers.insert(header::UPGRADE, protocols.clone());
     if protocols == WEBSOCKET {
         head.headers.insert(SEC_WEBSOCKET_KEY, key(id));
     }

@@ -344,9 +344,22 @@ fn extended(path: &str, protocol: &'static str) -> Request<crate::support::h2::S
 
 #[test]
 fn a_websocket_over_http2_reaches_a_server_of_http1() {
+    a_websocket_over_http2_is_carried("");
+}
+
+#[test]
+fn a_route_for_websockets_takes_those_over_http2() {
+    a_websocket_over_http2_is_carried(
+        "[[route]]\nname = \"rest\"\nhosts = [\"*\"]\npath = \"/chat\"\nrespond = { status = 404 }\n\
+         [[route]]\nname = \"chat\"\nhosts = [\"*\"]\npath = \"/chat\"\nservice = \"web\"\n\
+         headers = { upgrade = \"WebSocket\" }\n",
+    );
+}
+
+fn a_websocket_over_http2_is_carried(routes: &str) {
     run(async {
         let backend = echo().await;
-        let proxy = Proxy::start(&[backend.url()], "").await;
+        let proxy = Proxy::start(&[backend.url()], routes).await;
         let mut client = connect(proxy.addr).await;
         // The first answer brings the settings that allow it.
         let refused = client.send_request(extended("/", "other")).await;

@@ -1,6 +1,8 @@
 //! What a route asks of a request besides host and path.
 
-use lb_core::config::{COMPARED_BYTES_MAX, CONDITIONS_MAX, Conditions, FieldTest, Scheme, Test};
+use lb_core::config::{
+    COMPARED_BYTES_MAX, CONDITIONS_MAX, Conditions, FieldTest, Scheme, Test, UPGRADE,
+};
 use lb_core::{Cidr, NoCidr};
 
 use crate::native::balance::is_token;
@@ -37,9 +39,10 @@ fn tests(table: Table<'_>, name: impl Fn(&str) -> Result<String, Mistake>) -> Ve
     let mut all: Vec<FieldTest> = Vec::new();
     for (said, value) in table.entries() {
         match name(said.value) {
-            Ok(name) => all.extend(
-                test(&value).into_iter().map(|test| FieldTest { name: name.clone(), test }),
-            ),
+            Ok(name) => all.extend(test(&value).into_iter().map(|test| {
+                let test = if name == UPGRADE { in_lower_case(&test) } else { test };
+                FieldTest { name: name.clone(), test }
+            })),
             Err(wrong) => {
                 let what = format!("{:?} {}", short(&said), wrong.what);
                 report.error(said.at, what, wrong.remedy);
@@ -96,9 +99,23 @@ fn compared(text: &str) -> Result<String, Mistake> {
 }
 
 fn header_name(text: &str) -> Result<String, Mistake> {
-    match is_token(text) && text.len() <= COMPARED_BYTES_MAX {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(Mistake::new("is no name of a header", "use letters, digits and -")),
+    let name = text.to_ascii_lowercase();
+    match &*name {
+        _ if !is_token(text) || text.len() > COMPARED_BYTES_MAX => {
+            Err(Mistake::new("is no name of a header", "use letters, digits and -"))
+        }
+        // The host that a request is for may stand elsewhere (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+        "host" => Err(Mistake::new("has a key of its own", "write hosts = [\"..\"] in the route")),
+        _ => Ok(name),
+    }
+}
+
+fn in_lower_case(test: &Test) -> Test {
+    match test {
+        Test::Present => Test::Present,
+        Test::Equals(said) => Test::Equals(said.to_ascii_lowercase()),
+        Test::Prefix(said) => Test::Prefix(said.to_ascii_lowercase()),
+        Test::Contains(said) => Test::Contains(said.to_ascii_lowercase()),
     }
 }
 

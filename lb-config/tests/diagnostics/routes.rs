@@ -231,6 +231,12 @@ fn conditions_ask_for_what_a_request_can_say() {
         "#]],
     );
     check_conditions(
+        "headers = { Host = 'a.example' }\nquery = { host = 'a.example' }",
+        expect![[r#"
+            lb.toml:14:13: "Host" has a key of its own; write hosts = [".."] in the route
+        "#]],
+    );
+    check_conditions(
         "methods = []\nsources = []\n\
          headers = { 'x y' = true, b = false, c = {}, d = { suffix = 'x' }, e = 7, f = { prefix = 'a', equals = 2 } }\n\
          query = { a = \"\\u0000\" }",

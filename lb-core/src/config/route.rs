@@ -8,7 +8,9 @@ use crate::event::ExchangeId;
 use crate::hash::stable_hash;
 use crate::rng::Rng;
 
-pub use crate::condition::{COMPARED_BYTES_MAX, CONDITIONS_MAX, Conditions, FieldTest, Test};
+pub use crate::condition::{
+    COMPARED_BYTES_MAX, CONDITIONS_MAX, Conditions, FieldTest, Test, UPGRADE,
+};
 pub use crate::edit::{EditConfig, HeaderEdits, PathEdit, QueryEdits, RequestEdits, ResponseEdits};
 pub use crate::path::{BadPath, CAPTURES_MAX, PATTERN_BYTES_MAX, PathPattern, SEGMENTS_MAX};
 pub use crate::template::{

@@ -188,6 +188,17 @@ fn conditions_hold_or_the_next_route_is_asked() {
 }
 
 #[test]
+fn a_protocol_is_the_same_in_any_case() {
+    let asks = vec![test("upgrade", Test::Equals("websocket".into()))];
+    let conditions = Conditions { headers: asks, ..Conditions::default() };
+    let router = router(vec![RouteConfig { conditions, ..prefix("/") }]);
+    for (said, expected) in [("websocket", "/.."), ("WebSocket", "/.."), ("web", "none")] {
+        let request = Asked::get("h/").with("upgrade", said);
+        assert_eq!(found(&router, &request), expected, "{said}");
+    }
+}
+
+#[test]
 fn who_comes_without_tls_is_sent_to_tls_before_any_route() {
     let to = Template::parse("https://{host}:8443{path}{query}", Slot::Redirect, &[]);
     let https = HttpsConfig {
