@@ -8,12 +8,15 @@
 //!
 //! `{{` is `{`, and `}}` is `}`.
 
+mod bad;
 mod redirect;
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
+
+pub use bad::BadTemplate;
 
 use crate::percent::{Within, encoded, normal_path, push_encoded, with_one_slash};
 use crate::request::{Request, plain_host};
@@ -150,29 +153,6 @@ pub struct Template {
 enum Part {
     Text(String),
     Variable(Variable),
-}
-
-/// Why a text is no template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadTemplate {
-    /// There is no variable of this name.
-    Unknown(String),
-    /// What this one stands for is not known where the template stands.
-    NotHere(String),
-    /// A `{` without its `}`, or the other way round.
-    Brace,
-    /// A character that cannot stand there.
-    Character(char),
-    /// It begins or ends with a space, which no header's value does (RFC 9110 §5.5).
-    Edge,
-    /// It is longer than [`TEMPLATE_BYTES_MAX`] or has more than [`VARIABLES_MAX`] variables.
-    TooLong,
-    /// What it gives would be no path, or no place to redirect to.
-    Start,
-    /// What a client sends would say which host a redirect leads to.
-    Authority,
-    /// `{query}` brings a `?`, and there is one already.
-    TwoQueries,
 }
 
 /// What is filled in.
@@ -375,23 +355,3 @@ fn variable(name: &str, slot: Slot, captures: &[&str]) -> Result<Variable, BadTe
         None => Err(BadTemplate::Unknown(name.to_owned())),
     }
 }
-
-impl Display for BadTemplate {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown(name) => write!(out, "has the unknown variable {{{name}}}"),
-            Self::NotHere(name) => write!(out, "has {{{name}}}, which is not known here"),
-            Self::Brace => out.write_str("has a brace that is not part of a variable"),
-            Self::Character(wrong) => write!(out, "has {wrong:?}, which cannot stand here"),
-            Self::Edge => out.write_str("begins or ends with a space"),
-            Self::TooLong => {
-                write!(out, "has more than {TEMPLATE_BYTES_MAX} bytes or {VARIABLES_MAX} variables")
-            }
-            Self::Start => out.write_str("does not begin like what belongs here"),
-            Self::Authority => out.write_str("lets a client say which host it leads to"),
-            Self::TwoQueries => out.write_str("has a ? before {query}, which brings its own"),
-        }
-    }
-}
-
-impl core::error::Error for BadTemplate {}
