@@ -139,8 +139,11 @@ pub(crate) fn form_decoded(text: &str) -> Cow<'_, [u8]> {
 /// Where text is to stand, which says what needs no encoding there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Within {
-    /// The value of a header.
+    /// A header's value or a part of it, which ends neither a parameter there, nor an element of a list
+    /// or a quoted string (RFC 9110 §5.6).
     Header,
+    /// A url that is a header's whole value.
+    HeaderUrl,
     /// A path, slashes included.
     Path,
     /// A whole query.
@@ -154,7 +157,7 @@ pub(crate) enum Within {
 pub(crate) fn push_encoded(out: &mut String, text: &str, within: Within) {
     for (at, byte) in text.bytes().enumerate() {
         let stays = match byte {
-            b'%' => within == Within::Header || encoded(&text.as_bytes()[at..]).is_some(),
+            b'%' => within.is_header() || encoded(&text.as_bytes()[at..]).is_some(),
             _ => within.takes(byte),
         };
         if stays {
@@ -167,11 +170,17 @@ pub(crate) fn push_encoded(out: &mut String, text: &str, within: Within) {
 }
 
 impl Within {
+    /// Whether a `%` needs no encoding, whatever follows it.
+    pub(crate) const fn is_header(self) -> bool {
+        matches!(self, Self::Header | Self::HeaderUrl)
+    }
+
     /// RFC 3986 §3.3, §3.4. No place takes a control character, a space or a byte beyond ASCII.
     pub(crate) fn takes(self, byte: u8) -> bool {
         is_unreserved(byte)
             || match self {
-                Self::Header => byte.is_ascii_graphic(),
+                Self::Header => byte.is_ascii_graphic() && !b";,\"\\".contains(&byte),
+                Self::HeaderUrl => byte.is_ascii_graphic(),
                 Self::Path => b"!$&'()*+,;=:@/".contains(&byte),
                 Self::Query => b"!$&'()*+,;=:@/?".contains(&byte),
                 Self::Pair => b":@/".contains(&byte),
@@ -263,6 +272,8 @@ mod tests {
         };
         assert_eq!(encoded("a%2Fb%zz c?d", Within::Path), "a%2Fb%25zz%20c%3Fd");
         assert_eq!(encoded("a\r\nb\0é%", Within::Header), "a%0D%0Ab%00%C3%A9%");
+        assert_eq!(encoded("a;b,c\"\\=%3B%", Within::Header), "a%3Bb%2Cc%22%5C=%3B%");
+        assert_eq!(encoded("/a;b,c?d=%", Within::HeaderUrl), "/a;b,c?d=%");
         assert_eq!(encoded("a=b&c", Within::Query), "a=b&c");
         assert_eq!(encoded("a=b&c+d", Within::Pair), "a%3Db%26c%2Bd");
     }
@@ -288,7 +299,8 @@ mod tests {
 
         #[test]
         fn nothing_that_could_end_a_line_gets_anywhere(text in ".*") {
-            for within in [Within::Header, Within::Path, Within::Query, Within::Pair] {
+            use Within::{Header, HeaderUrl, Pair, Path, Query};
+            for within in [Header, HeaderUrl, Path, Query, Pair] {
                 let mut out = String::new();
                 push_encoded(&mut out, &text, within);
                 prop_assert!(out.bytes().all(|byte| byte.is_ascii_graphic()), "{out:?}");

@@ -4,7 +4,7 @@
 //! so that a misspelt name is found before anything is served. What is filled in comes from clients,
 //! and is encoded for the place where it will stand: whatever they send, there is no line break, no
 //! zero, no space and nothing beyond ASCII in it, and it cannot leave that place: no `?` gets into a
-//! path, no `&` into a parameter, no host into a redirect.
+//! path, no `&` into a parameter, no host into a redirect, no `;` or `,` into a header's value.
 //!
 //! `{{` is `{`, and `}}` is `}`.
 
@@ -190,7 +190,7 @@ impl Template {
         if variables > VARIABLES_MAX {
             return Err(BadTemplate::TooLong);
         }
-        if slot.within() == Within::Header && text.trim_matches(' ') != text {
+        if slot.within().is_header() && text.trim_matches(' ') != text {
             return Err(BadTemplate::Edge);
         }
         match slot {
@@ -208,6 +208,7 @@ impl Template {
     /// one that could not be a host.
     pub fn fill(&self, values: &Values<'_>) -> Option<String> {
         let mut out = String::new();
+        let mut within = self.slot.within();
         for part in &self.parts {
             match part {
                 // What a query's value is written as is encoded like what comes from a client.
@@ -215,7 +216,13 @@ impl Template {
                     push_encoded(&mut out, text, Within::Pair);
                 }
                 Part::Text(text) => out.push_str(text),
-                Part::Variable(variable) => self.push(&mut out, *variable, values)?,
+                Part::Variable(variable) => {
+                    let within = self.within(*variable, within);
+                    self.push(Encoded { out: &mut out, within }, *variable, values)?;
+                }
+            }
+            if self.slot == Slot::Redirect && redirect::begins_query(part) {
+                within = Within::Pair;
             }
         }
         Some(match self.slot {
@@ -225,9 +232,34 @@ impl Template {
         })
     }
 
-    fn push(&self, out: &mut String, variable: Variable, values: &Values<'_>) -> Option<()> {
+    /// Where a variable stands that is `within` that as a rule. A url is one by itself, however many
+    /// commas it has: there is nothing beside it in which they could mean something.
+    fn within(&self, variable: Variable, within: Within) -> Within {
+        let is_url_byte = |byte: u8| byte.is_ascii_alphanumeric() || b":/.-_~[]".contains(&byte);
+        let is_url = |part: &Part| match part {
+            Part::Text(text) => text.bytes().all(is_url_byte),
+            Part::Variable(variable) => {
+                use Variable::{Host, Path, Query, Scheme};
+                matches!(variable, Scheme | Host | Path | Query)
+            }
+        };
+        match variable {
+            Variable::Path | Variable::Query
+                if within == Within::Header && self.parts.iter().all(is_url) =>
+            {
+                Within::HeaderUrl
+            }
+            _ => within,
+        }
+    }
+
+    fn push(
+        &self,
+        mut encoded: Encoded<'_>,
+        variable: Variable,
+        values: &Values<'_>,
+    ) -> Option<()> {
         let request = values.request;
-        let mut encoded = Encoded { out, within: self.slot.within() };
         let written = match variable {
             Variable::ClientIp => match request.client() {
                 Some(address) => write!(encoded, "{}", address.to_canonical()),
@@ -251,9 +283,12 @@ impl Template {
             },
             Variable::Query => match request.query() {
                 Some(query) => {
-                    encoded.out.push('?');
-                    push_encoded(encoded.out, query, Within::Query);
-                    Ok(())
+                    let mut said = String::from("?");
+                    push_encoded(&mut said, query, Within::Query);
+                    match self.slot {
+                        Slot::Redirect => encoded.out.write_str(&said),
+                        _ => encoded.write_str(&said),
+                    }
                 }
                 None => Ok(()),
             },

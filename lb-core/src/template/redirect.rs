@@ -15,14 +15,21 @@ pub(super) fn starts_with_slash(parts: &[Part]) -> bool {
     }
 }
 
+/// Whether what stands behind it is in the query.
+pub(super) fn begins_query(part: &Part) -> bool {
+    match part {
+        Part::Text(text) => text.contains('?'),
+        Part::Variable(variable) => *variable == Variable::Query,
+    }
+}
+
 /// Why a redirect with these parts would not lead where it was written.
 pub(super) fn check(parts: &[Part]) -> Result<(), BadTemplate> {
     let mut has_query = false;
     for part in parts {
         match part {
-            Part::Text(text) => has_query |= text.contains('?'),
             Part::Variable(Variable::Query) if has_query => return Err(BadTemplate::TwoQueries),
-            Part::Variable(variable) => has_query |= *variable == Variable::Query,
+            part => has_query |= begins_query(part),
         }
     }
     if starts_with_slash(parts) {

@@ -70,11 +70,34 @@ fn a_redirect_leads_where_it_was_written_and_nowhere_else() {
     assert_eq!(to("https://{host}{path}{query}", "h:80/go/a?b=c&d"), "https://h/go/a?b=c&d");
     assert_eq!(to("https://{host}:8443/{id}", "[::1]:80/go/a"), "https://[::1]:8443/a");
     assert_eq!(to("https://x.example?next={path}", "h/go/a"), "https://x.example?next=/go/a");
+    assert_eq!(
+        to("https://x.example/?a={id}", "h/go/b&c=d+e;f"),
+        "https://x.example/?a=b%26c%3Dd%2Be%3Bf"
+    );
+    assert_eq!(to("/{id}{query}&c={id}", "h/go/a&b?d=e&f"), "/a&b?d=e&f&c=a%26b");
     assert_eq!(to("/{id}", "h/go//evil.example/"), "/evil.example/");
     assert_eq!(to("/{id}", "h/go/a?b"), "/a");
     assert_eq!(to("https://{host}{path}", "/go/a"), "nowhere");
     assert_eq!(to("https://{host}{path}", "evil.example\\@h/go/a"), "nowhere");
     assert_eq!(to("https://x.example{path}", "/go/a"), "https://x.example/go/a");
+}
+
+#[test]
+fn what_is_filled_into_a_header_ends_nothing_there() {
+    let table = router(vec![route("r", PathPattern::exact("/go/{*id}").expect("a pattern"))]);
+    let filled = |text: &str, url: &str| {
+        let request = Asked::get(url);
+        let found = table.find(&request).expect("it is taken");
+        let template = Template::parse(text, Slot::RequestHeader, &["id"]).expect("a value");
+        template.fill(&values(&request, &found)).expect("it is no redirect")
+    };
+    let url = "h/go/7;a=1,\"b\\?c=d;e,f";
+    assert_eq!(filled("u={id}; s=1", url), "u=7%3Ba=1%2C%22b%5C; s=1");
+    assert_eq!(filled("{id}", url), "7%3Ba=1%2C%22b%5C");
+    assert_eq!(filled("u={path}{query}", url), "u=/go/7%3Ba=1%2C%22b%5C?c=d%3Be%2Cf");
+    assert_eq!(filled("{path}{query}", url), "/go/7;a=1,\"b\\?c=d;e,f");
+    assert_eq!(filled("https://{host}/x{path}", url), "https://h/x/go/7;a=1,\"b\\");
+    assert_eq!(filled("{path} {id}", "h/go/a,%2C"), "/go/a%2C%2C a%2C%2C");
 }
 
 const SLOTS: [Slot; 6] = [
@@ -95,7 +118,13 @@ fn some_template(slot: Slot) -> impl Strategy<Value = String> {
         select(names),
     ];
     let start = match slot {
-        Slot::Redirect => select(vec!["https://x.example/", "/", "{path}", "https://{host}/"]),
+        Slot::Redirect => select(vec![
+            "https://x.example/",
+            "/",
+            "{path}",
+            "https://{host}/",
+            "https://x.example/?a=",
+        ]),
         Slot::Path => select(vec!["/", "{path}"]),
         _ => select(vec![""]),
     };
@@ -110,7 +139,7 @@ fn some_slot_and_template() -> impl Strategy<Value = (Slot, String)> {
 
 /// Requests that no parser would let through.
 fn some_hostile_request() -> impl Strategy<Value = Asked> {
-    let text = || r"([a%/?&#=.\\\r\n\x00 @:é]|%2[eEfF]|%0[aAdD]|\.\./){0,12}";
+    let text = || r"([a%/?&#=.\\\r\n\x00 @:é;,\x22+]|%2[eEfF]|%0[aAdD]|\.\./){0,12}";
     (text(), text(), text(), prop::option::of(text())).prop_map(|(method, host, path, query)| {
         Asked {
             method,
@@ -165,6 +194,7 @@ proptest! {
             }
             Slot::Parameter => prop_assert!(!filled.contains(['&', '#', '=', '+']), "{filled:?}"),
             Slot::Redirect => {
+                prop_assert!(!text.contains('?') || !filled.contains(['&', '+', ';']), "{filled:?}");
                 let host = request.host();
                 let own = format!("https://{}/", host.split(':').next().unwrap_or_default());
                 let is_own = filled.starts_with(&own) || filled.starts_with(&own.replace("./", "/"));
@@ -174,7 +204,10 @@ proptest! {
                     "{filled:?}"
                 );
             }
-            _ => {}
+            _ => {
+                let is_url = (text.contains("{path}") || text.contains("{query}")) && !text.contains('=');
+                prop_assert!(is_url || !filled.contains([';', ',', '"', '\\']), "{filled:?}");
+            }
         }
     }
 
