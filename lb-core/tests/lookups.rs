@@ -86,6 +86,7 @@ fn finding_one_of_a_thousand_routes_takes_nothing_from_the_heap() {
         ("a.b.w99.example.com", "/static/app.js", true),
         ("h0.example.com", "/a%20b", true),
         ("unknown.example.com", "/", false),
+        ("[2001:DB8:0::1]:80", "/", false),
     ];
     // The harness has a thread of its own that takes from the heap now and then. What a lookup takes
     // it takes every time.

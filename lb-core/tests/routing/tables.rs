@@ -128,6 +128,25 @@ fn a_host_is_an_overlay_over_its_wildcards() {
 }
 
 #[test]
+fn an_address_is_the_same_however_it_is_written() {
+    let on = |host: &str| RouteConfig { hosts: vec![host.into()], ..prefix("/") };
+    for said in ["[2001:db8::1]", "[2001:0DB8:0:0::0:1]"] {
+        check(
+            vec![on(said)],
+            &[
+                ("[2001:db8::1]/", "/.."),
+                ("[2001:DB8:0::1]:80/", "/.."),
+                ("[2001:0db8:0000:0000:0000:0000:0000:0001]/", "/.."),
+                ("[2001:db8::0.0.0.1]/", "/.."),
+                ("[2001:db8::2]/", "none"),
+                ("[2001:db8::1::]/", "none"),
+                ("2001:db8::1/", "none"),
+            ],
+        );
+    }
+}
+
+#[test]
 fn a_path_that_is_none_belongs_to_whoever_takes_all() {
     let router = router(vec![exact("/{x}"), prefix("/")]);
     let options = Asked { method: "OPTIONS".into(), path: "*".into(), ..Asked::get("h/") };
