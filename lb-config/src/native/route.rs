@@ -3,7 +3,7 @@
 //! Services' hosts are routes as well, and are read before. All routes are looked at together in the
 //! end: one that no request gets to is a mistake.
 
-use std::collections::BTreeMap;
+mod hidden;
 
 use lb_core::config::{
     Action, BadPath, Conditions, HttpsConfig, MirrorConfig, PathPattern, RESPOND_BYTES_MAX,
@@ -13,7 +13,7 @@ use lb_core::edit::has_body;
 
 use crate::address;
 use crate::config::Service;
-use crate::diagnostic::{At, Report};
+use crate::diagnostic::At;
 use crate::native::condition::conditions;
 use crate::native::edit::{Edited, edits, template};
 use crate::native::service::{ServiceHosts, Services};
@@ -54,7 +54,7 @@ pub(super) fn routing(
         written.value.into_iter().filter_map(|table| reader.route(table)).collect();
     let led_to = reader.led_to;
     all.extend(services.iter().flat_map(|services| &services.hosts).map(Said::from));
-    report_hidden(report, &all);
+    hidden::report(report, &all);
     let services = services.map_or(Vec::new(), |services| services.all_reached(&led_to));
     let routes = all.into_iter().map(|said| said.route).collect();
     (services, RoutingConfig { https, routes, ..RoutingConfig::default() })
@@ -352,31 +352,4 @@ fn https(mut table: Table<'_>) -> Option<HttpsConfig> {
 fn acme() -> Vec<PathPattern> {
     let path = PathPattern::prefix("/.well-known/acme-challenge");
     path.into_iter().collect()
-}
-
-/// Routes that no request gets to, because another one goes before them and takes all that they do.
-fn report_hidden(report: &Report<'_>, all: &[Said]) {
-    let mut alike: BTreeMap<(&str, &PathPattern), Vec<&Said>> = BTreeMap::new();
-    for said in all {
-        let mut hidden: Vec<(&str, At, &Said)> = Vec::new();
-        for (host, at) in said.route.hosts.iter().zip(&said.hosts) {
-            let before = alike.entry((host, &said.route.path)).or_default();
-            match before.iter().find(|before| before.route.hides(&said.route)) {
-                Some(by) => hidden.push((host, *at, by)),
-                None => before.push(said),
-            }
-        }
-        let whose = |by: &Said| format!("{} at {}", by.title, report.place(by.at));
-        if hidden.len() == said.hosts.len()
-            && let Some((.., by)) = hidden.first()
-        {
-            let what = format!("{}: {} takes all of it", said.unreached, whose(by));
-            report.error(said.at, what, "remove one of the two, or tell them apart");
-            continue;
-        }
-        for (host, at, by) in hidden {
-            let what = format!("host {host:?} never leads here: {} takes all of it", whose(by));
-            report.error(at, what, "remove it here, or tell the two apart");
-        }
-    }
 }

@@ -336,6 +336,37 @@ fn a_route_that_nothing_gets_to_is_a_mistake() {
 }
 
 #[test]
+fn a_route_for_any_host_that_is_not_asked_for_some_is_pointed_at() {
+    let file = |hosts: &str, routes: &str| format!("{}\n{routes}", SOUND.replace("[\"*\"]", hosts));
+    let deny = "[[route]]\nname = 'deny'\nhosts = ['*']\npath_prefix = '/admin'\nrespond = { status = 403 }\n";
+    let leads = "[[route]]\nname = 'leads'\nhosts = ['*']\npath_prefix = '/a'\nservice = 'web'\n";
+    let there = deny.replace("'deny'", "'there'").replace("'*'", "'a.example'");
+    let plain = "[[route]]\nname = 'plain'\nhosts = ['*']\nrespond = { status = 404 }\n";
+    let both = deny.replace("'*'", "'*', 'a.example'");
+    check_each(
+        &[
+            file("['*', 'a.example', 'b.example']", deny),
+            file("['a.example']", deny),
+            file("['*', '*.example']", leads),
+        ],
+        expect![[r#"
+            lb.toml:13:10: warning: route "deny" is not asked for host "a.example": service "web" at lb.toml:6:9 takes all of it; add "a.example" to these hosts, or a route for it that says what becomes of that path
+            lb.toml:13:10: warning: route "deny" is not asked for host "a.example": service "web" at lb.toml:6:9 takes all of it; add "a.example" to these hosts, or a route for it that says what becomes of that path
+            lb.toml:13:10: warning: route "leads" is not asked for host "*.example": service "web" at lb.toml:6:9 takes all of it; add "*.example" to these hosts, or a route for it that says what becomes of that path
+        "#]],
+    );
+    for sound in [
+        file("['*']", deny),
+        file("['*', 'a.example']", &both),
+        file("['*', 'a.example']", &format!("{deny}{there}")),
+        file("['a.example']", plain),
+        file("['a.example']", leads),
+    ] {
+        check(&sound, expect![[""]]);
+    }
+}
+
+#[test]
 fn a_redirect_leads_where_it_says() {
     check_route(
         "path = '/x'\nredirect = { to = 'example.com', status = 300 }",
