@@ -10,6 +10,7 @@ use super::tree::read;
 
 const DOCUMENT: &str = "docs/access-log.md";
 const JOURNAL: &str = "lb-server/src/observe/journal.rs";
+const JOURNAL_LINE: &str = "lb-server/src/observe/journal/line.rs";
 const WHY: &str = "lb-server/src/observe/why.rs";
 const MADE: &str = "lb-server/src/observe/made.rs";
 const OUTCOME: &str = "lb-core/src/outcome.rs";
@@ -31,7 +32,7 @@ struct Naming {
 
 /// The tables of fields, by heading.
 const FIELDS: [(&str, &[Structure]); 3] = [
-    ("A line", &[Structure { path: JOURNAL, item: "struct Line<'l>", before: "" }]),
+    ("A line", &[Structure { path: JOURNAL_LINE, item: "struct Line<'l>", before: "" }]),
     (
         "`attempts`",
         &[

@@ -90,7 +90,7 @@ fn renewed_certificates_do_not_make_a_bad_configuration_good() {
     issue("bad");
     process.says("the certificates are in force");
     let ready = get(admin, "/ready");
-    assert!(ready.contains("certificates.toml:"), "where the mistake is: {ready}");
+    assert!(ready.contains(&format!("at {config}:")), "where the mistake is: {ready}");
     fs::write(&config, good).unwrap();
     process.signal("-HUP");
     process.says("is in force");

@@ -40,14 +40,15 @@ impl<W: Write + AsFd> Write for Patient<W> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::unix::net::UnixStream;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
     use super::*;
 
     #[test]
     fn what_may_not_wait_is_waited_for() {
-        let (out, mut reader) = UnixStream::pair().unwrap();
-        out.set_nonblocking(true).unwrap();
+        let (mut reader, out) = io::pipe().unwrap();
+        fcntl(&out, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         let bytes = vec![b'x'; 1 << 20];
         let writing = std::thread::spawn(move || Patient(out).write_all(&bytes));
         let mut read = Vec::new();
