@@ -50,6 +50,7 @@ mod tests {
         let (mut reader, out) = io::pipe().unwrap();
         fcntl(&out, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         let bytes = vec![b'x'; 1 << 20];
+        #[expect(clippy::disallowed_methods, reason = "the other end has to be read meanwhile")]
         let writing = std::thread::spawn(move || Patient(out).write_all(&bytes));
         let mut read = Vec::new();
         reader.read_to_end(&mut read).unwrap();
