@@ -156,7 +156,7 @@ fn every_problem_has_a_status_a_reason_of_its_own_and_a_sentence() {
 /// That every reason stands there at all, and no other, is looked at in `tests/tidy/access_log.rs`.
 #[test]
 fn every_reason_stands_in_the_documents_with_its_status() {
-    let document = include_str!("../../docs/access-log.md");
+    let document = include_str!("../../../docs/access-log.md");
     let own = [
         Problem::Connect,
         Problem::NoService,
