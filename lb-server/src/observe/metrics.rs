@@ -325,7 +325,7 @@ const REJECTIONS: [Rejection; 7] = [
     Rejection::QueueTimeout,
 ];
 
-/// The labels of [`BackendCounts::outcomes`], in its order.
+/// The labels of what attempts at a backend came to, in their order.
 pub(crate) fn outcome_names() -> impl Iterator<Item = &'static str> {
     STATUS_CLASS_NAMES.into_iter().chain(Failure::ALL.map(Failure::as_str))
 }
