@@ -47,8 +47,8 @@ enum Phase {
     /// answer that its request may have brought about.
     Open { until_ms: u64, answers: bool },
     /// 7 bits for trials and for successes, 5 for the round, 24 for when the last trial began, in beats of
-    /// 16 ms (of three days), and the same one as above. Trials of earlier rounds take nobody's place, and after the last round a
-    /// new era begins, so that none is mistaken for one of its own.
+    /// 16 ms (of three days), and the same one as above. Trials of earlier rounds take nobody's place, and
+    /// after the last round a new era begins, so that none is mistaken for one of its own.
     HalfOpen { trials: u8, successes: u8, round: u8, began: u32, answers: bool },
 }
 
@@ -157,14 +157,14 @@ impl Breaker {
         }
     }
 
-    /// The same that has opened, if it has, by an answer that the request may have brought about.
-    pub(crate) fn by_an_answer(self) -> Self {
-        match self.phase {
-            Phase::Open { until_ms, .. } => {
-                Self { phase: Phase::Open { until_ms, answers: true }, ..self }
-            }
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => self,
-        }
+    /// The same that has opened, if it has, by something that the request may have brought about, or by
+    /// anything else.
+    pub(crate) fn opened_by(self, is_the_requests: bool) -> Self {
+        let phase = match self.phase {
+            Phase::Open { until_ms, .. } => Phase::Open { until_ms, answers: is_the_requests },
+            phase => phase,
+        };
+        Self { phase, ..self }
     }
 
     /// Lets a request through, or says why not. The breaker returned is the one to be stored, and

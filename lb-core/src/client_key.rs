@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::config::KeySource;
-use crate::facts::{Facts, cookies};
+use crate::facts::{Facts, cookies, forwarded_for};
 use crate::hash::seeded_hash;
 use crate::percent::form_decoded;
 
@@ -37,10 +37,7 @@ impl ClientKeys {
                     IpAddr::V4(ip) => said.is(&ip.octets()),
                     IpAddr::V6(ip) => said.is(&ip.octets()),
                 },
-                KeySource::ForwardedFor => {
-                    let all = facts.header("x-forwarded-for")?;
-                    said.is(all.split(|byte| *byte == b',').next()?.trim_ascii());
-                }
+                KeySource::ForwardedFor => said.is(forwarded_for(facts)?),
                 KeySource::Header(name) => facts.each_line(name, &mut |value| said.is(value)),
                 KeySource::Cookie(name) => facts.each_line("cookie", &mut |line| {
                     cookies(line, name).for_each(|value| said.is(value));

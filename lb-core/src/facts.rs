@@ -45,6 +45,11 @@ pub trait Facts {
     }
 }
 
+/// The first address in `X-Forwarded-For`, which clients may write themselves.
+pub(crate) fn forwarded_for(facts: &dyn Facts) -> Option<&[u8]> {
+    facts.header("x-forwarded-for")?.split(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
+}
+
 /// The value of a cookie in a header of them, the first of that exact name (RFC 6265 §4.2.1).
 pub fn find_cookie<'h>(header: &'h [u8], name: &str) -> Option<&'h [u8]> {
     cookies(header, name).next()

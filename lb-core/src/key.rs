@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use crate::config::{KeySource, Policy};
-use crate::facts::Facts;
+use crate::facts::{Facts, forwarded_for};
 use crate::hash::stable_hash;
 
 /// Sources in order, and how what they give becomes a number.
@@ -56,11 +56,7 @@ impl Keys {
         self.sources.iter().find_map(|source| {
             let bytes = match source {
                 KeySource::ClientIp => return facts.client().map(|ip| self.of_ip(ip)),
-                KeySource::ForwardedFor => facts
-                    .header("x-forwarded-for")?
-                    .split(|byte| *byte == b',')
-                    .next()
-                    .map(<[u8]>::trim_ascii)?,
+                KeySource::ForwardedFor => forwarded_for(facts)?,
                 KeySource::Header(name) => facts.header(name)?,
                 KeySource::Cookie(name) => facts.cookie(name)?,
                 KeySource::Path => facts.path().as_bytes(),

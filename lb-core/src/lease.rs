@@ -21,8 +21,6 @@ pub(crate) struct Lease {
     id: BackendId,
     permit: Permit,
     judged: bool,
-    /// Whether what is judged may have been brought about by the request.
-    is_the_requests: bool,
     /// What was in flight there when it was taken, this one not counted.
     ahead: u32,
     /// Where it is counted among those of the whole service.
@@ -119,8 +117,8 @@ impl Lease {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let backend = Arc::clone(backend);
-        let (judged, is_the_requests, ahead, late) = (false, false, before, None);
-        Ok(Self { backend, id, permit, judged, is_the_requests, ahead, all, pool, late })
+        let (judged, ahead, late) = (false, before, None);
+        Ok(Self { backend, id, permit, judged, ahead, all, pool, late })
     }
 
     /// On whom.
@@ -174,8 +172,8 @@ impl Lease {
             self.backend.record.step(|record| Some(record.after(shown, took)));
         }
         if verdict != Verdict::Success || self.role() == Role::Trial {
-            self.is_the_requests = outcome.may_be_the_requests();
-            let entered = self.judge(verdict, rules, now, observe);
+            let is_the_requests = outcome.may_be_the_requests();
+            let entered = self.judge(verdict, is_the_requests, rules, now, observe);
             self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
         }
     }
@@ -198,19 +196,20 @@ impl Lease {
         observe: &dyn Observe,
     ) {
         let verdict = end.verdict();
-        self.is_the_requests = false;
         if let Some(late) = self.late.filter(|_| verdict == Verdict::Failure) {
             self.permit = late;
-            self.judge(verdict, rules, now, observe);
+            self.judge(verdict, false, rules, now, observe);
         } else if !self.judged {
-            self.judge(verdict, rules, now, observe);
+            self.judge(verdict, false, rules, now, observe);
         }
     }
 
-    /// Returns the breaker that the verdict led to, if it changed anything.
+    /// Returns the breaker that the verdict led to, if it changed anything. The request may have brought it
+    /// about itself, or not.
     fn judge(
         &mut self,
         verdict: Verdict,
+        is_the_requests: bool,
         rules: &Rules,
         now: Time,
         observe: &dyn Observe,
@@ -222,15 +221,19 @@ impl Lease {
         }
         let config = rules.breaker.as_ref()?;
         let permit = self.permit;
-        let is_the_requests = self.is_the_requests;
-        let opened = |to: Breaker| if is_the_requests { to.by_an_answer() } else { to };
-        let judge = |breaker: Breaker| breaker.judge(permit, verdict, now, config).map(opened);
+        let judge = |breaker: Breaker| {
+            let judged = breaker.judge(permit, verdict, now, config)?;
+            Some(judged.opened_by(is_the_requests))
+        };
         let moved = self.backend.breaker.step(judge);
         if let Some((from, to)) = moved {
             tell_move(self.id, from, to, now, observe);
         }
         if permit.role == Role::Normal && verdict != Verdict::Abandoned {
-            self.count(verdict == Verdict::Failure, config, now, observe);
+            let trip = |breaker: Breaker| {
+                Some(breaker.trip(permit, now, config)?.opened_by(is_the_requests))
+            };
+            self.count(verdict == Verdict::Failure, config, trip, now, observe);
         }
         if moved.is_some_and(|(from, to)| {
             (from.state(), to.state()) == (BreakerState::HalfOpen, BreakerState::Closed)
@@ -245,7 +248,14 @@ impl Lease {
     }
 
     /// Counts towards the error rate, and opens the breaker where that is too high.
-    fn count(&self, failed: bool, config: &BreakerConfig, now: Time, observe: &dyn Observe) {
+    fn count(
+        &self,
+        failed: bool,
+        config: &BreakerConfig,
+        trip: impl Fn(Breaker) -> Option<Breaker>,
+        now: Time,
+        observe: &dyn Observe,
+    ) {
         let Some(rate) = &config.error_rate else { return };
         if !self.backend.breaker.get().is_current(self.permit) {
             return; // a straggler from a past era
@@ -255,8 +265,6 @@ impl Lease {
         if !counted.is_some_and(|(_, window)| failed && window.is_bad(rate)) {
             return;
         }
-        let opened = |to: Breaker| if self.is_the_requests { to.by_an_answer() } else { to };
-        let trip = |breaker: Breaker| breaker.trip(self.permit, now, config).map(opened);
         let tripped = self.backend.breaker.step(trip);
         if let Some((from, to)) = tripped {
             // What opened it once is not held against it again.

@@ -129,6 +129,24 @@ impl Outcome {
         }
     }
 
+    /// What it comes to of a tunnel that was asked for in HTTP/1.1 of a backend that speaks HTTP/2, if not to
+    /// this. Whatever it makes of that is no fault of its own, and any client can ask; that it could not be
+    /// reached is one.
+    pub const fn of_foreign_tunnel(self) -> Option<Failure> {
+        match self {
+            Self::Answered(500..)
+            | Self::Failed(
+                Failure::TlsFailed
+                | Failure::Unsent
+                | Failure::RefusedStream
+                | Failure::Reset
+                | Failure::FirstByteTimeout
+                | Failure::Malformed,
+            ) => Some(Failure::NoTunnel),
+            Self::Answered(_) | Self::Failed(_) => None,
+        }
+    }
+
     /// What it adds to the backend's record, if anything: 523 and no connection are critical.
     pub(crate) const fn shown(self, failures: StatusSet) -> Option<Shown> {
         match (self.verdict(failures), self) {

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{HedgeAfter, Methods, RetryConfig, WhenSpent};
-use crate::outcome::{Failure, Outcome, Reach};
+use crate::outcome::{Outcome, Reach};
 use crate::quantile::Quantile;
 use crate::rng::Rng;
 use crate::time::Time;
@@ -139,8 +139,6 @@ impl Retry {
     /// Whether an outcome is worth another attempt.
     pub(crate) fn wants(&self, outcome: Outcome) -> bool {
         match outcome {
-            // The connection ended: whatever it waited for, another may have the rest of the body.
-            Outcome::Failed(Failure::BodyAwaited) => self.config.failures.contains(Failure::Reset),
             Outcome::Failed(failure) => self.config.failures.contains(failure),
             Outcome::Answered(status) => self.config.statuses.contains(status),
         }

@@ -202,7 +202,8 @@ impl Service {
         self.pools.iter().find(|pool| pool.name() == name)
     }
 
-    /// Whether clients may stick to the backend at `place`: to nobody who is asked only while no other can serve.
+    /// Whether clients may stick to the backend at `place`: to nobody who is asked only while no other can
+    /// serve.
     pub(crate) fn binds(&self, place: u16) -> bool {
         self.steering.fallback() != Some(self.pool_index(place))
     }

@@ -98,17 +98,18 @@ pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
     }
 }
 
-/// Sends the request to a backend and waits for an answer. A tunnel is asked for in HTTP/1.1 whatever the backend
-/// speaks: one of HTTP/2 need not understand that.
+/// Sends the request to a backend and waits for an answer. A tunnel is asked for in HTTP/1.1 whatever the
+/// backend speaks: one of HTTP/2 need not understand that.
 async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
     let made = carry(sending, errand).await;
     let speaks = sending.view.endpoint(errand.backend()).protocol;
     if speaks != Protocol::Http2 || !upgrade::is_asked(sending.head) {
         return made;
     }
-    let answered = made.map_err(upgrade::excused)?;
-    let is_error = answered.response.status().is_server_error();
-    if is_error { Err(Failure::NoTunnel) } else { Ok(answered) }
+    match outcome(&made).of_foreign_tunnel() {
+        Some(failure) => Err(failure),
+        None => made,
+    }
 }
 
 /// Sends the request on one connection after the other, until nobody can have closed it beforehand.

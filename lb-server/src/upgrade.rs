@@ -144,28 +144,6 @@ pub(crate) fn misfits<B>(asked: &Parts, answer: &Response<B>) -> Option<Failure>
     }
 }
 
-/// What it comes to that a backend which speaks HTTP/2 was asked for a tunnel in HTTP/1.1, and failed. Whatever
-/// it makes of that is no fault of its own, and any client can ask; that it could not be reached is one.
-pub(crate) const fn excused(failure: Failure) -> Failure {
-    match failure {
-        Failure::TlsFailed
-        | Failure::Unsent
-        | Failure::RefusedStream
-        | Failure::Reset
-        | Failure::FirstByteTimeout
-        | Failure::Malformed
-        | Failure::NoTunnel => Failure::NoTunnel,
-        Failure::NoAddress
-        | Failure::ConnectRefused
-        | Failure::ConnectFailed
-        | Failure::ConnectTimeout
-        | Failure::Exhausted
-        | Failure::Crowded
-        | Failure::OutOfTime
-        | Failure::BodyAwaited => failure,
-    }
-}
-
 /// Whether a backend answered the key of a client of HTTP/2, which has none and cannot look.
 fn accepts(asked: &HeaderMap, answer: &HeaderMap) -> bool {
     let Some(key) = asked.get(SEC_WEBSOCKET_KEY) else { return true };

@@ -110,3 +110,8 @@ pub struct State {
     /// How often it is written.
     pub every: Duration,
 }
+
+impl State {
+    /// How old what was learned may be, unless said otherwise.
+    pub const MAX_AGE: Duration = Duration::from_secs(300);
+}

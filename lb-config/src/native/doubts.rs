@@ -8,20 +8,23 @@ use lb_core::config::{
     RoutingConfig, StickBy,
 };
 
-use crate::config::Service;
+use crate::config::{Address, Listener, Service};
 use crate::diagnostic::{At, Report};
 
 /// `at` says where each service is.
 pub(super) fn doubts(
     report: &Report<'_>,
+    listeners: &[Listener],
     at: &[At],
     services: &[Service],
     routing: &RoutingConfig,
 ) {
+    // Whoever comes by a Unix socket has no address.
+    let have_addresses = listeners.iter().all(|it| matches!(it.bind, Address::Ip(_)));
     for (at, service) in at.iter().zip(services) {
         let mut doubt = |what: String, remedy: String| report.warn(*at, what, remedy);
         outliers(service, &mut doubt);
-        keys(service, &mut doubt);
+        keys(service, have_addresses, &mut doubt);
         hedges(service, &mut doubt);
         if let Some(cookie) = cookie(service) {
             cookies(service, cookie, &mut doubt);
@@ -54,7 +57,7 @@ fn outliers(service: &Service, doubt: Doubt<'_>) {
 }
 
 /// Sources behind one that every request has, and one that clients write themselves.
-fn keys(service: &Service, doubt: Doubt<'_>) {
+fn keys(service: &Service, have_addresses: bool, doubt: Doubt<'_>) {
     let core = &service.core;
     let rate = core.rate.as_ref().map(|rate| ("[service.rate_limit] key", &rate.key));
     let limits = core.limits.per_client.map(|_| ("[service.limits] client", &core.limits.client));
@@ -63,8 +66,10 @@ fn keys(service: &Service, doubt: Doubt<'_>) {
         StickBy::Cookie(_) => None,
     });
     for (name, sources) in [rate, limits, affinity].into_iter().flatten() {
-        let has_all = |it: &KeySource| {
-            matches!(it, KeySource::ClientIp | KeySource::Path | KeySource::Text(_))
+        let has_all = |it: &KeySource| match it {
+            KeySource::ClientIp => have_addresses,
+            KeySource::Path | KeySource::Text(_) => true,
+            _ => false,
         };
         let last = sources.len().saturating_sub(1);
         if sources.iter().position(has_all).is_some_and(|place| place < last) {

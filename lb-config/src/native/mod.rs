@@ -90,7 +90,7 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
     let state = state::state(table.table("state"));
     let record = record::record(table.table("record"));
     if report.errors() == errors_before {
-        doubts::doubts(report, &at, &services, &routing);
+        doubts::doubts(report, &listeners, &at, &services, &routing);
     }
     drop(table); // which reports unknown keys
 

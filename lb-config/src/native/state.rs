@@ -14,7 +14,7 @@ const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::f
 /// `None` where no file is named.
 pub(super) fn state(mut table: Table<'_>) -> Option<State> {
     let file = table.parsed("file", path).given();
-    let max_age = table.duration("max_age", DURATIONS).or_given(Duration::from_secs(300));
+    let max_age = table.duration("max_age", DURATIONS).or_given(State::MAX_AGE);
     let every = table.duration("every", EVERY).or_given(Duration::from_secs(5));
     let Some(file) = file else {
         if !table.has_any(&["file"]) {

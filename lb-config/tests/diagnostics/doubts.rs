@@ -28,6 +28,17 @@ fn what_only_the_whole_of_a_service_shows_is_warned_about() {
     );
 }
 
+/// Whoever comes by a Unix socket has no address, and the next source says who it is.
+#[test]
+fn a_source_behind_the_address_is_reached_by_a_unix_socket() {
+    check_top(
+        "[[listener]]\nbind = 'unix:/run/lb.sock'\n[[service]]\nname = 'api'\nhosts = ['a.example']\n\
+         pool = [{ backends = [{ url = 'http://a' }] }]\n\
+         rate_limit = { enabled = true, key = ['client-ip', 'header:x-key'] }",
+        expect![[r#""#]],
+    );
+}
+
 #[test]
 fn two_services_at_one_host_have_cookies_of_their_own() {
     let services = |other: &str| {

@@ -107,12 +107,8 @@ impl Service {
         }
         match self.when_all_unfit {
             WhenAllUnfit::FailFast | WhenAllUnfit::FallbackPool(_) => None,
-            WhenAllUnfit::FailOpen => {
-                Self::pick_in_order(&self.pools, tried, draw, Pool::pick_in_panic)
-            }
-            WhenAllUnfit::AskAnswering => {
-                Self::pick_in_order(&self.pools, tried, draw, Pool::pick_answering)
-            }
+            WhenAllUnfit::FailOpen => self.pick_in_order(tried, draw, Pool::pick_in_panic),
+            WhenAllUnfit::AskAnswering => self.pick_in_order(tried, draw, Pool::pick_answering),
             WhenAllUnfit::Reset => self.pick_after_reset(tried, draw.now, observe),
         }
     }
@@ -120,13 +116,13 @@ impl Service {
     /// Pools in order, as without panic: a fallback pool is not struck as long as the first one is
     /// worth a try.
     fn pick_in_order(
-        pools: &[Pool],
+        &self,
         tried: &Places,
         draw: &mut Draw<'_>,
         pick: impl Fn(&Pool, &Places, &mut Draw<'_>) -> Option<Picked>,
     ) -> Option<(Lease, Choice)> {
         [(tried, false), (&Places::NONE, true)].into_iter().find_map(|(tried, again)| {
-            pools.iter().enumerate().find_map(|(pool, of)| {
+            self.pools.iter().enumerate().find_map(|(pool, of)| {
                 let (lease, choice) = chosen(pick(of, tried, draw)?, pool, Steered::Order);
                 Some((lease, Choice { again, ..choice }))
             })

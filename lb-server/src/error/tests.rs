@@ -1,13 +1,15 @@
 //! Answers of our own, as people, machines and calls of gRPC get them.
 
-use super::*;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use expect_test::{Expect, expect};
 use http::Request;
 use http_body_util::BodyExt;
 use lb_core::ExchangeId;
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+
+use super::*;
 
 fn check(problem: Problem, request: http::request::Builder, expected: &Expect) {
     let (head, ()) = request.body(()).unwrap().into_parts();

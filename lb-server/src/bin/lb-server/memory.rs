@@ -19,15 +19,12 @@ use crate::{counted, say};
 /// How often it is asked whether there is a file by now, while there is none.
 const NO_FILE: Duration = Duration::from_secs(1);
 
-/// How old what waits for a backend may be, if no file is kept: as old as a file by default.
-const MAX_AGE: Duration = Duration::from_secs(300);
-
 /// Begins with what the process before learned, if there is anything to begin with: what it tells by itself,
 /// or else the file that it left. Whatever is wrong with either is told and nothing more.
 pub(crate) fn recall(gateway: &Gateway, predecessor: Option<&mut Predecessor>) {
     let told = predecessor.map(|it| {
         let learned = it.learned().map_err(|error| error.to_string())?;
-        load(&learned, gateway.unix_time(), MAX_AGE).map_err(|why| why.to_string())
+        load(&learned, gateway.unix_time(), State::MAX_AGE).map_err(|why| why.to_string())
     });
     match told {
         Some(Ok(remembered)) => {
