@@ -9,7 +9,7 @@ and caches: a change that saves instructions is confirmed with proxybench.py.
   ./instructions.py --functions 30 small h2           and the functions that they are spent in
   ./instructions.py --bin before --bin after small    two builds side by side
 
-Also of tls, tls-large and h2. One worker, 8 client connections (h2: with 10 streams each), everything on loopback. Needs valgrind and h2load.
+Also of close, tls, tls-large and h2. One worker, 8 client connections (h2: with 10 streams each), everything on loopback. Needs valgrind and h2load.
 """
 import argparse
 import glob
@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,7 +33,24 @@ class Options:
     upstreams, upstream_workers, base_port, tmp, keep, cwd = 3, 1, 26000, None, False, HERE
 
 
+def visits(workload, count):
+    """A connection for each request, CONNECTIONS at a time: h2load keeps them."""
+    ask = f"GET {workload.path} HTTP/1.1\r\nHost: {pb.HOST}\r\nConnection: close\r\n\r\n".encode()
+    for begin in range(0, count, CONNECTIONS):
+        together = [socket.create_connection(("127.0.0.1", PORT), 10)
+                    for _ in range(min(CONNECTIONS, count - begin))]
+        for it in together:
+            it.sendall(ask)
+        for it in together:
+            with it, it.makefile("rb") as answer:
+                status = answer.read().split(b"\r\n")[0]
+            if b" 200 " not in status:
+                raise SystemExit(f"not every request was answered with 200: {status!r}")
+
+
 def requests(workload, count, tmp):
+    if workload.close:
+        return visits(workload, count)
     port, scheme = (TLS_PORT, "https") if workload.tls else (PORT, "http")
     argv = ["h2load", "-t1", f"-c{CONNECTIONS}", "-n", str(count), f"--connect-to=127.0.0.1:{port}"]
     argv += ["-m10"] if "h2" in workload.need else ["--h1"]

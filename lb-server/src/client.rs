@@ -57,7 +57,7 @@ impl Client {
         Rc::new(Self {
             peer,
             local,
-            address: peer.map(|peer| headers::written(&peer.ip().to_canonical())),
+            address: peer.map(|peer| headers::address(peer.ip().to_canonical())),
             secure,
             watch,
             requests: Cell::new(0),

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::boxed::in_box;
 use crate::crowd::{self, Crowded, Share};
 use crate::platform::{Accepted, Address, Listen, Place, Socket};
 use crate::serve;
@@ -224,8 +225,8 @@ impl Entrance {
             };
             let place = place.expect("the semaphore is never closed");
             let guest = serve::Guest { door: self.key.clone(), peer, local, place, share };
-            let serving = serve::connection(Rc::clone(&self.worker), io, guest, self.told.clone());
-            tokio::task::spawn_local(serving);
+            let (worker, told) = (Rc::clone(&self.worker), self.told.clone());
+            tokio::task::spawn_local(in_box(|| serve::connection(worker, io, guest, told)));
         }
     }
 

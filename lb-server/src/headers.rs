@@ -319,6 +319,19 @@ pub(crate) fn written(value: &dyn ToString) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).expect("what we write is visible ASCII")
 }
 
+/// An address, which each connection has one of: the standard library's way of writing it takes ten times as long.
+pub(crate) fn address(ip: IpAddr) -> HeaderValue {
+    let IpAddr::V4(ip) = ip else { return written(&ip) };
+    let (mut said, mut digits) =
+        (Vec::with_capacity("255.255.255.255.".len()), itoa::Buffer::new());
+    for octet in ip.octets() {
+        said.extend_from_slice(digits.format(octet).as_bytes());
+        said.push(b'.');
+    }
+    said.pop();
+    HeaderValue::try_from(said).expect("digits and dots")
+}
+
 /// Removes what `is_unwanted`, and what `Connection` names. One look at each name finds them: a look-up
 /// for each that might be there takes four times as long, and most are not.
 fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {

@@ -45,7 +45,7 @@ use body::Body;
 pub(crate) use herald::Herald;
 pub(crate) use lane::Inbound;
 use outbox::{Cut, Outbox};
-use piece::PIECE_BYTES_MAX;
+use piece::Reader;
 pub(crate) use piece::settled;
 pub(crate) use visit::{Farewell, Guarded, Visit};
 
@@ -53,6 +53,7 @@ pub(crate) use visit::{Farewell, Guarded, Visit};
 pub(crate) struct Http1 {
     line: Rc<Line>,
     limits: Limits,
+    reader: Reader,
     /// What was read and not looked at.
     ahead: Bytes,
     /// Whether anything was said since the last answer.
@@ -126,6 +127,7 @@ impl Http1 {
         Self {
             line: Rc::new(Line { io: RefCell::new(io), slot }),
             limits,
+            reader: Reader::default(),
             ahead: Bytes::new(),
             asked: false,
             sending: Sending::Done,
@@ -217,8 +219,7 @@ impl Http1 {
                     }
                 }
             }
-            let read =
-                ready!(piece::poll_read(&mut **self.line.io.borrow_mut(), cx, PIECE_BYTES_MAX));
+            let read = ready!(self.reader.poll_read(&mut **self.line.io.borrow_mut(), cx));
             let read = match read {
                 Ok(read) if !read.is_empty() => read,
                 Ok(_end) => return Poll::Ready(Err(self.failed())),
@@ -287,7 +288,7 @@ impl Http1 {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            let read = piece::poll_read(&mut **self.line.io.borrow_mut(), cx, PIECE_BYTES_MAX);
+            let read = self.reader.poll_read(&mut **self.line.io.borrow_mut(), cx);
             match read {
                 Poll::Pending => {
                     // Half a request cannot have a whole answer, and its backend may wait for ever.

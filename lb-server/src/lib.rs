@@ -24,6 +24,7 @@ mod distrust;
 mod names;
 mod exec;
 mod body;
+mod boxed;
 mod client;
 mod pulse;
 mod turn;

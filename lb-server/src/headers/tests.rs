@@ -181,3 +181,11 @@ fn nothing_is_asked_over_http2_in_place_of_what_cannot_be_said() {
     assert_eq!(said("a:1").unwrap(), "http://a:1/x?y");
     assert!(said("a%2eb").is_err());
 }
+
+#[test]
+fn an_address_is_written_as_the_standard_library_writes_it() {
+    for said in ["0.0.0.0", "9.10.99.100", "255.255.255.255", "2001:db8::1", "::"] {
+        let ip: IpAddr = said.parse().unwrap();
+        assert_eq!(address(ip), said);
+    }
+}

@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::body::Body;
 use super::herald::Herald;
-use super::piece::{self, PIECE_BYTES_MAX};
+use super::piece::{self, Reader};
 use super::visit::Guarded;
 use super::{Limits, Malformed, head};
 use crate::layers::Layers;
@@ -27,6 +27,7 @@ pub(super) struct Lane {
     pub(super) io: RefCell<Option<Guarded>>,
     pub(super) is_over: Cell<bool>,
     pub(super) limits: Limits,
+    reader: Reader,
     /// What was read and not looked at.
     pub(super) ahead: RefCell<Bytes>,
     /// What is still to come of the request that was read last, and its number.
@@ -69,6 +70,7 @@ impl Lane {
             io: RefCell::new(Some(io)),
             is_over: Cell::new(false),
             limits,
+            reader: Reader::default(),
             ahead: RefCell::default(),
             body: RefCell::new(Body::Ended),
             turn: Cell::new(0),
@@ -88,7 +90,7 @@ impl Lane {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        self.with_io(|io| piece::poll_read(io, cx, PIECE_BYTES_MAX))
+        self.with_io(|io| self.reader.poll_read(io, cx))
     }
 
     /// The next request's head. `None`: there is none.

@@ -1,10 +1,10 @@
-//! What is read at once, through a buffer that all connections of a thread share.
+//! What is read at once, through buffers that all connections of a thread share.
 //!
 //! A connection that waits has no buffer, and whoever reads finds one that is still in the processor's
 //! cache. What came is copied out of it where that is little. A large piece is handed on as it lies, and
 //! the buffer comes back when its last byte has gone out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,20 +15,68 @@ use tokio::io::ReadBuf;
 use crate::platform::Io;
 
 /// Bytes that are read at once. With 32 KiB, a body of 100 KiB takes three times as many system calls.
-pub(super) const PIECE_BYTES_MAX: usize = 256 * 1024;
-/// From here on a piece is handed on and not copied: so it fills at least an eighth of its buffer.
-const HANDED_BYTES_MIN: usize = 32 * 1024;
-/// Buffers that a thread keeps while nobody uses them.
-const SPARE_MAX: usize = 8;
+const LARGE_BYTES: usize = 256 * 1024;
+/// Bytes that are read at once where pieces are of a middling size: these are handed on as well.
+pub(super) const SMALL_BYTES: usize = 32 * 1024;
+/// What no piece is larger than.
+#[cfg(test)]
+pub(super) const PIECE_BYTES_MAX: usize = LARGE_BYTES;
+
+/// How large a buffer is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Size {
+    Small,
+    #[default]
+    Large,
+}
+
+impl Size {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Small => SMALL_BYTES,
+            Self::Large => LARGE_BYTES,
+        }
+    }
+
+    /// From here on a piece is handed on and not copied: so it fills a good part of its buffer.
+    const fn handed_min(self) -> usize {
+        match self {
+            Self::Small => SMALL_BYTES / 4,
+            Self::Large => LARGE_BYTES / 8,
+        }
+    }
+
+    /// Buffers that a thread keeps while nobody uses them.
+    const fn spare_max(self) -> usize {
+        match self {
+            Self::Small => 64,
+            Self::Large => 8,
+        }
+    }
+
+    /// What suits a piece of so many bytes, if it is worth a thought.
+    fn fit_for(bytes: usize) -> Option<Self> {
+        [Self::Large, Self::Small].into_iter().find(|size| bytes >= size.handed_min())
+    }
+}
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: [RefCell<Vec<Box<[u8]>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
 }
 
 /// A buffer in use, of which the first bytes are filled.
 struct Piece {
     room: Box<[u8]>,
+    size: Size,
     filled: usize,
+}
+
+impl Piece {
+    fn empty(size: Size) -> Self {
+        let spare = SPARE.with(|spare| spare[size as usize].borrow_mut().pop());
+        let room = spare.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
+        Self { room, size, filled: 0 }
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -42,22 +90,28 @@ impl Drop for Piece {
         let room = std::mem::take(&mut self.room);
         // A thread that ends keeps nothing.
         let _ended = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < SPARE_MAX {
+            let mut spare = spare[self.size as usize].borrow_mut();
+            if spare.len() < self.size.spare_max() {
                 spare.push(room);
             }
         });
     }
 }
 
-/// How many buffers of this thread nobody uses.
+/// How many large buffers of this thread nobody uses.
 #[cfg(test)]
 pub(super) fn spare() -> usize {
-    SPARE.with_borrow(Vec::len)
+    SPARE.with(|spare| spare[Size::Large as usize].borrow().len())
+}
+
+/// And how many small ones.
+#[cfg(test)]
+pub(super) fn spare_small() -> usize {
+    SPARE.with(|spare| spare[Size::Small as usize].borrow().len())
 }
 
 /// Pieces up to here keep a buffer that is too large for them, if they were handed on and lie somewhere.
-const LOOSE_BYTES_MAX: usize = PIECE_BYTES_MAX / 2;
+const LOOSE_BYTES_MAX: usize = LARGE_BYTES / 2;
 
 /// Gives what is left of a piece, and lies where it is, a buffer of its own size.
 pub(super) fn settle(piece: &mut Bytes) {
@@ -69,8 +123,29 @@ pub(super) fn settle(piece: &mut Bytes) {
 /// A piece as it was read, to be kept for nobody knows how long.
 pub(crate) fn settled(piece: &Bytes) -> Bytes {
     match piece.len() {
-        HANDED_BYTES_MIN..=LOOSE_BYTES_MAX => Bytes::copy_from_slice(piece),
+        SMALL_BYTES..=LOOSE_BYTES_MAX => Bytes::copy_from_slice(piece),
         _ => piece.clone(),
+    }
+}
+
+/// Reads what there is on a connection, into buffers of the size that its pieces have had.
+#[derive(Default)]
+pub(super) struct Reader {
+    size: Cell<Size>,
+}
+
+impl Reader {
+    /// Nothing, if nothing will ever be.
+    pub(super) fn poll_read(
+        &self,
+        io: &mut dyn Io,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Bytes>> {
+        let size = self.size.get();
+        let read = ready!(poll_into(size, io, cx, size.bytes()))?;
+        // Heads and small answers in between say nothing about the next body.
+        self.size.set(Size::fit_for(read.len()).unwrap_or(size));
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -80,13 +155,20 @@ pub(super) fn poll_read(
     cx: &mut Context<'_>,
     most: usize,
 ) -> Poll<io::Result<Bytes>> {
-    let spare = SPARE.with_borrow_mut(Vec::pop);
-    let room = spare.unwrap_or_else(|| vec![0; PIECE_BYTES_MAX].into_boxed_slice());
-    let mut piece = Piece { room, filled: 0 };
+    poll_into(Size::Large, io, cx, most)
+}
+
+fn poll_into(
+    size: Size,
+    io: &mut dyn Io,
+    cx: &mut Context<'_>,
+    most: usize,
+) -> Poll<io::Result<Bytes>> {
+    let mut piece = Piece::empty(size);
     let mut buf = ReadBuf::new(&mut piece.room[..most]);
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     piece.filled = buf.filled().len();
-    Poll::Ready(Ok(if piece.filled < HANDED_BYTES_MIN {
+    Poll::Ready(Ok(if piece.filled < size.handed_min() {
         Bytes::copy_from_slice(piece.as_ref())
     } else {
         Bytes::from_owner(piece)

@@ -20,7 +20,7 @@ use super::answer::{self, Told};
 use super::body::Body;
 use super::lane::{Inbound, Lane};
 use super::outbox::{HEAD_BYTES, Outbox};
-use super::piece::{self, PIECE_BYTES_MAX};
+use super::piece;
 use super::{Limits, head};
 use crate::arriving::Arriving;
 use crate::download::Outgoing;
@@ -52,6 +52,8 @@ const REFUSAL: &[u8] =
 /// How long a client may go on sending that has its last answer (RFC 9112 §9.6): in all, and with a pause.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(2);
+/// Bytes that are thrown away at once.
+const LINGER_BYTES: usize = 64 * 1024;
 
 impl Visit {
     pub(crate) fn new(io: Guarded, limits: Limits) -> Self {
@@ -157,7 +159,7 @@ impl Visit {
                 return Ok(());
             }
             loop {
-                let reading = poll_fn(|cx| piece::poll_read(&mut io, cx, PIECE_BYTES_MAX));
+                let reading = poll_fn(|cx| piece::poll_read(&mut io, cx, LINGER_BYTES));
                 if timeout(LINGER_PAUSE, reading).await??.is_empty() {
                     return Ok::<(), io::Error>(());
                 }

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Seat;
+use crate::boxed::in_box;
 use crate::client::{Client, Silence};
 use crate::doors::Kind;
 use crate::framing::{self, Guard};
@@ -104,7 +105,7 @@ fn work<'s>(
         move |request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(client), request);
     let limits = Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
     let visit = Visit::new(io, limits);
-    Box::pin(async move {
+    in_box(move || async move {
         let farewell = {
             let mut talk = std::pin::pin!(visit.talk(respond));
             let mut next = Phase::Draining;

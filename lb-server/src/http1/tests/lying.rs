@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
 
 use super::super::outbox::{Framing, Outbox};
-use super::super::piece::{self, PIECE_BYTES_MAX};
+use super::super::piece::{self, PIECE_BYTES_MAX, Reader, SMALL_BYTES};
 
 /// A piece of so many bytes as it comes off a socket.
 async fn piece(bytes: usize) -> Bytes {
@@ -29,5 +29,39 @@ async fn a_piece_that_nobody_takes_gives_its_buffer_back() {
         assert_eq!(piece::spare(), spare, "{bytes} bytes, of which {takes} are taken");
         drop(outbox);
         assert_eq!(piece::spare(), 1, "and in the end it is there for the next");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_pieces_of_a_middling_size_is_read_into_buffers_of_that_size() {
+    let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
+    let reader = Reader::default();
+    // What is sent, and in which pieces it is read.
+    let sent: [(usize, &[usize]); 5] = [
+        (16_000, &[16_000]),
+        (100, &[100]),
+        (16_000, &[16_000]),
+        (100_000, &[SMALL_BYTES, 100_000 - SMALL_BYTES]),
+        (100_000, &[100_000]),
+    ];
+    for (nth, (bytes, pieces)) in sent.into_iter().enumerate() {
+        says.write_all(&vec![b'x'; bytes]).await.unwrap();
+        for piece in pieces {
+            let read = poll_fn(|cx| reader.poll_read(&mut hears, cx)).await.unwrap();
+            assert_eq!(read.len(), *piece, "the send of number {nth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_second_piece_of_a_middling_size_is_handed_on_as_it_lies() {
+    let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
+    let reader = Reader::default();
+    for (spare, is_handed) in [(0, false), (0, true), (1, true)] {
+        assert_eq!(piece::spare_small(), spare);
+        says.write_all(&[b'x'; 16_000]).await.unwrap();
+        let read = poll_fn(|cx| reader.poll_read(&mut hears, cx)).await.unwrap();
+        // What was copied is alone in its buffer, and can be written in.
+        assert_eq!(read.try_into_mut().is_err(), is_handed);
     }
 }
