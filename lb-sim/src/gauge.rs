@@ -21,8 +21,9 @@ pub(crate) struct Gauges<'s> {
     eventually: Ruler<'s>,
     at_end: Vec<(Gauge, Vec<Ask<'s>>)>,
     drains: bool,
-    /// Whether anybody expects anything.
+    /// Whether anybody expects anything, and of each second.
     is_idle: bool,
+    has_rulers: bool,
 }
 
 /// An expectation, and what came of it so far.
@@ -79,6 +80,7 @@ impl<'s> Gauges<'s> {
             is_idle: [&expect.always, &expect.eventually, &expect.at_end]
                 .iter()
                 .all(|them| them.is_empty()),
+            has_rulers: !(expect.always.is_empty() && expect.eventually.is_empty()),
             always: Ruler::new(scenario, whole, &expect.always),
             eventually: Ruler::new(scenario, recovered, &expect.eventually),
             at_end: by_span(scenario, &expect.at_end),
@@ -100,6 +102,7 @@ impl<'s> Gauges<'s> {
     }
 
     /// Another entry.
+    #[inline]
     pub(crate) fn add(&mut self, places: &Places, entry: &Entry) {
         if self.is_idle {
             return;
@@ -126,15 +129,18 @@ impl<'s> Gauges<'s> {
     }
 
     /// Something that belongs to `at` is known `now`.
+    #[inline]
     fn tell(&mut self, at: Duration, now: Duration, news: &News) {
         for (gauge, _) in &mut self.at_end {
             if gauge.span.contains(&at) {
                 gauge.hear(news);
             }
         }
-        for ruler in [&mut self.always, &mut self.eventually] {
-            if !ruler.asks.is_empty() {
-                ruler.tell(at, now, news);
+        if self.has_rulers {
+            for ruler in [&mut self.always, &mut self.eventually] {
+                if !ruler.asks.is_empty() {
+                    ruler.tell(at, now, news);
+                }
             }
         }
     }
@@ -211,6 +217,7 @@ impl Gauge {
         Self { span, sent: 0, ended: 0, notes, measure }
     }
 
+    #[inline]
     fn hear(&mut self, news: &News) {
         match *news {
             News::Sent => self.sent += 1,

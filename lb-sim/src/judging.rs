@@ -48,12 +48,16 @@ pub struct Judging<'s> {
     marks: Marks,
     attempts: u64,
     trace: Option<Fingerprint>,
+    /// Whether there are only gauges and marks to be told: nothing is to happen but requests.
+    is_calm: bool,
 }
 
 impl<'s> Judging<'s> {
     /// Of a run of `scenario` that is about to begin.
     pub fn new(scenario: &'s Scenario, scrutiny: Scrutiny) -> Self {
+        let is_watched = scrutiny.invariants || scrutiny.trace;
         Self {
+            is_calm: !is_watched && scenario.faults.is_empty() && scenario.actions.is_empty(),
             scenario,
             places: Places::new(scenario),
             panel: scrutiny.invariants.then(|| Panel::new(scenario)),
@@ -68,15 +72,12 @@ impl<'s> Judging<'s> {
     }
 
     /// Another entry.
+    #[inline]
     pub fn add(&mut self, entry: &Entry) {
-        if let Some(panel) = &mut self.panel {
-            panel.enter(entry);
+        if !self.is_calm {
+            self.watch(entry);
         }
         self.gauges.add(&self.places, entry);
-        self.bites.add(&self.places, entry);
-        if !self.scenario.actions.is_empty() {
-            self.meetings.add(entry);
-        }
         match &entry.what {
             What::Core(event) => {
                 self.attempts += u64::from(matches!(event, Event::Attempted { .. }));
@@ -84,6 +85,17 @@ impl<'s> Judging<'s> {
             }
             What::CutOff { attack } => self.repelled[*attack] = true,
             _ => {}
+        }
+    }
+
+    /// Those who are dear to tell, or wait for something to happen to the world.
+    fn watch(&mut self, entry: &Entry) {
+        if let Some(panel) = &mut self.panel {
+            panel.enter(entry);
+        }
+        self.bites.add(&self.places, entry);
+        if !self.scenario.actions.is_empty() {
+            self.meetings.add(entry);
         }
         if let Some(trace) = &mut self.trace {
             trace.add(entry);
@@ -115,14 +127,13 @@ impl<'s> Judging<'s> {
 }
 
 impl Sink for Judging<'_> {
+    #[inline]
     fn enter(&mut self, at: Duration, what: What) {
         self.add(&Entry { at, what });
     }
 
     fn hears(&self) -> Topics {
-        let is_plain = self.panel.is_none() && self.trace.is_none();
-        let is_calm = self.scenario.faults.is_empty() && self.scenario.actions.is_empty();
-        match is_plain && is_calm {
+        match self.is_calm {
             true => self.gauges.hears().and(Marks::HEARS).and(Topics::REST),
             false => Topics::ALL,
         }
@@ -133,7 +144,7 @@ impl Sink for Judging<'_> {
 #[derive(Default)]
 struct Marks {
     reached: BTreeSet<&'static str>,
-    /// Why the last pool was asked: mostly for the same reason as the one before.
+    /// Why the last pool was asked.
     steered: Option<Steered>,
 }
 
@@ -145,13 +156,23 @@ impl Marks {
         .and(Topics::ASIDE)
         .and(Topics::BACKEND);
 
+    #[inline]
     fn add(&mut self, event: &Event) {
+        match event {
+            // Mostly a first one at a fit backend, for the same reason as the one before.
+            Event::Attempted { attempt: 1, choice, .. }
+                if self.steered == Some(choice.steered)
+                    && !(choice.again || choice.hedge)
+                    && !matches!(choice.role, Role::Panic | Role::Trial) => {}
+            _ => self.reach(event),
+        }
+    }
+
+    fn reach(&mut self, event: &Event) {
         let name = match event {
             Event::Attempted { attempt, choice, .. } => {
-                if self.steered != Some(choice.steered) {
-                    self.steered = Some(choice.steered);
-                    self.reached.insert(choice.steered.as_str());
-                }
+                self.steered = Some(choice.steered);
+                self.reached.insert(choice.steered.as_str());
                 let marks = [
                     (*attempt > 1, "retry"),
                     (choice.again, "again"),

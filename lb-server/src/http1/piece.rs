@@ -23,10 +23,9 @@ pub(super) const SMALL_BYTES: usize = 32 * 1024;
 pub(super) const PIECE_BYTES_MAX: usize = LARGE_BYTES;
 
 /// How large a buffer is.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Size {
     Small,
-    #[default]
     Large,
 }
 
@@ -131,8 +130,12 @@ pub(crate) fn settled(piece: &Bytes) -> Bytes {
 /// Reads what there is on a connection, into buffers of the size that its pieces have had.
 #[derive(Default)]
 pub(super) struct Reader {
-    size: Cell<Size>,
+    /// How many middling pieces came since the last large one.
+    middling: Cell<u8>,
 }
+
+/// So many middling pieces in a row, and buffers are small: the end of a large body alone is none.
+const MIDDLING_MIN: u8 = 4;
 
 impl Reader {
     /// Nothing, if nothing will ever be.
@@ -141,10 +144,14 @@ impl Reader {
         io: &mut dyn Io,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
-        let size = self.size.get();
+        let size = if self.middling.get() < MIDDLING_MIN { Size::Large } else { Size::Small };
         let read = ready!(poll_into(size, io, cx, size.bytes()))?;
         // Heads and small answers in between say nothing about the next body.
-        self.size.set(Size::fit_for(read.len()).unwrap_or(size));
+        match Size::fit_for(read.len()) {
+            Some(Size::Large) => self.middling.set(0),
+            Some(Size::Small) => self.middling.set(self.middling.get().saturating_add(1)),
+            None => {}
+        }
         Poll::Ready(Ok(read))
     }
 }

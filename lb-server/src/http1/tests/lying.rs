@@ -37,9 +37,12 @@ async fn who_sends_pieces_of_a_middling_size_is_read_into_buffers_of_that_size()
     let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
     let reader = Reader::default();
     // What is sent, and in which pieces it is read.
-    let sent: [(usize, &[usize]); 5] = [
+    let sent: [(usize, &[usize]); 8] = [
+        (100_000, &[100_000]),
+        (16_000, &[16_000]),
         (16_000, &[16_000]),
         (100, &[100]),
+        (16_000, &[16_000]),
         (16_000, &[16_000]),
         (100_000, &[SMALL_BYTES, 100_000 - SMALL_BYTES]),
         (100_000, &[100_000]),
@@ -54,10 +57,11 @@ async fn who_sends_pieces_of_a_middling_size_is_read_into_buffers_of_that_size()
 }
 
 #[tokio::test]
-async fn the_second_piece_of_a_middling_size_is_handed_on_as_it_lies() {
+async fn after_a_few_pieces_of_a_middling_size_they_are_handed_on_as_they_lie() {
     let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
     let reader = Reader::default();
-    for (spare, is_handed) in [(0, false), (0, true), (1, true)] {
+    let copied = std::iter::repeat_n((0, false), 4);
+    for (spare, is_handed) in copied.chain([(0, true), (1, true)]) {
         assert_eq!(piece::spare_small(), spare);
         says.write_all(&[b'x'; 16_000]).await.unwrap();
         let read = poll_fn(|cx| reader.poll_read(&mut hears, cx)).await.unwrap();
