@@ -238,8 +238,11 @@ pub enum BodyEnd {
     Complete,
     /// The backend broke it off.
     BackendBroke,
-    /// The backend sent nothing for too long.
+    /// The backend sent nothing for too long, and had announced more.
     BackendIdle,
+    /// The backend sent nothing for too long, and had announced nothing: an event stream, or a log that is
+    /// followed, may have nothing to say.
+    BackendQuiet,
     /// The exchange's time was up.
     Deadline,
     /// The client left.
@@ -248,15 +251,31 @@ pub enum BodyEnd {
 
 impl BodyEnd {
     /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Complete, Self::BackendBroke, Self::BackendIdle, Self::Deadline, Self::ClientLeft];
+    pub const ALL: [Self; 6] = [
+        Self::Complete,
+        Self::BackendBroke,
+        Self::BackendIdle,
+        Self::BackendQuiet,
+        Self::Deadline,
+        Self::ClientLeft,
+    ];
 
-    /// What it says about the backend. A long exchange is not the backend's fault.
+    /// How a body ends of which nothing came for too long, and of which so many bytes are `missing`, where
+    /// its length was announced.
+    pub const fn of_silence(missing: Option<u64>) -> Self {
+        match missing {
+            Some(_) => Self::BackendIdle,
+            None => Self::BackendQuiet,
+        }
+    }
+
+    /// What it says about the backend. A long exchange is not the backend's fault, and that nothing happens
+    /// that it could tell of is nobody's: whoever listens could take it out otherwise.
     pub const fn verdict(self) -> Verdict {
         match self {
             Self::Complete => Verdict::Success,
             Self::BackendBroke | Self::BackendIdle => Verdict::Failure,
-            Self::Deadline | Self::ClientLeft => Verdict::Abandoned,
+            Self::BackendQuiet | Self::Deadline | Self::ClientLeft => Verdict::Abandoned,
         }
     }
 
@@ -266,6 +285,7 @@ impl BodyEnd {
             Self::Complete => "complete",
             Self::BackendBroke => "backend_broke",
             Self::BackendIdle => "backend_idle",
+            Self::BackendQuiet => "backend_quiet",
             Self::Deadline => "deadline",
             Self::ClientLeft => "client_left",
         }

@@ -119,8 +119,8 @@ impl Download {
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
                 // Both stand still: the backend has nothing to go on with.
-                let fault = end == BodyEnd::BackendIdle && self.replay.waits_for_client();
                 let is_hurried = end == BodyEnd::Deadline;
+                let fault = !is_hurried && self.replay.waits_for_client();
                 self.connection.iter().for_each(|it| it.doubt(is_hurried));
                 self.end(if fault { BodyEnd::ClientLeft } else { end });
                 return Poll::Ready(Some(Err(Broken::Late)));
@@ -191,7 +191,9 @@ impl Download {
             .get_or_insert_with(|| Box::pin(sleep_until((Instant::now() + idle).min(until))));
         let taken = || self.replay.last_taken().map(|taken| (taken + idle).min(until));
         ready!(pulse::poll_still(sleep, cx, taken));
-        Poll::Ready(if sleep.deadline() < until { BodyEnd::BackendIdle } else { BodyEnd::Deadline })
+        let is_late = sleep.deadline() >= until;
+        let silence = || BodyEnd::of_silence(self.size_hint().exact());
+        Poll::Ready(if is_late { BodyEnd::Deadline } else { silence() })
     }
 
     /// How long the rest may take, on either side. `None`: there is no rest.

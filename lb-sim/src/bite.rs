@@ -248,7 +248,8 @@ impl Witness<'_> {
             FaultKind::Truncate => end == BodyEnd::BackendBroke,
             // Nobody else's body takes half as long: a sound origin sends its own at once.
             FaultKind::Trickle { over } => {
-                end == BodyEnd::BackendIdle || took.is_some_and(|took| took >= over / 2)
+                let falls_silent = matches!(end, BodyEnd::BackendIdle | BodyEnd::BackendQuiet);
+                falls_silent || took.is_some_and(|took| took >= over / 2)
             }
             _ => false,
         }

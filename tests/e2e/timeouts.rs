@@ -1,5 +1,6 @@
 //! Every wait has an end.
 
+use lb_core::BreakerState;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -66,11 +67,40 @@ fn a_body_that_stands_still_is_cut_off() {
     run(async {
         let start = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
         let backend = Backend::start(|_, _| Script::WriteAndHang(start.to_vec())).await;
-        let proxy =
-            Proxy::start(&[backend.url()], "[service.timeouts]\nbody_idle = \"50ms\"").await;
+        let policies = "[service.breaker]\nconsecutive_failures = 1\n\
+                        [service.timeouts]\nbody_idle = \"50ms\"";
+        let proxy = Proxy::start(&[backend.url()], policies).await;
         assert!(!Client::get(proxy.addr).await.whole);
         until(|| !proxy.log().is_empty()).await;
         assert_eq!(proxy.log()[0]["end"], "backend_idle");
+        // Six bytes were announced and are missing.
+        assert_eq!(proxy.service().backend(0).breaker().state(), BreakerState::Open);
+    });
+}
+
+#[test]
+fn streams_with_nothing_to_say_open_no_breaker() {
+    run(async {
+        let heads = ["transfer-encoding: chunked\r\n\r\n2\r\n:\n\r\n", "\r\n:\n"];
+        for (status, head) in [(200, heads[0]), (200, heads[1]), (503, heads[0])] {
+            let start = format!("HTTP/1.1 {status} Fine\r\n{head}");
+            let backend =
+                Backend::start(move |_, request| match request.head.starts_with("GET /events") {
+                    true => Script::WriteAndHang(start.clone().into_bytes()),
+                    false => Script::ok("here"),
+                })
+                .await;
+            let policies = "[service.breaker]\nconsecutive_failures = 1\n\
+                            [service.timeouts]\nbody_idle = \"50ms\"";
+            let proxy = Proxy::start(&[backend.url()], policies).await;
+            let listens = "GET /events HTTP/1.1\r\nhost: a\r\n\r\n";
+            assert!(!Client::ask(proxy.addr, listens).await.whole);
+            until(|| !proxy.log().is_empty()).await;
+            assert_eq!(proxy.log()[0]["end"], "backend_quiet");
+            // What its head said counts as ever.
+            let is_well = status == 200;
+            assert_eq!(Client::get(proxy.addr).await.status == 200, is_well, "{head:?}");
+        }
     });
 }
 

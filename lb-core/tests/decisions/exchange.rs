@@ -427,7 +427,9 @@ fn a_good_head_breaks_no_row_of_failures_and_a_good_body_does() {
     assert_eq!(go(&[Finish(RESET)]), 1);
     assert_eq!(go(&[Finish(OK), Drop]), 1);
     assert_eq!(go(&[Finish(OK), End(BodyEnd::ClientLeft)]), 1);
-    assert_eq!(go(&[Finish(OK), End(BodyEnd::BackendIdle)]), 2);
+    assert_eq!(go(&[Finish(OK), End(BodyEnd::of_silence(Some(9)))]), 2);
+    // Who announced nothing has nothing to say, whatever came before.
+    assert_eq!(go(&[Finish(OK), End(BodyEnd::of_silence(None))]), 2);
     assert_eq!(go(&[Finish(OK), End(BodyEnd::Complete)]), 0);
     // A bad head and a broken body are one failure.
     assert_eq!(go(&[Finish(BUSY), End(BodyEnd::BackendBroke)]), 1);

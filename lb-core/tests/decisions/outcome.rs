@@ -106,6 +106,7 @@ fn every_end_of_a_body_says_what_it_proves() {
             complete       Success
             backend_broke  Failure
             backend_idle   Failure
+            backend_quiet  Abandoned
             deadline       Abandoned
             client_left    Abandoned
         "#]],

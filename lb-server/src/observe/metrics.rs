@@ -153,7 +153,10 @@ impl Close {
     pub(crate) const fn of(status: u16, end: BodyEnd) -> Self {
         match end {
             BodyEnd::Complete => Self::Answered(status),
-            BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline => Self::Broken,
+            BodyEnd::BackendBroke
+            | BodyEnd::BackendIdle
+            | BodyEnd::BackendQuiet
+            | BodyEnd::Deadline => Self::Broken,
             BodyEnd::ClientLeft => Self::Left,
         }
     }
@@ -371,7 +374,7 @@ mod tests {
             let expected = match end {
                 BodyEnd::Complete => ["2xx", "5xx"],
                 BodyEnd::ClientLeft => ["left"; 2],
-                BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline => ["broken"; 2],
+                _ => ["broken"; 2],
             };
             assert_eq!(closed, expected, "{end:?}");
         }

@@ -16,6 +16,7 @@ use super::{Invariant, Judge};
 use crate::engine::TICK;
 use crate::ledger::Ledger;
 use crate::log::{Entry, Topics, What};
+use crate::measure::origin_of;
 use crate::scenario::Scenario;
 
 pub(super) struct BreakerMoves {
@@ -87,8 +88,23 @@ fn of_body(end: BodyEnd) -> Says {
     match end {
         BodyEnd::Complete => Says::Good,
         BodyEnd::BackendBroke | BodyEnd::BackendIdle => Says::Bad,
-        BodyEnd::Deadline | BodyEnd::ClientLeft => Says::Nothing,
+        BodyEnd::BackendQuiet | BodyEnd::Deadline | BodyEnd::ClientLeft => Says::Nothing,
     }
+}
+
+/// Whether a silence is blamed on whoever announced more, and on nobody else.
+fn silence(backend: BackendId, end: BodyEnd, ledger: &Ledger<'_>, judge: &mut Judge) {
+    let scenario = ledger.scenario;
+    let announces = || scenario.origins[origin_of(scenario, backend)].announces();
+    let fits = match end {
+        BodyEnd::BackendIdle => announces().is_some(),
+        BodyEnd::BackendQuiet => announces().is_none(),
+        _ => return,
+    };
+    judge.check(fits, || {
+        let (name, announced) = (ledger.name(backend), announces());
+        format!("{name} announced {announced:?} bytes, and its body ends as {end:?}")
+    });
 }
 
 /// How long it stays open the `nth` time in a row, counted from 0.
@@ -348,6 +364,9 @@ impl Invariant for BreakerMoves {
                 }
             }
             Event::Concluded { backend, .. } | Event::Ended { backend, .. } => {
+                if let Event::Ended { end, .. } = *event {
+                    silence(backend, end, ledger, judge);
+                }
                 let Some((_, failures)) = self.rules(backend.service) else { return };
                 self.shows(event, failures);
             }

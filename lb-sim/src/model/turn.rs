@@ -255,7 +255,7 @@ impl<'c, S: Sink> Engine<'c, S> {
         let Outcome::Answered(status) = fate.outcome else {
             unreachable!("what is delivered was answered")
         };
-        let Open { user, service, status: edited, .. } = *self.open(slot);
+        let Open { user, era, service, status: edited, .. } = *self.open(slot);
         let status = edited.filter(|_| has_body(status)).unwrap_or(status);
         if let Some(user) = user
             && let Some(cookie) = delivery.set_cookie(service)
@@ -270,7 +270,9 @@ impl<'c, S: Sink> Engine<'c, S> {
             false => (fate.body / 2, BodyEnd::BackendBroke),
         };
         if fate.body / PIECES > idle {
-            (takes, end) = (idle, BodyEnd::BackendIdle);
+            let origin = self.origin(era, delivery.backend());
+            let missing = self.scenario.origins[origin].announces();
+            (takes, end) = (idle, BodyEnd::of_silence(missing));
         }
         let mut until = self.now + takes;
         if until > delivery.deadline() {

@@ -48,6 +48,14 @@ impl Origin {
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
+
+    /// Bytes that its answers say they have.
+    pub(crate) fn announces(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Length => Some(self.body as u64),
+            Framing::Chunked => None,
+        }
+    }
 }
 
 /// Requests on a connection at a time, unless the scenario says otherwise, and the most that it may say.

@@ -62,7 +62,12 @@ impl Journal {
         let status = record.status.map_or(unanswered, |status| status.as_u16());
         let end = match record.end {
             Some(BodyEnd::Complete) => 'c',
-            Some(BodyEnd::BackendBroke | BodyEnd::BackendIdle | BodyEnd::Deadline) => 'b',
+            Some(
+                BodyEnd::BackendBroke
+                | BodyEnd::BackendIdle
+                | BodyEnd::BackendQuiet
+                | BodyEnd::Deadline,
+            ) => 'b',
             None if record.status.is_some() => 'r',
             Some(BodyEnd::ClientLeft) | None if cut => 'b',
             Some(BodyEnd::ClientLeft) | None => 'l',
