@@ -41,9 +41,13 @@ fn nobody_takes_a_backend_out_by_being_in_a_hurry() {
         until(|| proxy.log().len() == 6).await;
         let attempt = &proxy.log()[4]["attempts"][0];
         assert_eq!(attempt["outcome"], "out_of_time", "{attempt}");
-        // Who makes no call has the time that everybody has.
-        let hurried = "GET / HTTP/1.1\r\nhost: a\r\ngrpc-timeout: 1n\r\n\r\n";
-        assert_eq!(Client::ask(proxy.addr, hurried).await.text(), "here");
+        // Who makes no call has the time that everybody has: one is a POST, and says what it is.
+        for kind in ["text/plain", "application/grpc"] {
+            let hurried = format!(
+                "GET / HTTP/1.1\r\nhost: a\r\ngrpc-timeout: 1n\r\ncontent-type: {kind}\r\n\r\n"
+            );
+            assert_eq!(Client::ask(proxy.addr, hurried).await.text(), "here");
+        }
     });
 }
 

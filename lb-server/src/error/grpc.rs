@@ -1,9 +1,9 @@
 //! Our own answers to calls of gRPC: an outcome in fields, and no body.
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{Method, Response};
 use http_body_util::Full;
 
 use super::Problem;
@@ -31,9 +31,11 @@ pub(crate) fn is_call(request: &Parts) -> bool {
     content_type(request).is_some()
 }
 
-/// What a call of gRPC says of its content.
+/// What a call of gRPC says of its content. Every call is a POST (gRPC over HTTP/2, "Requests"): who asks for
+/// a page is told in statuses, which caches understand, whatever else he says of himself.
 fn content_type(request: &Parts) -> Option<&[u8]> {
-    let said = request.headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let said = request.headers.get(header::CONTENT_TYPE).filter(|_| request.method == Method::POST);
+    let said = said?.as_bytes();
     said.starts_with(GRPC.as_bytes()).then_some(said)
 }
 
@@ -50,6 +52,7 @@ impl Problem {
         let mut response = Response::new(Full::default());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(GRPC_STATUS, headers::written(&self.grpc_status()));
         let message = HeaderValue::from_static(self.sentence());
         headers.insert(GRPC_MESSAGE, message);

@@ -90,6 +90,7 @@ fn a_call_of_grpc_web_is_answered_in_its_own_kind() {
         &expect![[r#"
             200 OK
             content-type: application/grpc-web-text+proto
+            cache-control: no-store
             grpc-status: 14
             grpc-message: no backend can take this request now
             date: (now)
@@ -103,11 +104,29 @@ fn a_call_of_grpc_web_is_answered_in_its_own_kind() {
         &expect![[r#"
             200 OK
             content-type: application/grpc
+            cache-control: no-store
             grpc-status: 12
             grpc-message: no service is configured for this host
             date: (now)
             x-request-id: (id)
 
+        "#]],
+    );
+}
+
+#[test]
+fn a_page_is_refused_by_its_status_whatever_kind_it_is_asked_for_as() {
+    check(
+        Problem::NoService,
+        Request::get("/").header("content-type", "application/grpc").header("accept", "text/html"),
+        &expect![[r#"
+            404 Not Found
+            content-type: text/plain; charset=utf-8
+            cache-control: no-store
+            date: (now)
+            x-request-id: (id)
+
+            no service is configured for this host (no_service, (id))
         "#]],
     );
 }
