@@ -238,6 +238,8 @@ pub enum BodyEnd {
     Complete,
     /// The backend broke it off.
     BackendBroke,
+    /// The backend broke it off, as it may: what goes on in a tunnel is between its two ends.
+    BackendLeft,
     /// The backend sent nothing for too long, and had announced more.
     BackendIdle,
     /// The backend sent nothing for too long, and had announced nothing: an event stream, or a log that is
@@ -251,9 +253,10 @@ pub enum BodyEnd {
 
 impl BodyEnd {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Complete,
         Self::BackendBroke,
+        Self::BackendLeft,
         Self::BackendIdle,
         Self::BackendQuiet,
         Self::Deadline,
@@ -275,7 +278,9 @@ impl BodyEnd {
         match self {
             Self::Complete => Verdict::Success,
             Self::BackendBroke | Self::BackendIdle => Verdict::Failure,
-            Self::BackendQuiet | Self::Deadline | Self::ClientLeft => Verdict::Abandoned,
+            Self::BackendLeft | Self::BackendQuiet | Self::Deadline | Self::ClientLeft => {
+                Verdict::Abandoned
+            }
         }
     }
 
@@ -284,6 +289,7 @@ impl BodyEnd {
         match self {
             Self::Complete => "complete",
             Self::BackendBroke => "backend_broke",
+            Self::BackendLeft => "backend_left",
             Self::BackendIdle => "backend_idle",
             Self::BackendQuiet => "backend_quiet",
             Self::Deadline => "deadline",

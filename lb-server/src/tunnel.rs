@@ -3,7 +3,8 @@
 //! HTTP has ended on both sides when a tunnel begins. What the client sent ahead of the answer waited
 //! in the guard (`framing`), so that a backend which did not switch never saw it; it goes out first.
 //! The exchange lives on: its lease is given back, and its record written, when the tunnel ends.
-//! Where one side breaks off, so does the other: nobody takes half of what was said for all of it.
+//! Where one side breaks off, so does the other: nobody takes half of what was said for all of it. That says
+//! nothing of the backend: a client can have it hang up, and close a connection with something unread in it.
 
 mod stream;
 
@@ -44,7 +45,7 @@ impl Tunnel {
     pub(crate) async fn run(self, client: Box<dyn Io>, begun: Vec<u8>) {
         let Self { mut held, remains } = self;
         let Some(Remains { io, begun: answered, slot: _held }) = remains else {
-            held.end(BodyEnd::BackendBroke);
+            held.end(BodyEnd::BackendLeft);
             return;
         };
         let idle = held
@@ -66,7 +67,7 @@ impl Tunnel {
         ends.break_off = matches!(end, RelayEnd::Broken(_));
         held.end(match end {
             RelayEnd::Done => BodyEnd::Complete,
-            RelayEnd::Broken(Side::Far) => BodyEnd::BackendBroke,
+            RelayEnd::Broken(Side::Far) => BodyEnd::BackendLeft,
             RelayEnd::Broken(Side::Near) => BodyEnd::ClientLeft,
             RelayEnd::Idle => BodyEnd::Deadline,
         });

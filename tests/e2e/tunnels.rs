@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use lb_core::BreakerState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -58,7 +59,7 @@ fn a_backend_that_breaks_off_does_not_look_like_one_that_has_ended() {
             let broken = stream.read(&mut half).await.expect_err("a reset");
             assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
             until(|| proxy.log().len() == 1).await;
-            assert_eq!(proxy.log()[0]["end"], "backend_broke");
+            assert_eq!(proxy.log()[0]["end"], "backend_left");
         }
     });
 }
@@ -77,7 +78,30 @@ fn over_http2_a_backend_that_breaks_off_resets_the_stream() {
         let Framed { kind, id, payload, .. } = next(&mut client, &[0, 3]).await.unwrap();
         assert_eq!((kind, id, payload), (3, 1, vec![0, 0, 0, 8]), "RST_STREAM and CANCEL");
         until(|| proxy.log().len() == 1).await;
-        assert_eq!(proxy.log()[0]["end"], "backend_broke");
+        assert_eq!(proxy.log()[0]["end"], "backend_left");
+    });
+}
+
+/// As `conn.Close()` does after a frame that is none, the rest of what the client sent unread.
+#[test]
+fn a_client_that_has_a_backend_hang_up_takes_nobody_out() {
+    run(async {
+        for ask in [CONNECT, UPGRADE] {
+            let go = Rc::new(Notify::new());
+            let backend = breaking(Rc::clone(&go)).await;
+            let policies = format!("{ALLOWED}\n[service.breaker]\nconsecutive_failures = 1");
+            let proxy = Proxy::start(&[backend.url()], &policies).await;
+            for ended in 1..=2 {
+                let mut stream = BufReader::new(TcpStream::connect(proxy.addr).await.unwrap());
+                stream.write_all(ask.as_bytes()).await.unwrap();
+                read_head(&mut stream).await.unwrap();
+                stream.write_all(&[0xff; 2_000]).await.unwrap();
+                go.notify_one();
+                while let Ok(1..) = stream.read(&mut [0; 4]).await {}
+                until(|| proxy.log().len() == ended).await;
+            }
+            assert_eq!(proxy.service().backend(0).breaker().state(), BreakerState::Closed);
+        }
     });
 }
 

@@ -105,6 +105,7 @@ fn every_end_of_a_body_says_what_it_proves() {
         &expect![[r#"
             complete       Success
             backend_broke  Failure
+            backend_left   Abandoned
             backend_idle   Failure
             backend_quiet  Abandoned
             deadline       Abandoned

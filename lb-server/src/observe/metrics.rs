@@ -154,6 +154,7 @@ impl Close {
         match end {
             BodyEnd::Complete => Self::Answered(status),
             BodyEnd::BackendBroke
+            | BodyEnd::BackendLeft
             | BodyEnd::BackendIdle
             | BodyEnd::BackendQuiet
             | BodyEnd::Deadline => Self::Broken,

@@ -88,7 +88,9 @@ fn of_body(end: BodyEnd) -> Says {
     match end {
         BodyEnd::Complete => Says::Good,
         BodyEnd::BackendBroke | BodyEnd::BackendIdle => Says::Bad,
-        BodyEnd::BackendQuiet | BodyEnd::Deadline | BodyEnd::ClientLeft => Says::Nothing,
+        BodyEnd::BackendLeft | BodyEnd::BackendQuiet | BodyEnd::Deadline | BodyEnd::ClientLeft => {
+            Says::Nothing
+        }
     }
 }
 

@@ -64,6 +64,7 @@ impl Journal {
             Some(BodyEnd::Complete) => 'c',
             Some(
                 BodyEnd::BackendBroke
+                | BodyEnd::BackendLeft
                 | BodyEnd::BackendIdle
                 | BodyEnd::BackendQuiet
                 | BodyEnd::Deadline,
