@@ -47,7 +47,8 @@ pub enum Failure {
     /// The backend has as many connections as it may have, and none came free in time.
     Crowded,
     /// The backend opened no tunnel: it may ignore what it was asked to switch to (RFC 9110 §7.8), and the
-    /// client would take its answer for a tunnel; or it speaks HTTP/2, and was asked in HTTP/1.1.
+    /// client would take its answer for a tunnel; or it switched to another than it was asked for; or it
+    /// speaks HTTP/2, and was asked in HTTP/1.1.
     NoTunnel,
     /// The exchange's time was up before the backend had had its own.
     OutOfTime,

@@ -357,6 +357,7 @@ fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
+            | "http2-settings" // RFC 7540 §3.2.1
             | "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"

@@ -55,15 +55,19 @@ pub(crate) fn wanted(head: &mut Parts, is_held: bool, id: RequestId) -> Option<W
         let stream = Some(head.extensions.remove::<OnUpgrade>()?);
         return Some(Wanted { what: What::Tunnel, stream });
     };
-    let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
+    let named = HeaderValue::from_str(protocol.as_str()).ok()?;
+    // Over HTTP/2 there is none, and whoever asks for one means this.
+    head.headers.insert(header::UPGRADE, named.clone());
+    // One, and no other, as over HTTP/1.1: what is not for us to carry asks for nothing that is.
+    if protocols(&head.headers).next() != Some(protocol.as_str()) {
+        return None;
+    }
     let stream = Some(head.extensions.remove::<OnUpgrade>()?);
     head.method = Method::GET;
-    // Over HTTP/2 there is none, and whoever asks for one means this.
-    head.headers.insert(header::UPGRADE, protocols.clone());
-    if protocols == WEBSOCKET {
+    if named == WEBSOCKET {
         head.headers.insert(SEC_WEBSOCKET_KEY, key(id));
     }
-    Some(Wanted { what: What::Protocols(protocols), stream })
+    Some(Wanted { what: What::Protocols(named), stream })
 }
 
 impl Wanted {
@@ -127,12 +131,15 @@ pub(crate) fn misfits<B>(asked: &Parts, answer: &Response<B>) -> Option<Failure>
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
             let mut granted = protocols(answer.headers());
-            let Some(granted) = granted.next().filter(|_| granted.next().is_none()) else {
+            let granted = granted.next().filter(|_| granted.next().is_none());
+            let mut wanted = protocols(&asked.headers).peekable();
+            if wanted.peek().is_none() {
                 return Some(Failure::Malformed);
-            };
-            let is_asked = protocols(&asked.headers).any(|it| it.eq_ignore_ascii_case(granted));
+            }
+            // What a backend makes of a protocol that it does not speak is for any client to bring about.
+            let is_asked = wanted.any(|it| granted.is_some_and(|by| it.eq_ignore_ascii_case(by)));
             let fits = is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()));
-            (!fits).then_some(Failure::Malformed)
+            (!fits).then_some(Failure::NoTunnel)
         }
         // A tunnel to some readers (RFC 9110 §9.3.6) and an answer without a body to others, hyper
         // among them.

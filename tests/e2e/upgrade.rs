@@ -211,7 +211,13 @@ fn a_request_before_one_that_asks_for_a_protocol_is_a_request() {
 #[test]
 fn a_switch_that_nobody_asked_for_is_no_answer() {
     run(async {
-        for (asked, granted) in [("", "ping/1"), ("ping/1", "pong/1"), ("h2c", "h2c")] {
+        for (asked, granted, reason) in [
+            ("", "ping/1", "malformed"),
+            ("h2c", "h2c", "malformed"),
+            ("ping/1", "pong/1", "no_tunnel"),
+            ("ping/1", "ping/1, pong/1", "no_tunnel"),
+            ("ping/1", "", "no_tunnel"),
+        ] {
             let backend = Backend::start(move |_, _| {
                 let head = "HTTP/1.1 101 Here\r\nconnection: upgrade\r\nupgrade:";
                 Script::WriteAndHang(format!("{head} {granted}\r\n\r\n").into())
@@ -221,8 +227,36 @@ fn a_switch_that_nobody_asked_for_is_no_answer() {
             let mut client = Client::connect(proxy.addr).await;
             let fields = format!("connection: upgrade\r\nupgrade: {asked}\r\n");
             client.write(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await;
-            assert_eq!(client.answer().await.unwrap().status, 502, "{asked:?} {granted:?}");
+            let answer = client.answer().await.unwrap();
+            let told = (answer.status, answer.error());
+            assert_eq!(told, (502, reason.to_owned()), "{asked:?} {granted:?}");
         }
+    });
+}
+
+#[test]
+fn over_http2_as_well_it_is_never_switched_to_and_its_settings_stay_behind() {
+    run(async {
+        let backend = Backend::start(|_, _| Script::ok("plain")).await;
+        let proxy = Proxy::start(&[backend.url()], "").await;
+        let mut client = connect(proxy.addr).await;
+        let settings = |mut request: Request<_>| {
+            request.headers_mut().insert("http2-settings", "AAMAAABk".parse().unwrap());
+            request
+        };
+        let page = Request::get("http://a.example/").body(whole("")).unwrap();
+        assert_eq!(ask(&mut client, settings(page)).await.unwrap().body, "plain");
+        for protocol in ["h2c", "H2C", " h2c", "h2c, websocket", "websocket, h2c", "a, b", ","] {
+            let answer = ask(&mut client, settings(extended("/", protocol))).await.unwrap();
+            let told = (answer.head.status.as_u16(), answer.body.contains("connect_not_allowed"));
+            assert_eq!(told, (405, true), "{protocol:?}");
+        }
+        let answer = ask(&mut client, settings(extended("/", "websocket"))).await.unwrap();
+        assert_eq!(answer.head.status, 502);
+        let seen = backend.requests();
+        let asked: Vec<_> = seen.iter().map(|it| it.one("upgrade")).collect();
+        assert_eq!(asked, [None, Some("websocket")]);
+        assert!(seen.iter().all(|it| it.one("http2-settings").is_none()));
     });
 }
 
