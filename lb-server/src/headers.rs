@@ -62,9 +62,10 @@ pub(crate) fn host(head: &request::Parts) -> String {
     }
 }
 
-/// How long a target is, beside the host.
+/// How long a target is, beside the host, as it goes out.
 pub(crate) fn target_bytes(uri: &Uri) -> usize {
-    uri.path_and_query().map_or(0, |target| target.as_str().len())
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    target.len() + usize::from(target.starts_with('?'))
 }
 
 /// Why a request over HTTP/2 must be refused, if it must: by the rules that the guard keeps over
@@ -373,10 +374,16 @@ fn add_via(headers: &mut HeaderMap) {
     headers.append(header::VIA, HeaderValue::from_static("1.1 lb"));
 }
 
-/// `/path?query` of a target that names a host as well (RFC 9112 §3.2.1).
+/// `/path?query` of a target that names a host as well (RFC 9112 §3.2.1). A path that is empty is `/`, also
+/// before a query (RFC 3986 §6.2.3).
 fn origin_form(uri: &Uri) -> Uri {
-    let slash = || PathAndQuery::from_static("/");
-    Uri::from(uri.path_and_query().cloned().unwrap_or_else(slash))
+    let Some(target) = uri.path_and_query() else { return Uri::from_static("/") };
+    if !target.as_str().starts_with('?') {
+        return Uri::from(target.clone());
+    }
+    let slashed = PathAndQuery::try_from(format!("/{}", target.as_str()));
+    // One that is too long for it is too long for us (`target_bytes`).
+    Uri::from(slashed.unwrap_or_else(|_too_long| target.clone()))
 }
 
 #[cfg(test)]

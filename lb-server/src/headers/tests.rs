@@ -98,6 +98,34 @@ fn the_targets_authority_beats_the_host_field() {
 }
 
 #[test]
+fn a_path_that_is_empty_is_the_root_whatever_is_asked_of_it() {
+    let told = |uri: &str| {
+        let (mut head, ()) = Request::get(uri).body(()).unwrap().into_parts();
+        let (host, id) = (host(&head), HeaderValue::from_static("1"));
+        let forward = Forward { client: None, id: &id, secure: None, trusted: None };
+        to_backend(&mut head, &host, &forward);
+        let mut request = Request::from_parts(head, ());
+        for_http2(&mut request, Scheme::HTTP).unwrap();
+        (request.uri().path_and_query().unwrap().as_str().to_owned(), target_bytes(request.uri()))
+    };
+    for (uri, path) in [
+        ("http://b?q", "/?q"),
+        ("http://b?", "/?"),
+        ("http://b", "/"),
+        ("http://b/", "/"),
+        ("http://b/?q", "/?q"),
+        ("http://b/a?q", "/a?q"),
+    ] {
+        assert_eq!(told(uri), (path.to_owned(), path.len()), "{uri}");
+        assert_eq!(target_bytes(&uri.parse().unwrap()), path.len(), "{uri}");
+    }
+    // Where an `http::Uri` has no room for a slash it is longer than any that passes.
+    let most = 0xfffe;
+    let long = Uri::builder().path_and_query(format!("?{}", "q".repeat(most - 1))).build();
+    assert!(target_bytes(&long.unwrap()) > most);
+}
+
+#[test]
 fn an_answer_is_in_the_coding_that_was_asked_for() {
     let coded = |codings: &[&'static str]| {
         let codings = codings.iter().map(|coding| HeaderValue::from_static(coding));
