@@ -5,6 +5,8 @@
 //! request was written is ambiguous: the backend may have done the work, and only a request that
 //! may be repeated (RFC 9110 §9.2.2) goes elsewhere.
 
+use core::time::Duration;
+
 use crate::breaker::Verdict;
 use crate::score::Shown;
 use crate::statuses::StatusSet;
@@ -239,7 +241,8 @@ pub enum BodyEnd {
     Complete,
     /// The backend broke it off.
     BackendBroke,
-    /// The backend broke it off, as it may: what goes on in a tunnel is between its two ends.
+    /// The backend broke it off, as it may: what goes on in a tunnel is between its two ends, and no backend
+    /// need wait for a client for as long as we do.
     BackendLeft,
     /// The backend sent nothing for too long, and had announced more.
     BackendIdle,
@@ -252,6 +255,11 @@ pub enum BodyEnd {
     ClientLeft,
 }
 
+/// How long a client may let an answer lie, in all, before it is its own doing that the backend breaks it off:
+/// less than servers wait, of which some count from the beginning of the answer, and more than a client takes
+/// to which nothing is wrong.
+const UNTAKEN: Duration = Duration::from_secs(2);
+
 impl BodyEnd {
     /// All of them, in order.
     pub const ALL: [Self; 7] = [
@@ -263,6 +271,12 @@ impl BodyEnd {
         Self::Deadline,
         Self::ClientLeft,
     ];
+
+    /// How a body ends that the backend broke off, and whose client had let what came of it lie `untaken` for
+    /// so long in all.
+    pub fn of_break(untaken: Duration) -> Self {
+        if untaken < UNTAKEN { Self::BackendBroke } else { Self::BackendLeft }
+    }
 
     /// How a body ends of which nothing came for too long, and of which so many bytes are `missing`, where
     /// its length was announced.

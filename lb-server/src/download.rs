@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -49,6 +50,8 @@ pub(crate) struct Download {
     wait: Option<Pin<Box<Sleep>>>,
     /// Since when the last piece is in the client's hands, and no other was asked for.
     handed: Option<Instant>,
+    /// How long the client let such pieces lie, in all.
+    untaken: Duration,
 }
 
 impl Outgoing {
@@ -103,14 +106,23 @@ impl Download {
         layers: Option<Layers>,
     ) -> Self {
         let connection = Some(connection);
-        Self { held, connection, complete: false, replay, layers, wait: None, handed: None }
+        Self {
+            held,
+            connection,
+            complete: false,
+            replay,
+            layers,
+            wait: None,
+            handed: None,
+            untaken: Duration::ZERO,
+        }
     }
 
     pub(crate) fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.handed = None;
+        self.untaken += self.handed.take().map_or(Duration::ZERO, |handed| handed.elapsed());
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(if self.complete { None } else { Some(Err(Broken::Late)) });
         };
@@ -155,7 +167,8 @@ impl Download {
             Some(Err(_)) => {
                 // A backend that answers while it still reads breaks off when its client does.
                 let fault = self.replay.broken().is_some();
-                self.end(if fault { BodyEnd::ClientLeft } else { BodyEnd::BackendBroke });
+                let broke = || BodyEnd::of_break(self.untaken);
+                self.end(if fault { BodyEnd::ClientLeft } else { broke() });
                 Poll::Ready(Some(Err(Broken::Backend)))
             }
         }

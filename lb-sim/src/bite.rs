@@ -245,7 +245,7 @@ impl Witness<'_> {
 
     fn shows_in_body(&self, end: BodyEnd, took: Option<Duration>) -> bool {
         match self.fault.kind {
-            FaultKind::Truncate => end == BodyEnd::BackendBroke,
+            FaultKind::Truncate => matches!(end, BodyEnd::BackendBroke | BodyEnd::BackendLeft),
             // Nobody else's body takes half as long: a sound origin sends its own at once.
             FaultKind::Trickle { over } => {
                 let falls_silent = matches!(end, BodyEnd::BackendIdle | BodyEnd::BackendQuiet);

@@ -1,6 +1,7 @@
 //! The one table of what became of attempts, printed whole: whoever changes a line sees it here.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use lb_core::config::StatusSet;
@@ -112,6 +113,13 @@ fn every_end_of_a_body_says_what_it_proves() {
             client_left    Abandoned
         "#]],
     );
+}
+
+#[test]
+fn what_a_client_lets_lie_a_backend_may_break_off() {
+    let of_break = |ms| BodyEnd::of_break(Duration::from_millis(ms));
+    assert_eq!([0, 1_999].map(of_break), [BodyEnd::BackendBroke; 2]);
+    assert_eq!([2_000, u64::MAX].map(of_break), [BodyEnd::BackendLeft; 2]);
 }
 
 #[test]
