@@ -21,6 +21,11 @@ use crate::observe::Journal;
 use crate::pool::Connection;
 use crate::pulse::{self, Busy, Patience, Standing};
 
+/// Bytes of an answer that a client of HTTP/2 is handed at a time. Of many answers on a slow way each goes on by
+/// one of those in turn, and whoever was handed more of it would seem to take nothing until all that has gone:
+/// this much in 30 s is 1 kB/s. Less of it is cut into more and smaller frames, where windows are small.
+const HANDED_BYTES: usize = 32 * 1024;
+
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
     body: Whose,
@@ -40,6 +45,8 @@ pub(crate) struct Download {
     held: Held,
     /// Which it comes on, until it has ended or is given up.
     connection: Option<Connection>,
+    /// What has come, and was not asked for.
+    rest: Bytes,
     /// Whether all of it has come.
     complete: bool,
     /// The request's own body may still be on its way.
@@ -109,6 +116,7 @@ impl Download {
         Self {
             held,
             connection,
+            rest: Bytes::new(),
             complete: false,
             replay,
             layers,
@@ -118,15 +126,17 @@ impl Download {
         }
     }
 
+    /// The next of it, and so much at most.
     pub(crate) fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
+        most: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.untaken += self.handed.take().map_or(Duration::ZERO, |handed| handed.elapsed());
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(if self.complete { None } else { Some(Err(Broken::Late)) });
         };
-        let frame = match connection.poll_frame(cx) {
+        let frame = match next(connection, &mut self.rest, cx, most) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let end = ready!(self.poll_wait(cx));
@@ -185,14 +195,20 @@ impl Download {
 
     fn size_hint(&self) -> SizeHint {
         match &self.connection {
-            Some(connection) => connection.size_hint(),
+            Some(connection) => {
+                let (mut left, rest) = (connection.size_hint(), self.rest.len() as u64);
+                left.upper().into_iter().for_each(|upper| left.set_upper(upper + rest));
+                left.set_lower(left.lower() + rest);
+                left
+            }
             None if self.complete => SizeHint::with_exact(0),
             None => SizeHint::default(),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.connection.as_ref().map_or(self.complete, Connection::is_ended)
+        let is_over = |connection: &Connection| connection.is_ended() && self.rest.is_empty();
+        self.connection.as_ref().map_or(self.complete, is_over)
     }
 
     /// Waits for whatever comes first: the backend idle for too long, or the exchange's end. A backend that
@@ -228,6 +244,25 @@ impl Download {
     }
 }
 
+/// The next of what comes, and so much at most, while the `rest` waits.
+fn next(
+    connection: &mut Connection,
+    rest: &mut Bytes,
+    cx: &mut Context<'_>,
+    most: usize,
+) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    if rest.is_empty() {
+        let frame = ready!(connection.poll_frame(cx));
+        match frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            // Whoever gets it bit by bit keeps it for as long as he likes.
+            Some(data) if data.len() > most => *rest = settled(data),
+            _ => return Poll::Ready(frame),
+        }
+    }
+    let most = most.min(rest.len());
+    Poll::Ready(Some(Ok(Frame::data(rest.split_to(most)))))
+}
+
 impl Standing for RefCell<Download> {
     fn end_if_it_stands(&self, now: Instant) {
         let mut download = self.borrow_mut();
@@ -258,24 +293,17 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let mut frame = match &mut self.body {
+        let most = if self.busy.is_of_http2() { HANDED_BYTES } else { usize::MAX };
+        let frame = match &mut self.body {
             Whose::Ours { body, .. } => {
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
-            Whose::Backends(download) => download.borrow_mut().poll_backend(cx),
+            Whose::Backends(download) => download.borrow_mut().poll_backend(cx, most),
         };
-        match &mut frame {
+        match &frame {
             // Whoever asks has looked whether its client took it back: it is somebody else who ends it.
             Poll::Ready(Some(Err(_))) => self.busy.ends(),
-            Poll::Ready(frame) => {
-                // hyper keeps it for as long as its client likes.
-                if let Some(Ok(frame)) = frame
-                    && self.busy.is_of_http2()
-                {
-                    frame.data_mut().into_iter().for_each(|data| *data = settled(data));
-                }
-                self.busy.hands();
-            }
+            Poll::Ready(_) => self.busy.hands(),
             Poll::Pending => self.busy.waits(),
         }
         frame

@@ -158,7 +158,7 @@ async fn deliver(
     let held = Held::new(view, journal, delivery);
     let mut download = Download::new(held, connection, replay, None);
     while !download.is_over() {
-        let frame = poll_fn(|cx| download.poll_backend(cx)).await;
+        let frame = poll_fn(|cx| download.poll_backend(cx, usize::MAX)).await;
         if !matches!(frame, Some(Ok(_))) {
             break;
         }

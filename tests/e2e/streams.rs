@@ -387,6 +387,38 @@ fn a_request_that_crosses_a_goodbye_is_answered() {
     });
 }
 
+/// On a slow way, or beside many others, each piece that lb reads takes longer than a client may stand still.
+#[test]
+fn who_takes_an_answer_bit_by_bit_is_not_standing_still() {
+    run(async {
+        const BYTES: usize = 640 << 10;
+        let backend = Backend::start(|_, _| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+            Script::WriteAndHang([head.as_bytes(), &[b'x'; BYTES]].concat())
+        })
+        .await;
+        let timeouts = "[service.timeouts]\nbody_idle = \"500ms\"";
+        let proxy = Proxy::start(&[backend.url()], timeouts).await;
+        let mut stream = raw(proxy.addr).await;
+        let get = frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a']);
+        stream.write_all(&get).await.unwrap();
+        let (began, mut taken) = (tokio::time::Instant::now(), 0);
+        while taken < BYTES {
+            let Framed { kind, payload, .. } = next(&mut stream, &[0, 3]).await.unwrap();
+            assert_eq!(kind, 0, "{taken} bytes after {:?}", began.elapsed());
+            taken += payload.len();
+            // As fast as it may be: 16 KiB in 50 ms, and 256 KiB in 800.
+            let due = Duration::from_millis(50).mul_f64(taken as f64 / f64::from(16 << 10));
+            until(|| began.elapsed() >= due).await;
+            let room = u32::try_from(payload.len()).unwrap().to_be_bytes();
+            let windows = [0, 1].map(|id| frame(8, 0, id, &room)).concat();
+            stream.write_all(&windows).await.unwrap();
+        }
+        until(|| proxy.log().len() == 1).await;
+        assert_eq!(proxy.log()[0]["end"], "complete");
+    });
+}
+
 /// Asks for an answer without an end, in windows that never close, and lets as much time go by as it takes to
 /// have so many pieces of it at one in a second, without a word to whatever else is said. Returns the proxy
 /// and the connection.
