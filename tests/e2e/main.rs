@@ -23,6 +23,7 @@ mod grpc;
 mod heads;
 mod hedges;
 mod edge;
+mod ends;
 mod health;
 mod http2;
 mod interim;
