@@ -263,7 +263,7 @@ impl Client {
         }
     }
 
-    /// Waits until the client has taken back more requests within a second than it may.
+    /// Waits until the client has taken back more requests within a second than it may, and as many again.
     pub(crate) async fn floods(&self) {
         self.pulse.flooded.notified().await;
     }

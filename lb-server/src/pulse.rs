@@ -87,6 +87,7 @@ impl Pulse {
         }
         self.resets.set(self.resets.get() + 1);
         if self.resets.get() > most {
+            self.resets.set(0);
             self.flooded.notify_one();
         }
     }

@@ -165,6 +165,48 @@ fn who_takes_back_too_many_requests_loses_the_connection() {
     });
 }
 
+#[test]
+fn who_takes_back_too_many_requests_is_told_and_has_the_answers_it_waits_for() {
+    run(async {
+        let go = Rc::new(Notify::new());
+        let told = Rc::clone(&go);
+        let backend = Backend::start(move |count, _| {
+            let go = Rc::clone(&told);
+            match count {
+                0 => Script::Do(Box::new(|mut stream| {
+                    Box::pin(async move {
+                        go.notified().await;
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow";
+                        stream.write_all(answer).await.unwrap();
+                    })
+                })),
+                _ => Script::WriteAndHang(Vec::new()),
+            }
+        })
+        .await;
+        let more = "[server.http2]\nresets_per_second_max = 10";
+        let proxy = Proxy::start(&[backend.url()], more).await;
+        let client = connect(proxy.addr).await;
+        let mut waits = client.clone();
+        let waiting = tokio::task::spawn_local(async move { ask(&mut waits, get("/slow")).await });
+        until(|| backend.requests().len() == 1).await;
+        let mut sent = 1;
+        while !client.is_closed() {
+            let mut asking = client.clone();
+            let asked = tokio::task::spawn_local(async move { ask(&mut asking, get("/")).await });
+            sent += 1;
+            until(|| backend.requests().len() == sent || client.is_closed()).await;
+            asked.abort();
+            let _aborted = asked.await;
+            assert!(sent < 50, "nobody minds");
+        }
+        go.notify_one();
+        assert_eq!(waiting.await.unwrap().unwrap().body, "slow");
+        let said = "lb_connections_flooded_total 1\n";
+        assert!(proxy.metrics().await.text().contains(said));
+    });
+}
+
 /// More at once than is looked at: h2 ends it before we could count.
 #[test]
 fn a_burst_of_requests_that_are_taken_back_is_counted_as_a_flood() {

@@ -69,7 +69,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
         .keep_alive_timeout(PING_TIMEOUT);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut next = Phase::Draining;
-    let (mut was_told, mut is_spent) = (None, false);
+    let (mut was_told, mut is_spent, mut has_flooded) = (None, false, false);
     loop {
         tokio::select! {
             biased;
@@ -93,9 +93,15 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
                 is_spent = true;
                 serving.as_mut().graceful_shutdown();
             }
+            // It may be a proxy with clients of its own, most of whom wait for their answers: those are
+            // answered, and others go elsewhere. Who floods on has not listened.
             () = client.floods() => {
+                if has_flooded {
+                    return;
+                }
+                has_flooded = true;
                 seat.worker.gateway.process.floods.add(1);
-                return;
+                serving.as_mut().graceful_shutdown();
             }
             () = life.ends(SILENCE_MAX) => return,
             // It says goodbye, and does not wait for ever to be heard.
