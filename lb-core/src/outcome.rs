@@ -57,6 +57,8 @@ pub enum Failure {
     /// The connection ended while the client had yet to send more of the request's body: a backend need not
     /// wait for that as long as we do.
     BodyAwaited,
+    /// The connection that it shared with others ended, and that has counted already, with one of them.
+    ConnectionLost,
 }
 
 /// Whether the backend may have acted on the request.
@@ -94,7 +96,8 @@ impl Outcome {
                 | Failure::Malformed
                 | Failure::NoTunnel
                 | Failure::OutOfTime
-                | Failure::BodyAwaited,
+                | Failure::BodyAwaited
+                | Failure::ConnectionLost,
             ) => Reach::Maybe,
         }
     }
@@ -104,7 +107,8 @@ impl Outcome {
     /// connections by right. Nor does what we have run out of ourselves, or have enough of, nor a
     /// tunnel that it need not open, nor a time that was too short, which clients choose (`grpc-timeout`) or
     /// attempts before this one have left, nor that it would not wait for a body that its client does not
-    /// send: whoever asks could take it out otherwise.
+    /// send: whoever asks could take it out otherwise. A connection that many share ends once, however many
+    /// they are.
     pub const fn verdict(self, failures: StatusSet) -> Verdict {
         match self {
             // Beyond 599 no status is valid, and counts as a server error (RFC 9110 §15).
@@ -117,7 +121,8 @@ impl Outcome {
                 | Failure::Crowded
                 | Failure::NoTunnel
                 | Failure::OutOfTime
-                | Failure::BodyAwaited,
+                | Failure::BodyAwaited
+                | Failure::ConnectionLost,
             ) => Verdict::Abandoned,
             Self::Failed(_) => Verdict::Failure,
         }
@@ -185,7 +190,7 @@ impl Outcome {
 
 impl Failure {
     /// All of them, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoAddress,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -201,6 +206,7 @@ impl Failure {
         Self::NoTunnel,
         Self::OutOfTime,
         Self::BodyAwaited,
+        Self::ConnectionLost,
     ];
 
     /// What it comes to of a request of whose body the client has yet to send more.
@@ -208,6 +214,15 @@ impl Failure {
     pub const fn with_body_awaited(self) -> Self {
         match self {
             Self::Reset => Self::BodyAwaited,
+            failure => failure,
+        }
+    }
+
+    /// What it comes to where it is the end of a shared connection, and has counted with another request.
+    #[must_use]
+    pub const fn counted_once(self) -> Self {
+        match self {
+            Self::Reset | Self::Malformed => Self::ConnectionLost,
             failure => failure,
         }
     }
@@ -230,6 +245,7 @@ impl Failure {
             Self::NoTunnel => "no_tunnel",
             Self::OutOfTime => "out_of_time",
             Self::BodyAwaited => "body_awaited",
+            Self::ConnectionLost => "connection_lost",
         }
     }
 }
@@ -253,6 +269,8 @@ pub enum BodyEnd {
     Deadline,
     /// The client left.
     ClientLeft,
+    /// The connection that it shared with others ended, and that has counted already, with one of them.
+    ConnectionBroke,
 }
 
 /// How long a client may let an answer lie, in all, before it is its own doing that the backend breaks it off:
@@ -262,7 +280,7 @@ const UNTAKEN: Duration = Duration::from_secs(2);
 
 impl BodyEnd {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Complete,
         Self::BackendBroke,
         Self::BackendLeft,
@@ -270,6 +288,7 @@ impl BodyEnd {
         Self::BackendQuiet,
         Self::Deadline,
         Self::ClientLeft,
+        Self::ConnectionBroke,
     ];
 
     /// How a body ends that the backend broke off, and whose client had let what came of it lie `untaken` for
@@ -293,9 +312,20 @@ impl BodyEnd {
         match self {
             Self::Complete => Verdict::Success,
             Self::BackendBroke | Self::BackendIdle => Verdict::Failure,
-            Self::BackendLeft | Self::BackendQuiet | Self::Deadline | Self::ClientLeft => {
-                Verdict::Abandoned
-            }
+            Self::BackendLeft
+            | Self::BackendQuiet
+            | Self::Deadline
+            | Self::ClientLeft
+            | Self::ConnectionBroke => Verdict::Abandoned,
+        }
+    }
+
+    /// What it comes to where it is the end of a shared connection, and has counted with another request.
+    #[must_use]
+    pub const fn counted_once(self) -> Self {
+        match self {
+            Self::BackendBroke => Self::ConnectionBroke,
+            end => end,
         }
     }
 
@@ -309,6 +339,7 @@ impl BodyEnd {
             Self::BackendQuiet => "backend_quiet",
             Self::Deadline => "deadline",
             Self::ClientLeft => "client_left",
+            Self::ConnectionBroke => "connection_broke",
         }
     }
 }

@@ -162,7 +162,9 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
                 if failure == Failure::TlsFailed {
                     distrust::refused(gateway, endpoint);
                 }
-                if replay.waits_for_client() { failure.with_body_awaited() } else { failure }
+                let waits = replay.waits_for_client();
+                let failure = if waits { failure.with_body_awaited() } else { failure };
+                connection.counted_once(failure, failure.counted_once())
             }
             None => {
                 let moved = replay.moved().map_or(Time::ZERO, |moved| gateway.clock.time(moved));

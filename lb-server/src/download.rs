@@ -178,7 +178,9 @@ impl Download {
                 // A backend that answers while it still reads breaks off when its client does.
                 let fault = self.replay.broken().is_some();
                 let broke = || BodyEnd::of_break(self.untaken);
-                self.end(if fault { BodyEnd::ClientLeft } else { broke() });
+                let end = if fault { BodyEnd::ClientLeft } else { broke() };
+                let end = connection.counted_once(end, end.counted_once());
+                self.end(end);
                 Poll::Ready(Some(Err(Broken::Backend)))
             }
         }

@@ -154,7 +154,8 @@ impl FailureSet {
     /// The backend refused an HTTP/2 stream unprocessed.
     pub const REFUSED_STREAM: Self = Self::NONE.with(&[Failure::RefusedStream]);
     /// The connection broke after the request was written, or a part of it.
-    pub const RESET: Self = Self::NONE.with(&[Failure::Reset, Failure::BodyAwaited]);
+    pub const RESET: Self =
+        Self::NONE.with(&[Failure::Reset, Failure::BodyAwaited, Failure::ConnectionLost]);
     /// No head came in time.
     pub const TIMEOUT: Self = Self::NONE.with(&[Failure::FirstByteTimeout, Failure::OutOfTime]);
     /// What came was not HTTP.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use lb_core::config::StatusSet;
-use lb_core::{BodyEnd, Failure, Outcome, Rejection, Withheld};
+use lb_core::{BodyEnd, Failure, Outcome, Rejection, Verdict, Withheld};
 
 fn check(rows: impl IntoIterator<Item = String>, expected: &Expect) {
     let mut table = String::new();
@@ -40,6 +40,7 @@ fn every_failure_says_whether_the_backend_may_have_acted_and_what_it_proves() {
             NoTunnel         no_tunnel          Maybe Abandoned
             OutOfTime        out_of_time        Maybe Abandoned
             BodyAwaited      body_awaited       Maybe Abandoned
+            ConnectionLost   connection_lost    Maybe Abandoned
         "#]],
     );
 }
@@ -102,15 +103,16 @@ fn only_five_statuses_say_that_the_request_never_arrived() {
 #[test]
 fn every_end_of_a_body_says_what_it_proves() {
     check(
-        BodyEnd::ALL.map(|end| format!("{:14} {:?}", end.as_str(), end.verdict())),
+        BodyEnd::ALL.map(|end| format!("{:17} {:?}", end.as_str(), end.verdict())),
         &expect![[r#"
-            complete       Success
-            backend_broke  Failure
-            backend_left   Abandoned
-            backend_idle   Failure
-            backend_quiet  Abandoned
-            deadline       Abandoned
-            client_left    Abandoned
+            complete          Success
+            backend_broke     Failure
+            backend_left      Abandoned
+            backend_idle      Failure
+            backend_quiet     Abandoned
+            deadline          Abandoned
+            client_left       Abandoned
+            connection_broke  Abandoned
         "#]],
     );
 }
@@ -120,6 +122,25 @@ fn what_a_client_lets_lie_a_backend_may_break_off() {
     let of_break = |ms| BodyEnd::of_break(Duration::from_millis(ms));
     assert_eq!([0, 1_999].map(of_break), [BodyEnd::BackendBroke; 2]);
     assert_eq!([2_000, u64::MAX].map(of_break), [BodyEnd::BackendLeft; 2]);
+}
+
+#[test]
+fn the_end_of_a_connection_is_one_failure_however_many_share_it() {
+    for failure in Failure::ALL {
+        let again = failure.counted_once();
+        let is_end = matches!(failure, Failure::Reset | Failure::Malformed);
+        assert_eq!(again != failure, is_end, "{failure:?}");
+        let (failed, again) = (Outcome::Failed(failure), Outcome::Failed(again));
+        assert_eq!(again.reach(), failed.reach(), "nothing else is tried again than before");
+        assert!(!is_end || again.verdict(StatusSet::FAILURES) == Verdict::Abandoned);
+    }
+    for end in BodyEnd::ALL {
+        let is_end = end == BodyEnd::BackendBroke;
+        assert_eq!(
+            end.counted_once() == BodyEnd::ConnectionBroke,
+            is_end || end == BodyEnd::ConnectionBroke
+        );
+    }
 }
 
 #[test]
@@ -144,6 +165,7 @@ fn every_rejection_has_a_status_and_a_code() {
             502 no_tunnel
             504 out_of_time
             502 body_awaited
+            502 connection_lost
             503 no_fit_backend
             504 deadline_passed
         "#]],

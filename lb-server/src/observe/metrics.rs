@@ -157,6 +157,7 @@ impl Close {
             | BodyEnd::BackendLeft
             | BodyEnd::BackendIdle
             | BodyEnd::BackendQuiet
+            | BodyEnd::ConnectionBroke
             | BodyEnd::Deadline => Self::Broken,
             BodyEnd::ClientLeft => Self::Left,
         }
@@ -369,13 +370,17 @@ mod tests {
 
     #[test]
     fn every_close_has_a_name_of_its_own() {
+        use BodyEnd::{
+            BackendBroke, BackendIdle, BackendLeft, BackendQuiet, ConnectionBroke, Deadline,
+        };
         let name = |close: Close| CLOSE_NAMES[close.slot()];
         for end in BodyEnd::ALL {
             let closed = [204, 503].map(|status| name(Close::of(status, end)));
             let expected = match end {
                 BodyEnd::Complete => ["2xx", "5xx"],
                 BodyEnd::ClientLeft => ["left"; 2],
-                _ => ["broken"; 2],
+                BackendBroke | BackendLeft | ConnectionBroke | BackendIdle | BackendQuiet
+                | Deadline => ["broken"; 2],
             };
             assert_eq!(closed, expected, "{end:?}");
         }

@@ -43,6 +43,7 @@ impl Connection {
                 said.map_err(|_| Failure::Unsent)?;
                 let answered = stream.0.sender.clone().try_send_request(request).await;
                 let response = answered.map_err(|mut error| {
+                    stream.fails(error.error());
                     let is_back = error.take_message().is_some();
                     stream.judged(if is_back { Failure::Unsent } else { failure_of(error.error()) })
                 })?;
@@ -64,10 +65,22 @@ impl Connection {
                 idle.line.poll_frame(cx).map(|it| it.map(|it| it.map_err(|_| Broken::Backend)))
             }
             Speaker::Http2(_, None) => Poll::Ready(None),
-            Speaker::Http2(_, Some(body)) => match Pin::new(&mut *body).poll_frame(cx) {
+            Speaker::Http2(stream, Some(body)) => match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(None) if is_cut(body) => Poll::Ready(Some(Err(Broken::Backend))),
-                frame => frame.map_err(|_| Broken::Backend),
+                frame => frame.map_err(|error| {
+                    stream.fails(&error);
+                    Broken::Backend
+                }),
             },
+        }
+    }
+
+    /// What it comes to that it failed: to `alone`, or to `shared` if it did so with a connection that others
+    /// share, and one of them has answered for that.
+    pub(crate) fn counted_once<T: PartialEq>(&self, alone: T, shared: T) -> T {
+        match &self.speaker {
+            Speaker::Http1(_) => alone,
+            Speaker::Http2(stream, _) => stream.counted_once(alone, shared),
         }
     }
 

@@ -6,6 +6,7 @@
 //! every five minutes while they have nothing to say (gRPC A8).
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) since: Cell<Time>,
     /// Told of places that come free.
     pub(super) freed: Rc<Notify>,
+    /// Whether its end has counted with one of its streams.
+    pub(super) is_counted: Cell<bool>,
 }
 
 pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Upload, Here>;
@@ -71,7 +74,16 @@ pub(super) struct Ear {
 }
 
 /// A place on a connection of HTTP/2.
-pub(super) struct Stream(pub(super) Rc<Shared>);
+pub(super) struct Stream(pub(super) Rc<Shared>, Cell<Fate>);
+
+/// What has become of a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Whatever does is its own affair.
+    Own,
+    /// It ended with its connection.
+    Shared,
+}
 
 impl Shared {
     /// Whether it takes another stream.
@@ -143,7 +155,7 @@ impl Stream {
         if shared.streams.replace(shared.streams.get() + 1) == 0 {
             shared.heard.at.set(Instant::now());
         }
-        Self(Rc::clone(shared))
+        Self(Rc::clone(shared), Cell::new(Fate::Own))
     }
 
     /// What a failure on it comes to, and what its connection does from now on.
@@ -157,6 +169,29 @@ impl Stream {
             }
             failure => failure,
         }
+    }
+
+    /// Something went wrong on it.
+    pub(super) fn fails(&self, error: &hyper::Error) {
+        self.1.set(fate(error));
+    }
+
+    /// What it comes to that it has failed: to `alone`, or to `shared` where all of its connection has, and
+    /// that came to what counts for another stream before.
+    pub(super) fn counted_once<T: PartialEq>(&self, alone: T, shared: T) -> T {
+        // What is the same in either case does not count anyway.
+        let is_first = || alone == shared || !self.0.is_counted.replace(true);
+        if self.1.get() == Fate::Own || is_first() { alone } else { shared }
+    }
+}
+
+/// What becomes of a stream with this error.
+fn fate(error: &hyper::Error) -> Fate {
+    let Some(source) = error.source() else { return Fate::Own };
+    match source.downcast_ref::<h2::Error>() {
+        Some(error) if error.is_go_away() || error.is_io() => Fate::Shared,
+        None if source.is::<io::Error>() => Fate::Shared,
+        _ => Fate::Own,
     }
 }
 

@@ -101,6 +101,7 @@ pub(super) async fn speak(
                 born: now,
                 since: Cell::new(now),
                 freed: Rc::clone(&stack.queue.returned),
+                is_counted: Cell::new(false),
             });
             stack.dials.learn(shared.carries());
             let first = Stream::begin(&shared);

@@ -78,7 +78,8 @@ fn of_head(outcome: Outcome, failures: StatusSet) -> Says {
             | Failure::Crowded
             | Failure::NoTunnel
             | Failure::OutOfTime
-            | Failure::BodyAwaited,
+            | Failure::BodyAwaited
+            | Failure::ConnectionLost,
         ) => Says::Nothing,
         Outcome::Failed(_) => Says::Bad,
     }
@@ -88,9 +89,11 @@ fn of_body(end: BodyEnd) -> Says {
     match end {
         BodyEnd::Complete => Says::Good,
         BodyEnd::BackendBroke | BodyEnd::BackendIdle => Says::Bad,
-        BodyEnd::BackendLeft | BodyEnd::BackendQuiet | BodyEnd::Deadline | BodyEnd::ClientLeft => {
-            Says::Nothing
-        }
+        BodyEnd::BackendLeft
+        | BodyEnd::BackendQuiet
+        | BodyEnd::Deadline
+        | BodyEnd::ClientLeft
+        | BodyEnd::ConnectionBroke => Says::Nothing,
     }
 }
 

@@ -67,6 +67,7 @@ impl Journal {
                 | BodyEnd::BackendLeft
                 | BodyEnd::BackendIdle
                 | BodyEnd::BackendQuiet
+                | BodyEnd::ConnectionBroke
                 | BodyEnd::Deadline,
             ) => 'b',
             None if record.status.is_some() => 'r',
