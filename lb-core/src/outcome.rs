@@ -128,12 +128,12 @@ impl Outcome {
         }
     }
 
-    /// Whether the request may have brought it about: the backend is there and answers, and says neither that
-    /// it is overloaded nor that somebody behind it is out of reach.
+    /// Whether the request may have brought it about: the backend is there and answers, if not in HTTP, and
+    /// says neither that it is overloaded nor that somebody behind it is out of reach.
     pub const fn may_be_the_requests(self) -> bool {
         match self {
             Self::Answered(status) => !matches!(status, 502..=504 | 520..=530),
-            Self::Failed(_) => false,
+            Self::Failed(failure) => matches!(failure, Failure::Malformed),
         }
     }
 

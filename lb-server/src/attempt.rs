@@ -18,7 +18,7 @@ use crate::headers;
 use crate::http1::{Asked, Herald};
 use crate::observe::Trace;
 use crate::platform::Clock;
-use crate::pool::{self, Connection};
+use crate::pool::{self, Connection, Purpose};
 use crate::proxy_protocol::Ends;
 use crate::pulse::Patience;
 use crate::snapshot::Site;
@@ -47,6 +47,8 @@ pub(crate) struct Sending<'r> {
     pub(crate) herald: Option<Herald>,
     /// How often it went out.
     pub(crate) tried: Cell<u32>,
+    /// Whether it goes out on connections of its own: one that it shared was ended, perhaps for its answer.
+    pub(crate) is_alone: Cell<bool>,
 }
 
 /// Connections that one attempt may find closed, or leaving, and be tried on another.
@@ -162,9 +164,7 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
                 if failure == Failure::TlsFailed {
                     distrust::refused(gateway, endpoint);
                 }
-                let waits = replay.waits_for_client();
-                let failure = if waits { failure.with_body_awaited() } else { failure };
-                connection.counted_once(failure, failure.counted_once())
+                blamed(sending, &connection, failure)
             }
             None => {
                 let moved = replay.moved().map_or(Time::ZERO, |moved| gateway.clock.time(moved));
@@ -184,18 +184,33 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
     }
 }
 
+/// What a failure on this connection comes to.
+fn blamed(sending: &Sending<'_>, connection: &Connection, failure: Failure) -> Failure {
+    if connection.is_suspect() {
+        sending.is_alone.set(true);
+    }
+    let waits = sending.replay.waits_for_client();
+    let failure = if waits { failure.with_body_awaited() } else { failure };
+    connection.counted_once(failure, failure.counted_once())
+}
+
 /// A connection for the request by `deadline`: mostly one that was kept.
 async fn connect(
     sending: &Sending<'_>,
     backend: BackendId,
     deadline: Time,
 ) -> Result<Connection, Failure> {
-    let Sending { view, site, head, ends, .. } = *sending;
+    let Sending { view, site, head, ends, ref is_alone, .. } = *sending;
     let announced = site.proxy_protocol.map(|version| Announced { version, ends });
+    let purpose = announced.map_or(Purpose::Anybody, Purpose::Client);
     // Another protocol or a tunnel takes the whole connection, after HTTP/1.1. What waits for one is in a
     // box: a request that waits for none needs no room for it.
     if upgrade::is_asked(head) || announced.is_some() {
-        return Box::pin(pool::fresh(view, backend, Protocol::Http1, announced, deadline)).await;
+        return Box::pin(pool::fresh(view, backend, Protocol::Http1, purpose, deadline)).await;
+    }
+    if is_alone.get() {
+        let protocol = view.endpoint(backend).protocol;
+        return Box::pin(pool::fresh(view, backend, protocol, Purpose::Single, deadline)).await;
     }
     match pool::kept(view, backend) {
         Some(kept) => Ok(kept),

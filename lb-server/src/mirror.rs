@@ -136,6 +136,7 @@ impl Copy {
                 trace: None,
                 herald: None,
                 tried: Cell::new(0),
+                is_alone: Cell::new(false),
             };
             deliver(exchange(&sending, &journal, ask).await, &view, &journal, replay).await;
         });

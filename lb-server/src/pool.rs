@@ -78,6 +78,17 @@ struct Idle {
     since: Time,
 }
 
+/// For whom a connection is made.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    /// It is kept for others, or shared with them.
+    Anybody,
+    /// It is announced to be for this client.
+    Client(Announced),
+    /// It is for a single request.
+    Single,
+}
+
 /// Nothing is kept.
 const NOTHING: KeepAlive = KeepAlive {
     connections_max: 0,
@@ -113,7 +124,7 @@ pub(crate) async fn connection(
                 Room::Kept(kept) => Ok(stack.reused(kept)),
                 Room::Slot(slot) => {
                     let protocol = view.endpoint(backend).protocol;
-                    open(view, backend, protocol, None, (slot, deadline)).await
+                    open(view, backend, protocol, Purpose::Anybody, (slot, deadline)).await
                 }
             };
         }
@@ -132,22 +143,21 @@ pub(crate) async fn another(
     if view.stack(backend).shares.get() {
         return connection(view, backend, deadline).await;
     }
-    fresh(view, backend, view.endpoint(backend).protocol, None, deadline).await
+    fresh(view, backend, view.endpoint(backend).protocol, Purpose::Anybody, deadline).await
 }
 
-/// A new connection by `deadline`, on which `protocol` is spoken. One that is announced to be for a client
-/// is for no other, and is not kept.
+/// A new connection by `deadline`, on which `protocol` is spoken.
 pub(crate) async fn fresh(
     view: &View,
     backend: BackendId,
     protocol: Protocol,
-    announced: Option<Announced>,
+    purpose: Purpose,
     deadline: Time,
 ) -> Result<Connection, Failure> {
     let until = view.gateway.clock.instant(deadline);
     let slot = timeout_at(until, view.stack(backend).slot(&view.gateway)).await;
     let slot = slot.map_err(|_| Failure::Crowded)?;
-    open(view, backend, protocol, announced, (slot, deadline)).await
+    open(view, backend, protocol, purpose, (slot, deadline)).await
 }
 
 /// A new connection in this slot.
@@ -155,7 +165,7 @@ async fn open(
     view: &View,
     backend: BackendId,
     protocol: Protocol,
-    announced: Option<Announced>,
+    purpose: Purpose,
     (slot, deadline): (Slot, Time),
 ) -> Result<Connection, Failure> {
     let endpoint = view.endpoint(backend);
@@ -164,7 +174,10 @@ async fn open(
     if protocol == Protocol::Http2 {
         stack.shares.set(true);
     }
-    let dialing = stack.dials.begin();
+    let announced = if let Purpose::Client(announced) = purpose { Some(announced) } else { None };
+    let kept = matches!(purpose, Purpose::Anybody);
+    // Nobody waits for what is for one alone.
+    let dialing = (!matches!(purpose, Purpose::Single)).then(|| stack.dials.begin());
     let until = gateway.clock.instant(deadline);
     let made = timeout_at(until, async {
         let wire = dial(gateway, endpoint, protocol, announced).await?;
@@ -180,8 +193,11 @@ async fn open(
         })
     });
     let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
+    if let (Speaker::Http2(first, _), true) = (&speaker, kept) {
+        stack.share(first);
+    }
     drop(dialing);
-    Ok(Connection { speaker, stack, reused: false, kept: announced.is_none() })
+    Ok(Connection { speaker, stack, reused: false, kept })
 }
 
 impl Connection {
@@ -277,6 +293,14 @@ impl Stack {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|it| it.is_kept() && now < it.born + age_max);
         shared.iter().find(|it| it.has_room()).map(Stream::begin)
+    }
+
+    /// Others may have places on a new connection as well.
+    fn share(&self, first: &Stream) {
+        if self.keep_alive.get().idle_max > 0 {
+            self.shared.borrow_mut().push(Rc::clone(&first.0));
+            self.queue.returned.notify_one();
+        }
     }
 
     fn put(&self, mut idle: Idle) {

@@ -253,6 +253,7 @@ async fn pass(
         trace: journal.trace(),
         herald,
         tried: Cell::new(0),
+        is_alone: Cell::new(false),
     };
     journal.passes_on(&head.uri);
     let made = exchange(&sending, journal, ask).await;

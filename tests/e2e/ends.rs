@@ -6,12 +6,13 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 use http::Request;
 use hyper::client::conn::http2::SendRequest;
+use lb_core::BreakerState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::http2::{H2, get, post};
-use crate::support::h2::{Sent, ask, connect, frame, next, read, whole};
+use crate::support::h2::{Sent, answers_heads, ask, connect, frame, next, read, whole};
 use crate::support::{Backend, Proxy, run, until};
 
 /// An answer without a body: 200.
@@ -124,6 +125,36 @@ fn all_at_once(client: &SendRequest<Sent>, request: fn() -> Request<Sent>) -> Ve
         })
     };
     (0..MANY).map(one).collect()
+}
+
+#[test]
+fn whoever_a_connection_may_have_ended_for_is_tried_again_on_one_of_its_own() {
+    run(async {
+        let heads = Cell::new(0);
+        let backend = answers_heads(move |id| match heads.replace(heads.get() + 1) {
+            // Half an answer, and again for somebody else when the first connection has ended.
+            0 | 2 => begun(id),
+            1 | 3 | 4 => frame(0, 0, 0, b""),
+            _ => ok(id),
+        })
+        .await;
+        let backoff = "[service.retry.backoff]\nbase = \"300ms\"\njitter = \"none\"";
+        let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{backoff}")).await;
+        let mut client = connect(proxy.addr).await;
+        let first = client.send_request(get("/first")).await.unwrap();
+        let mut other = client.clone();
+        let harmful = tokio::task::spawn_local(async move {
+            ask(&mut other, get("/harmful")).await.unwrap().head.status.as_u16()
+        });
+        assert!(read(first).await.is_err(), "it is cut");
+        let second = client.send_request(get("/second")).await.unwrap();
+        assert_eq!(harmful.await.unwrap(), 502, "it has had three attempts");
+        assert_eq!(backend.connections(), 4);
+        assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, 200);
+        assert_eq!((backend.connections(), proxy.in_flight()), (4, 1), "the second goes on");
+        drop(second);
+        assert_eq!(proxy.service().backend(0).breaker().state(), BreakerState::Closed);
+    });
 }
 
 #[test]

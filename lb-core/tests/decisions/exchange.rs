@@ -282,12 +282,18 @@ fn when_all_are_unfit_those_that_still_answer_are_asked() {
             delivery.end(BodyEnd::Complete, service, now(id), &Unobserved);
         }
     };
-    for (outcomes, wanted) in
-        [([500, 500], &[0, 1][..]), ([500, 503], &[0]), ([502, 599], &[1]), ([523, 504], &[])]
-    {
+    let said = Outcome::Answered;
+    let malformed = Outcome::Failed(Failure::Malformed);
+    for (outcomes, wanted) in [
+        ([said(500), said(500)], &[0, 1][..]),
+        ([said(500), said(503)], &[0]),
+        ([said(502), said(599)], &[1]),
+        ([said(523), said(504)], &[]),
+        ([malformed, RESET], &[0]),
+    ] {
         let service = service(&config);
-        for (id, status) in (1..).zip(outcomes) {
-            fails(&service, id, Outcome::Answered(status));
+        for (id, outcome) in (1..).zip(outcomes) {
+            fails(&service, id, outcome);
         }
         let asked = (10..30).filter_map(|id| match start(&service, id, now(id)) {
             Step::Attempt(attempt) => Some(place(&attempt)),

@@ -84,6 +84,11 @@ impl Connection {
         }
     }
 
+    /// Whether it may be for this request that we ended a connection that others share.
+    pub(crate) fn is_suspect(&self) -> bool {
+        matches!(&self.speaker, Speaker::Http2(stream, _) if stream.is_suspect())
+    }
+
     /// Whether nothing more of it comes.
     pub(crate) fn is_ended(&self) -> bool {
         match &self.speaker {

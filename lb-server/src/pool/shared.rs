@@ -83,6 +83,8 @@ enum Fate {
     Own,
     /// It ended with its connection.
     Shared,
+    /// It ended with its connection, and we ended that for what came on it: on whose stream nobody says.
+    Suspect,
 }
 
 impl Shared {
@@ -183,12 +185,18 @@ impl Stream {
         let is_first = || alone == shared || !self.0.is_counted.replace(true);
         if self.1.get() == Fate::Own || is_first() { alone } else { shared }
     }
+
+    /// Whether it may be this one that its connection was ended for.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.1.get() == Fate::Suspect
+    }
 }
 
 /// What becomes of a stream with this error.
 fn fate(error: &hyper::Error) -> Fate {
     let Some(source) = error.source() else { return Fate::Own };
     match source.downcast_ref::<h2::Error>() {
+        Some(error) if error.is_go_away() && error.is_library() => Fate::Suspect,
         Some(error) if error.is_go_away() || error.is_io() => Fate::Shared,
         None if source.is::<io::Error>() => Fate::Shared,
         _ => Fate::Own,

@@ -104,12 +104,7 @@ pub(super) async fn speak(
                 is_counted: Cell::new(false),
             });
             stack.dials.learn(shared.carries());
-            let first = Stream::begin(&shared);
-            if stack.keep_alive.get().idle_max > 0 {
-                stack.shared.borrow_mut().push(shared);
-                stack.queue.returned.notify_one();
-            }
-            Ok(Speaker::Http2(first, None))
+            Ok(Speaker::Http2(Stream::begin(&shared), None))
         }
     }
 }
