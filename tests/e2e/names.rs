@@ -136,3 +136,25 @@ fn names_of_this_machine_need_no_name_server() {
         assert_eq!(dns.asked(), 0);
     });
 }
+
+#[test]
+fn a_name_may_have_underscores_wherever_it_likes() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        let port = backend.addr.port();
+        for name in ["my_app.internal", "_app.internal", "my_app"] {
+            dns.addresses(name, 60, &[OLD]);
+            let by_url = config(&dns, name, port, "");
+            let backends = format!("backends = [{{ url = \"http://{name}:{port}\" }}]");
+            dns.targets("_http._tcp.internal", 60, &[(1, 1, port, name)]);
+            for found in [format!("dns = '{name}:{port}'"), "srv = '_http._tcp.internal'".into()] {
+                let by_discovery = by_url.replace(&backends, &format!("discover = {{ {found} }}"));
+                let proxy = Proxy::start_with(&by_discovery).await;
+                assert_eq!(Client::get(proxy.addr).await.text(), "here", "{found} of {name}");
+            }
+            let proxy = Proxy::start_with(&by_url).await;
+            assert_eq!(Client::get(proxy.addr).await.text(), "here", "{name}");
+        }
+    });
+}

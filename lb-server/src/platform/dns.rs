@@ -14,7 +14,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{Name, RData};
 use lb_config::config::{Dns, Family};
 
 use super::Local;
@@ -66,16 +66,17 @@ impl Resolve for Stub {
         family: Family,
     ) -> Local<'r, io::Result<Answer<IpAddr>>> {
         Box::pin(async move {
+            let name = &as_it_stands(name)?;
             let v4 = async {
                 match family {
                     Family::V6 => None,
-                    Family::Any | Family::V4 => Some(self.stub.ipv4_lookup(name).await),
+                    Family::Any | Family::V4 => Some(self.stub.ipv4_lookup(name.clone()).await),
                 }
             };
             let v6 = async {
                 match family {
                     Family::V4 => None,
-                    Family::Any | Family::V6 => Some(self.stub.ipv6_lookup(name).await),
+                    Family::Any | Family::V6 => Some(self.stub.ipv6_lookup(name.clone()).await),
                 }
             };
             let (v4, v6) = tokio::join!(biased; v4, v6);
@@ -95,7 +96,7 @@ impl Resolve for Stub {
 
     fn targets<'r>(&'r self, name: &'r str) -> Local<'r, io::Result<Answer<Target>>> {
         Box::pin(async move {
-            let lookup = self.stub.srv_lookup(name).await;
+            let lookup = self.stub.srv_lookup(as_it_stands(name)?).await;
             let beside = lookup.as_ref().map(addresses_beside).unwrap_or_default();
             let mut found = answer(lookup, |data| match data {
                 RData::SRV(srv) => {
@@ -138,6 +139,12 @@ impl Resolve for Stub {
             Ok(found)
         })
     }
+}
+
+/// The name with the bytes that it is written in. As a text it would have to be an internationalized one
+/// (RFC 5891), which may have no `_`; those of backends may, and are ASCII by now.
+fn as_it_stands(name: &str) -> io::Result<Name> {
+    Name::from_ascii(name).map_err(io::Error::other)
 }
 
 /// The addresses that came with an answer about names, so that nobody has to ask again (RFC 2782).
