@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
-use crate::support::{Backend, Client, Proxy, Script, read_head, run};
+use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
 
 /// A directory of one test, which goes with it.
 struct Directory(PathBuf);
@@ -59,15 +59,20 @@ const LAST: &str =
 
 /// A backend at a Unix socket that answers with the head that it read.
 fn echo_at(path: &Path) {
-    let listener = UnixListener::bind(path).unwrap();
+    echo(UnixListener::bind(path).unwrap());
+}
+
+fn echo(listener: UnixListener) {
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut stream = BufReader::new(stream);
-            while let Some(head) = read_head(&mut stream).await {
-                let length = head.len();
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{head}");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
+            tokio::task::spawn_local(async move {
+                let mut stream = BufReader::new(stream);
+                while let Some(head) = read_head(&mut stream).await {
+                    let length = head.len();
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{head}");
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                }
+            });
         }
     });
 }
@@ -177,6 +182,47 @@ fn a_unix_backend_that_is_not_there_is_a_failed_attempt() {
         assert_eq!(Client::get(proxy.addr).await.error(), "connect_failed");
         drop(UnixListener::bind(&path).unwrap());
         assert_eq!(Client::get(proxy.addr).await.error(), "connect_refused");
+    });
+}
+
+/// Listens with a queue that is full, of those that are returned.
+async fn full_at(path: &Path) -> (UnixListener, Vec<UnixStream>) {
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(path).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(waits) = UnixStream::connect(path).await {
+        queue.push(waits);
+    }
+    (listener, queue)
+}
+
+#[test]
+fn a_unix_backend_whose_queue_is_full_is_waited_for_as_over_tcp() {
+    run(async {
+        let directory = Directory::new("full");
+        let path = directory.file("app.sock");
+        let (listener, _queue) = full_at(&path).await;
+        let service = "breaker = { consecutive_failures = 1 }\n\
+                       timeouts = { connect = \"200ms\" }\nretry = { attempts_max = 1 }";
+        let lasting = service.replace("200ms", "1m");
+        let proxy = Proxy::start_with(&config("127.0.0.1:0", "", &at(&path), &lasting)).await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let mut client = Client::connect(proxy.addr).await;
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            clients.push(client);
+        }
+        until(|| proxy.in_flight() == 20).await;
+        echo(listener);
+        for mut client in clients {
+            assert_eq!(client.answer().await.unwrap().status, 200);
+        }
+        // Where nobody ever accepts, there is an end to it.
+        let path = directory.file("hung.sock");
+        let (_listener, _queue) = full_at(&path).await;
+        proxy.reload(&config("127.0.0.1:0", "", &at(&path), service));
+        assert_eq!(Client::get(proxy.addr).await.error(), "connect_timeout");
     });
 }
 

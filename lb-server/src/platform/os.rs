@@ -16,11 +16,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lb_config::config::Dns;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::sleep;
 
 use self::inheritance::Inheritance;
 use self::sockets::{Held, Sockets};
@@ -110,8 +111,7 @@ impl Platform for Os {
             let addr = match addr {
                 Address::Ip(addr) => addr,
                 Address::Unix(path) => {
-                    #[expect(clippy::disallowed_methods, reason = "this is the platform")]
-                    return Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Io>);
+                    return Ok(Box::new(connect_when_there_is_room(&path).await?) as Box<dyn Io>);
                 }
             };
             #[expect(clippy::disallowed_methods, reason = "this is the platform")]
@@ -159,6 +159,27 @@ impl Platform for Os {
 
     fn seed(&self) -> u64 {
         self.seed
+    }
+}
+
+/// From a full queue to the next try, doubled up to the longest: a queue is full for moments, or nobody
+/// accepts at all.
+const ROOM_PAUSE_MIN: Duration = Duration::from_millis(1);
+const ROOM_PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Where the queue of those who wait to be accepted is full, TCP says it again and again (RFC 9293 §3.8.1), and
+/// nobody notices. At a Unix socket connect(2) fails at once, with EAGAIN, and it is we who try again.
+async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
+    let mut pause = ROOM_PAUSE_MIN;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "this is the platform")]
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sleep(pause).await;
+                pause = (pause * 2).min(ROOM_PAUSE_MAX);
+            }
+            connected => return connected,
+        }
     }
 }
 
