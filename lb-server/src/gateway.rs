@@ -220,6 +220,10 @@ impl Gateway {
         self.recall_in(&snapshot);
         let snapshot = Arc::new(snapshot);
         self.current.send_replace(Arc::clone(&snapshot));
+        let dns = &snapshot.config.dns;
+        if *dns != before.config.dns {
+            self.names.ask_anew(dns.stale_max, self.now());
+        }
         snapshot.sites.iter().for_each(Site::call_next);
         Ok(late)
     }

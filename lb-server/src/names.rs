@@ -11,6 +11,9 @@
 //!                                     └─ asked anew, and after failures each PAUSE ─┘
 //! ```
 //!
+//! An answer may be wrong before it has run out. When every address of it failed, it is asked anew, and
+//! when other name servers are named, all of them are: as if they had run out at that time.
+//!
 //! What is open stays open: only a new connection goes where the name leads now, and connections to
 //! where it led before end with the limits of `[service.keep_alive]`.
 //!
@@ -28,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 
 use crate::gateway::Gateway;
+use crate::snapshot::Endpoint;
 
 /// Names that are known at once: as many as a service may have backends. The one of which an answer
 /// serves the shortest makes room.
@@ -45,7 +49,7 @@ const TTL_MAX: Duration = Duration::from_secs(3_600);
 /// How long an answer holds of which nobody says it: it came from the hosts file, or from whoever else
 /// the system asks.
 const TTL_UNSAID: Duration = Duration::from_secs(10);
-/// From a lookup that failed to the next.
+/// From a lookup that failed to the next, and from one whose answer is doubted.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a new answer is waited for where there is an old one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -67,6 +71,8 @@ struct Known {
     serves_until: Time,
     /// When it has run out.
     ask_at: Time,
+    /// When the last lookup ended.
+    asked: Time,
     /// Whether the last lookup failed.
     failing: bool,
     asking: Option<Asking>,
@@ -128,13 +134,21 @@ pub(crate) async fn addresses(gateway: &Arc<Gateway>, origin: &Origin) -> Arc<[I
     }
 }
 
-/// Looks a name up, and keeps what is found before `_asked` is dropped.
-async fn ask(gateway: &Gateway, origin: &Origin, _asked: Asked) {
+/// No connection came about at a backend, whichever of its addresses was tried: what is known of its name
+/// may be wrong.
+pub(crate) fn doubt(gateway: &Gateway, endpoint: &Endpoint) {
+    if endpoint.literal.is_none() {
+        gateway.names.doubt(&endpoint.origin.host, gateway.now());
+    }
+}
+
+/// Looks a name up, and keeps what is found before `asked` is dropped.
+async fn ask(gateway: &Gateway, origin: &Origin, asked: Asked) {
     let _place = gateway.names.places.acquire().await.expect("the semaphore is never closed");
     let dns = gateway.snapshot().config.dns.clone();
     let found = timeout(LOOKUP_MAX, look(gateway, &dns, origin)).await;
     let found = found.unwrap_or_else(|_| Err(format!("no answer within {LOOKUP_MAX:?}")));
-    let notice = gateway.names.learn(&origin.host, found, dns.stale_max, gateway.now());
+    let notice = gateway.names.learn((&origin.host, &asked), found, dns.stale_max, gateway.now());
     notice.into_iter().for_each(|notice| gateway.announce(|| notice));
 }
 
@@ -205,18 +219,42 @@ impl Names {
         }
     }
 
+    /// Others are asked from `now` on: what is known is as if it had run out, and what those before say
+    /// from now on is of no use.
+    pub(crate) fn ask_anew(&self, stale_max: Duration, now: Time) {
+        for known in self.known().values_mut() {
+            if now < known.ask_at {
+                known.ask_at = now;
+                known.serves_until = known.serves_until.min(now + stale_max);
+            }
+            if let Some(asking) = known.asking.take() {
+                asking.ended.close();
+            }
+        }
+    }
+
+    /// The addresses of a name lead nowhere.
+    fn doubt(&self, host: &str, now: Time) {
+        if let Some(known) = self.known().get_mut(host)
+            && now >= known.asked + PAUSE
+        {
+            known.ask_at = known.ask_at.min(now);
+        }
+    }
+
     /// A lookup has ended at `now`. Returns what the operator may want to know.
     fn learn(
         &self,
-        host: &str,
+        (host, asked): (&str, &Asked),
         found: Result<Found, String>,
         stale_max: Duration,
         now: Time,
     ) -> Option<String> {
         let mut all = self.known();
-        // It may have made room for another one meanwhile.
+        // It may have made room for another one meanwhile, or somebody else is asked.
         let known = all.get_mut(host)?;
-        known.asking = None;
+        known.asking.take_if(|asking| Arc::ptr_eq(&asking.ended, &asked.0))?;
+        known.asked = now;
         let was_failing = std::mem::replace(&mut known.failing, found.is_err());
         match found {
             Ok((addresses, ttl)) => {
@@ -243,8 +281,15 @@ impl Names {
 impl Known {
     fn asked_first(now: Time) -> (Self, Asked) {
         let (asking, asked) = Asking::begin(now);
-        let (addresses, asking) = (Arc::default(), Some(asking));
-        (Self { addresses, serves_until: now, ask_at: now, failing: false, asking }, asked)
+        let known = Self {
+            addresses: Arc::default(),
+            serves_until: now,
+            ask_at: now,
+            asked: now,
+            failing: false,
+            asking: Some(asking),
+        };
+        (known, asked)
     }
 }
 

@@ -32,6 +32,7 @@ use crate::dial::{Announced, Speaks, dial};
 use crate::distrust;
 use crate::http1::Http1;
 pub(crate) use crate::http1::Remains;
+use crate::names;
 use crate::slots::{Slot, Slots};
 use crate::view::View;
 use bell::Bell;
@@ -192,7 +193,14 @@ async fn open(
             }
         })
     });
-    let speaker = made.await.unwrap_or(Err(Failure::ConnectTimeout))?;
+    let made = made.await.unwrap_or(Err(Failure::ConnectTimeout));
+    let speaker = made.inspect_err(|failure| match failure {
+        Failure::ConnectRefused
+        | Failure::ConnectFailed
+        | Failure::ConnectTimeout
+        | Failure::TlsFailed => names::doubt(gateway, endpoint),
+        _ => {}
+    })?;
     if let (Speaker::Http2(first, _), true) = (&speaker, kept) {
         stack.share(first);
     }

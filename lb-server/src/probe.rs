@@ -24,6 +24,7 @@ use crate::dial::{Announced, Speaks, connect, dial};
 use crate::exec::Here;
 use crate::gateway::Gateway;
 use crate::headers;
+use crate::names;
 use crate::snapshot::{Endpoint, Site, Snapshot};
 
 /// Checks that run at once. More wait for their turn.
@@ -256,6 +257,9 @@ async fn check(gateway: &Arc<Gateway>, target: Target, round: u64, began: Time) 
         let asked = gateway.clock.now();
         let asking = ask(gateway, snapshot, site, usize::from(*place), config, &path);
         let found = timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Found::Nothing);
+        if found == Found::Nothing {
+            names::doubt(gateway, target.endpoint());
+        }
         let now = gateway.clock.now();
         let checked = Checked { round, began, took: now - asked, found };
         let here = target.stays_in(&gateway.snapshot())?;

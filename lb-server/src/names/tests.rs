@@ -88,14 +88,18 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(dns: &str) -> Self {
+    fn config(dns: &str) -> lb_config::Config {
         let text = format!(
             "[dns]\n{dns}\n[[listener]]\nbind = '127.0.0.1:0'\n\
              [[service]]\nname = 'web'\nhosts = ['*']\n\
              pool = [{{ backends = [{{ url = 'http://app.internal' }}] }}]\n"
         );
         let (config, said) = lb_config::load(&lb_config::Source { name: "lb.toml", text: &text });
-        let config = config.unwrap_or_else(|| panic!("{said:?}"));
+        config.unwrap_or_else(|| panic!("{said:?}"))
+    }
+
+    fn new(dns: &str) -> Self {
+        let config = Self::config(dns);
         let said = Arc::<Said>::default();
         let world = Arc::new(World(Arc::clone(&said)));
         Self { gateway: Gateway::new(world, config, Listeners::default()).unwrap(), said }
@@ -235,6 +239,64 @@ fn a_lookup_that_ended_with_its_worker_is_begun_anew_by_whoever_comes_next() {
 }
 
 #[test]
+fn an_answer_is_doubted_when_its_addresses_fail_and_asked_anew_but_not_each_time() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        bench.say("192.0.2.1", 3_600);
+        bench.get().await;
+        bench.say("192.0.2.2", 3_600);
+        let fails = || doubt(&bench.gateway, &bench.gateway.snapshot().sites[0].endpoints[0]);
+        advance(PAUSE - SECOND / 10).await;
+        fails();
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.1", 1));
+        advance(SECOND / 10).await;
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.1", 1));
+        fails();
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.2", 2));
+        // Without an answer the one before it goes on as long as it said.
+        advance(SECOND).await;
+        bench.fail();
+        fails();
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.2", 3));
+    });
+}
+
+#[test]
+fn other_servers_are_asked_at_once_and_those_before_them_are_not_listened_to() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        let others = Bench::config("servers = ['127.0.0.2']\nstale_max = '1m'");
+        bench.say("192.0.2.1", 3_600);
+        bench.get().await;
+        bench.gateway.reload(others.clone()).unwrap();
+        bench.fail();
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.1", 2));
+        advance(61 * SECOND).await;
+        assert_eq!(bench.get().await, "", "it is the others' that counts");
+        // Somebody is asked, and not those any more.
+        bench.say("192.0.2.1", 3_600);
+        *bench.said.takes.lock().unwrap() = 10 * SECOND;
+        advance(SECOND).await;
+        let before = async { bench.get().await };
+        let change = async {
+            sleep(SECOND).await;
+            bench.gateway.reload(Bench::config(SERVERS)).unwrap();
+            bench.say("192.0.2.2", 3_600);
+            sleep(8 * SECOND + SECOND / 2).await;
+            bench.say("192.0.2.1", 3_600);
+            sleep(SECOND).await;
+            bench.say("192.0.2.2", 3_600);
+        };
+        let (got, ()) = tokio::join!(before, change);
+        assert_eq!(got, "192.0.2.2");
+        // The same ones are asked when it is time to.
+        let asked = bench.asked();
+        bench.gateway.reload(Bench::config(SERVERS)).unwrap();
+        assert_eq!((bench.get().await.as_str(), bench.asked()), ("192.0.2.2", asked));
+    });
+}
+
+#[test]
 fn the_system_has_the_last_word_unless_servers_are_named() {
     run(async {
         for (dns, got) in [("", "192.0.2.99"), (SERVERS, "")] {
@@ -249,19 +311,20 @@ fn the_system_has_the_last_word_unless_servers_are_named() {
 #[test]
 fn names_make_room_for_others() {
     let names = Names::default();
-    let asked = |at: usize, now| match names.advise(&format!("{at}.internal"), now) {
-        Advice::Ask(_) => true,
-        Advice::Use(_) | Advice::Wait(..) => false,
+    let ask = |at: usize, now| match names.advise(&format!("{at}.internal"), now) {
+        Advice::Ask(asked) => Some(asked),
+        Advice::Use(_) | Advice::Wait(..) => None,
     };
     for at in 0..NAMES_MAX {
         let now = Time::from_micros(at as u64);
-        assert!(asked(at, now));
+        let asked = ask(at, now).expect("nobody asked before");
         let found = Ok((vec![IpAddr::from([192, 0, 2, 1])], SECOND * 3_600));
-        assert_eq!(names.learn(&format!("{at}.internal"), found, SECOND, now), None);
+        assert_eq!(names.learn((&format!("{at}.internal"), &asked), found, SECOND, now), None);
     }
     let now = Time::from_millis(1_000);
-    assert!(asked(NAMES_MAX, now) && names.known().len() == NAMES_MAX);
-    assert!(!asked(1, now) && asked(0, now), "the one that serves the shortest went");
+    assert!(ask(NAMES_MAX, now).is_some() && names.known().len() == NAMES_MAX);
+    let (other, first) = (ask(1, now), ask(0, now));
+    assert!(other.is_none() && first.is_some(), "the one that serves the shortest went");
 }
 
 #[test]
