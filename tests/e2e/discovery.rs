@@ -439,3 +439,29 @@ fn one_target_about_which_nobody_answers_takes_none_of_the_others_away() {
         assert_eq!(names(&proxy).len(), 2, "the last list stays in force");
     });
 }
+
+#[test]
+fn one_target_that_can_be_no_backend_takes_none_of_the_others_away() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        let name = "_http._tcp.internal";
+        dns.addresses("one.internal", 0, &[ip(&backend)]);
+        let good = (1, 1, backend.addr.port(), "one.internal");
+        // A service that has no port, as registries say it.
+        dns.targets(name, 0, &[good, (1, 1, 0, "two.internal")]);
+        let proxy = Proxy::start_with(&config(&dns, &format!("srv = '{name}'"), "")).await;
+        assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        let said = source(&proxy).await["trouble"].as_str().map(str::to_owned);
+        assert!(said.is_some_and(|it| it.contains("http://two.internal:0")), "it is told");
+        for odd in ["*.internal", "web.1"] {
+            dns.targets(name, 0, &[(1, 1, 80, odd), good]);
+            until(|| proxy.notices().iter().any(|it| it.contains(odd))).await;
+            assert_eq!(Client::get(proxy.addr).await.text(), "here", "{odd}");
+        }
+        // Nothing but odd ones is no answer.
+        dns.targets(name, 0, &[(1, 1, 80, "web.1")]);
+        until(|| proxy.notices().iter().any(|it| it.contains("the last backend stays"))).await;
+        assert_eq!(names(&proxy).len(), 1);
+    });
+}

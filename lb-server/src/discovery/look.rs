@@ -113,7 +113,7 @@ impl Glass<'_> {
             .iter()
             .filter_map(|target| Some((target.host.clone(), target.trouble.clone()?)))
             .collect();
-        let mut found = listed(records, priority)?;
+        let (mut found, odd) = listed(records, priority);
         // A target of which nobody says where it is stays where it was, if that is known.
         found.retain_mut(|new| {
             if !failed.contains_key(&new.origin.host) {
@@ -123,12 +123,13 @@ impl Glass<'_> {
             new.origin.at = before.and_then(|it| it.origin.at);
             new.origin.at.is_some()
         });
-        let trouble = failed.iter().next().map(|(host, why)| {
-            let more = match failed.len() - 1 {
-                0 => String::new(),
-                more => format!(" (and none about {more} more)"),
-            };
-            format!("no answer about {host}, a target of {name}: {why}{more}")
+        let unknown = failed
+            .iter()
+            .map(|(host, why)| format!("no answer about {host}, a target of {name}: {why}"));
+        let all: Vec<String> = odd.into_iter().chain(unknown).collect();
+        let trouble = all.first().map(|first| match all.len() - 1 {
+            0 => first.clone(),
+            more => format!("{first} (and {more} more)"),
         });
         match trouble {
             Some(why) if found.is_empty() => Err(why),
@@ -177,8 +178,9 @@ impl Glass<'_> {
     }
 }
 
-/// The targets that are backends of a pool, in the order of their names.
-fn listed(mut targets: Vec<Target>, priority: Priority) -> Result<Vec<Found>, String> {
+/// The targets that are backends of a pool, in the order of their names, and what is wrong with those that
+/// can be none: the others are none the worse for it.
+fn listed(mut targets: Vec<Target>, priority: Priority) -> (Vec<Found>, Vec<String>) {
     // RFC 2782: a target of "." says that the service is decidedly not available.
     targets.retain(|target| !target.host.is_empty());
     let first = targets.iter().map(|target| target.priority).min();
@@ -190,16 +192,16 @@ fn listed(mut targets: Vec<Target>, priority: Priority) -> Result<Vec<Found>, St
     targets.sort_by(|a, b| (&a.host, a.port, a.priority).cmp(&(&b.host, b.port, b.priority)));
     targets.dedup_by(|a, b| (&a.host, a.port) == (&b.host, b.port));
     let largest = targets.iter().map(|target| target.weight).max().unwrap_or(0);
-    let found = |target: &Target| {
-        let Target { host, port, .. } = target;
-        backend(&format!("http://{host}:{port}"), share(target.weight, largest))
-    };
-    let found = |target: &Target| {
-        let mut found = found(target)?;
-        found.origin.at = target.at;
-        Ok(found)
-    };
-    targets.iter().map(found).collect()
+    let (mut all, mut odd) = (Vec::new(), Vec::new());
+    for Target { host, port, weight, at, .. } in targets {
+        match backend(&format!("http://{host}:{port}"), share(weight, largest)) {
+            Ok(Found { backend, origin }) => {
+                all.push(Found { backend, origin: Origin { at, ..origin } });
+            }
+            Err(why) => odd.push(why),
+        }
+    }
+    (all, odd)
 }
 
 /// A weight of 16 bits as one of ours: to scale where they are small enough, and never nothing.
@@ -224,7 +226,8 @@ mod tests {
     }
 
     fn names(targets: &[Target], priority: Priority) -> Vec<String> {
-        let found = listed(targets.to_vec(), priority).expect("they are sound");
+        let (found, odd) = listed(targets.to_vec(), priority);
+        assert_eq!(odd, [""; 0], "they are sound");
         found.iter().map(|it| format!("{} x{}", it.backend.name, it.backend.weight)).collect()
     }
 
@@ -251,7 +254,17 @@ mod tests {
         let twice = [target("a", 1, 5), target("a", 2, 9)];
         assert_eq!(names(&twice, Priority::All), ["http://a:80 x5"]);
         assert_eq!(names(&[target("", 0, 0)], Priority::First), [""; 0]);
-        let wrong = listed(vec![target("a b", 1, 1)], Priority::First);
-        assert!(wrong.is_err_and(|why| why.contains("a b")), "the answer is not believed");
+    }
+
+    #[test]
+    fn a_target_that_can_be_no_backend_is_left_out_and_told() {
+        let without_port = Target { port: 0, ..target("d", 1, 1) };
+        let all = vec![target("a b", 1, 1), target("c", 1, 1), without_port, target("web.1", 1, 1)];
+        let (found, odd) = listed(all, Priority::First);
+        assert_eq!((found.len(), found[0].backend.name.as_str()), (1, "http://c:80"));
+        for (odd, url) in odd.iter().zip(["http://a b:80", "http://d:0", "http://web.1:80"]) {
+            assert!(odd.contains(url), "{odd}");
+        }
+        assert_eq!(odd.len(), 3);
     }
 }
