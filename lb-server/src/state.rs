@@ -88,7 +88,7 @@ pub fn save(gateway: &Gateway) -> Vec<u8> {
     let (snapshot, now) = (gateway.snapshot(), gateway.now());
     let found = {
         let book = gateway.sources.book();
-        let lists = book.known.iter().filter_map(|(key, it)| Some((key, it.found.as_deref()?)));
+        let lists = book.known.iter().filter_map(|(key, it)| Some((key, it.own_list()?)));
         lists.map(|(key, list)| text::Found::of(key, list)).collect()
     };
     let services = snapshot.services().map(|service| text::Service::of(service, now)).collect();

@@ -465,3 +465,43 @@ fn one_target_that_can_be_no_backend_takes_none_of_the_others_away() {
         assert_eq!(names(&proxy).len(), 1);
     });
 }
+
+#[test]
+fn whom_a_pool_keeps_until_its_source_answers_no_other_pool_gets() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("private")).await;
+        dns.fail("app.internal");
+        let discover = format!("dns = 'app.internal:{}', family = 'ipv4'", backend.addr.port());
+        let one = config(&dns, &discover, "").replace("\"*\"", "\"a.test\"");
+        let (top, service) = one.split_at(one.find("[[service]]").unwrap());
+        let still = {
+            let start = service.find("discover = ").unwrap();
+            let end = service.find(" }]").unwrap();
+            let url = backend.url();
+            format!("{}backends = [{{ url = \"{url}\" }}]{}", &service[..start], &service[end..])
+        };
+        let other = service.replace("\"web\"", "\"other\"").replace("a.test", "b.test");
+        let proxy = Proxy::start_with(&format!("{top}{still}")).await;
+        let get = async |host: &str| {
+            let asked = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            Client::ask(proxy.addr, &asked).await.status
+        };
+        for (now, a, b, unfound) in [
+            (format!("{top}{service}"), 200, 404, 1),
+            (format!("{top}{service}{other}"), 200, 503, 2),
+            (format!("{top}{other}"), 404, 503, 1),
+        ] {
+            proxy.reload(&now);
+            assert_eq!((get("a.test").await, get("b.test").await), (a, b));
+            assert_eq!(proxy.gateway.unfound().len(), unfound);
+            assert_eq!(source(&proxy).await["borrowed"], a == 200 && unfound == 1, "{now}");
+        }
+        dns.addresses("app.internal", 0, &[ip(&backend)]);
+        until(|| proxy.gateway.unfound().is_empty()).await;
+        assert_eq!(
+            (get("b.test").await, source(&proxy).await["borrowed"].clone()),
+            (200, false.into())
+        );
+    });
+}

@@ -66,7 +66,7 @@ impl Gateway {
     /// The sources in force that have found nothing yet.
     pub fn unfound(&self) -> Vec<String> {
         let book = self.sources.book();
-        let unfound = book.known.iter().filter(|(_, known)| known.found.is_none());
+        let unfound = book.known.iter().filter(|(_, known)| known.own_list().is_none());
         unfound.map(|(key, _)| key.to_string()).collect()
     }
 }

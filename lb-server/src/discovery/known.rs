@@ -39,8 +39,8 @@ pub(crate) struct Book {
 pub(crate) struct Known {
     /// The last good list, if there ever was one.
     pub(crate) found: Option<Vec<Found>>,
-    /// Whether another process found it.
-    pub(crate) remembered: bool,
+    /// Whose list that is.
+    pub(crate) whose: Whose,
     /// When it was last seen to hold.
     pub(crate) seen: Option<Time>,
     /// Why the last look changed nothing, or not all that it should have.
@@ -50,6 +50,19 @@ pub(crate) struct Known {
     /// Whether anybody looked.
     looked: bool,
     pub(crate) counts: [u64; Became::ALL.len()],
+}
+
+/// Who found a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The source itself.
+    #[default]
+    Own,
+    /// The same source, asked by another process.
+    Remembered,
+    /// Not the source: its pool had these backends before it was asked, and keeps them until there is an
+    /// answer. They are nobody else's business.
+    Borrowed,
 }
 
 /// What became of a look.
@@ -80,6 +93,13 @@ impl Became {
             Self::Failed => "failed",
             Self::Refused => "refused",
         }
+    }
+}
+
+impl Known {
+    /// The last good list, if it is the source's.
+    pub(crate) fn own_list(&self) -> Option<&[Found]> {
+        self.found.as_deref().filter(|_| self.whose != Whose::Borrowed)
     }
 }
 
@@ -130,14 +150,14 @@ impl Book {
         let has_list = |known: &&Known| known.found.is_some();
         let same = || {
             let mut others = self.known.iter().filter(|(other, _)| other.source == key.source);
-            let known = others.find_map(|(_, known)| Some(known).filter(has_list))?;
-            let Known { found, remembered, seen, .. } = known.clone();
-            Some(Known { found, remembered, seen, ..Known::default() })
+            let known = others.find_map(|(_, known)| known.own_list().map(|_| known))?;
+            let Known { found, whose, seen, .. } = known.clone();
+            Some(Known { found, whose, seen, ..Known::default() })
         };
         let own = self.known.get(key).filter(has_list).cloned();
         own.or_else(same).or_else(|| {
             let found = Some(members(served, key)?);
-            Some(Known { found, ..Known::default() })
+            Some(Known { found, whose: Whose::Borrowed, ..Known::default() })
         })
     }
 
@@ -275,7 +295,7 @@ impl Gateway {
             known.trouble = Some(why.to_owned());
             return Became::Empty;
         }
-        known.remembered = false;
+        known.whose = Whose::Own;
         if known.found.as_ref() == Some(&found) {
             return Became::Same;
         }
@@ -302,7 +322,8 @@ impl Gateway {
         let mut any = false;
         for (key, found) in remembered {
             if let Some(known) = book.known.get_mut(&key) {
-                (known.found, known.remembered, known.looked) = (Some(found), true, true);
+                (known.found, known.whose) = (Some(found), Whose::Remembered);
+                known.looked = true;
                 any = true;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::known::{Became, Known};
+use super::known::{Became, Known, Whose};
 use crate::gateway::Gateway;
 
 /// All sources, in the order of services, pools and sources by name.
@@ -10,7 +10,7 @@ pub(crate) fn report(gateway: &Gateway) -> Value {
     let now = gateway.now();
     let book = gateway.sources.book();
     let all = book.known.iter().map(|(key, known)| {
-        let Known { found, remembered, seen, trouble, counts, .. } = known;
+        let Known { found, whose, seen, trouble, counts, .. } = known;
         let backends = found.as_deref().unwrap_or_default().iter().map(|found| {
             let backend = &found.backend;
             json!({
@@ -29,7 +29,8 @@ pub(crate) fn report(gateway: &Gateway) -> Value {
             "pool": key.pool,
             "source": key.source,
             "backends": backends.collect::<Vec<_>>(),
-            "remembered": remembered,
+            "remembered": *whose == Whose::Remembered,
+            "borrowed": *whose == Whose::Borrowed,
             "ageSeconds": seen.map(|seen| (now - seen).as_secs_f64()),
             "trouble": trouble,
             "looks": looks,
