@@ -43,8 +43,8 @@ enum Phase {
     /// 11 bits count failures in a row; 33 bits hold the second after which the level is forgotten
     /// (272 years).
     Closed { failures: u16, calm_at_s: u64 },
-    /// 43 bits hold the millisecond at which trials may begin (278 years), one whether what opened it was an
-    /// answer that its request may have brought about.
+    /// 43 bits hold the millisecond at which trials may begin (278 years), one whether what opened it is
+    /// [no reason](crate::Outcome::is_asked_on) not to ask on where nobody is better.
     Open { until_ms: u64, answers: bool },
     /// 7 bits for trials and for successes, 5 for the round, 24 for when the last trial began, in beats of
     /// 16 ms (of three days), and the same one as above. Trials of earlier rounds take nobody's place, and
@@ -148,8 +148,8 @@ impl Breaker {
         }
     }
 
-    /// Whether requests are answered there, for all that is known: nothing speaks against it but what they
-    /// may have brought about themselves.
+    /// Whether requests may be answered there, for all that is known: nothing speaks against it but what they
+    /// brought about themselves, or that nobody knew where it is.
     pub const fn answers(self) -> bool {
         match self.phase {
             Phase::Closed { .. } => true,
@@ -157,11 +157,10 @@ impl Breaker {
         }
     }
 
-    /// The same that has opened, if it has, by something that the request may have brought about, or by
-    /// anything else.
-    pub(crate) fn opened_by(self, is_the_requests: bool) -> Self {
+    /// The same that has opened, if it has, by something after which it may be asked on, or by anything else.
+    pub(crate) fn opened_by(self, is_asked_on: bool) -> Self {
         let phase = match self.phase {
-            Phase::Open { until_ms, .. } => Phase::Open { until_ms, answers: is_the_requests },
+            Phase::Open { until_ms, .. } => Phase::Open { until_ms, answers: is_asked_on },
             phase => phase,
         };
         Self { phase, ..self }

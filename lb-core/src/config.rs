@@ -201,7 +201,7 @@ pub enum WhenAllUnfit {
     /// Answer 503 at once.
     FailFast,
     /// Balance over those that still answer, whose breakers opened by what a request may have brought about
-    /// ([`Outcome::may_be_the_requests`](crate::Outcome::may_be_the_requests)); without any, answer 503.
+    /// ([`Outcome::is_asked_on`](crate::Outcome::is_asked_on)); without any, answer 503.
     AskAnswering,
     /// Ask this pool, counted from 0, which is asked for nothing else.
     FallbackPool(u16),

@@ -172,8 +172,8 @@ impl Lease {
             self.backend.record.step(|record| Some(record.after(shown, took)));
         }
         if verdict != Verdict::Success || self.role() == Role::Trial {
-            let is_the_requests = outcome.may_be_the_requests();
-            let entered = self.judge(verdict, is_the_requests, rules, now, observe);
+            let is_asked_on = outcome.is_asked_on();
+            let entered = self.judge(verdict, is_asked_on, rules, now, observe);
             self.late = entered.filter(|_| verdict == Verdict::Success).map(Breaker::waive);
         }
     }
@@ -209,7 +209,7 @@ impl Lease {
     fn judge(
         &mut self,
         verdict: Verdict,
-        is_the_requests: bool,
+        is_asked_on: bool,
         rules: &Rules,
         now: Time,
         observe: &dyn Observe,
@@ -223,16 +223,15 @@ impl Lease {
         let permit = self.permit;
         let judge = |breaker: Breaker| {
             let judged = breaker.judge(permit, verdict, now, config)?;
-            Some(judged.opened_by(is_the_requests))
+            Some(judged.opened_by(is_asked_on))
         };
         let moved = self.backend.breaker.step(judge);
         if let Some((from, to)) = moved {
             tell_move(self.id, from, to, now, observe);
         }
         if permit.role == Role::Normal && verdict != Verdict::Abandoned {
-            let trip = |breaker: Breaker| {
-                Some(breaker.trip(permit, now, config)?.opened_by(is_the_requests))
-            };
+            let trip =
+                |breaker: Breaker| Some(breaker.trip(permit, now, config)?.opened_by(is_asked_on));
             self.count(verdict == Verdict::Failure, config, trip, now, observe);
         }
         if moved.is_some_and(|(from, to)| {

@@ -128,12 +128,14 @@ impl Outcome {
         }
     }
 
-    /// Whether the request may have brought it about: the backend is there and answers, if not in HTTP, and
-    /// says neither that it is overloaded nor that somebody behind it is out of reach.
-    pub const fn may_be_the_requests(self) -> bool {
+    /// Whether the backend may be asked on where nobody is better. The request may have brought it about: the
+    /// backend is there and answers, if not in HTTP, and says neither that it is overloaded nor that somebody
+    /// behind it is out of reach. Or nobody knew where it is: whoever asks again costs it nothing, and is right
+    /// as soon as somebody knows.
+    pub const fn is_asked_on(self) -> bool {
         match self {
             Self::Answered(status) => !matches!(status, 502..=504 | 520..=530),
-            Self::Failed(failure) => matches!(failure, Failure::Malformed),
+            Self::Failed(failure) => matches!(failure, Failure::Malformed | Failure::NoAddress),
         }
     }
 

@@ -158,3 +158,20 @@ fn a_name_may_have_underscores_wherever_it_likes() {
         }
     });
 }
+
+#[test]
+fn a_name_server_that_fails_keeps_no_backend_away_once_it_answers() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        dns.fail("app.internal");
+        let breaker = "[[service]]\nbreaker = { consecutive_failures = 1, open_for = \"5m\" }";
+        let config = config(&dns, "app.internal", backend.addr.port(), "");
+        let proxy = Proxy::start_with(&config.replace("[[service]]", breaker)).await;
+        for _ in 0..3 {
+            assert_eq!(Client::get(proxy.addr).await.error(), "no_address");
+        }
+        dns.addresses("app.internal", 60, &[OLD]);
+        while Client::get(proxy.addr).await.status != 200 {}
+    });
+}

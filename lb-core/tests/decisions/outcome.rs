@@ -101,6 +101,18 @@ fn only_five_statuses_say_that_the_request_never_arrived() {
 }
 
 #[test]
+fn of_what_counts_as_a_failure_these_are_no_reason_not_to_ask_on() {
+    let all = (100..600).map(Outcome::Answered).chain(Failure::ALL.map(Outcome::Failed));
+    let failures = StatusSet::FAILURES;
+    let counts = all.filter(|it| it.verdict(failures) == Verdict::Failure);
+    let asked_on: Vec<Outcome> = counts.filter(|it| it.is_asked_on()).collect();
+    let named = [Outcome::Answered(500), Outcome::Failed(Failure::NoAddress)];
+    assert!(named.iter().all(|it| asked_on.contains(it)), "{asked_on:?}");
+    let failed = asked_on.iter().filter(|it| matches!(it, Outcome::Failed(_)));
+    assert_eq!(failed.count(), 1, "{asked_on:?}");
+}
+
+#[test]
 fn every_end_of_a_body_says_what_it_proves() {
     check(
         BodyEnd::ALL.map(|end| format!("{:17} {:?}", end.as_str(), end.verdict())),

@@ -17,7 +17,8 @@ use crate::scenario::Scenario;
 pub(super) struct PanicDue {
     lineups: Lineups,
     moves: Moves,
-    /// Those whose breakers opened by an answer that the request may have brought about.
+    /// Those whose breakers opened by an answer that the request may have brought about, or without anybody
+    /// having been asked.
     answering: BTreeSet<BackendId>,
     /// What an attempt came to, if that was the last thing to happen.
     last: Option<(BackendId, Outcome)>,
@@ -41,9 +42,8 @@ impl PanicDue {
                 self.last = Some((backend, outcome));
             }
             What::Core(Event::BreakerMoved { backend, to: BreakerState::Open, .. }) => {
-                let is_answer =
-                    last.is_some_and(|(by, it)| by == backend && it.may_be_the_requests());
-                if is_answer {
+                let is_asked_on = last.is_some_and(|(by, it)| by == backend && it.is_asked_on());
+                if is_asked_on {
                     self.answering.insert(backend);
                 } else {
                     self.answering.remove(&backend);
