@@ -467,6 +467,30 @@ fn one_target_that_can_be_no_backend_takes_none_of_the_others_away() {
 }
 
 #[test]
+fn an_answer_that_says_neither_who_is_there_nor_that_nobody_is_changes_nothing() {
+    run(async {
+        let dns = Dns::start().await;
+        let backend = Backend::start(|_, _| Script::ok("here")).await;
+        let discover = format!("dns = 'app.internal:{}', empty = 'accept'", backend.addr.port());
+        let proxy = Proxy::start_with(&config(&dns, &discover, "")).await;
+        // Codes that nobody knows, and one who sends us elsewhere.
+        for code in [Some(11), Some(15), None] {
+            dns.addresses("app.internal", 0, &[ip(&backend)]);
+            while source(&proxy).await["backends"][0].is_null() {}
+            let failed = async || source(&proxy).await["looks"]["failed"].as_u64();
+            let before = failed().await;
+            match code {
+                Some(code) => dns.answer_with("app.internal", code),
+                None => dns.refer("app.internal"),
+            }
+            while failed().await == before {}
+            assert_eq!(Client::get(proxy.addr).await.text(), "here");
+        }
+        assert_eq!(source(&proxy).await["looks"]["changed"], 1);
+    });
+}
+
+#[test]
 fn whom_a_pool_keeps_until_its_source_answers_no_other_pool_gets() {
     run(async {
         let dns = Dns::start().await;

@@ -13,7 +13,8 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
 use lb_config::config::{Dns, Family};
 
@@ -179,9 +180,16 @@ fn answer<T>(
             let ttl = lookup.answers().iter().map(|record| record.ttl).min();
             Ok(Answer { records, ttl: secs(ttl.unwrap_or(0)) })
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) if is_answer(&none) => {
             Ok(Answer { records: Vec::new(), ttl: secs(none.negative_ttl.unwrap_or(0)) })
         }
         Err(error) => Err(io::Error::other(error)),
     }
+}
+
+/// Whether it says that there is nothing. A code that nobody knows says no such thing, nor does whoever
+/// sends us to other servers (RFC 2308 §2.2.1).
+fn is_answer(none: &NoRecords) -> bool {
+    let is_referral = none.ns.is_some() && none.soa.is_none();
+    matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) && !is_referral
 }

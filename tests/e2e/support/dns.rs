@@ -8,6 +8,7 @@ use std::rc::Rc;
 use tokio::net::UdpSocket;
 
 const A: u16 = 1;
+const NS: u16 = 2;
 const SRV: u16 = 33;
 const IN: u16 = 1;
 const NO_SUCH_NAME: u16 = 3;
@@ -21,7 +22,10 @@ enum Said {
         ttl: u32,
         data: Vec<Vec<u8>>,
     },
-    Failure,
+    /// This code and nothing else.
+    Code(u16),
+    /// Another server knows, it says, and not which addresses.
+    Referral,
     /// Nothing at all.
     Silence,
 }
@@ -73,7 +77,17 @@ impl Dns {
 
     /// The server fails when it is asked about the name.
     pub(crate) fn fail(&self, name: &str) {
-        self.say(name, Said::Failure);
+        self.answer_with(name, SERVER_FAILURE);
+    }
+
+    /// The server answers about the name with this code and nothing else.
+    pub(crate) fn answer_with(&self, name: &str, code: u16) {
+        self.say(name, Said::Code(code));
+    }
+
+    /// The server sends whoever asks about the name to another one.
+    pub(crate) fn refer(&self, name: &str) {
+        self.say(name, Said::Referral);
     }
 
     /// Nobody answers about the name.
@@ -110,14 +124,17 @@ impl Dns {
         let said = self.zone.borrow().get(&name.to_ascii_lowercase()).cloned();
         let (code, kind, ttl, data) = match said {
             Some(Said::Silence) => return None,
-            Some(Said::Failure) => (SERVER_FAILURE, A, 0, Vec::new()),
+            Some(Said::Code(code)) => (code, A, 0, Vec::new()),
+            // To `ns`, of the root.
+            Some(Said::Referral) => (0, NS, 60, vec![b"\x02ns\0".to_vec()]),
             Some(Said::Records { kind, ttl, data }) if kind == wanted => (0, kind, ttl, data),
             Some(Said::Records { .. }) => (0, A, 0, Vec::new()),
             None => (NO_SUCH_NAME, A, 0, Vec::new()),
         };
         // A response that recursion is available for, as was desired.
         let flags = 0x8180 | code;
-        let counts = [1, u16::try_from(data.len()).unwrap(), 0, 0];
+        let records = u16::try_from(data.len()).unwrap();
+        let counts = if kind == NS { [1, 0, records, 0] } else { [1, records, 0, 0] };
         let mut answer = message[..2].to_vec();
         answer.extend(flags.to_be_bytes());
         answer.extend(counts.iter().flat_map(|count| count.to_be_bytes()));
