@@ -47,8 +47,8 @@ pub(crate) struct Known {
     pub(crate) trouble: Option<String>,
     /// Whether an answer without a backend is believed.
     accepts_empty: bool,
-    /// Whether anybody looked.
-    looked: bool,
+    /// What became of the last look, if anybody looked: here, or in another process.
+    last: Option<Became>,
     pub(crate) counts: [u64; Became::ALL.len()],
 }
 
@@ -247,7 +247,6 @@ impl Gateway {
         let mut book = self.sources.book();
         // A reload may have forgotten it meanwhile.
         let known = book.known.get_mut(key)?;
-        known.looked = true;
         let trouble = known.trouble.take();
         let became = match looked {
             Err(why) => {
@@ -256,7 +255,8 @@ impl Gateway {
             }
             Ok(Looked::Nothing) => {
                 known.trouble.clone_from(&trouble);
-                Became::Same
+                // What was bad is no better for being there still.
+                known.last.filter(|last| *last != Became::Changed).unwrap_or(Became::Same)
             }
             Ok(Looked::List { found, warnings, trouble, .. }) => {
                 warnings.iter().for_each(|warning| self.announce(|| warning.clone()));
@@ -268,7 +268,9 @@ impl Gateway {
         };
         let known = book.known.get_mut(key).expect("it was there");
         known.counts[became as usize] += 1;
-        if known.trouble.is_none() {
+        known.last = Some(became);
+        // Though something of it may be left out.
+        if matches!(became, Became::Changed | Became::Same) {
             known.seen = Some(self.now());
         }
         match (&trouble, &known.trouble) {
@@ -281,7 +283,7 @@ impl Gateway {
             }
             _ => {}
         }
-        if book.known.values().all(|known| known.looked) {
+        if book.known.values().all(|known| known.last.is_some()) {
             self.sources.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
         }
         Some(became)
@@ -323,7 +325,7 @@ impl Gateway {
         for (key, found) in remembered {
             if let Some(known) = book.known.get_mut(&key) {
                 (known.found, known.whose) = (Some(found), Whose::Remembered);
-                known.looked = true;
+                known.last = Some(Became::Same);
                 any = true;
             }
         }
@@ -332,7 +334,7 @@ impl Gateway {
                 *known = Known { accepts_empty: known.accepts_empty, ..Known::default() }
             });
         }
-        let settled = book.known.values().all(|known| known.looked);
+        let settled = book.known.values().all(|known| known.last.is_some());
         self.sources.settled.send_replace(settled);
     }
 }
