@@ -1,5 +1,7 @@
 //! The health checks of a service, for whoever carries them out.
 
+use core::time::Duration;
+
 use crate::balance::is_sooner;
 use crate::config::LatencyConfig;
 use crate::config::ProbeConfig;
@@ -12,18 +14,25 @@ use crate::service::Service;
 use crate::standing::Standing;
 use crate::time::Time;
 
+/// How much sooner checks come of a backend that is not trusted yet, and was well in all so far: nobody waits
+/// for an interval at a start, and one that has failed rises as slowly as was asked for.
+const HASTE: u32 = 10;
+/// And at least this often.
+const HASTE_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 impl Service {
     /// How backends are asked how they are, if they are.
     pub const fn probe(&self) -> Option<&ProbeConfig> {
         self.probe.as_ref()
     }
 
-    /// When the first check of the backend at `place` begins; `None`: there are no checks.
-    pub fn first_check(&self, place: u16) -> Option<Time> {
+    /// When the first check of the backend at `place` begins, which is known since then; `None`: there are
+    /// no checks.
+    pub fn first_check(&self, place: u16, since: Time) -> Option<Time> {
         let wait = wait(self.probe()?, 0, Streak::default(), &mut self.check_dice(place, 0));
         // Who goes by what checks find, or trusts nobody before, has nothing to go by before the first.
         let at_once = self.goes_by_checks() || self.probe()?.distrusts;
-        Some(if at_once { Time::ZERO } else { Time::ZERO + wait })
+        Some(if at_once { since } else { since + wait })
     }
 
     /// What a check of the backend at `place` asks for first.
@@ -79,7 +88,11 @@ impl Service {
             self.rank(pool, now);
         }
         let mut dice = self.check_dice(place, round + 1);
-        Then::Wait((began + wait(config, round + 1, next, &mut dice)).max(now))
+        let mut pause = wait(config, round + 1, next, &mut dice);
+        if config.distrusts && next.is_rising_since_the_first(round, config) {
+            pause = (pause / HASTE).min(HASTE_PAUSE_MAX);
+        }
+        Then::Wait((began + pause).max(now))
     }
 
     /// Whether a choice goes by how long backends take to answer checks.

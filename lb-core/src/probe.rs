@@ -71,6 +71,11 @@ impl Streak {
         self.bad > 0
     }
 
+    /// Whether it was good in every check up to this one, and in too few of them to be trusted.
+    pub(crate) fn is_rising_since_the_first(self, round: u64, config: &ProbeConfig) -> bool {
+        u64::from(self.good) == round + 1 && self.good < config.rise
+    }
+
     /// The path to begin a check with.
     pub(crate) fn path(self, config: &ProbeConfig) -> &str {
         match &config.kind {

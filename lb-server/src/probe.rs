@@ -99,18 +99,18 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
             changed = snapshots.changed() => changed.expect("the gateway is held here"),
             () = checks.carry_out(&gateway) => unreachable!("checks have no end"),
         }
-        checks.follow(Arc::clone(&snapshots.borrow_and_update()));
+        checks.follow(Arc::clone(&snapshots.borrow_and_update()), gateway.now());
     }
 }
 
 impl Checks {
     fn new(snapshot: Arc<Snapshot>) -> Self {
-        let due = due(&snapshot, &BTreeMap::new(), &[]);
+        let due = due(&snapshot, &BTreeMap::new(), &[], Time::ZERO);
         Self { snapshot, due, running: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Checks those of another snapshot from now on.
-    fn follow(&mut self, next: Arc<Snapshot>) {
+    /// Checks those of another snapshot from `now` on.
+    fn follow(&mut self, next: Arc<Snapshot>, now: Time) {
         let turns = self.due.iter().zip(&self.snapshot.sites).flat_map(|(due, site)| {
             let service = &site.service;
             due.iter().map(|Reverse((at, place, round))| {
@@ -129,7 +129,7 @@ impl Checks {
                 }
             }
         }
-        self.due = due(&next, &turns, &self.running);
+        self.due = due(&next, &turns, &self.running, now);
         self.snapshot = next;
     }
 
@@ -189,11 +189,13 @@ impl Checks {
     }
 }
 
-/// What is due in `snapshot`, given the `turns` of before and what is `running`.
+/// What is due in `snapshot`, given the `turns` of before and what is `running`; whoever has neither is known
+/// `since` then.
 fn due(
     snapshot: &Snapshot,
     turns: &BTreeMap<(String, String), (Time, u64)>,
     running: &[Running],
+    since: Time,
 ) -> Vec<BinaryHeap<Due>> {
     let running: BTreeSet<(usize, u16)> =
         running.iter().map(|it| (it.target.index, it.target.place)).collect();
@@ -201,7 +203,7 @@ fn due(
         let mut due = BinaryHeap::new();
         for backend in site.service.backends() {
             let place = backend.id().backend;
-            let Some(first) = site.service.first_check(place) else { continue };
+            let Some(first) = site.service.first_check(place, since) else { continue };
             if running.contains(&(index, place)) {
                 continue;
             }

@@ -10,6 +10,7 @@ mod support;
 
 mod affinity;
 mod breaker;
+mod checks;
 mod empty;
 mod error_rate;
 mod exchange;

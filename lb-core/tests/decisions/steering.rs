@@ -303,7 +303,7 @@ fn the_fastest_backend_serves_until_another_is_clearly_faster() {
     let mut config = checked_every_second(config(Policy::Fastest, &[&[1; 3]]));
     config.switch_margin = 20;
     let service = service(&config);
-    assert_eq!(service.first_check(2), Some(Time::ZERO), "nothing to go by before the first");
+    assert_eq!(service.first_check(2, secs(9)), Some(secs(9)), "nothing to go by before the first");
     let at = |round| place(&attempt(start(&service, round, secs(round))));
     assert_eq!(at(0), 0, "nobody knows better");
     check(&service, 1, &[Some(30), Some(20), Some(25)]);

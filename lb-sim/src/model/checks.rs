@@ -41,10 +41,11 @@ impl<S: Sink> Engine<'_, S> {
         self.agenda.clear_checks();
         self.checks.clear();
         let made = self.stage.eras[self.era].made();
+        let since = self.now;
         for (index, service) in made.services.iter().enumerate() {
             for member in service.backends() {
                 let backend = member.id().backend;
-                let Some(first) = service.first_check(backend) else { continue };
+                let Some(first) = service.first_check(backend, since) else { continue };
                 let names = (service.name().to_owned(), member.name().to_owned());
                 let new = Check { service: index, backend, round: 0, began: first, found: None };
                 let check = known.get(&names).map_or(new, |(check, era)| {
