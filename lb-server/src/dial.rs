@@ -2,10 +2,10 @@
 //!
 //! Where a name has several addresses they are tried in turn, each a moment after the one before it
 //! and beside it, and the first that connects is taken (RFC 8305 §5): an address that leads nowhere
-//! costs a moment and not the attempt.
+//! costs a moment and not the attempt, and then it is tried last for a while.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,17 +99,24 @@ pub(crate) async fn connect(
     match names::addresses(gateway, &endpoint.origin).await[..] {
         [] => Err(Failure::NoAddress),
         [only] => dial(Address::Ip(at(only))).await,
-        ref several => race(gateway, several.iter().copied().map(at).collect(), tcp).await,
+        ref several => {
+            let all = several.iter().copied().map(at);
+            let (won, io) = race(gateway, &endpoint.origin.host, all, tcp).await?;
+            gateway.names.won(&endpoint.origin.host, won, gateway.now());
+            Ok(io)
+        }
     }
 }
 
-/// Tries all of them, one a moment after the other. Those that are too late are closed.
+/// Tries all addresses of `host`, one a moment after the other, and says which of them is the first to
+/// connect. Those that are too late are closed.
 async fn race(
     gateway: &Arc<Gateway>,
-    addresses: Vec<SocketAddr>,
+    host: &str,
+    mut addresses: impl Iterator<Item = SocketAddr>,
     tcp: Tcp,
-) -> Result<Box<dyn Io>, Failure> {
-    let mut addresses = addresses.into_iter();
+) -> Result<(IpAddr, Box<dyn Io>), Failure> {
+    let mut before = None;
     let mut running = JoinSet::new();
     let mut failure = Failure::NoAddress;
     let mut next = Instant::now();
@@ -118,7 +125,7 @@ async fn race(
             let Some(addr) = addresses.next() else {
                 match running.join_next().await {
                     Some(ended) => match settled(ended) {
-                        Ok(io) => return Ok(io),
+                        Ok(won) => return Ok(won),
                         Err(why) => failure = why,
                     },
                     None => return Err(failure),
@@ -126,13 +133,17 @@ async fn race(
                 continue;
             };
             let platform = Arc::clone(&gateway.platform);
-            running.spawn_local(async move { platform.dial(addr.into(), tcp).await });
+            if let Some(before) = before.replace(addr.ip()) {
+                gateway.names.lost(host, before, gateway.now());
+            }
+            let dial = async move { Ok((addr.ip(), platform.dial(addr.into(), tcp).await?)) };
+            running.spawn_local(dial);
             next = Instant::now() + HEAD_START;
         }
         tokio::select! {
             biased;
             Some(ended) = running.join_next() => match settled(ended) {
-                Ok(io) => return Ok(io),
+                Ok(won) => return Ok(won),
                 Err(why) => failure = why,
             },
             () = sleep_until(next) => {}
@@ -140,9 +151,7 @@ async fn race(
     }
 }
 
-fn settled(
-    ended: Result<io::Result<Box<dyn Io>>, tokio::task::JoinError>,
-) -> Result<Box<dyn Io>, Failure> {
+fn settled<T>(ended: Result<io::Result<T>, tokio::task::JoinError>) -> Result<T, Failure> {
     ended.expect("dialing does not panic").map_err(|error| failure_of(&error))
 }
 

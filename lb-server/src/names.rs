@@ -51,6 +51,8 @@ const TTL_MAX: Duration = Duration::from_secs(3_600);
 const TTL_UNSAID: Duration = Duration::from_secs(10);
 /// From a lookup that failed to the next, and from one whose answer is doubted.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long an address that lost against another one is tried after the others (RFC 6555 §4.2).
+const LOST_FOR: Duration = Duration::from_mins(10);
 /// How long a new answer is waited for where there is an old one.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -67,6 +69,8 @@ pub(crate) struct Names {
 struct Known {
     /// The last good answer; empty if there is none, or it is too old.
     addresses: Arc<[IpAddr]>,
+    /// Those of them that lost lately, and when.
+    lost: BTreeMap<IpAddr, Time>,
     /// Until when it serves, if there is no better one.
     serves_until: Time,
     /// When it has run out.
@@ -242,6 +246,24 @@ impl Names {
         }
     }
 
+    /// An address of a name was given up, or another one is tried beside it: it is tried last for a while, and
+    /// does not cost every connection a moment.
+    pub(crate) fn lost(&self, host: &str, ip: IpAddr, now: Time) {
+        if let Some(known) = self.known().get_mut(host) {
+            known.lost.insert(ip, now);
+            known.put(&Arc::clone(&known.addresses), now);
+        }
+    }
+
+    /// It was the first to connect after all.
+    pub(crate) fn won(&self, host: &str, ip: IpAddr, now: Time) {
+        if let Some(known) = self.known().get_mut(host)
+            && known.lost.remove(&ip).is_some()
+        {
+            known.put(&Arc::clone(&known.addresses), now);
+        }
+    }
+
     /// A lookup has ended at `now`. Returns what the operator may want to know.
     fn learn(
         &self,
@@ -258,7 +280,7 @@ impl Names {
         let was_failing = std::mem::replace(&mut known.failing, found.is_err());
         match found {
             Ok((addresses, ttl)) => {
-                known.addresses = in_turn(&addresses).into();
+                known.put(&in_turn(&addresses), now);
                 known.ask_at = now + ttl.clamp(TTL_MIN, TTL_MAX);
                 known.serves_until = known.ask_at + stale_max;
                 was_failing.then(|| format!("name {host}: answers again"))
@@ -283,6 +305,7 @@ impl Known {
         let (asking, asked) = Asking::begin(now);
         let known = Self {
             addresses: Arc::default(),
+            lost: BTreeMap::new(),
             serves_until: now,
             ask_at: now,
             asked: now,
@@ -290,6 +313,14 @@ impl Known {
             asking: Some(asking),
         };
         (known, asked)
+    }
+
+    /// Has these addresses from `now` on, those that lost last.
+    fn put(&mut self, addresses: &[IpAddr], now: Time) {
+        self.lost.retain(|ip, at| addresses.contains(ip) && now < *at + LOST_FOR);
+        let (lost, others): (Vec<IpAddr>, _) =
+            addresses.iter().partition(|ip| self.lost.contains_key(ip));
+        self.addresses = [others, lost].concat().into();
     }
 }
 

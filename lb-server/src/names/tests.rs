@@ -337,3 +337,32 @@ fn addresses_of_both_kinds_are_tried_by_turns_and_not_without_end() {
     let many: Vec<IpAddr> = (0..100).map(|last| [192, 0, 2, last].into()).collect();
     assert_eq!(in_turn(&many), many[..ADDRESSES_MAX]);
 }
+
+#[test]
+fn an_address_that_lost_is_tried_last_for_a_while_whatever_the_next_answer_says() {
+    run(async {
+        let bench = Bench::new(SERVERS);
+        bench.say("192.0.2.1 192.0.2.2 192.0.2.3", 1);
+        let ip = |last| IpAddr::from([192, 0, 2, last]);
+        let (names, host) = (&bench.gateway.names, "app.internal");
+        let lost = |last| names.lost(host, ip(last), bench.gateway.now());
+        let won = |last| names.won(host, ip(last), bench.gateway.now());
+        assert_eq!(bench.get().await, "192.0.2.1 192.0.2.2 192.0.2.3");
+        won(1);
+        assert_eq!(bench.get().await, "192.0.2.1 192.0.2.2 192.0.2.3", "nobody lost");
+        lost(1);
+        won(2);
+        assert_eq!(bench.get().await, "192.0.2.2 192.0.2.3 192.0.2.1");
+        bench.say("192.0.2.1 192.0.2.3 192.0.2.2", 1);
+        advance(SECOND).await;
+        assert_eq!(bench.get().await, "192.0.2.3 192.0.2.2 192.0.2.1");
+        // Who wins in the end has not lost.
+        lost(3);
+        lost(2);
+        won(1);
+        assert_eq!(bench.get().await, "192.0.2.1 192.0.2.2 192.0.2.3");
+        advance(LOST_FOR).await;
+        bench.say("192.0.2.2 192.0.2.3 192.0.2.1", 1);
+        assert_eq!(bench.get().await, "192.0.2.2 192.0.2.3 192.0.2.1", "forgotten");
+    });
+}
