@@ -52,7 +52,8 @@ pub enum Failure {
     /// client would take its answer for a tunnel; or it switched to another than it was asked for; or it
     /// speaks HTTP/2, and was asked in HTTP/1.1.
     NoTunnel,
-    /// The exchange's time was up before the backend had had its own.
+    /// The exchange's time was up before the backend had had its own, or nothing of the request's body could be
+    /// sent in it.
     OutOfTime,
     /// The connection ended while the client had yet to send more of the request's body: a backend need not
     /// wait for that as long as we do.
@@ -216,6 +217,16 @@ impl Failure {
     pub const fn with_body_awaited(self) -> Self {
         match self {
             Self::Reset => Self::BodyAwaited,
+            failure => failure,
+        }
+    }
+
+    /// What it comes to of a request of whose body nothing could be sent, because others had all that may be
+    /// under way on their connection (RFC 9113 §6.9): the backend knows next to nothing of it.
+    #[must_use]
+    pub const fn with_body_held_up(self) -> Self {
+        match self {
+            Self::FirstByteTimeout => Self::OutOfTime,
             failure => failure,
         }
     }

@@ -168,7 +168,10 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
             }
             None => {
                 let moved = replay.moved().map_or(Time::ZERO, |moved| gateway.clock.time(moved));
-                let failure = errand.judged(Failure::FirstByteTimeout, moved, gateway.now());
+                let mut failure = errand.judged(Failure::FirstByteTimeout, moved, gateway.now());
+                if connection.is_held_up() {
+                    failure = failure.with_body_held_up();
+                }
                 connection.doubt(failure == Failure::OutOfTime);
                 return Err(failure);
             }

@@ -44,3 +44,4 @@ mod timeouts;
 mod tls;
 mod tunnels;
 mod upgrade;
+mod uploads;

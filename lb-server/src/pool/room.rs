@@ -65,6 +65,11 @@ impl Stack {
         if let Some(slot) = slots.take() {
             return Room::Slot(slot);
         }
+        if !self.queue.has_waiting()
+            && let Some(kept) = self.take_any(gateway.now())
+        {
+            return Room::Kept(kept);
+        }
         let _waiting = (slots.wait(), Here::begin(here));
         gateway.call_for_room();
         let mut next = std::pin::pin!(slots.next());
@@ -73,7 +78,7 @@ impl Stack {
                 biased;
                 slot = next.as_mut() => return Room::Slot(slot),
                 () = returned.notified() => {
-                    if let Some(kept) = self.take(gateway.now()) {
+                    if let Some(kept) = self.take_any(gateway.now()) {
                         if self.shares.get() {
                             // It may have a place for the next one, too.
                             returned.notify_one();

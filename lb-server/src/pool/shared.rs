@@ -21,8 +21,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
+use super::carried::{Carried, Carriers, Place};
+use super::window::Window;
 use crate::body::Upload;
-use crate::exec::Here;
 use crate::platform::Io;
 
 /// Streams of one connection, where its backend allows more.
@@ -30,21 +31,22 @@ const STREAMS_MAX: usize = 256;
 
 /// A connection of HTTP/2.
 pub(super) struct Shared {
-    pub(super) sender: http2::SendRequest<Upload>,
+    pub(super) sender: http2::SendRequest<Carried>,
     /// Which a task of its own drives, and which knows how many streams its backend allows.
     pub(super) connection: Rc<RefCell<Option<Pin<Box<Http2>>>>>,
     pub(super) heard: Rc<Heard>,
     pub(super) trust: Cell<Trust>,
-    pub(super) streams: Cell<usize>,
+    pub(super) streams: Rc<Cell<usize>>,
     pub(super) born: Time,
     pub(super) since: Cell<Time>,
     /// Told of places that come free.
     pub(super) freed: Rc<Notify>,
     /// Whether its end has counted with one of its streams.
     pub(super) is_counted: Cell<bool>,
+    pub(super) carriers: Carriers,
 }
 
-pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Upload, Here>;
+pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Carried, Carriers>;
 
 /// Whether a connection takes new streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +64,24 @@ pub(super) struct Heard {
     /// When something came last, or was asked for first after everybody had been answered.
     at: Cell<Instant>,
     came: Notify,
+    pub(super) window: Window,
 }
 
 /// For how long nothing comes on a connection that is believed to lead somewhere, whoever is in a hurry.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 
-/// A wire that notes what comes on it.
+/// A wire that notes what comes on it, and what may go.
 pub(super) struct Ear {
     io: Box<dyn Io>,
     heard: Rc<Heard>,
 }
 
 /// A place on a connection of HTTP/2.
-pub(super) struct Stream(pub(super) Rc<Shared>, Cell<Fate>);
+pub(super) struct Stream {
+    pub(super) shared: Rc<Shared>,
+    pub(super) place: Rc<Place>,
+    fate: Cell<Fate>,
+}
 
 /// What has become of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +150,8 @@ impl Shared {
 
 impl Heard {
     pub(super) fn new() -> Self {
-        Self { count: Cell::default(), at: Cell::new(Instant::now()), came: Notify::new() }
+        let (at, came) = (Cell::new(Instant::now()), Notify::new());
+        Self { count: Cell::default(), at, came, window: Window::new() }
     }
 
     /// Until there is more, or the end of it.
@@ -154,19 +162,28 @@ impl Heard {
 
 impl Stream {
     pub(super) fn begin(shared: &Rc<Shared>) -> Self {
-        if shared.streams.replace(shared.streams.get() + 1) == 0 {
+        if shared.streams.get() == 0 {
             shared.heard.at.set(Instant::now());
         }
-        Self(Rc::clone(shared), Cell::new(Fate::Own))
+        Self {
+            shared: Rc::clone(shared),
+            place: Place::take(&shared.streams, &shared.freed),
+            fate: Cell::new(Fate::Own),
+        }
+    }
+
+    /// A body that takes the place with it, and as long as that.
+    pub(super) fn carries(&self, upload: Upload, until: Instant) -> Carried {
+        Carried::new(upload, &self.shared.carriers, &self.place, until)
     }
 
     /// What a failure on it comes to, and what its connection does from now on.
     pub(super) fn judged(&self, failure: Failure) -> Failure {
         match failure {
             // It was sent before the backend said that it takes fewer.
-            Failure::RefusedStream if self.0.is_overfull() => Failure::Unsent,
+            Failure::RefusedStream if self.shared.is_overfull() => Failure::Unsent,
             Failure::Unsent => {
-                self.0.spend();
+                self.shared.spend();
                 Failure::Unsent
             }
             failure => failure,
@@ -175,20 +192,20 @@ impl Stream {
 
     /// Something went wrong on it.
     pub(super) fn fails(&self, error: &hyper::Error) {
-        self.1.set(fate(error));
+        self.fate.set(fate(error));
     }
 
     /// What it comes to that it has failed: to `alone`, or to `shared` where all of its connection has, and
     /// that came to what counts for another stream before.
     pub(super) fn counted_once<T: PartialEq>(&self, alone: T, shared: T) -> T {
         // What is the same in either case does not count anyway.
-        let is_first = || alone == shared || !self.0.is_counted.replace(true);
-        if self.1.get() == Fate::Own || is_first() { alone } else { shared }
+        let is_first = || alone == shared || !self.shared.is_counted.replace(true);
+        if self.fate.get() == Fate::Own || is_first() { alone } else { shared }
     }
 
     /// Whether it may be this one that its connection was ended for.
     pub(super) fn is_suspect(&self) -> bool {
-        self.1.get() == Fate::Suspect
+        self.fate.get() == Fate::Suspect
     }
 }
 
@@ -205,8 +222,7 @@ fn fate(error: &hyper::Error) -> Fate {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.freed.notify_one();
+        self.place.leave();
     }
 }
 
@@ -225,10 +241,11 @@ impl AsyncRead for Ear {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            let Heard { count, at, came } = &*self.heard;
+            let Heard { count, at, came, window } = &*self.heard;
             if buf.filled().len() > before {
                 count.set(count.get() + 1);
                 at.set(Instant::now());
+                window.heard(&buf.filled()[before..]);
             }
             came.notify_waiters();
         }
@@ -242,7 +259,11 @@ impl AsyncWrite for Ear {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let wrote = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &wrote {
+            self.heard.window.said(&bytes[..*count]);
+        }
+        wrote
     }
 
     fn poll_write_vectored(
@@ -250,7 +271,11 @@ impl AsyncWrite for Ear {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+        let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        if let Poll::Ready(Ok(count)) = &wrote {
+            self.heard.window.said_of(pieces, *count);
+        }
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {

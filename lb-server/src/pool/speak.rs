@@ -18,10 +18,10 @@ use lb_config::config::Server;
 use lb_core::{Failure, Time};
 
 use super::asked::failure_of;
+use super::carried::Carriers;
 use super::shared::{Ear, Heard, Http2, Shared, Stream, Trust};
 use super::{Idle, Speaker, Stack};
 use crate::dial::{Speaks, Wire};
-use crate::exec::Here;
 use crate::http1::{Http1, Limits};
 use crate::slots::Slot;
 
@@ -65,7 +65,8 @@ pub(super) async fn speak(
         Speaks::Http2 => {
             let heard = Rc::new(Heard::new());
             let ear = Ear::new(wire.io, Rc::clone(&heard));
-            let (sender, connection) = http2::Builder::new(Here)
+            let carriers = Carriers::default();
+            let (sender, connection) = http2::Builder::new(carriers.clone())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
@@ -97,11 +98,12 @@ pub(super) async fn speak(
                 connection,
                 heard,
                 trust: Cell::new(Trust::Whole),
-                streams: Cell::new(0),
+                streams: Rc::default(),
                 born: now,
                 since: Cell::new(now),
                 freed: Rc::clone(&stack.queue.returned),
                 is_counted: Cell::new(false),
+                carriers,
             });
             stack.dials.learn(shared.carries());
             Ok(Speaker::Http2(Stream::begin(&shared), None))
