@@ -153,13 +153,8 @@ impl Close {
     pub(crate) const fn of(status: u16, end: BodyEnd) -> Self {
         match end {
             BodyEnd::Complete => Self::Answered(status),
-            BodyEnd::BackendBroke
-            | BodyEnd::BackendLeft
-            | BodyEnd::BackendIdle
-            | BodyEnd::BackendQuiet
-            | BodyEnd::ConnectionBroke
-            | BodyEnd::Deadline => Self::Broken,
             BodyEnd::ClientLeft => Self::Left,
+            _ => Self::Broken,
         }
     }
 
@@ -370,17 +365,13 @@ mod tests {
 
     #[test]
     fn every_close_has_a_name_of_its_own() {
-        use BodyEnd::{
-            BackendBroke, BackendIdle, BackendLeft, BackendQuiet, ConnectionBroke, Deadline,
-        };
         let name = |close: Close| CLOSE_NAMES[close.slot()];
         for end in BodyEnd::ALL {
             let closed = [204, 503].map(|status| name(Close::of(status, end)));
             let expected = match end {
                 BodyEnd::Complete => ["2xx", "5xx"],
                 BodyEnd::ClientLeft => ["left"; 2],
-                BackendBroke | BackendLeft | ConnectionBroke | BackendIdle | BackendQuiet
-                | Deadline => ["broken"; 2],
+                _ => ["broken"; 2],
             };
             assert_eq!(closed, expected, "{end:?}");
         }
