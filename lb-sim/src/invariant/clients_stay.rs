@@ -5,7 +5,7 @@
 //! be told two things at once, and either is right: an answer from where a request said that its client
 //! is says nothing new, and what the other one said meanwhile stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lb_core::config::{KeySource, StickBy};
@@ -24,9 +24,17 @@ pub(super) struct ClientsStay {
     first: BTreeMap<ExchangeId, (Duration, Option<BackendId>)>,
     /// Who asked, as far as an origin has seen it.
     users: BTreeMap<ExchangeId, u32>,
-    /// By service and user: whose answers it got of late.
-    told: BTreeMap<(u16, u32), Vec<Told>>,
+    /// By service and user: whose answers it got.
+    told: BTreeMap<(u16, u32), Answers>,
     moves: Moves,
+}
+
+/// Whose answers a user got: the last of them, in the order in which they went out, and of those before, by
+/// backend, when the head of the latest did.
+#[derive(Default)]
+struct Answers {
+    late: Vec<Told>,
+    before: BTreeMap<BackendId, Duration>,
 }
 
 /// That a user was answered by a backend: since when it has all of the answer, if it does.
@@ -44,7 +52,7 @@ struct Told {
 
 /// How long an answer may be on its way to whoever is to remember it.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
-/// Answers of a user that are remembered.
+/// Answers of a user of which all is remembered.
 const TOLD_MAX: usize = 8;
 
 impl ClientsStay {
@@ -59,17 +67,18 @@ impl ClientsStay {
     }
 
     /// Where a user may be that began to ask at `began`: what it was told last before, or since.
-    fn may_be(&self, who: (u16, u32), began: Duration) -> Option<Vec<BackendId>> {
-        let told = self.told.get(&who)?;
+    fn may_be(&self, who: (u16, u32), began: Duration) -> Option<BTreeSet<BackendId>> {
+        let Answers { late, before } = self.told.get(&who)?;
         let old = |told: &Told| {
             !told.is_late && told.since.is_some_and(|since| since + ON_ITS_WAY < began)
         };
-        let last = told.iter().rposition(old)?;
+        let last = late.iter().rposition(old)?;
         // Whoever asked for the last did not know yet what was said as late as this.
-        let beside = |other: &Told| other.head + ON_ITS_WAY >= told[last].began;
-        let (before, since) = told.split_at(last);
-        let known = before.iter().filter(|it| beside(it)).chain(since);
-        Some(known.map(|told| told.backend).collect())
+        let beside = |head: Duration| head + ON_ITS_WAY >= late[last].began;
+        let (earlier, since) = late.split_at(last);
+        let before = before.iter().filter(|(_, head)| beside(**head)).map(|(backend, _)| *backend);
+        let known = earlier.iter().filter(|it| beside(it.head)).chain(since);
+        Some(before.chain(known.map(|told| told.backend)).collect())
     }
 
     fn reached(&self, id: ExchangeId, user: u32, ledger: &Ledger<'_>, judge: &mut Judge) {
@@ -99,16 +108,17 @@ impl ClientsStay {
     fn delivered(&mut self, answer: Told) {
         let Some(user) = self.users.get(&answer.exchange) else { return };
         let told = self.told.entry((answer.backend.service, *user)).or_default();
-        if told.len() == TOLD_MAX {
-            told.remove(0);
+        if told.late.len() == TOLD_MAX {
+            let Told { backend, head, .. } = told.late.remove(0);
+            told.before.insert(backend, head);
         }
-        told.push(answer);
+        told.late.push(answer);
     }
 
     fn ended(&mut self, id: ExchangeId, backend: BackendId, end: BodyEnd, at: Duration) {
         let Some(user) = self.users.remove(&id) else { return };
         let told = self.told.entry((backend.service, user)).or_default();
-        if let Some(told) = told.iter_mut().find(|told| told.exchange == id) {
+        if let Some(told) = told.late.iter_mut().find(|told| told.exchange == id) {
             told.since = (end == BodyEnd::Complete).then_some(at);
         }
     }
