@@ -428,6 +428,24 @@ fn several_files_are_one_record() {
 }
 
 #[test]
+fn a_log_that_was_just_turned_over_is_no_mistake_beside_the_one_before() {
+    let full = file("turned.lb.1", &format!("{HEAD}\n0 0 s - 200 c 1 0 0 0:200:0:1\n"));
+    let empty = file("turned.lb", "");
+    let record = read(&[full, empty.clone()], None).unwrap();
+    assert_eq!(record.exchanges.len(), 1);
+    assert!(record.notes[0].ends_with("turned.lb: is empty"), "{:?}", record.notes);
+    let why = read(&[empty.clone(), empty], None).unwrap_err();
+    assert!(why.ends_with("is empty; give a record of lb-server or an access log"), "{why}");
+}
+
+#[test]
+fn what_an_editor_puts_before_a_text_is_no_part_of_its_first_line() {
+    let line = "10.9.9.9 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" 200 5\n";
+    let record = read(&[file("marked.log", &format!("\u{feff}{line}{line}"))], None).unwrap();
+    assert_eq!((record.exchanges.len(), record.mistakes.len()), (2, 0));
+}
+
+#[test]
 fn times_that_are_far_apart_are_refused() {
     let text = format!("{HEAD}\n0 0 s - 200 c 1 0 0 -\n9999999999999 0 s - 200 c 1 0 0 -\n");
     refused(
@@ -435,7 +453,7 @@ fn times_that_are_far_apart_are_refused() {
         &text,
         None,
         &expect![
-            "apart.lb: the first and the last exchange are 115 days apart, and at most 31 can be replayed; give files of one time"
+            "apart.lb:2, apart.lb:3: the first and the last exchange are 115 days apart, and at most 31 can be replayed; give files of one time, without lines of another"
         ],
     );
 }

@@ -57,6 +57,11 @@ impl Builder {
         self.record.exchanges.len()
     }
 
+    /// When what was added last was, if anything was.
+    pub(super) fn latest(&self) -> Option<u64> {
+        self.record.exchanges.last().map(|last| last.at)
+    }
+
     /// Adds an exchange.
     pub(super) fn add(&mut self, seen: &Seen, attempts: &[Attempt]) -> Result<(), Fault> {
         let record = &mut self.record;

@@ -1,11 +1,7 @@
 //! Files, line by line: which format they have, and what of them is not understood.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-
-use crate::shell::quoted;
 
 use super::Record;
 use super::access::Access;
@@ -14,6 +10,7 @@ use super::combined::Combined;
 use super::cursor::Fault;
 use super::haproxy::Haproxy;
 use super::native::Native;
+use super::text::{LINE_BYTES_MAX, Lines};
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +44,6 @@ impl Format {
 pub const GARBAGE_PERCENT_MAX: u64 = 10;
 /// Lines of a file by which its format is known.
 const SNIFFED_MAX: usize = 50;
-/// Bytes of a line; what is longer is garbage.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// What a file that gzip has made begins with (RFC 1952 §2.3.1).
-const GZIP: &[u8] = b"\x1f\x8b";
 /// Days from the first exchange to the last.
 const SPAN_DAYS_MAX: u64 = 31;
 /// In microseconds.
@@ -94,17 +87,23 @@ impl fmt::Display for Mistake {
 /// little is.
 pub fn read(files: &[PathBuf], format: Option<Format>) -> Result<Record, String> {
     let mut to = Builder::default();
-    let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
+    let (mut mistakes, mut notes, mut ends) = (Vec::new(), Vec::new(), Ends::default());
     for file in files {
+        let mut lines = Lines::of(file)?;
+        // A log that was just turned over has nothing in it yet.
+        if lines.first(1)?.is_empty() && files.len() > 1 {
+            notes.push(format!("{}: is empty", file.display()));
+            continue;
+        }
         let format = match format {
             Some(format) => format,
-            None => sniff(file)?,
+            None => sniff(file, &mut lines)?,
         };
         let mut reading =
             Reading { file, mistakes: Vec::new(), lines: 0, garbage: 0, beside: 0, own: 0 };
         let from = to.exchanges();
         let mut reader = Reader::new(format);
-        reading.read(&mut reader, &mut to)?;
+        reading.read(&mut lines, &mut reader, &mut to, &mut ends)?;
         reading.judge(format, to.exchanges() - from)?;
         to.grain(from, reader.grain());
         // A cache or a folder of files, say: our own logs know what was asked of a service.
@@ -114,17 +113,51 @@ pub fn read(files: &[PathBuf], format: Option<Format>) -> Result<Record, String>
         notes.extend(reading.notes(format, &reader));
         mistakes.append(&mut reading.mistakes);
     }
+    if ends.0.is_none() {
+        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        return Err(format!("{}: {EMPTY}", names.join(", ")));
+    }
     let record = to.done();
     let span = record.exchanges.last().map_or(0, |last| last.at);
     if span > SPAN_DAYS_MAX * DAY {
-        let (days, first) = (span / DAY, files.first().map(|file| file.display().to_string()));
-        return Err(format!(
-            "{}: the first and the last exchange are {days} days apart, and at most {SPAN_DAYS_MAX} can be \
-             replayed; give files of one time",
-            first.unwrap_or_default()
-        ));
+        return Err(ends.too_far(span / DAY));
     }
     Ok(Record { mistakes, notes, ..record })
+}
+
+const EMPTY: &str = "is empty; give a record of lb-server or an access log";
+
+/// Where the first exchange is, and where the last.
+#[derive(Default)]
+struct Ends<'f>(Option<(Place<'f>, Place<'f>)>);
+
+/// Where an exchange is, and when it was.
+#[derive(Clone, Copy)]
+struct Place<'f> {
+    at: u64,
+    file: &'f Path,
+    line: u64,
+}
+
+impl<'f> Ends<'f> {
+    fn see(&mut self, at: u64, file: &'f Path, line: u64) {
+        let place = Place { at, file, line };
+        match &mut self.0 {
+            None => self.0 = Some((place, place)),
+            Some((first, _)) if at < first.at => *first = place,
+            Some((_, last)) if at > last.at => *last = place,
+            Some(_) => {}
+        }
+    }
+
+    fn too_far(&self, days: u64) -> String {
+        let (first, last) = self.0.as_ref().expect("two that are far apart were seen");
+        let [first, last] = [first, last].map(|it| format!("{}:{}", it.file.display(), it.line));
+        format!(
+            "{first}, {last}: the first and the last exchange are {days} days apart, and at most \
+             {SPAN_DAYS_MAX} can be replayed; give files of one time, without lines of another"
+        )
+    }
 }
 
 /// Whoever understands lines of one format.
@@ -164,14 +197,8 @@ impl Reader {
 }
 
 /// The format of which most of the first lines are.
-fn sniff(file: &Path) -> Result<Format, String> {
-    let mut lines = Vec::new();
-    each_line(file, |_, line| {
-        if !line.is_empty() {
-            lines.push(line.to_vec());
-        }
-        Ok(lines.len() < SNIFFED_MAX)
-    })?;
+fn sniff(file: &Path, lines: &mut Lines) -> Result<Format, String> {
+    let lines = lines.first(SNIFFED_MAX)?;
     let understood = |format| {
         let (mut reader, mut to) = (Reader::new(format), Builder::default());
         lines.iter().filter(|line| reader.line(line, &mut to).is_ok()).count()
@@ -190,7 +217,7 @@ fn sniff(file: &Path) -> Result<Format, String> {
     }
     let name = file.display();
     best.1.ok_or_else(|| match lines.is_empty() {
-        true => format!("{name}: is empty; give a record of lb-server or an access log"),
+        true => format!("{name}: {EMPTY}"),
         false => {
             let all = Format::ALL.map(Format::as_str).join(", ");
             format!(
@@ -199,41 +226,6 @@ fn sniff(file: &Path) -> Result<Format, String> {
             )
         }
     })
-}
-
-/// Gives each line of a file to `with`, with its number, until that has had enough.
-fn each_line(
-    file: &Path,
-    mut with: impl FnMut(u64, &[u8]) -> Result<bool, String>,
-) -> Result<(), String> {
-    let name = file.display().to_string();
-    let said = |error| lb_config::unreadable(&name, &error);
-    let mut input = BufReader::with_capacity(LINE_BYTES_MAX, File::open(file).map_err(said)?);
-    if input.fill_buf().map_err(said)?.starts_with(GZIP) {
-        let from = quoted(&name);
-        return Err(format!(
-            "{name}: is compressed with gzip; unpack it first: zcat {from} > access.log"
-        ));
-    }
-    let (mut line, mut number) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        // What is longer is known by its length, and its rest is passed over.
-        let mut bounded = input.by_ref().take(LINE_BYTES_MAX as u64 + 1);
-        if bounded.read_until(b'\n', &mut line).map_err(said)? == 0 {
-            return Ok(());
-        }
-        number += 1;
-        if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
-            input.skip_until(b'\n').map_err(said)?;
-        }
-        while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-            line.pop();
-        }
-        if !with(number, &line)? {
-            return Ok(());
-        }
-    }
 }
 
 /// A file being read.
@@ -248,22 +240,27 @@ struct Reading<'f> {
     own: usize,
 }
 
-impl Reading<'_> {
-    fn read(&mut self, reader: &mut Reader, to: &mut Builder) -> Result<(), String> {
-        let file = self.file;
-        each_line(file, |number, line| {
-            if line.is_empty() {
-                return Ok(true);
-            }
+impl<'f> Reading<'f> {
+    fn read(
+        &mut self,
+        lines: &mut Lines,
+        reader: &mut Reader,
+        to: &mut Builder,
+        ends: &mut Ends<'f>,
+    ) -> Result<(), String> {
+        let mut line = Vec::new();
+        while let Some(number) = lines.next(&mut line)? {
             self.lines += 1;
             let (what, remedy) = ("is longer than 1 MiB", "it is no line of a log");
             let long = Fault { column: 1, what, remedy, is_fatal: false };
             let done = match line.len() > LINE_BYTES_MAX {
                 true => Err(long),
-                false => reader.line(line, to),
+                false => reader.line(&line, to),
             };
             match done {
-                Ok(true) => {}
+                Ok(true) => {
+                    to.latest().into_iter().for_each(|at| ends.see(at, self.file, number));
+                }
                 Ok(false) => self.beside += 1,
                 Err(fault) => {
                     let before = &line[..(fault.column - 1).min(line.len())];
@@ -275,8 +272,8 @@ impl Reading<'_> {
                     }
                 }
             }
-            Ok(true)
-        })
+        }
+        Ok(())
     }
 
     /// A line is not understood.

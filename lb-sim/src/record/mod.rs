@@ -18,6 +18,7 @@ mod haproxy;
 mod lines;
 mod native;
 mod past;
+mod text;
 
 use lb_core::{Outcome, Repeat};
 
