@@ -12,7 +12,7 @@ use expect_test::expect;
 use lb_config::Config;
 use lb_core::Rng;
 use lb_sim::record::{Record, read};
-use lb_sim::replay::{Counts, Replay, Setting, services};
+use lb_sim::replay::{Counts, Replay, Setting, known, services};
 use lb_sim::scenario::Latency;
 
 fn file(name: &str, text: &str) -> PathBuf {
@@ -342,6 +342,65 @@ fn a_log_in_which_servers_have_names_is_told_whose_they_are() {
     let (was, _, notes) = replayed(&record, &toml(2, PLAIN), &Setting { same, ..setting() });
     assert!(notes.is_empty(), "{notes:?}");
     assert_eq!(was.share(Some(0)), Some(0.5));
+}
+
+/// A minute at 50 a second over two backends, of which the first answers every other request 503.
+fn half(backends: [&str; 2]) -> String {
+    let mut out = format!(
+        "{{\"lb_record\":1,\"table\":\"aa\",\"began_us\":0,\"services\":[{{\"name\":\"web\",\
+         \"backends\":{backends:?}}}]}}\n"
+    );
+    for nth in 0..3_000_u64 {
+        let status = if nth % 4 == 0 { 503 } else { 200 };
+        let (at, backend) = (nth * 20_000, nth % 2);
+        writeln!(out, "{at} 0 s - {status} c 9000 0 9 {backend}:{status}:0:9000").unwrap();
+    }
+    out
+}
+
+#[test]
+fn a_backend_with_an_address_of_ipv6_or_a_unix_socket_does_what_it_did() {
+    for backends in [
+        ["http://[2001:db8::1]:8080", "http://[2001:DB8:0::2]:8080"],
+        ["unix:/run/a.sock", "unix:/run/b.sock"],
+    ] {
+        let record = read(&[file("half.lb", &half(backends))], None).unwrap();
+        let text = toml(2, PLAIN).replace("http://10.0.0.1", backends[0]);
+        let text = text.replace("http://10.0.0.2", backends[1]);
+        let (was, is, notes) = replayed(&record, &text, &setting());
+        assert!(notes.is_empty(), "{notes:?}");
+        near(was.error_ratio(), Some(0.25), 0.01);
+        near(is.error_ratio(), Some(0.25), 0.1);
+        let same = backends.map(|name| (name.to_owned(), name.to_owned()));
+        assert_eq!(known(&record, &config(&text), &same), Ok(()));
+    }
+}
+
+#[test]
+fn levels_prove_nothing_where_most_of_what_was_is_not_done_again() {
+    let record = file("half-elsewhere.lb", &half(["http://10.1.0.1", "http://10.1.0.2"]));
+    let toml = file("half-elsewhere.toml", &toml(2, PLAIN));
+    let (record, toml) = (record.to_str().unwrap(), toml.to_str().unwrap());
+    let level = ["--slo", "error_ratio < 1%"];
+    let args = ["replay", record, "--config", toml, level[0], level[1]];
+    let (code, table, _) = lb_sim(&args);
+    assert_eq!(code, Some(131), "{table}");
+    assert!(table.contains("that are not replayed: 750"), "{table}");
+    assert!(table.contains("MISSED  web: error_ratio < 1%: most of what was recorded"), "{table}");
+}
+
+#[test]
+fn a_log_is_read_from_a_pipe_to_its_end() {
+    let (log, toml) = (file("piped.lb", &minute()), file("piped.toml", &toml(3, PLAIN)));
+    let through = |record: &str| {
+        let script = format!("exec \"$0\" replay {record} --config \"$2\"");
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script, env!("CARGO_BIN_EXE_lb-sim")]).args([&log, &toml]);
+        String::from_utf8(bash.output().unwrap().stdout).unwrap()
+    };
+    let table = through("\"$1\"");
+    assert!(table.contains("service web: 12000 requests"), "{table}");
+    assert_eq!(through("<(cat \"$1\")"), table);
 }
 
 #[test]

@@ -84,10 +84,9 @@ impl Stage {
     fn around(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
         let (mut config, mut notes) = (config.clone(), Vec::new());
         for (number, said) in config.services.iter_mut().enumerate() {
-            // A Unix socket is as good as any other address here.
-            for target in said.origins.iter_mut().filter(|it| it.socket.is_some()) {
-                let path = target.socket.take().unwrap_or_default();
-                (target.host, target.port) = (path.display().to_string(), 1);
+            for target in &mut said.origins {
+                (target.host, target.port) = address(target);
+                target.socket = None;
             }
             let made_up = stand_in(said);
             if number == service {
@@ -121,6 +120,14 @@ impl Stage {
     /// What the configuration says of it.
     pub fn service(&self) -> &ServiceConfig {
         &self.scenario.config.services[self.service].core
+    }
+}
+
+/// Host and port of a backend in a world, where a Unix socket is as good as any other address.
+pub(crate) fn address(target: &Target) -> (String, u16) {
+    match &target.socket {
+        Some(path) => (path.display().to_string(), 1),
+        None => (target.host.clone(), target.port),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Which services and backends of a record are which of a configuration.
 
 use lb_config::Config;
+use lb_config::address::backend_url;
+use lb_config::config::Origin;
 
 use crate::record::Record;
-use crate::rehearsal::listed;
+use crate::rehearsal::{address, listed};
 
 /// Which services of a record are which of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +29,11 @@ pub fn known(record: &Record, config: &Config, same: &[(String, String)]) -> Res
                 "--same {theirs}={ours}: the record names no {theirs:?}; it has {all}"
             ));
         }
-        let (host, port) = address(ours);
+        let said = origin(ours).as_ref().map(address);
         let mut origins = config.services.iter().flat_map(|service| &service.origins);
-        if !origins.any(|it| it.host == host && it.port == port) {
+        if said.is_none() || !origins.any(|it| said == Some(address(it))) {
             return Err(format!(
-                "--same {theirs}={ours}: the configuration has no backend at {host}:{port}"
+                "--same {theirs}={ours}: the configuration has no backend at {ours}"
             ));
         }
     }
@@ -87,17 +89,11 @@ pub fn services(record: &Record, config: &Config, only: Option<&str>) -> Result<
     Ok(Matched { pairs, notes })
 }
 
-/// Host and port of a url, or of what a log calls an upstream.
-pub(super) fn address(name: &str) -> (&str, u16) {
-    let (scheme, rest) = name.split_once("://").unwrap_or(("http", name));
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let default = if scheme == "https" { 443 } else { 80 };
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            (host, port.parse().unwrap_or(default))
-        }
-        _ => (authority, default),
-    }
+/// Where a url leads, or what a log calls an upstream; many names lead nowhere.
+pub(super) fn origin(name: &str) -> Option<Origin> {
+    let is_url = name.contains("://") || name.starts_with("unix:");
+    let url = if is_url { name.to_owned() } else { format!("http://{name}") };
+    backend_url(&url).ok().map(|it| it.origin)
 }
 
 #[cfg(test)]
@@ -106,10 +102,16 @@ mod tests {
 
     #[test]
     fn a_backend_is_known_by_host_and_port_however_it_is_written() {
+        let known = |name: &str| origin(name).as_ref().map(address);
+        let at = |host: &str, port| Some((host.to_owned(), port));
         for name in ["http://10.0.0.1:80", "10.0.0.1:80", "10.0.0.1", "http://10.0.0.1/"] {
-            assert_eq!(address(name), ("10.0.0.1", 80), "{name}");
+            assert_eq!(known(name), at("10.0.0.1", 80), "{name}");
         }
-        assert_eq!(address("https://example.com"), ("example.com", 443));
-        assert_eq!(address("http://[::1]:8080"), ("[::1]", 8080));
+        assert_eq!(known("https://Example.com"), at("example.com", 443));
+        for name in ["http://[::1]:8080", "[::1]:8080", "[0::1]:8080"] {
+            assert_eq!(known(name), at("::1", 8080), "{name}");
+        }
+        assert_eq!(known("unix:/run/a.sock"), at("/run/a.sock", 1));
+        assert_eq!(known("<NOSRV>"), None);
     }
 }

@@ -20,17 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
-use lb_config::config::Origin;
 use lb_core::config::{BackendConfig, KeySource, StickBy};
 use lb_core::{Outcome, Repeat};
 
 use crate::arrivals::{Arrival, START};
 use crate::model;
 use crate::record::{Attempt, End, Exchange, Past, Record, Tried};
-use crate::rehearsal::{self, Stage, listed};
+use crate::rehearsal::{self, Stage, address, listed};
 use crate::scenario::{Arrivals, Latency, Seen, Span};
 
-use matching::address;
+use matching::origin;
 
 pub use matching::{Matched, known, services};
 pub use tally::{Counts, SLICES, Tally};
@@ -56,6 +55,9 @@ pub struct Replay<'r> {
     speed: f64,
     /// By backend of the record: its origin, by its place in the scenario.
     places: Vec<Option<usize>>,
+    /// Whether most attempts of the record were at backends that are not in the configuration: what those did
+    /// is not done again, and levels prove nothing.
+    pub is_elsewhere: bool,
     /// The world, and what was made up.
     pub stage: Stage,
 }
@@ -74,8 +76,10 @@ impl<'r> Replay<'r> {
         discover(record, theirs, &mut config, ours);
         let calm = rehearsal::Setting { rate: 1.0, latency: setting.latency.clone(), load: 0.5 };
         let stage = Stage::new(&config, file, ours, &calm);
+        let speed = setting.speed;
+        let places = Vec::new();
         let mut replay =
-            Self { record, service: theirs, speed: setting.speed, places: Vec::new(), stage };
+            Self { record, service: theirs, speed, places, is_elsewhere: false, stage };
         replay.find(setting);
         replay.relive(setting);
         replay.misses();
@@ -88,7 +92,7 @@ impl<'r> Replay<'r> {
         let scenario = &self.stage.scenario;
         let place = |name: &String| {
             let same = setting.same.iter().find(|(theirs, _)| theirs == name);
-            let (host, port) = address(same.map_or(name, |(_, ours)| ours));
+            let (host, port) = address(&origin(same.map_or(name, |(_, ours)| ours))?);
             let mine = |at: &usize| self.stage.origins.contains(at);
             scenario.place(&format!("{host}:{port}")).filter(mine)
         };
@@ -98,8 +102,11 @@ impl<'r> Replay<'r> {
             attempt.backend.into_iter().for_each(|at| asked[usize::from(at)] += 1);
         }
         let gone = asked.iter().zip(&self.places).zip(&self.record.backends);
-        let gone = gone.filter(|((asked, place), _)| **asked > 0 && place.is_none());
-        let gone: Vec<&str> = gone.map(|(_, name)| name.as_str()).collect();
+        let gone: Vec<_> =
+            gone.filter(|((asked, place), _)| **asked > 0 && place.is_none()).collect();
+        let beside: u64 = gone.iter().map(|((asked, _), _)| **asked).sum();
+        self.is_elsewhere = beside * 2 > asked.iter().sum::<u64>();
+        let gone: Vec<&str> = gone.into_iter().map(|(_, name)| name.as_str()).collect();
         if !gone.is_empty() {
             let notes = &mut self.stage.notes;
             notes.push(format!("not in the configuration, and not asked: {}", listed(&gone)));
@@ -180,7 +187,8 @@ impl<'r> Replay<'r> {
         told
     }
 
-    /// Says what of the record nobody can do again: errors of backends that it does not name.
+    /// Says what of the record nobody can do again: errors of backends that it does not name, or that the
+    /// configuration does not have.
     fn misses(&mut self) {
         // What the proxy answered itself is decided again, unless nobody says what it was that answered.
         let is_mute = self.record.attempts.is_empty();
@@ -195,6 +203,16 @@ impl<'r> Replay<'r> {
         if lost > 0 {
             self.stage.notes.push(format!(
                 "errors that the record says no backend of, and that are not replayed: {lost}"
+            ));
+        }
+        let is_beside = |it: &&Exchange| {
+            let last = self.record.attempts_of(it).last().and_then(|it| it.backend);
+            !it.is_good() && last.is_some_and(|at| self.places[usize::from(at)].is_none())
+        };
+        let beside = self.exchanges().filter(is_beside).count();
+        if beside > 0 {
+            self.stage.notes.push(format!(
+                "errors of backends that are not in the configuration, and that are not replayed: {beside}"
             ));
         }
     }
@@ -334,14 +352,11 @@ fn discover(record: &Record, theirs: u16, config: &mut Config, ours: usize) {
     let first: usize = said.core.pools[..pool].iter().map(|pool| pool.backends.len()).sum();
     let mut next = first;
     for (name, _) in record.backends.iter().zip(asked).filter(|(_, is)| *is) {
-        let (host, port) = address(name);
-        let is_known = |it: &Origin| it.host == host && it.port == port;
-        if !said.origins.iter().any(is_known) {
-            let url = if name.contains("://") { name.clone() } else { format!("http://{name}") };
-            let tls = url.starts_with("https://");
+        let Some(origin) = origin(name) else { continue };
+        if !said.origins.iter().any(|it| address(it) == address(&origin)) {
+            let url = if name.contains(":/") { name.clone() } else { format!("http://{name}") };
             said.core.pools[pool].backends.push(BackendConfig::new(&url));
-            let host = host.to_owned();
-            said.origins.insert(next, Origin { host, port, tls, socket: None, at: None });
+            said.origins.insert(next, origin);
             next += 1;
         }
     }

@@ -354,6 +354,13 @@ fn levels(
             counts.of(&level.metric, place).map_err(|why| format!("{:?}: {why}", level.text))?;
         let unit = if level.is_latency() { " ms" } else { "" };
         let (text, service) = (&level.text, replay.stage.name());
+        if replay.is_elsewhere {
+            let why = "most of what was recorded went to backends that are not in the configuration; \
+                       --same says which of its backends those are";
+            let _infallible = writeln!(out, "  MISSED  {service}: {text}: {why}");
+            missed = true;
+            continue;
+        }
         let _infallible = match found {
             Some(found) if level.holds(found) => Ok(()),
             Some(found) => writeln!(out, "  MISSED  {service}: {text}: it is {found:.4}{unit}"),
