@@ -7,6 +7,7 @@ mod diff;
 mod draw;
 mod explain;
 mod html;
+mod interrupt;
 mod map;
 mod output;
 mod papers;

@@ -60,6 +60,20 @@ impl Output {
         &self.path
     }
 
+    /// Puts this in the place of what it has in it, all at once: who stops halfway loses nothing.
+    pub(crate) fn replace(&mut self, text: &str) -> Result<(), String> {
+        let said = |error| complaint(&self.path, &error);
+        let place = self.path.canonicalize().map_err(said)?;
+        if !place.is_file() {
+            return self.file.write_all(text.as_bytes()).map_err(said); // such as /dev/null
+        }
+        let mut beside = place.clone().into_os_string();
+        beside.push(".new");
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &place)).map_err(said)?;
+        self.is_empty_handed = false;
+        Ok(())
+    }
+
     /// Writes all of it.
     pub(crate) fn write(mut self, text: &str) -> Result<(), String> {
         // What is no file, such as /dev/null, has no length.

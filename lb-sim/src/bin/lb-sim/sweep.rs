@@ -15,6 +15,7 @@ use lb_sim::swarm::{Base, coverage, drawn};
 use lb_sim::{Class, Engine, Failure, Scenario, Verdict, parallel, scenario};
 
 use crate::cli::{SEEDS_MAX, seeds};
+use crate::interrupt::listen;
 use crate::output::{Folder, Output};
 use crate::{Watch, read, say, text_of};
 
@@ -109,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let sources = sources(args)?;
     let mut store = open(args.store.as_deref())?;
     let limit = args.minutes.map(time).transpose()?;
-    let kept = Output::open(args.store.as_ref(), &[])?;
+    let mut kept = Output::open(args.store.as_ref(), &[])?;
     let folder = Folder::open(args.out.as_ref())?;
     // One that has no last seed goes on to the last that there is.
     let seeds = args.seeds.clone().unwrap_or(1..=SEEDS_MAX);
@@ -135,7 +136,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         }
     };
 
-    let (watch, stop) = (Watch::start(), AtomicBool::new(false));
+    let (watch, stop, interrupted) = (Watch::start(), AtomicBool::new(false), listen()?);
+    let is_interrupted = || interrupted.load(Ordering::Relaxed);
+    let mut text = String::new();
     let mut tally = Tally::new(&sources, count, limit);
     let work = |nth| (!stop.load(Ordering::Relaxed)).then(|| work(&sources, task(nth)));
     parallel::until(count, args.jobs, &stop, work, |nth, done| {
@@ -147,19 +150,33 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 tally.keep(done);
             }
         }
+        if let Err(why) = save(&store, kept.as_mut(), &mut text) {
+            tally.wrong(why);
+        }
         let is_late = limit.is_some_and(|limit| watch.took() >= limit);
         let is_flat = args.until_saturated.is_some_and(|runs| tally.is_flat(runs));
-        if is_late || is_flat || tally.is_wrong() {
+        if is_late || is_flat || tally.is_wrong() || is_interrupted() {
             stop.store(true, Ordering::Relaxed);
         }
         tally.progress(watch.took());
     });
-    if let Some(kept) = kept {
-        kept.write(&store.text())?;
-    }
-    let shrink = (!args.no_shrink).then(|| Duration::from_secs(args.shrink_seconds.into()));
+    save(&store, kept.as_mut(), &mut text)?;
+    // Who wants to go does not wait until what fails is small.
+    let shrinks = !args.no_shrink && !is_interrupted();
+    let shrink = shrinks.then(|| Duration::from_secs(args.shrink_seconds.into()));
     tally.deliver(folder.as_ref().map(Folder::path), shrink)?;
     tally.verdict(watch.took())
+}
+
+/// Writes the store down if it is another than the last time.
+fn save(store: &Store, kept: Option<&mut Output>, written: &mut String) -> Result<(), String> {
+    let Some(kept) = kept else { return Ok(()) };
+    let text = store.text();
+    if text != *written {
+        kept.replace(&text)?;
+        *written = text;
+    }
+    Ok(())
 }
 
 impl Source {
