@@ -22,6 +22,8 @@ pub struct Facts {
     visits: Vec<(Duration, u32, usize)>,
     /// When whose breaker moved to what.
     moved: Vec<(Duration, BackendId, BreakerState)>,
+    /// How many requests were rejected, by reason.
+    rejected: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,8 @@ impl Sink for Facts {
 
     fn hears(&self) -> Topics {
         let of_requests = Topics::SENT.and(Topics::ENDED).and(Topics::REACHED);
-        of_requests.and(Topics::ATTEMPTED).and(Topics::BACKEND).and(Topics::DRAINS)
+        let of_requests = of_requests.and(Topics::ATTEMPTED).and(Topics::REJECTED);
+        of_requests.and(Topics::BACKEND).and(Topics::DRAINS)
     }
 }
 
@@ -86,7 +89,8 @@ impl Facts {
     /// Those of a run of `scenario` that is about to begin.
     pub fn new(scenario: &Scenario) -> Self {
         let (requests, attempts, visits, moved) = Default::default();
-        Self { places: Places::new(scenario), drains: false, requests, attempts, visits, moved }
+        let (places, rejected) = (Places::new(scenario), BTreeMap::new());
+        Self { places, drains: false, requests, attempts, visits, moved, rejected }
     }
 
     /// The facts of a log.
@@ -114,6 +118,9 @@ impl Facts {
             What::Core(Event::Attempted { backend, attempt, .. }) => {
                 let origin = self.places.of(*backend);
                 self.attempts.push(Tried { at: *at, origin, number: *attempt });
+            }
+            What::Core(Event::Rejected { rejection, .. }) => {
+                *self.rejected.entry(rejection.as_str()).or_default() += 1;
             }
             What::Core(Event::BreakerMoved { backend, to, .. }) => {
                 self.moved.push((*at, *backend, *to));
@@ -155,6 +162,11 @@ impl Facts {
             measure.visited(*user, *origin);
         }
         measure
+    }
+
+    /// How many requests were rejected in all of it, by reason.
+    pub(crate) const fn rejected(&self) -> &BTreeMap<&'static str, u64> {
+        &self.rejected
     }
 
     /// Whether the breaker of any backend was not closed at some time in `span`.

@@ -436,3 +436,90 @@ fn a_limit_that_locks_everybody_out_is_stable_at_no_load() {
     assert_eq!(code, Some(131), "{told}");
     assert!(told.contains("there is no load at which it comes back"), "{told}");
 }
+
+#[test]
+fn what_fails_in_calm_weather_is_said_first_and_nothing_is_laid_to_the_weather() {
+    let drains = "[[service.pool]]\nbackends = [{ url = \"http://10.0.0.1\", draining = true }]\n";
+    for (name, about, why, remedy) in [
+        (
+            "narrow",
+            "[service.limits]\nper_service = 1\n",
+            "overloaded",
+            "per_service and per_backend of",
+        ),
+        (
+            "hasty",
+            "[service.timeouts]\nfirst_byte = \"5ms\"\n",
+            "first_byte_timeout",
+            "have a first_byte",
+        ),
+        ("leaves", drains, "no_fit_backend", "let a backend not be draining"),
+    ] {
+        let file = if about == drains { pooled(name, about) } else { written(name, about) };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+        command.arg("check").arg(&file).args(["--seeds", "1"]);
+        let (table, _, _) = said(&command.output().unwrap());
+        let told = format!("of the requests fail, and nothing is wrong: {why};\n    ");
+        let (_, after) = table.split_once(&told).unwrap_or_else(|| panic!("{told} in {table}"));
+        assert!(after.starts_with("let ") && after.contains(remedy), "{remedy} in {table}");
+        for wrong in ["fail-open", "open_for", "no setting", "bound what runs"] {
+            assert!(!table.contains(wrong), "{wrong} in {table}");
+        }
+    }
+}
+
+/// A configuration of one service that has these pools and no others.
+fn pooled(name: &str, pools: &str) -> PathBuf {
+    let file = written(name, "");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(BACKENDS, pools)).unwrap();
+    file
+}
+
+#[test]
+fn what_lb_server_would_refuse_is_not_rehearsed() {
+    let pools = "[[service.pool]]\nmin_fit = 2\n\
+                 backends = [{ url = \"http://10.0.0.1\" }, { url = \"http://10.0.0.2\" }]\n";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+    command.arg("check").arg(pooled("min-fit", pools)).args(["--seeds", "1"]);
+    let (table, _, _) = said(&command.output().unwrap());
+    assert!(
+        table.contains("one is taken out: lb-server would refuse it: no pool has more"),
+        "{table}"
+    );
+}
+
+#[test]
+fn nobody_is_said_to_be_left_alone_or_taken_back_by_chance() {
+    let blind =
+        "[service.balance]\npolicy = \"weighted-random\"\n[service.breaker]\nenabled = false\n";
+    for (count, left) in [(20, "never"), (60, "-")] {
+        let file = of(&format!("many-{count}"), blind, 1..=count);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lb-sim"));
+        command.arg("check").arg(&file).args(["--seeds", "5", "--rate", "200"]);
+        let (table, _, _) = said(&command.args(["--case", "one dies"]).output().unwrap());
+        let row = row(&table, "one dies");
+        assert_eq!(row[6], left, "{table}");
+        assert!(row[7].strip_suffix(" s").is_some_and(|it| number(it) < 1.0), "{table}");
+    }
+}
+
+#[test]
+fn advice_is_of_what_would_help() {
+    let told = |name: &str, about: &str, case: &str| said(&check(name, about, &["--case", case])).0;
+    let once = "[service.retry]\nattempts_max = 1\n";
+    let table = told("once", once, "one half fails");
+    assert!(!table.contains("attempts_max"), "a 500 is not asked again: {table}");
+    let checks = "[service.breaker]\nenabled = false\n[service.health]\nenabled = true\n\
+                  interval = \"30s\"\n[service.retry]\nattempts_max = 1\n";
+    let table = told("seldom", checks, "one dies");
+    assert!(table.contains("be enabled beside [service.health]"), "{table}");
+    let strict = "[service.breaker]\nopen_for = \"2s\"\nopen_for_max = \"5s\"\n\
+                  [service.affinity]\nby = \"cookie\"\nstrict = true\n";
+    let table = told("strict", strict, "one dies");
+    assert!(table.contains("let [service.affinity] have strict = false"), "{table}");
+    let slow = "[service.slow_start]\nenabled = true\nwindow = \"10m\"\n";
+    let table = told("rises", slow, "one dies");
+    assert!(table.contains("let [service.slow_start] have a window of a few seconds"), "{table}");
+    assert!(!table.contains("no setting"), "{table}");
+}

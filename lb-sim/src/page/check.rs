@@ -228,7 +228,7 @@ fn row(
         Some(span) => seconds(span),
         None => "never".to_owned(),
     };
-    let factor = |factor: f64| match factor > 0.0 && factor.is_finite() {
+    let factor = |factor: f64, is_known: bool| match is_known && factor.is_finite() {
         true => format!("× {factor:.2}"),
         false => "–".to_owned(),
     };
@@ -245,8 +245,9 @@ fn row(
             td.ranges { (scale.range(it)) }
             td { (millis(it.p50)) } td { (millis(it.p99)) } td { (millis(it.p999)) }
             td { (format!("× {:.2}", it.amplification)) }
-            td.(never(it.detect)) { (span(it.detect)) } td.(never(it.recover)) { (span(it.recover)) }
-            td { (factor(it.hottest)) } td { (factor(it.starved)) }
+            @if it.is_thin { td { "–" } } @else { td.(never(it.detect)) { (span(it.detect)) } }
+            td.(never(it.recover)) { (span(it.recover)) }
+            td { (factor(it.hottest, it.hottest > 0.0)) } td { (factor(it.starved, true)) }
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use lb_core::config::{BreakerConfig, Policy, ServiceConfig, WhenAllUnfit};
 
+use crate::scenario::FaultKind;
+
 use super::battery::STORM;
 use super::outlook::LONG;
 use super::{Case, Outlook};
@@ -32,15 +34,21 @@ const SLOW: Duration = Duration::from_secs(3);
 /// times is said once: where it is never over, or else where it shows first.
 pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding> {
     let mut findings: Vec<(Finding, bool)> = Vec::new();
-    for (case, outlook) in cases {
-        let seen = Seen { service, case, outlook };
+    let all = || cases.iter().map(|(case, outlook)| Seen { service, case, outlook });
+    // Where clients are let down though nothing is wrong, they are in every case, and by the same.
+    let is_down = all().any(|seen| seen.is_calm() && seen.outlook.error_ratio > MANY_ERRORS);
+    for seen in all().filter(|seen| seen.case.trouble.is_none() || !is_down) {
+        let Seen { case, outlook, .. } = seen;
         let said = [
+            seen.fails_in_calm(),
             seen.is_alone(),
             seen.does_not_retry(),
             seen.retries_without_bound(),
             seen.notices_nobody(),
             seen.waits_long(),
             seen.comes_back_late(),
+            seen.rises_slowly(),
+            seen.is_strict(),
             seen.takes_too_much(),
             seen.believes_checks(),
             seen.keeps_to_the_slow(),
@@ -97,6 +105,41 @@ impl Seen<'_> {
         limits.per_service.is_none() && limits.per_backend.is_none() && limits.adaptive.is_none()
     }
 
+    /// Whether nothing happens at all.
+    fn is_calm(&self) -> bool {
+        self.case.name == "steady"
+    }
+
+    /// What is wrong where nothing is: by the reason that most of those who are turned away are told.
+    fn fails_in_calm(&self) -> Option<Said> {
+        let adapts = self.service.limits.adaptive.is_some();
+        if !self.is_calm() || self.outlook.error_ratio <= ERRORS {
+            return None;
+        }
+        // Nobody is fit after something else went wrong, unless nothing did.
+        let told = self.outlook.rejected.iter().filter(|(why, _)| !LIMITED.contains(*why));
+        let first =
+            told.clone().filter(|(why, _)| **why != NOBODY).max_by_key(|(_, count)| **count);
+        let (why, _) = first.or_else(|| told.clone().next())?;
+        let pools = &self.service.pools;
+        let remedy = match *why {
+            "overloaded" | "queue_timeout" if adapts => return None, // told below
+            "overloaded" | "queue_timeout" => ROOM,
+            "first_byte_timeout" => {
+                "let [service.timeouts] have a first_byte of a few times the slowest good answer"
+            }
+            "deadline_passed" | "out_of_time" => {
+                "let [service.timeouts] have an exchange of several times the slowest good answer"
+            }
+            NOBODY if pools.iter().flat_map(|pool| &pool.backends).all(|it| it.draining) => {
+                "let a backend not be draining: those that are take nothing new"
+            }
+            _ => "no setting is known to help",
+        };
+        let percent = self.percent();
+        Some((format!("{percent:.1} % of the requests fail, and nothing is wrong: {why}"), remedy))
+    }
+
     fn is_alone(&self) -> Option<Said> {
         let what =
             || format!("{:.1} % of the requests fail: nobody else can answer them", self.percent());
@@ -105,7 +148,12 @@ impl Seen<'_> {
     }
 
     fn does_not_retry(&self) -> Option<Said> {
-        let fails = self.fails() && self.has_sound() && self.service.retry.attempts_max < 2;
+        let retry = &self.service.retry;
+        let may_help = self.case.scenario.faults.iter().any(|fault| match fault.kind {
+            FaultKind::Status { code, .. } => retry.statuses.contains(code),
+            _ => true,
+        });
+        let fails = self.fails() && self.has_sound() && may_help && retry.attempts_max < 2;
         let what = || {
             format!("{:.1} % of the requests fail, though others could answer them", self.percent())
         };
@@ -121,11 +169,14 @@ impl Seen<'_> {
     }
 
     fn notices_nobody(&self) -> Option<Said> {
-        let blind = self.service.breaker.is_none() && self.service.probe.is_none();
         let late = self.outlook.detect.is_none_or(|detect| detect > SLOW);
-        let goes_on = blind && late && self.has_sound() && !self.case.faulty.is_empty();
+        let checks = self.service.probe.is_some();
+        let blind = self.service.breaker.is_none() && late && (!checks || self.fails());
+        let goes_on = blind && self.has_sound() && !self.case.faulty.is_empty();
         let what = || "a backend that fails goes on to get its share".to_owned();
-        goes_on.then(|| (what(), "let [service.breaker] or [service.health] be enabled"))
+        let remedy =
+            if checks { BESIDE } else { "let [service.breaker] or [service.health] be enabled" };
+        goes_on.then(|| (what(), remedy))
     }
 
     fn waits_long(&self) -> Option<Said> {
@@ -163,6 +214,25 @@ impl Seen<'_> {
         (waits && self.outlook.is_shut).then_some((what, remedy))
     }
 
+    /// Who comes back gets his share by and by.
+    fn rises_slowly(&self) -> Option<Said> {
+        let window = self.service.slow_start.as_ref().map(|it| it.window)?;
+        let is_it =
+            window > LONG && !self.outlook.is_shut && self.outlook.recover != Some(Duration::ZERO);
+        let remedy = "let [service.slow_start] have a window of a few seconds";
+        Some((self.is_late().filter(|_| is_it)?, remedy))
+    }
+
+    /// Clients that may go nowhere else fail with their backend.
+    fn is_strict(&self) -> Option<Said> {
+        let strict = self.service.affinity.as_ref().is_some_and(|it| it.strict);
+        let fails = strict && self.fails() && self.has_sound();
+        let what = || {
+            format!("{:.1} % of the requests fail with the backend they stick to", self.percent())
+        };
+        fails.then(|| (what(), "let [service.affinity] have strict = false"))
+    }
+
     /// What is wrong where nothing was found that helps.
     fn is_past_help(&self) -> Option<Said> {
         let fails = self.outlook.error_ratio > MANY_ERRORS && self.fails() && self.has_sound();
@@ -181,8 +251,7 @@ impl Seen<'_> {
     fn believes_checks(&self) -> Option<Said> {
         let blind = self.case.name == "checks are blind" && self.service.breaker.is_none();
         let what = || "health checks do not see that requests fail".to_owned();
-        let remedy = "let [service.breaker] be enabled beside [service.health]";
-        (blind && self.fails()).then(|| (what(), remedy))
+        (blind && self.fails()).then(|| (what(), BESIDE))
     }
 }
 
@@ -222,6 +291,7 @@ impl Seen<'_> {
         let errors = self.outlook.error_ratio;
         let ways = [WhenAllUnfit::FailFast, WhenAllUnfit::AskAnswering];
         let opens = ways.contains(&self.service.when_all_unfit);
+        let opens = opens && self.outlook.opens;
         let worse = self.case.name == "retry storm" && opens && errors > STORM;
         let what = || {
             let (storm, errors) = (STORM * 100.0, errors * 100.0);
@@ -261,6 +331,13 @@ impl Seen<'_> {
     }
 }
 
+/// The reason of those who find that nobody may be asked.
+const NOBODY: &str = "no_fit_backend";
+/// Reasons that come with 429, which is no error.
+const LIMITED: [&str; 2] = ["rate_limited", "client_busy"];
+const ROOM: &str = "let per_service and per_backend of [service.limits] be more than what runs at once, or \
+                    rehearse with your own --rate and --latency";
+const BESIDE: &str = "let [service.breaker] be enabled beside [service.health]";
 const BOUND: &str = "bound what runs at once: let [service.limits] have per_service or per_backend";
 /// Percent of the requests that may be repeated before it is a storm.
 const BUDGET_MAX: u32 = 50;

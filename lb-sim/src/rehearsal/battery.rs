@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use lb_config::Config;
+use lb_core::config::{PoolConfig, WEIGHT_MAX};
 
 use crate::model;
 use crate::roster::Roster;
@@ -252,20 +253,27 @@ impl Making<'_> {
             });
             self.reload("one is taken out", "A reload without a backend.", |config, service| {
                 let said = &mut config.services[service];
-                let place = said.core.pools.iter().position(|pool| pool.backends.len() > 1)?;
+                let pools = &said.core.pools;
+                let two = || pools.iter().any(|pool| pool.backends.len() > 1);
+                let spares =
+                    |pool: &PoolConfig| pool.backends.len() > usize::from(pool.min_fit.max(1));
+                let place = pools.iter().position(spares).ok_or_else(|| match two() {
+                    true => "lb-server would refuse it: no pool has more backends than its min_fit",
+                    false => "no pool has two backends",
+                })?;
                 let before = said.core.pools[..place].iter().map(|pool| pool.backends.len());
                 said.origins.remove(before.sum());
                 said.core.pools[place].backends.remove(0);
-                Some(())
+                Ok(())
             });
             self.reload(
                 "a weight changes",
                 "A reload that triples a weight.",
                 |config, service| {
                     let pool = &mut config.services[service].core.pools[0];
-                    let weight = &mut pool.backends.first_mut()?.weight;
-                    *weight = (*weight * 3).min(lb_core::config::WEIGHT_MAX);
-                    Some(())
+                    let first = pool.backends.first_mut().ok_or("the first pool has no backend")?;
+                    first.weight = (first.weight * 3).min(WEIGHT_MAX);
+                    Ok(())
                 },
             );
         } else {
@@ -288,14 +296,14 @@ impl Making<'_> {
         &mut self,
         name: &'static str,
         asks: &'static str,
-        change: impl FnOnce(&mut Config, usize) -> Option<()>,
+        change: impl FnOnce(&mut Config, usize) -> Result<(), &'static str>,
     ) {
         let mut config = self.stage.scenario.config.clone();
         match change(&mut config, self.stage.service) {
-            Some(()) => self.add(name, asks, |it| {
+            Ok(()) => self.add(name, asks, |it| {
                 it.actions = vec![Action { at: AT, kind: ActionKind::Reload(Box::new(config)) }];
             }),
-            None => self.skip(name, "no pool has two backends"),
+            Err(why) => self.skip(name, why),
         }
     }
 

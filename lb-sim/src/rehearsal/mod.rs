@@ -12,6 +12,7 @@ pub mod map;
 mod outlook;
 mod room;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct Stage {
     pub origins: Vec<usize>,
     /// By pool of the service: its backends, by their places in the service.
     pub pools: Vec<Vec<usize>>,
+    /// Backends that are asked nothing while all is well, by their places in the service.
+    idle: BTreeSet<usize>,
     /// What was made up.
     pub notes: Vec<String>,
 }
@@ -109,7 +112,9 @@ impl Stage {
             (first..next).collect::<Vec<_>>()
         });
         let pools: Vec<Vec<usize>> = pools.collect();
-        Self { scenario, service, origins, pools, notes }
+        let mut stage = Self { scenario, service, origins, pools, idle: BTreeSet::new(), notes };
+        stage.find_idle();
+        stage
     }
 
     /// The name of the service.

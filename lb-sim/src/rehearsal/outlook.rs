@@ -1,5 +1,6 @@
 //! What came of a case: the numbers of a table's line.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Outlook {
     pub detect: Option<Duration>,
     /// How long after the trouble's end it was until all was as before, at worst; `None`: never was.
     pub recover: Option<Duration>,
+    /// Whether the faulty are asked so seldom that nobody can tell when they are left alone and taken back.
+    pub is_thin: bool,
     /// The largest share of a sound backend against what it has in calm times.
     pub hottest: f64,
     /// The smallest share of a backend against what is its own, in the end.
@@ -40,6 +43,10 @@ pub struct Outlook {
     pub unnoticed: u32,
     /// Whether a breaker was open when all was not as before for the last time, and that was late.
     pub(super) is_shut: bool,
+    /// Whether a breaker was open while there was trouble.
+    pub(super) opens: bool,
+    /// How many requests were rejected, by reason.
+    pub(super) rejected: BTreeMap<&'static str, u64>,
     seeds: u32,
 }
 
@@ -61,6 +68,10 @@ pub(super) const LONG: Duration = Duration::from_secs(10);
 /// Below this part of its share a backend counts as left alone, or above the other as taken back.
 const LEFT_ALONE: f64 = 0.25;
 const TAKEN_BACK: f64 = 0.5;
+/// Requests that the faulty usually get in a stretch of time, by which can be told that they get less than
+/// such a part of them: by chance alone they do once in 10⁵ times or less (Poisson).
+const TELLS_LEFT: f64 = 30.0;
+const TELLS_BACK: f64 = 60.0;
 
 impl Outlook {
     /// Nothing yet.
@@ -109,29 +120,10 @@ impl Outlook {
             self.starved = least.fold(self.starved, f64::min);
         }
         if !case.faulty.is_empty() {
-            // Clients that were moved stay where they are, and nobody new comes.
-            let sticks = stage.service().affinity.is_some();
-            let faulty = |of: &Measure| case.faulty.iter().map(|it| share(of, *it)).sum::<f64>();
-            let usual = faulty(&calm);
-            let is_all = stage.origins.iter().all(|origin| case.faulty.contains(origin));
-            let left = windows(begins..ends)
-                .find(|span| faulty(&measure(span.clone())) <= LEFT_ALONE * usual);
-            let left = left.map(|span| span.end - begins);
-            let none = is_all || usual == 0.0;
-            self.detect = if none { self.detect } else { later(self.detect, left) };
-            let well = |span: &Range<Duration>| {
-                let seen = measure(span.clone());
-                let is_back = sticks || faulty(&seen) >= TAKEN_BACK * usual;
-                is_back && served(&seen) >= AS_BEFORE * served(&calm)
-            };
-            let wide = |from: Duration| from..(from + 2 * WINDOW).min(scenario.duration);
-            let unwell =
-                windows(ends..scenario.duration).filter(|it| !well(&wide(it.start))).last();
-            let well_from = unwell.as_ref().map_or(ends, |last| last.end);
-            let back = (well_from + 2 * WINDOW <= scenario.duration).then(|| well_from - ends);
-            let is_late = back.is_none_or(|back| back > LONG);
-            self.is_shut |= is_late && unwell.is_some_and(|last| facts.was_open(&last));
-            self.recover = later(self.recover, back);
+            self.time(stage, case, facts, &calm);
+        }
+        for (why, count) in facts.rejected() {
+            *self.rejected.entry(why).or_default() += count;
         }
         // How long it takes to be as before is told above, and is the user's to judge.
         let safety = verdict.findings.iter().filter(|finding| finding.kind == Kind::Safety);
@@ -145,6 +137,50 @@ impl Outlook {
         // A backend that answers sooner than before is noticed by nobody, and beside other trouble.
         self.unnoticed += u32::from(verdict.is_unnoticed());
     }
+
+    /// How long it takes until the faulty are left alone, and until all is as it was in `calm` times.
+    fn time(&mut self, stage: &Stage, case: &Case, facts: &Facts, calm: &Measure) {
+        let scenario = &case.scenario;
+        let (begins, ends) = case.trouble.unwrap_or_default();
+        let measure = |span: Range<Duration>| facts.measure(scenario, &span);
+        let share = |of: &Measure, origin: usize| of.share(Some(origin)).unwrap_or_default();
+        // Clients that were moved stay where they are, and nobody new comes.
+        let sticks = stage.service().affinity.is_some();
+        let faulty = |of: &Measure| case.faulty.iter().map(|it| share(of, *it)).sum::<f64>();
+        let usual = faulty(calm);
+        let is_all = stage.origins.iter().all(|origin| case.faulty.contains(origin));
+        let none = is_all || usual == 0.0;
+        let asked: u64 = case.faulty.iter().map(|it| calm.attempts[*it]).sum();
+        let spent = if begins.is_zero() { scenario.duration } else { begins };
+        let within = |count: f64| spent.mul_f64(count / asked.max(1) as f64);
+        let width = within(TELLS_LEFT).max(WINDOW);
+        let is_thin = !none && width * 2 > ends - begins;
+        self.is_thin |= is_thin;
+        let left = windows(begins..ends, width)
+            .find(|span| faulty(&measure(span.clone())) <= LEFT_ALONE * usual);
+        let left = left.map(|span| span.start + WINDOW - begins);
+        self.detect = if none || is_thin { self.detect } else { later(self.detect, left) };
+        let well = |span: &Range<Duration>| {
+            let seen = measure(span.clone());
+            let is_back = sticks || is_thin || faulty(&seen) >= TAKEN_BACK * usual;
+            is_back && served(&seen) >= AS_BEFORE * served(calm)
+        };
+        let most = scenario.duration.saturating_sub(ends);
+        let width = if none || is_thin { Duration::ZERO } else { within(TELLS_BACK) };
+        let width = width.max(2 * WINDOW).min(most);
+        let wide = |from: Duration| {
+            let to = (from + width).min(scenario.duration);
+            to - width..to
+        };
+        let unwell =
+            windows(ends..scenario.duration, WINDOW).filter(|it| !well(&wide(it.start))).last();
+        let well_from = unwell.as_ref().map_or(ends, |last| last.end);
+        let back = (well_from + 2 * WINDOW <= scenario.duration).then(|| well_from - ends);
+        let is_late = back.is_none_or(|back| back > LONG);
+        self.opens |= facts.was_open(&(begins..ends));
+        self.is_shut |= is_late && unwell.is_some_and(|last| facts.was_open(&last));
+        self.recover = later(self.recover, back);
+    }
 }
 
 /// The share of the requests that got good answers; nobody who asked was let down where nobody asked.
@@ -157,7 +193,8 @@ fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     Some(one?.max(other?))
 }
 
-fn windows(span: Range<Duration>) -> impl Iterator<Item = Range<Duration>> {
+/// Stretches of time of this width, each of which begins a little later.
+fn windows(span: Range<Duration>, width: Duration) -> impl Iterator<Item = Range<Duration>> {
     let starts = (0..).map(move |nth| span.start + WINDOW * nth);
-    starts.map(|start| start..start + WINDOW).take_while(move |it| it.end <= span.end)
+    starts.map(move |start| start..start + width).take_while(move |it| it.end <= span.end)
 }

@@ -4,13 +4,19 @@
 //! be had exactly only of certain rates, of which [`Stage::fill`] finds one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use lb_core::config::{BackendConfig, PoolConfig, SteeringPolicy};
+use lb_core::config::{BackendConfig, Policy, PoolConfig, SteeringPolicy};
+
+use crate::model;
 
 use super::{Setting, Stage, listed};
 
 /// By so much a room may be more than whole before there is another place.
 const A_HAIR: f64 = 1e-6;
+/// Requests per second, and for each backend, by which is found out who is asked at all.
+const CALM_RATE: f64 = 200.0;
+const CALM_REQUESTS: f64 = 20.0;
 /// The most requests per second that are rehearsed.
 pub const RATE_MAX: f64 = 10_000.0;
 
@@ -19,12 +25,14 @@ impl Stage {
     /// may have to carry everything has room for it.
     pub(super) fn equip(&mut self, setting: &Setting) {
         let busy = setting.rate * setting.latency.mean().as_secs_f64();
-        let pools = &self.scenario.config.services[self.service].core.pools;
+        let core = &self.scenario.config.services[self.service].core;
         let mut next = 0;
-        for pool in pools {
+        for (nth, pool) in core.pools.iter().enumerate() {
             let total: f64 = weights(pool).iter().sum();
+            // Who is asked before others has more to do, and whoever stands in for him as well.
+            let more = total / self.asked(nth).iter().sum::<f64>();
             for backend in &pool.backends {
-                let room = busy * f64::from(backend.weight) / total / setting.load;
+                let room = busy * more * f64::from(backend.weight) / total / setting.load;
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -95,6 +103,33 @@ impl Stage {
         carries.fold(f64::INFINITY, f64::min)
     }
 
+    /// Finds out who is asked nothing while all is well and nobody is busy: who is in another zone than the
+    /// proxy, or stands behind the first.
+    pub(super) fn find_idle(&mut self) {
+        let core = self.service();
+        if core.steering.zone.is_none() && core.policy != Policy::First {
+            return;
+        }
+        let mut calm = self.scenario.clone();
+        calm.workload.rate = calm.workload.rate.max(CALM_RATE);
+        let requests = CALM_REQUESTS * self.origins.len() as f64;
+        calm.duration = Duration::from_secs_f64(requests / calm.workload.rate);
+        let (_, facts) = model::measured(&calm, calm.seed);
+        let attempts = facts.measure(&calm, &(Duration::ZERO..calm.duration)).attempts;
+        let is_idle = |at: &usize| attempts[self.origins[*at]] == 0;
+        self.idle = (0..self.origins.len()).filter(is_idle).collect();
+    }
+
+    /// What each backend of a pool counts for while all is well. Where none of them is asked, all are alike.
+    fn asked(&self, pool: usize) -> Vec<f64> {
+        let weights = weights(&self.service().pools[pool]);
+        let places = &self.pools[pool];
+        let asked =
+            |(weight, at): (&f64, &usize)| if self.idle.contains(at) { 0.0 } else { *weight };
+        let asked: Vec<f64> = weights.iter().zip(places).map(asked).collect();
+        if asked.iter().sum::<f64>() > 0.0 { asked } else { weights }
+    }
+
     /// By backend: the share of the requests that is meant for it while all is well.
     fn shares(&self) -> impl Iterator<Item = f64> {
         let core = &self.scenario.config.services[self.service].core;
@@ -112,8 +147,8 @@ impl Stage {
             }
         };
         let all: f64 = parts.iter().sum();
-        core.pools.iter().zip(parts).flat_map(move |(pool, part)| {
-            let weights = weights(pool);
+        parts.into_iter().enumerate().flat_map(move |(pool, part)| {
+            let weights = self.asked(pool);
             let total: f64 = weights.iter().sum();
             weights.into_iter().map(move |weight| part / all * weight / total)
         })
@@ -150,10 +185,8 @@ fn weights(pool: &PoolConfig) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use super::*;
-    use crate::model;
     use crate::scenario::Latency;
 
     /// How busy the busiest backend of this service is, as far as requests that reach it say.
@@ -188,7 +221,11 @@ mod tests {
         let canary = "[service.steering]\npolicy = 'weighted'\n[[service.pool]]\nname = 'main'\nweight = 9\n\
                       backends = [{ url = 'http://a' }, { url = 'http://b' }]\n\
                       [[service.pool]]\nname = 'next'\nweight = 1\nbackends = [{ url = 'http://c' }]";
-        for about in [one, leaves, canary] {
+        let zone = "[service.steering]\nzone = 'x'\n[[service.pool]]\nbackends = [{ url = 'http://a', region = 'x' }, \
+                    { url = 'http://b', region = 'y' }, { url = 'http://c', region = 'y' }]";
+        let first = "[service.balance]\npolicy = 'first'\n[[service.pool]]\n\
+                     backends = [{ url = 'http://a', draining = true }, { url = 'http://b' }, { url = 'http://c' }]";
+        for about in [one, leaves, canary, zone, first] {
             let busy = measured(about);
             assert!((busy - 0.5).abs() < 0.03, "{busy} under {about}");
         }

@@ -359,7 +359,7 @@ fn line(case: &Case, done: &Done) -> String {
         ms(it.p99),
         ms(it.p999),
         it.amplification,
-        span(it.detect),
+        if it.is_thin { "-".to_owned() } else { span(it.detect) },
         span(it.recover),
         factor(it.hottest, it.hottest > 0.0),
         factor(it.starved, true),
