@@ -212,21 +212,21 @@ impl Failure {
         Self::ConnectionLost,
     ];
 
-    /// What it comes to of a request of whose body the client has yet to send more.
-    #[must_use]
-    pub const fn with_body_awaited(self) -> Self {
-        match self {
-            Self::Reset => Self::BodyAwaited,
-            failure => failure,
-        }
-    }
-
     /// What it comes to of a request of whose body nothing could be sent, because others had all that may be
     /// under way on their connection (RFC 9113 §6.9): the backend knows next to nothing of it.
     #[must_use]
     pub const fn with_body_held_up(self) -> Self {
         match self {
             Self::FirstByteTimeout => Self::OutOfTime,
+            failure => failure,
+        }
+    }
+
+    /// What it comes to of a request of whose body the client has yet to send more.
+    #[must_use]
+    pub const fn with_body_awaited(self) -> Self {
+        match self {
+            Self::Reset => Self::BodyAwaited,
             failure => failure,
         }
     }

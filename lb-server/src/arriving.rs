@@ -79,6 +79,6 @@ fn why(error: &io::Error) -> Broken {
 /// hyper calls that an error, but for a reset with NO_ERROR, after which it says that nothing more
 /// comes. Such a reset tells the *other* side that the rest of its message is not needed (RFC 9113
 /// §8.1). What was sent itself has an end only with END_STREAM.
-pub(crate) fn is_cut(body: &Incoming) -> bool {
+pub(crate) fn is_cut(body: &impl Body) -> bool {
     !body.is_end_stream()
 }

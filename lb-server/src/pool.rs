@@ -25,7 +25,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use lb_config::config::{KeepAlive, Protocol};
 use lb_core::{BackendId, Failure, Time};
 use tokio::time::timeout_at;
@@ -39,6 +38,7 @@ use crate::slots::{Slot, Slots};
 use crate::view::View;
 use bell::Bell;
 pub(crate) use bell::Closed;
+use carried::Coming;
 use dials::Dials;
 use room::{Queue, Room};
 use shared::{Shared, Stream};
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
 
 enum Speaker {
     Http1(Idle),
-    Http2(Stream, Option<Incoming>),
+    Http2(Stream, Option<Coming>),
 }
 
 /// The connections of one worker to one backend.
@@ -232,19 +232,19 @@ impl Connection {
     /// less time than it is due, that says something of a connection only on which nobody hears anything.
     pub(crate) fn doubt(&self, is_hurried: bool) {
         if let Speaker::Http2(stream, _) = &self.speaker
-            && !(is_hurried && stream.shared.is_alive())
+            && !(is_hurried && stream.0.is_alive())
         {
-            stream.shared.doubt();
+            stream.0.doubt();
         }
     }
 
     /// Whether nothing of a request's body could be sent, because others have all that may be under way.
     pub(crate) fn is_held_up(&self) -> bool {
         match &self.speaker {
-            Speaker::Http1(_) => false,
-            Speaker::Http2(stream, _) => {
-                stream.place.waits() && stream.shared.heard.window.is_spent()
+            Speaker::Http2(stream, Some(coming)) => {
+                coming.place.waits() && stream.0.heard.window.is_spent()
             }
+            Speaker::Http1(_) | Speaker::Http2(_, None) => false,
         }
     }
 
@@ -307,28 +307,18 @@ impl Stack {
         taken.map(Speaker::Http1)
     }
 
-    /// A place on the first connection that has one, and on which bodies can be sent.
+    /// A place on the first connection that has one.
     fn take_place(&self, now: Time) -> Option<Stream> {
         let age_max = self.keep_alive.get().age_max;
         let mut shared = self.shared.borrow_mut();
         shared.retain(|it| it.is_kept() && now < it.born + age_max);
-        let mut with_room = shared.iter().filter(|it| it.has_room());
-        with_room.find(|it| !it.heard.window.stays_spent()).map(Stream::begin)
-    }
-
-    /// What is kept, and may do where there can be no other: not all that is sent has a body.
-    fn take_any(&self, now: Time) -> Option<Speaker> {
-        self.take(now).or_else(|| {
-            let shared = self.shared.borrow();
-            let place = shared.iter().find(|it| it.has_room()).map(Stream::begin);
-            place.map(|place| Speaker::Http2(place, None))
-        })
+        shared.iter().find(|it| it.has_room()).map(Stream::begin)
     }
 
     /// Others may have places on a new connection as well.
     fn share(&self, first: &Stream) {
         if self.keep_alive.get().idle_max > 0 {
-            self.shared.borrow_mut().push(Rc::clone(&first.shared));
+            self.shared.borrow_mut().push(Rc::clone(&first.0));
             self.queue.returned.notify_one();
         }
     }

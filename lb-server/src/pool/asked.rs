@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use lb_core::Failure;
 
+use super::carried::Coming;
 use super::{Connection, Speaker};
 use crate::arriving::is_cut;
 use crate::body::{Broken, Upload};
@@ -34,22 +35,22 @@ impl Connection {
                 idle.line.ask(asked, upload).await
             }
             Speaker::Http2(stream, arriving) => {
-                let mut request = Request::new(stream.carries(upload, asked.patience.until));
+                let coming = arriving.insert(Coming::new(&stream.0));
+                let mut request = Request::new(coming.carried(upload, asked.patience.until));
                 *request.method_mut() = asked.method.clone();
                 *request.uri_mut() = asked.uri.clone();
                 *request.headers_mut() = asked.fields.into_owned();
                 // What cannot be said was not, and no backend is to blame for it.
                 let said = headers::for_http2(&mut request, endpoint.scheme());
                 said.map_err(|_| Failure::Unsent)?;
-                let answered = stream.shared.sender.clone().try_send_request(request).await;
+                let answered = stream.0.sender.clone().try_send_request(request).await;
                 let response = answered.map_err(|mut error| {
                     stream.fails(error.error());
                     let is_back = error.take_message().is_some();
                     stream.judged(if is_back { Failure::Unsent } else { failure_of(error.error()) })
                 })?;
                 let (head, body) = response.into_parts();
-                stream.place.is_answered.set(body.is_end_stream());
-                *arriving = Some(body);
+                coming.begins(body);
                 Ok(Response::from_parts(head, ()))
             }
         }
@@ -66,17 +67,13 @@ impl Connection {
                 idle.line.poll_frame(cx).map(|it| it.map(|it| it.map_err(|_| Broken::Backend)))
             }
             Speaker::Http2(_, None) => Poll::Ready(None),
-            Speaker::Http2(stream, Some(body)) => {
-                let frame = Pin::new(&mut *body).poll_frame(cx);
-                stream.place.is_answered.set(body.is_end_stream());
-                match frame {
-                    Poll::Ready(None) if is_cut(body) => Poll::Ready(Some(Err(Broken::Backend))),
-                    frame => frame.map_err(|error| {
-                        stream.fails(&error);
-                        Broken::Backend
-                    }),
-                }
-            }
+            Speaker::Http2(stream, Some(body)) => match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(None) if is_cut(body) => Poll::Ready(Some(Err(Broken::Backend))),
+                frame => frame.map_err(|error| {
+                    stream.fails(&error);
+                    Broken::Backend
+                }),
+            },
         }
     }
 

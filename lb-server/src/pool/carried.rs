@@ -16,23 +16,24 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use http::HeaderMap;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::shared::Shared;
 use crate::body::{Broken, Upload};
 
 /// Bytes of a body that go out together with its end: as many as a frame takes (RFC 9113 §4.2).
 const AT_ONCE: usize = 16 << 10;
 
-/// A place on a connection, for as long as there is anything of its stream.
+/// A stream on a connection.
 pub(super) struct Place {
     taken: Rc<Cell<usize>>,
     /// Told when it comes free.
     freed: Rc<Notify>,
-    /// Whether all of the answer has come.
-    pub(super) is_answered: Cell<bool>,
+    /// Whether it is taken for what is left of the request alone.
+    outlives: Cell<bool>,
     /// Told when nobody waits for the answer any more.
     given_up: Notify,
     /// What is on its way of the request's body, once anything is.
@@ -49,18 +50,6 @@ struct Ahead {
 }
 
 impl Place {
-    /// One more of those that are `taken`.
-    pub(super) fn take(taken: &Rc<Cell<usize>>, freed: &Rc<Notify>) -> Rc<Self> {
-        taken.set(taken.get() + 1);
-        Rc::new(Self {
-            taken: Rc::clone(taken),
-            freed: Rc::clone(freed),
-            is_answered: Cell::default(),
-            given_up: Notify::new(),
-            ahead: OnceCell::new(),
-        })
-    }
-
     /// Whether there is some of the request's body, and nothing of it could go out.
     pub(super) fn waits(&self) -> bool {
         self.ahead.get().is_some_and(|it| !it.begun.load(Ordering::Relaxed)) && !self.has_sent()
@@ -70,20 +59,81 @@ impl Place {
     fn has_sent(&self) -> bool {
         self.ahead.get().is_none_or(|it| Arc::strong_count(it) == 1)
     }
-
-    /// Its exchange is over. A request goes on to its end when its answer has ended before it, and else ends
-    /// with it.
-    pub(super) fn leave(&self) {
-        if !self.is_answered.get() {
-            self.given_up.notify_one();
-        }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.taken.set(self.taken.get() - 1);
-        self.freed.notify_one();
+        if self.outlives.get() {
+            self.taken.set(self.taken.get() - 1);
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// An answer as it comes, or is to.
+pub(super) struct Coming {
+    pub(super) place: Rc<Place>,
+    carriers: Carriers,
+    body: Option<Incoming>,
+}
+
+impl Coming {
+    /// To a request that is about to begin.
+    pub(super) fn new(shared: &Shared) -> Self {
+        let place = Rc::new(Place {
+            taken: Rc::clone(&shared.streams),
+            freed: Rc::clone(&shared.freed),
+            outlives: Cell::default(),
+            given_up: Notify::new(),
+            ahead: OnceCell::new(),
+        });
+        Self { place, carriers: shared.carriers.clone(), body: None }
+    }
+
+    /// The body of the request, which is carried until then at most.
+    pub(super) fn carried(&self, upload: Upload, until: Instant) -> Carried {
+        let (carriers, place) = (self.carriers.clone(), Rc::clone(&self.place));
+        Carried { upload, carriers, place, until: Some(until), sent: 0, end: None }
+    }
+
+    /// Its head has come.
+    pub(super) fn begins(&mut self, body: Incoming) {
+        self.body = Some(body);
+    }
+}
+
+impl Body for Coming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        Pin::new(body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Coming {
+    /// A request goes on to its end when its answer has ended before it, and else ends with it.
+    fn drop(&mut self) {
+        let place = &self.place;
+        if !self.is_end_stream() {
+            place.given_up.notify_one();
+        }
+        if Rc::strong_count(place) > 1 {
+            place.outlives.set(true);
+            place.taken.set(place.taken.get() + 1);
+        }
     }
 }
 
@@ -131,17 +181,6 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// At that place, and until then.
-    pub(super) fn new(
-        upload: Upload,
-        carriers: &Carriers,
-        place: &Rc<Place>,
-        until: Instant,
-    ) -> Self {
-        let (carriers, place) = (carriers.clone(), Rc::clone(place));
-        Self { upload, carriers, place, until: Some(until), sent: 0, end: None }
-    }
-
     /// Whether its end may be said.
     fn has_left(&self) -> bool {
         self.sent <= AT_ONCE || self.place.has_sent()

@@ -8,8 +8,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use lb_core::Time;
 use tokio::sync::Notify;
 
+use super::shared::Stream;
 use super::{Speaker, Stack};
 use crate::gateway::Gateway;
 use crate::slots::{Slot, Slots};
@@ -88,6 +90,15 @@ impl Stack {
                 }
             }
         }
+    }
+
+    /// What is kept, and may do where there can be no other: not all that is sent has a body.
+    fn take_any(&self, now: Time) -> Option<Speaker> {
+        self.take(now).or_else(|| {
+            let shared = self.shared.borrow();
+            let place = shared.iter().find(|it| it.has_place()).map(Stream::begin);
+            place.map(|place| Speaker::Http2(place, None))
+        })
     }
 
     /// A slot for a connection that has to be new; an idle one makes room for it.

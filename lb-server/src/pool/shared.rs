@@ -21,9 +21,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use super::carried::{Carried, Carriers, Place};
+use super::carried::{Carried, Carriers};
 use super::window::Window;
-use crate::body::Upload;
 use crate::platform::Io;
 
 /// Streams of one connection, where its backend allows more.
@@ -35,6 +34,7 @@ pub(super) struct Shared {
     /// Which a task of its own drives, and which knows how many streams its backend allows.
     pub(super) connection: Rc<RefCell<Option<Pin<Box<Http2>>>>>,
     pub(super) heard: Rc<Heard>,
+    pub(super) carriers: Carriers,
     pub(super) trust: Cell<Trust>,
     pub(super) streams: Rc<Cell<usize>>,
     pub(super) born: Time,
@@ -43,7 +43,6 @@ pub(super) struct Shared {
     pub(super) freed: Rc<Notify>,
     /// Whether its end has counted with one of its streams.
     pub(super) is_counted: Cell<bool>,
-    pub(super) carriers: Carriers,
 }
 
 pub(super) type Http2 = http2::Connection<TokioIo<Ear>, Carried, Carriers>;
@@ -77,11 +76,7 @@ pub(super) struct Ear {
 }
 
 /// A place on a connection of HTTP/2.
-pub(super) struct Stream {
-    pub(super) shared: Rc<Shared>,
-    pub(super) place: Rc<Place>,
-    fate: Cell<Fate>,
-}
+pub(super) struct Stream(pub(super) Rc<Shared>, Cell<Fate>);
 
 /// What has become of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,8 +90,13 @@ enum Fate {
 }
 
 impl Shared {
-    /// Whether it takes another stream.
+    /// Whether it takes another stream, and sends what bodies there are.
     pub(super) fn has_room(&self) -> bool {
+        self.has_place() && !self.heard.window.stays_spent()
+    }
+
+    /// Whether it takes another stream.
+    pub(super) fn has_place(&self) -> bool {
         !self.is_doubted() && self.streams.get() < self.carries()
     }
 
@@ -150,8 +150,12 @@ impl Shared {
 
 impl Heard {
     pub(super) fn new() -> Self {
-        let (at, came) = (Cell::new(Instant::now()), Notify::new());
-        Self { count: Cell::default(), at, came, window: Window::new() }
+        Self {
+            count: Cell::default(),
+            at: Cell::new(Instant::now()),
+            came: Notify::new(),
+            window: Window::new(),
+        }
     }
 
     /// Until there is more, or the end of it.
@@ -162,28 +166,19 @@ impl Heard {
 
 impl Stream {
     pub(super) fn begin(shared: &Rc<Shared>) -> Self {
-        if shared.streams.get() == 0 {
+        if shared.streams.replace(shared.streams.get() + 1) == 0 {
             shared.heard.at.set(Instant::now());
         }
-        Self {
-            shared: Rc::clone(shared),
-            place: Place::take(&shared.streams, &shared.freed),
-            fate: Cell::new(Fate::Own),
-        }
-    }
-
-    /// A body that takes the place with it, and as long as that.
-    pub(super) fn carries(&self, upload: Upload, until: Instant) -> Carried {
-        Carried::new(upload, &self.shared.carriers, &self.place, until)
+        Self(Rc::clone(shared), Cell::new(Fate::Own))
     }
 
     /// What a failure on it comes to, and what its connection does from now on.
     pub(super) fn judged(&self, failure: Failure) -> Failure {
         match failure {
             // It was sent before the backend said that it takes fewer.
-            Failure::RefusedStream if self.shared.is_overfull() => Failure::Unsent,
+            Failure::RefusedStream if self.0.is_overfull() => Failure::Unsent,
             Failure::Unsent => {
-                self.shared.spend();
+                self.0.spend();
                 Failure::Unsent
             }
             failure => failure,
@@ -192,20 +187,20 @@ impl Stream {
 
     /// Something went wrong on it.
     pub(super) fn fails(&self, error: &hyper::Error) {
-        self.fate.set(fate(error));
+        self.1.set(fate(error));
     }
 
     /// What it comes to that it has failed: to `alone`, or to `shared` where all of its connection has, and
     /// that came to what counts for another stream before.
     pub(super) fn counted_once<T: PartialEq>(&self, alone: T, shared: T) -> T {
         // What is the same in either case does not count anyway.
-        let is_first = || alone == shared || !self.shared.is_counted.replace(true);
-        if self.fate.get() == Fate::Own || is_first() { alone } else { shared }
+        let is_first = || alone == shared || !self.0.is_counted.replace(true);
+        if self.1.get() == Fate::Own || is_first() { alone } else { shared }
     }
 
     /// Whether it may be this one that its connection was ended for.
     pub(super) fn is_suspect(&self) -> bool {
-        self.fate.get() == Fate::Suspect
+        self.1.get() == Fate::Suspect
     }
 }
 
@@ -222,7 +217,8 @@ fn fate(error: &hyper::Error) -> Fate {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.place.leave();
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.freed.notify_one();
     }
 }
 

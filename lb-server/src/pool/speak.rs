@@ -97,13 +97,13 @@ pub(super) async fn speak(
                 sender,
                 connection,
                 heard,
+                carriers,
                 trust: Cell::new(Trust::Whole),
                 streams: Rc::default(),
                 born: now,
                 since: Cell::new(now),
                 freed: Rc::clone(&stack.queue.returned),
                 is_counted: Cell::new(false),
-                carriers,
             });
             stack.dials.learn(shared.carries());
             Ok(Speaker::Http2(Stream::begin(&shared), None))
