@@ -75,6 +75,8 @@ pub struct Server {
     pub target_bytes_max: usize,
     /// Header lines of a request or response.
     pub headers_max: usize,
+    /// Bytes of memory that answers over HTTP/2 may take on one client connection before it reads them.
+    pub unread_bytes_max: usize,
     /// What clients that speak HTTP/2 may do.
     pub http2: Http2,
 }

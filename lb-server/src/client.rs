@@ -91,9 +91,10 @@ impl Client {
         self.requests.get() == 0
     }
 
-    /// The connection may carry so many requests.
-    pub(crate) fn allow(&self, requests_max: u64) {
-        self.requests_max.set(requests_max);
+    /// The connection may carry so many requests, and leave so much of their answers unread.
+    pub(crate) fn allow(&self, server: &Server) {
+        self.requests_max.set(server.requests_per_connection_max);
+        self.pulse.unread_max.set(server.unread_bytes_max as u64);
     }
 
     /// Waits until it has carried all that it may; the second time, until its client has not heard that for too

@@ -19,7 +19,7 @@ use crate::http1::settled;
 use crate::layers::Layers;
 use crate::observe::Journal;
 use crate::pool::Connection;
-use crate::pulse::{self, Busy, Patience, Standing};
+use crate::pulse::{self, Busy, Patience, Pulse, Standing};
 
 /// Bytes of an answer that a client of HTTP/2 is handed at a time. Of many answers on a slow way each goes on by
 /// one of those in turn, and whoever was handed more of it would seem to take nothing until all that has gone:
@@ -276,6 +276,20 @@ impl Standing for RefCell<Download> {
         } else {
             return;
         }
+        download.connection = None;
+    }
+
+    fn is_for(&self, reader: &Rc<Pulse>) {
+        self.borrow().connection.iter().for_each(|it| it.is_for(reader));
+    }
+
+    fn unread(&self) -> u64 {
+        self.borrow().connection.as_ref().map_or(0, Connection::unread)
+    }
+
+    fn end_unread(&self) {
+        let mut download = self.borrow_mut();
+        download.end(BodyEnd::ClientLeft);
         download.connection = None;
     }
 }

@@ -28,6 +28,7 @@ mod boxed;
 mod client;
 mod pulse;
 mod turn;
+mod unread;
 mod whence;
 mod download;
 mod held;

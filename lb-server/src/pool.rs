@@ -15,6 +15,7 @@ mod asked;
 mod bell;
 mod carried;
 mod dials;
+mod inflow;
 mod room;
 mod shared;
 mod speak;

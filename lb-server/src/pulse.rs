@@ -26,8 +26,13 @@ pub(crate) struct Pulse {
     /// Of HTTP/2: answers of which hyper has taken all that it asked for, and when it last took any.
     standing: Cell<u32>,
     moved: Cell<Instant>,
-    /// Of HTTP/2: the answers on their way.
+    /// The answers on their way.
     answers: RefCell<Vec<Weak<dyn Standing>>>,
+    /// Bytes of memory that the client has them take by leaving them unread, and how many that may be.
+    unread: Cell<u64>,
+    pub(crate) unread_max: Cell<u64>,
+    /// Whether some of them are about to end for that.
+    presses: Cell<bool>,
 }
 
 /// How long one side may leave what the other sends where it is.
@@ -59,6 +64,15 @@ pub(crate) fn poll_still(
 pub(crate) trait Standing {
     /// Ends if nobody has taken any of it for too long.
     fn end_if_it_stands(&self, now: Instant);
+
+    /// This client leaves what it leaves.
+    fn is_for(&self, reader: &Rc<Pulse>);
+
+    /// Bytes of memory that it takes unread.
+    fn unread(&self) -> u64;
+
+    /// Ends because it is too much.
+    fn end_unread(&self);
 }
 
 impl Pulse {
@@ -75,6 +89,9 @@ impl Pulse {
             standing: Cell::new(0),
             moved: Cell::new(Instant::now()),
             answers: RefCell::default(),
+            unread: Cell::new(0),
+            unread_max: Cell::new(u64::MAX),
+            presses: Cell::new(false),
         })
     }
 
@@ -104,6 +121,26 @@ impl Pulse {
         let standing: Vec<_> = answers.into_iter().filter(|it| it.strong_count() > 0).collect();
         standing.iter().filter_map(Weak::upgrade).for_each(|it| it.end_if_it_stands(now));
         self.answers.borrow_mut().extend(standing);
+    }
+
+    /// An answer takes so much unread, and took so much before. Whoever says so may hold it.
+    pub(crate) fn holds(self: &Rc<Self>, before: u64, now: u64) {
+        self.unread.set(self.unread.get() + now - before);
+        if self.unread.get() > self.unread_max.get() && !self.presses.replace(true) {
+            let this = Rc::clone(self);
+            tokio::task::spawn_local(async move { this.make_room() });
+        }
+    }
+
+    /// Ends the answers that take most, until the others are not too much.
+    fn make_room(&self) {
+        self.presses.set(false);
+        while self.unread.get() > self.unread_max.get() {
+            let answers: Vec<_> = self.answers.borrow().iter().filter_map(Weak::upgrade).collect();
+            let most = answers.iter().max_by_key(|it| it.unread()).filter(|it| it.unread() > 0);
+            let Some(most) = most else { return };
+            most.end_unread();
+        }
     }
 }
 
@@ -137,15 +174,14 @@ impl Busy {
     /// A backend's answer begins.
     pub(crate) fn delivers<S: Standing + 'static>(&self, patience: Patience, answer: &Rc<S>) {
         self.pulse.patience.set(Some(patience));
-        if self.pulse.resets_max.is_some() {
-            let mut answers = self.pulse.answers.borrow_mut();
-            // Those that have ended are let go before they are more than those that have not.
-            if answers.len() > 2 * self.pulse.busy.get() as usize {
-                answers.retain(|it| it.strong_count() > 0);
-            }
-            let answer = Rc::downgrade(answer);
-            answers.push(answer);
+        let mut answers = self.pulse.answers.borrow_mut();
+        // Those that have ended are let go before they are more than those that have not.
+        if answers.len() > 2 * self.pulse.busy.get() as usize {
+            answers.retain(|it| it.strong_count() > 0);
         }
+        answer.is_for(&self.pulse);
+        let answer = Rc::downgrade(answer);
+        answers.push(answer);
     }
 
     /// Whether its client speaks HTTP/2.

@@ -288,7 +288,7 @@ fn a_client_that_reads_no_small_messages_ends_nobody_elses_connection() {
     run(async {
         // What one stream may bring, 24 bytes at a time.
         let backend = answers_heads(|id| match id {
-            1 => [frame(1, 4, id, &[0x88]), frame(0, 0, id, &[b'x'; 24]).repeat(21_000)].concat(),
+            1 => [frame(1, 4, id, &[0x88]), frame(0, 0, id, &[b'x'; 24]).repeat(10_900)].concat(),
             _ => ok(id),
         })
         .await;
@@ -301,6 +301,33 @@ fn a_client_that_reads_no_small_messages_ends_nobody_elses_connection() {
         for _ in 0..3 {
             assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, 200);
         }
+        assert_eq!((backend.connections(), proxy.in_flight()), (1, 1));
+    });
+}
+
+#[test]
+fn small_messages_that_nobody_reads_count_with_what_they_cost() {
+    run(async {
+        // Fifteen kilobytes, which take a hundred times as much, beside a few.
+        let backend = answers_heads(|id| {
+            let messages =
+                |count| [frame(1, 4, id, &[0x88]), frame(0, 0, id, b"hello").repeat(count)];
+            match id {
+                1 => messages(10).concat(),
+                3 => messages(3_000).concat(),
+                _ => ok(id),
+            }
+        })
+        .await;
+        let lines = "[server]\nunread_bytes_max = \"1MiB\"";
+        let proxy = Proxy::start(&[backend.url()], &format!("{H2}\n{lines}")).await;
+        let mut lazy = Raw::connect(proxy.addr).await;
+        let windows = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        lazy.write(&[windows, frame(1, 5, 1, &GET), frame(1, 5, 3, &GET)]).await;
+        until(|| proxy.in_flight() == 2).await;
+        until(|| proxy.in_flight() == 1).await;
+        let mut client = connect(proxy.addr).await;
+        assert_eq!(ask(&mut client, get("/")).await.unwrap().head.status, 200);
         assert_eq!((backend.connections(), proxy.in_flight()), (1, 1));
     });
 }

@@ -55,6 +55,7 @@ const HEADER_BYTES: RangeInclusive<usize> = 8 * KIB..=MIB;
 const HEADERS_MAX: usize = 1_000;
 /// What is shorter bars usual paths; what is longer no `http::Uri` holds.
 const TARGET_BYTES: RangeInclusive<usize> = 256..=0xfffe;
+const UNREAD_BYTES: RangeInclusive<usize> = MIB..=64 << 30;
 /// A connection that carries a thousand a second carries these in eleven days.
 const REQUESTS_MAX: u64 = 1_000_000_000;
 /// Each holds an exchange and its buffers.
@@ -145,6 +146,7 @@ fn server(mut table: Table<'_>) -> (Server, Trust, AmbiguousPaths) {
         header_bytes_max: table.size("header_bytes_max", HEADER_BYTES).or(32 * KIB),
         target_bytes_max: table.size("target_bytes_max", TARGET_BYTES).or(8 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
+        unread_bytes_max: table.size("unread_bytes_max", UNREAD_BYTES).or(48 * MIB),
         http2: http2(table.table("http2")),
     };
     let ways = [("refuse", AmbiguousPaths::Refuse), ("pass", AmbiguousPaths::Pass)];

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::arriving::is_cut;
 use crate::body::{Broken, Upload};
 use crate::headers;
 use crate::http1::Asked;
+use crate::pulse::Pulse;
 use crate::snapshot::Endpoint;
 use crate::tls::HandshakeError;
 use crate::turn;
@@ -104,6 +106,22 @@ impl Connection {
         match &self.speaker {
             Speaker::Http1(idle) => idle.line.size_hint(),
             Speaker::Http2(_, body) => body.as_ref().map(Body::size_hint).unwrap_or_default(),
+        }
+    }
+
+    /// It is for this client.
+    pub(crate) fn is_for(&self, reader: &Rc<Pulse>) {
+        if let Speaker::Http2(_, Some(coming)) = &self.speaker {
+            coming.place.unread.is_for(reader);
+        }
+    }
+
+    /// Bytes of memory that it takes, as nobody has asked for them yet.
+    pub(crate) fn unread(&self) -> u64 {
+        match &self.speaker {
+            Speaker::Http2(_, Some(coming)) => coming.place.unread.cost(),
+            // It waits at the backend.
+            Speaker::Http1(_) | Speaker::Http2(_, None) => 0,
         }
     }
 }

@@ -21,8 +21,9 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::shared::Shared;
+use super::shared::{Heard, Shared};
 use crate::body::{Broken, Upload};
+use crate::unread::Unread;
 
 /// Bytes of a body that go out together with its end: as many as a frame takes (RFC 9113 §4.2).
 const AT_ONCE: usize = 16 << 10;
@@ -38,6 +39,9 @@ pub(super) struct Place {
     given_up: Notify,
     /// What is on its way of the request's body, once anything is.
     ahead: OnceCell<Arc<Ahead>>,
+    /// The number of its stream, once that has begun, and what has come on it.
+    number: Cell<u32>,
+    pub(super) unread: Rc<Unread>,
 }
 
 /// What is between a body and the wire: whoever has a part of it has this.
@@ -86,6 +90,8 @@ impl Coming {
             outlives: Cell::default(),
             given_up: Notify::new(),
             ahead: OnceCell::new(),
+            number: Cell::default(),
+            unread: Rc::default(),
         });
         Self { place, carriers: shared.carriers.clone(), body: None }
     }
@@ -93,7 +99,8 @@ impl Coming {
     /// The body of the request, which is carried until then at most.
     pub(super) fn carried(&self, upload: Upload, until: Instant) -> Carried {
         let (carriers, place) = (self.carriers.clone(), Rc::clone(&self.place));
-        Carried { upload, carriers, place, until: Some(until), sent: 0, end: None }
+        let (until, is_begun) = (Some(until), Cell::default());
+        Carried { upload, carriers, place, until, is_begun, sent: 0, end: None }
     }
 
     /// Its head has come.
@@ -111,7 +118,13 @@ impl Body for Coming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        Pin::new(body).poll_frame(cx)
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && frame.data_ref().is_some_and(|data| !data.is_empty())
+        {
+            self.place.unread.taken();
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -127,6 +140,7 @@ impl Drop for Coming {
     /// A request goes on to its end when its answer has ended before it, and else ends with it.
     fn drop(&mut self) {
         let place = &self.place;
+        self.carriers.heard.inflow.ends(place.number.get());
         if !self.is_end_stream() {
             place.given_up.notify_one();
         }
@@ -138,10 +152,17 @@ impl Drop for Coming {
 }
 
 /// Runs what hyper runs for a connection: a body for as long as it may take, and all else to its end.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Carriers {
     /// Whose body the next task carries: hyper makes one at once if there is more of it than can go out.
     next: Rc<Cell<Option<Course>>>,
+    heard: Rc<Heard>,
+}
+
+impl Carriers {
+    pub(super) fn new(heard: &Rc<Heard>) -> Self {
+        Self { next: Rc::default(), heard: Rc::clone(heard) }
+    }
 }
 
 /// For how long a body is carried at most.
@@ -174,6 +195,8 @@ pub(super) struct Carried {
     place: Rc<Place>,
     /// Until it is asked for: for how long it is carried.
     until: Option<Instant>,
+    /// Whether its stream has begun: hyper asks whether there is a body when it begins one.
+    is_begun: Cell<bool>,
     /// How many bytes of it were asked for.
     sent: usize,
     /// What comes behind them, once it is known.
@@ -222,6 +245,9 @@ impl Body for Carried {
     }
 
     fn is_end_stream(&self) -> bool {
+        if !self.is_begun.replace(true) {
+            self.place.number.set(self.carriers.heard.inflow.begins(&self.place.unread));
+        }
         self.upload.is_end_stream() && self.end.is_none() && self.has_left()
     }
 

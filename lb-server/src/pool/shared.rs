@@ -22,6 +22,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::carried::{Carried, Carriers};
+use super::inflow::Inflow;
 use super::window::Window;
 use crate::platform::Io;
 
@@ -64,6 +65,8 @@ pub(super) struct Heard {
     at: Cell<Instant>,
     came: Notify,
     pub(super) window: Window,
+    /// What has come on its streams.
+    pub(super) inflow: Inflow,
 }
 
 /// For how long nothing comes on a connection that is believed to lead somewhere, whoever is in a hurry.
@@ -155,6 +158,7 @@ impl Heard {
             at: Cell::new(Instant::now()),
             came: Notify::new(),
             window: Window::new(),
+            inflow: Inflow::default(),
         }
     }
 
@@ -237,11 +241,11 @@ impl AsyncRead for Ear {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            let Heard { count, at, came, window } = &*self.heard;
+            let Heard { count, at, came, window, inflow } = &*self.heard;
             if buf.filled().len() > before {
                 count.set(count.get() + 1);
                 at.set(Instant::now());
-                window.heard(&buf.filled()[before..]);
+                window.heard(&buf.filled()[before..], inflow);
             }
             came.notify_waiters();
         }

@@ -26,12 +26,13 @@ use crate::http1::{Http1, Limits};
 use crate::slots::Slot;
 
 /// Bytes that a backend may send ahead of what is read, per stream: an answer from 10 ms away comes with
-/// up to 50 MB/s. All that its connection holds for slow clients is so much for each of them.
-const STREAM_WINDOW: u32 = 512 << 10;
+/// up to 25 MB/s. All that its connection holds for slow clients is so much for each of them, and as many
+/// answers as a client may ask for at once stay below what it may leave unread.
+const STREAM_WINDOW: u32 = 256 << 10;
 /// The same per connection: as much as can be said (RFC 9113 §6.9.1), as nginx says it. Where it is the
 /// first to be spent, the slow clients stop the others of their connection. h2 counts what frames of a
 /// few bytes cost while nobody reads them, and ends a connection on which that is more than half of
-/// this: with messages of 24 bytes that are two hundred streams full of them.
+/// this: with messages of 24 bytes that are four hundred streams full of them.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// How long frames may come on a stream that we took back, and how many such streams a connection remembers,
@@ -65,7 +66,7 @@ pub(super) async fn speak(
         Speaks::Http2 => {
             let heard = Rc::new(Heard::new());
             let ear = Ear::new(wire.io, Rc::clone(&heard));
-            let carriers = Carriers::default();
+            let carriers = Carriers::new(&heard);
             let (sender, connection) = http2::Builder::new(carriers.clone())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)

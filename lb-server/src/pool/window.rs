@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::inflow::Inflow;
+
 /// For how long there may be none before bodies are sent elsewhere: whoever reads gives some back sooner.
 const SPENT_MAX: Duration = Duration::from_millis(250);
 
@@ -64,11 +66,11 @@ impl Window {
     }
 
     /// These have come.
-    pub(super) fn heard(&self, bytes: &[u8]) {
-        self.heard.borrow_mut().read(bytes, |frame| {
-            if frame.kind == WINDOW_UPDATE && frame.stream == 0 {
-                self.moves(i64::from(frame.says));
-            }
+    pub(super) fn heard(&self, bytes: &[u8], inflow: &Inflow) {
+        self.heard.borrow_mut().read(bytes, |frame| match frame.kind {
+            DATA => inflow.came(frame.stream, frame.says),
+            WINDOW_UPDATE if frame.stream == 0 => self.moves(i64::from(frame.says)),
+            _ => {}
         });
     }
 
@@ -167,7 +169,7 @@ mod tests {
             assert!(window.is_spent() && !window.stays_spent());
             tokio::time::advance(SPENT_MAX).await;
             assert!(window.stays_spent());
-            heard.chunks(cut).for_each(|piece| window.heard(piece));
+            heard.chunks(cut).for_each(|piece| window.heard(piece, &Inflow::default()));
             assert_eq!((window.left.get(), window.is_spent()), (1, false));
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
     };
     let (mut io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.whence.clone(), watch);
-    client.allow(server.requests_per_connection_max);
+    client.allow(&server);
     loop {
         match rest(seat, &client, &mut io).await {
             Woken::Spoken => io = work(seat, &client, io).await?,

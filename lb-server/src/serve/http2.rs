@@ -44,7 +44,7 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let (io, life) = Watched::new(io);
     let server = seat.server;
     let client = Client::of_http2(seat.whence.clone(), server.http2.resets_per_second_max);
-    client.allow(server.requests_per_connection_max);
+    client.allow(&server);
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     // In a box: on its way into a task of its own, hyper moves it a dozen times.
     let service = service_fn(|request: Request<Incoming>| {

@@ -81,6 +81,11 @@ fn of_server(said: &Server, plain: &Server) -> Vec<Unknown> {
         (said.header_bytes_max != plain.header_bytes_max, "header_bytes_max", sizes),
         (said.target_bytes_max != plain.target_bytes_max, "target_bytes_max", sizes),
         (said.headers_max != plain.headers_max, "headers_max", sizes),
+        (
+            said.unread_bytes_max != plain.unread_bytes_max,
+            "unread_bytes_max",
+            "clients read all that there is",
+        ),
     ];
     let said = all.into_iter().filter(|(is_said, ..)| *is_said);
     said.map(|(_, name, why)| Unknown { what: format!("[server] {name}"), why }).collect()
