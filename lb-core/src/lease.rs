@@ -204,8 +204,8 @@ impl Lease {
         }
     }
 
-    /// Returns the breaker that the verdict led to, if it changed anything. The request may have brought it
-    /// about itself, or not.
+    /// Returns the breaker that the verdict led to, if it changed anything. If it opened,
+    /// the backend may be asked on where nobody is better, or not.
     fn judge(
         &mut self,
         verdict: Verdict,

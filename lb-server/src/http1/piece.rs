@@ -15,12 +15,9 @@ use tokio::io::ReadBuf;
 use crate::platform::Io;
 
 /// Bytes that are read at once. With 32 KiB, a body of 100 KiB takes three times as many system calls.
-const LARGE_BYTES: usize = 256 * 1024;
+pub(super) const LARGE_BYTES: usize = 256 * 1024;
 /// Bytes that are read at once where pieces are of a middling size: these are handed on as well.
 pub(super) const SMALL_BYTES: usize = 32 * 1024;
-/// What no piece is larger than.
-#[cfg(test)]
-pub(super) const PIECE_BYTES_MAX: usize = LARGE_BYTES;
 
 /// How large a buffer is.
 #[derive(Clone, Copy)]
@@ -109,7 +106,9 @@ pub(super) fn spare_small() -> usize {
     SPARE.with(|spare| spare[Size::Small as usize].borrow().len())
 }
 
-/// Pieces up to here keep a buffer that is too large for them, if they were handed on and lie somewhere.
+/// Pieces from here to there keep a large buffer that is too large for them, if they were handed on and lie
+/// somewhere.
+const LOOSE_BYTES_MIN: usize = Size::Large.handed_min();
 const LOOSE_BYTES_MAX: usize = LARGE_BYTES / 2;
 
 /// Gives what is left of a piece, and lies where it is, a buffer of its own size.
@@ -122,7 +121,7 @@ pub(super) fn settle(piece: &mut Bytes) {
 /// A piece as it was read, to be kept for nobody knows how long.
 pub(crate) fn settled(piece: &Bytes) -> Bytes {
     match piece.len() {
-        SMALL_BYTES..=LOOSE_BYTES_MAX => Bytes::copy_from_slice(piece),
+        LOOSE_BYTES_MIN..=LOOSE_BYTES_MAX => Bytes::copy_from_slice(piece),
         _ => piece.clone(),
     }
 }

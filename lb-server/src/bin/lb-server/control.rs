@@ -172,6 +172,8 @@ pub(crate) async fn until_written(
         () = signals.stop() => {}
     }
     let lost = waiting.load(Ordering::Relaxed);
-    say(&format!("lb-server: nobody reads the access log; its last {lost} lines are lost"));
+    if lost > 0 {
+        say(&format!("lb-server: nobody reads the access log; its last {lost} lines are lost"));
+    }
     Ok(())
 }

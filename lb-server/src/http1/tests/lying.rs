@@ -8,13 +8,13 @@ use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
 
 use super::super::outbox::{Framing, Outbox};
-use super::super::piece::{self, PIECE_BYTES_MAX, Reader, SMALL_BYTES};
+use super::super::piece::{self, LARGE_BYTES, Reader, SMALL_BYTES};
 
 /// A piece of so many bytes as it comes off a socket.
 async fn piece(bytes: usize) -> Bytes {
-    let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
+    let (mut says, mut hears) = tokio::io::duplex(LARGE_BYTES);
     says.write_all(&vec![b'x'; bytes]).await.unwrap();
-    poll_fn(|cx| piece::poll_read(&mut hears, cx, PIECE_BYTES_MAX)).await.unwrap()
+    poll_fn(|cx| piece::poll_read(&mut hears, cx, LARGE_BYTES)).await.unwrap()
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_piece_that_nobody_takes_gives_its_buffer_back() {
 
 #[tokio::test]
 async fn who_sends_pieces_of_a_middling_size_is_read_into_buffers_of_that_size() {
-    let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
+    let (mut says, mut hears) = tokio::io::duplex(LARGE_BYTES);
     let reader = Reader::default();
     // What is sent, and in which pieces it is read.
     let sent: [(usize, &[usize]); 8] = [
@@ -58,7 +58,7 @@ async fn who_sends_pieces_of_a_middling_size_is_read_into_buffers_of_that_size()
 
 #[tokio::test]
 async fn after_a_few_pieces_of_a_middling_size_they_are_handed_on_as_they_lie() {
-    let (mut says, mut hears) = tokio::io::duplex(PIECE_BYTES_MAX);
+    let (mut says, mut hears) = tokio::io::duplex(LARGE_BYTES);
     let reader = Reader::default();
     let copied = std::iter::repeat_n((0, false), 4);
     for (spare, is_handed) in copied.chain([(0, true), (1, true)]) {
