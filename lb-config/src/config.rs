@@ -33,11 +33,11 @@ pub struct Config {
     pub tracing: Option<Tracing>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
-    /// What is served. At least one.
-    pub services: Vec<Service>,
+    /// What is served. At least one. Configurations that have one in common may share it.
+    pub services: Vec<Arc<Service>>,
     /// Which requests go where: the routes of the file, and those that services' hosts are. Services
     /// are meant by their place.
-    pub routing: RoutingConfig,
+    pub routing: Arc<RoutingConfig>,
     /// Who is asked about names: of backends, and of lists of them.
     pub dns: Dns,
     /// Where what was learned about backends outlives the process, if it does.

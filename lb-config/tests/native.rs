@@ -184,7 +184,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
             tls: None,
             proxy_protocol: false,
         }],
-        services: vec![Service {
+        services: vec![Arc::new(Service {
             core,
             hosts: vec!["*".into()],
             origins: vec![documented_origin()],
@@ -204,12 +204,12 @@ fn the_smallest_file_gets_the_documented_defaults() {
             edits: Arc::default(),
             proxy_protocol: None,
             allow_connect: false,
-        }],
-        routing: RoutingConfig {
+        })],
+        routing: Arc::new(RoutingConfig {
             https: None,
             routes: vec![RouteConfig::catch_all("web", vec!["*".into()], Action::Service(0))],
             ambiguous_paths: AmbiguousPaths::Refuse,
-        },
+        }),
         dns: Dns { servers: Vec::new(), timeout: secs(2), stale_max: secs(3_600) },
         state: None,
         record: None,
@@ -321,7 +321,7 @@ fn routes_come_in_the_order_of_the_file_and_hosts_of_services_last() {
     "#;
     let config = sound(&format!("{SMALLEST}[[service]]{second}{routes}"));
     assert_eq!(config.services[1].hosts, [""; 0]);
-    let https = config.routing.https.expect("it is enabled");
+    let https = config.routing.https.as_ref().expect("it is enabled");
     assert_eq!((https.status, &*https.hosts), (308, &["*".to_owned()][..]));
     assert_eq!(https.to.to_string(), "https://{host}{path}{query}");
     let route = |name, host: &str, path, action| RouteConfig {

@@ -15,6 +15,7 @@ use core::fmt::Write as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::backend::Backend;
 use crate::config::{AffinityConfig, CookieConfig, CookieValue, SameSite, Secret, StickBy};
 use crate::facts::Facts;
 use crate::stick::Stick;
@@ -55,25 +56,25 @@ struct Cookie {
 const OPAQUE_BYTES: usize = 16;
 
 impl Affinity {
-    /// `names` are the backends' in the order of their places. Without a key, values of cookies hold as
-    /// long as the `seed` does: for this process. Who was remembered `before` still is; `moved` says
-    /// where a place of then is now.
-    pub(crate) fn new<'n>(
+    /// The `backends` are in the order of their places. Without a key, values of cookies hold as long as
+    /// the `seed` does: for this process. Who was remembered `before` still is.
+    pub(crate) fn new<'b>(
         config: &AffinityConfig,
         service: &str,
-        names: impl Iterator<Item = &'n str>,
+        backends: impl Iterator<Item = &'b Backend>,
         seed: u64,
         before: Option<&Self>,
-        moved: impl Fn(u16) -> Option<u16>,
     ) -> Self {
         let by = match &config.by {
-            StickBy::Cookie(cookie) => By::Cookie(Cookie::new(cookie, service, names, seed)),
+            StickBy::Cookie(cookie) => {
+                By::Cookie(Cookie::new(cookie, service, backends.map(Backend::name), seed))
+            }
             StickBy::Key(stick) => {
                 let before = before.and_then(|affinity| match &affinity.by {
                     By::Key(stick) => Some(stick),
                     By::Cookie(_) => None,
                 });
-                By::Key(Stick::new(stick, before, moved))
+                By::Key(Stick::new(stick, backends.map(|it| it.number), before))
             }
         };
         Self { by, strict: config.strict }

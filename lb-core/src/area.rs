@@ -97,6 +97,11 @@ impl Regions {
         u8::try_from(place).ok()
     }
 
+    /// What the region of a number is called.
+    pub(crate) fn name(&self, region: u8) -> &str {
+        &self.0[usize::from(region)]
+    }
+
     /// Those most like `wanted`, if any is.
     fn like(&self, wanted: &str) -> RegionSet {
         let names = self.0.iter().map(|region| likeness(wanted, region));

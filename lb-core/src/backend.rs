@@ -1,7 +1,8 @@
 //! One backend: who it is and what was learned about it.
 //!
 //! A backend is known by its name within its service. It outlives configurations: one that is
-//! reloaded, reweighted or moved to another pool keeps its leases, its breaker and its standing.
+//! reloaded, reweighted or moved to another pool keeps its leases, its breaker and its standing, and so
+//! does one that was missing for a while (`gone.rs`).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -41,6 +42,8 @@ pub(crate) struct Backend {
     pub(crate) window: Shared<Window>,
     pub(crate) tally: Shared<Tally>,
     pub(crate) warmth: Shared<Warmth>,
+    /// By which whoever sticks to it is remembered: one of its own, wherever in the service it stands.
+    pub(crate) number: u16,
     name: Box<str>,
 }
 
@@ -74,7 +77,7 @@ pub(crate) struct Rules {
 }
 
 impl Backend {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, number: u16) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             breaker: Shared::new(Breaker::new()),
@@ -87,6 +90,7 @@ impl Backend {
             window: Shared::new(Window::default()),
             tally: Shared::new(Tally::default()),
             warmth: Shared::new(Warmth::default()),
+            number,
             name: name.into(),
         }
     }

@@ -23,7 +23,7 @@ const HASTE_PAUSE_MAX: Duration = Duration::from_secs(1);
 impl Service {
     /// How backends are asked how they are, if they are.
     pub const fn probe(&self) -> Option<&ProbeConfig> {
-        self.probe.as_ref()
+        self.config.probe.as_ref()
     }
 
     /// When the first check of the backend at `place` begins, which is known since then; `None`: there are
@@ -109,7 +109,7 @@ impl Service {
         let mean = |nth: usize| pools[nth].mean_rtt();
         let best = others.min_by_key(|nth| mean(*nth).unwrap_or(u64::MAX));
         let Some(best) = best else { return };
-        if is_sooner(mean(best), mean(fastest), self.switch_margin) {
+        if is_sooner(mean(best), mean(fastest), self.config.switch_margin) {
             self.steering.set_fastest(best);
         }
     }

@@ -53,6 +53,15 @@ impl Group {
         Self { service, places, rules, backends, fitness, balancer }
     }
 
+    /// Goes on where the group `before` it stands.
+    pub(crate) fn go_on(&self, before: &Self) {
+        let moved = |nth: usize| {
+            let known = &before.backends[nth];
+            self.backends.iter().position(|backend| Arc::ptr_eq(backend, known))
+        };
+        self.balancer.go_on(&before.balancer, moved);
+    }
+
     pub(crate) const fn rules(&self) -> &Rules {
         &self.rules
     }

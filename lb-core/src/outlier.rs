@@ -5,6 +5,7 @@
 //! deviations is out, or whoever fails more than a share (both as Envoy's). Only so much of a pool may
 //! be out at once: when all are ill nobody is an outlier.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -39,7 +40,8 @@ pub enum Outlier {
 #[derive(Debug)]
 pub(crate) struct Outliers {
     pub(crate) config: OutlierConfig,
-    due: Shared<Due>,
+    /// Shared with those before and after it: what they compare is the same.
+    due: Arc<Shared<Due>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +61,17 @@ impl Tally {
 }
 
 impl Outliers {
-    pub(crate) fn new(config: OutlierConfig) -> Self {
-        Self { config, due: Shared::new(Due(Time::ZERO + config.interval)) }
+    /// The first comparison is an interval after `now`.
+    pub(crate) fn new(config: OutlierConfig, now: Time) -> Self {
+        Self { config, due: Arc::new(Shared::new(Due(now + config.interval))) }
+    }
+
+    /// The same by `config` from `now` on. A comparison that is due stays due, and comes no later than it
+    /// would if the interval began now.
+    pub(crate) fn succeed(&self, config: OutlierConfig, now: Time) -> Self {
+        let latest = now + config.interval;
+        self.due.step(|due| (due.0 > latest).then_some(Due(latest)));
+        Self { config, due: Arc::clone(&self.due) }
     }
 
     /// Whether the caller is the one to compare now.
@@ -160,7 +171,7 @@ mod tests {
     }
 
     fn places(config: OutlierConfig, tallies: &[Tally]) -> Vec<usize> {
-        Outliers::new(config).among(tallies).into_iter().map(|(nth, _)| nth).collect()
+        Outliers::new(config, Time::ZERO).among(tallies).into_iter().map(|(nth, _)| nth).collect()
     }
 
     #[test]
@@ -169,7 +180,7 @@ mod tests {
         let mut tallies = [of(1_000, 1); 20];
         (tallies[3], tallies[7]) = (of(1_000, 300), of(1_000, 400));
         assert_eq!(places(config, &tallies), [7, 3]);
-        let (_, why) = Outliers::new(config).among(&tallies)[0];
+        let (_, why) = Outliers::new(config, Time::ZERO).among(&tallies)[0];
         assert_eq!(why, Outlier::SuccessRate { own: 6_000, mean: 9_641, least: 7_629 });
         assert_eq!(places(config, &[of(1_000, 500); 20]), [], "equals have no outlier");
         // Of four none can be 1.9 deviations off the mean.
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_may_always_be_out_and_each_time_for_longer() {
-        let outliers = Outliers::new(OutlierConfig::default());
+        let outliers = Outliers::new(OutlierConfig::default(), Time::ZERO);
         assert_eq!([1, 5, 10, 29, 100].map(|count| outliers.most_of(count)), [1, 1, 1, 2, 10]);
         let secs = [0, 1, 2, 3, 4, 255].map(|before| outliers.span(before).as_secs());
         assert_eq!(secs, [30, 60, 120, 240, 300, 300]);
@@ -205,11 +216,27 @@ mod tests {
 
     #[test]
     fn one_thread_compares_in_each_interval() {
-        let outliers = Outliers::new(OutlierConfig::default());
+        let outliers = Outliers::new(OutlierConfig::default(), Time::ZERO);
         let at = |ms| outliers.is_due(Time::from_millis(ms));
         assert_eq!(
             [9_999, 10_000, 10_000, 19_999, 20_000].map(at),
             [false, true, false, false, true]
         );
+    }
+
+    #[test]
+    fn a_comparison_is_due_when_it_is_however_often_lists_change() {
+        let of = |secs| OutlierConfig { interval: Duration::from_secs(secs), ..Default::default() };
+        let at = |secs: u64| Time::from_millis(secs * 1_000);
+        let mut outliers = Outliers::new(of(10), Time::ZERO);
+        for now in 1..10 {
+            outliers = outliers.succeed(of(10), at(now));
+            assert!(!outliers.is_due(at(now)), "{now}");
+        }
+        let before = outliers.succeed(of(10), at(10));
+        assert!(outliers.is_due(at(10)));
+        assert!(!before.is_due(at(10)), "one compares, whichever it is");
+        assert!(!outliers.succeed(of(60), at(11)).is_due(at(19)), "a longer one begins after it");
+        assert!(outliers.succeed(of(2), at(12)).is_due(at(14)), "a shorter one begins at once");
     }
 }

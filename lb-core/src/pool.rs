@@ -37,11 +37,13 @@ const OVERPROVISION_PERCENT: u32 = 140;
 #[derive(Debug)]
 struct Near {
     region: u8,
+    name: Box<str>,
     group: Group,
 }
 
 impl Pool {
-    /// The pool that `said` describes; `backends` are its own in the same order.
+    /// The pool that `said` describes, in place of the one `before`, if there was one; `backends` are its
+    /// own in the same order.
     pub(crate) fn new(
         config: &ServiceConfig,
         said: &PoolConfig,
@@ -49,13 +51,16 @@ impl Pool {
         rules: &Rules,
         regions: &Regions,
         backends: &[Arc<Backend>],
+        before: Option<&Self>,
     ) -> Self {
         let BackendId { service, backend: first } = first;
-        let group = |members: &[usize]| {
+        let group = |members: &[usize], before: Option<&Group>| {
             let places = members.iter().map(|nth| first + small(*nth)).collect();
             let of_it = members.iter().map(|nth| Arc::clone(&backends[*nth])).collect();
             let balancer = Balancer::new(config, members.iter().map(|nth| &said.backends[*nth]));
-            Group::new(service, places, rules.clone(), of_it, balancer)
+            let group = Group::new(service, places, rules.clone(), of_it, balancer);
+            before.iter().for_each(|before| group.go_on(before));
+            group
         };
         let everybody: Vec<usize> = (0..backends.len()).collect();
         let in_region = |region: u8| {
@@ -64,12 +69,17 @@ impl Pool {
                 name.and_then(|name| regions.of(name)) == Some(region)
             };
             let members: Vec<usize> = everybody.iter().copied().filter(is_in).collect();
-            (!members.is_empty()).then(|| Near { region, group: group(&members) })
+            (!members.is_empty()).then(|| {
+                let name: Box<str> = regions.name(region).into();
+                let same = |near: &&Near| near.name == name;
+                let known = before.and_then(|pool| pool.near.iter().find(same));
+                Near { region, group: group(&members, known.map(|near| &near.group)), name }
+            })
         };
         Self {
             name: said.name.as_str().into(),
             first,
-            all: group(&everybody),
+            all: group(&everybody, before.map(|pool| &pool.all)),
             near: (0..regions.count()).filter_map(in_region).collect(),
             min_fit: said.min_fit.into(),
             weights: said.backends.iter().map(|backend| backend.weight).collect(),

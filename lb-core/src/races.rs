@@ -99,7 +99,7 @@ fn a_client_never_has_more_than_it_may_and_ends_with_nothing() {
 #[test]
 fn one_thread_compares_backends_in_an_interval() {
     loom::model(|| {
-        let outliers = Arc::new(Outliers::new(OutlierConfig::default()));
+        let outliers = Arc::new(Outliers::new(OutlierConfig::default(), Time::ZERO));
         let due = twice(move |_| outliers.is_due(Time::from_millis(10_000)));
         assert_eq!(due.iter().filter(|it| **it).count(), 1);
     });
@@ -108,7 +108,7 @@ fn one_thread_compares_backends_in_an_interval() {
 #[test]
 fn who_is_remembered_by_two_threads_is_remembered_once() {
     bounded(|| {
-        let stick = Arc::new(Stick::new(&StickConfig::default(), None, Some));
+        let stick = Arc::new(Stick::new(&StickConfig::default(), 0..8, None));
         let shared = Arc::clone(&stick);
         twice(move |thread| {
             let place = u16::try_from(thread).expect("two threads");

@@ -6,6 +6,8 @@
 //! million.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::config::StickConfig;
 use crate::facts::Facts;
@@ -21,11 +23,11 @@ const CELLS: usize = 1 << 16;
 const CELLS: usize = 8;
 const WAYS: usize = 4;
 
-/// 24 bits of a key, 16 of a place, 24 of the second at which it is forgotten (194 days).
+/// 24 bits of a key, 16 of a backend's number, 24 of the second at which it is forgotten (194 days).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cell {
     tag: u32,
-    place: u16,
+    number: u16,
     until_s: u32,
 }
 
@@ -37,25 +39,33 @@ const UNTIL_MAX: u64 = (1 << 24) - 1;
 pub(crate) struct Stick {
     keys: Keys,
     ttl_s: u64,
-    cells: Box<[Shared<Cell>]>,
+    /// By place in the service.
+    numbers: Box<[u16]>,
+    /// Who has which number and is at which place, in the order of numbers.
+    places: Box<[(u16, u16)]>,
+    /// Shared with the tables before and after it, however their backends are placed.
+    cells: Arc<[Shared<Cell>]>,
 }
 
 impl Stick {
-    /// A table; who was remembered `before` still is, at the place that `moved` says.
+    /// A table for backends of these `numbers`, by place; who was remembered `before` still is.
     pub(crate) fn new(
         config: &StickConfig,
+        numbers: impl Iterator<Item = u16>,
         before: Option<&Self>,
-        moved: impl Fn(u16) -> Option<u16>,
     ) -> Self {
-        let known = |nth: usize| {
-            let cell = before.map(|stick| stick.cells[nth].get());
-            let cell = cell.filter(|cell| cell.until_s > 0);
-            cell.and_then(|cell| Some(Cell { place: moved(cell.place)?, ..cell }))
-        };
+        let numbers: Box<[u16]> = numbers.collect();
+        let mut places: Vec<_> = numbers.iter().copied().zip(0..).collect();
+        places.sort_unstable();
         Self {
             keys: Keys::stable(&config.key),
             ttl_s: micros(config.ttl).div_ceil(1_000_000),
-            cells: (0..CELLS).map(|nth| Shared::new(known(nth).unwrap_or_default())).collect(),
+            numbers,
+            places: places.into(),
+            cells: match before {
+                Some(stick) => Arc::clone(&stick.cells),
+                None => (0..CELLS).map(|_| Shared::new(Cell::default())).collect(),
+            },
         }
     }
 
@@ -68,7 +78,9 @@ impl Stick {
     pub(crate) fn place(&self, key: u64, now: Time) -> Option<u16> {
         let (tag, cells) = self.set(key);
         let mine = |cell: &Cell| cell.tag == tag && seconds(now) < u64::from(cell.until_s);
-        cells.iter().map(Shared::get).find(mine).map(|cell| cell.place)
+        let number = cells.iter().map(Shared::get).find(mine)?.number;
+        let nth = self.places.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(self.places[nth].1)
     }
 
     /// The client of a key was served at `place`.
@@ -79,7 +91,7 @@ impl Stick {
         let seen = cells.iter().map(Shared::get).enumerate();
         // Its own cell, else that of whoever would be forgotten first.
         let (way, _) = seen.min_by_key(|(_, cell)| (cell.tag != tag, cell.until_s)).expect("some");
-        let cell = Cell { tag, place, until_s };
+        let cell = Cell { tag, number: self.numbers[usize::from(place)], until_s };
         // Another thread that writes here at the same time is as right as this one.
         cells[way].step(|before| (before != cell).then_some(cell));
     }
@@ -98,7 +110,7 @@ const fn seconds(now: Time) -> u64 {
 
 impl Word for Cell {
     fn pack(self) -> u64 {
-        (u64::from(self.tag) << 40) | (u64::from(self.place) << 24) | u64::from(self.until_s)
+        (u64::from(self.tag) << 40) | (u64::from(self.number) << 24) | u64::from(self.until_s)
     }
 
     fn unpack(bits: u64) -> Self {
@@ -106,7 +118,7 @@ impl Word for Cell {
             |bits: u64, width: u32| u32::try_from(bits & ((1 << width) - 1)).expect("few bits");
         Self {
             tag: low(bits >> 40, 24),
-            place: u16::try_from(low(bits >> 24, 16)).expect("16 bits"),
+            number: u16::try_from(low(bits >> 24, 16)).expect("16 bits"),
             until_s: low(bits, 24),
         }
     }
@@ -121,7 +133,7 @@ mod tests {
 
     fn table() -> Stick {
         let config = StickConfig { ttl: Duration::from_secs(60), ..StickConfig::default() };
-        Stick::new(&config, None, Some)
+        Stick::new(&config, 0..10, None)
     }
 
     fn key(nth: u32) -> u64 {
@@ -153,14 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn places_move_with_their_backends_and_go_with_them() {
+    fn who_is_remembered_stays_with_the_backend_wherever_it_stands() {
         let stick = table();
         (0..3).for_each(|nth| stick.remember(key(nth), u16::try_from(nth).unwrap(), secs(0)));
-        let moved = |place: u16| (place != 1).then(|| place + 10);
         let config = StickConfig { ttl: Duration::from_secs(60), ..StickConfig::default() };
-        let next = Stick::new(&config, Some(&stick), moved);
-        let places = [0, 1, 2].map(|nth| next.place(key(nth), secs(1)));
-        assert_eq!(places, [Some(10), None, Some(12)]);
+        let places = |stick: &Stick| [0, 1, 2].map(|nth| stick.place(key(nth), secs(1)));
+        let next = Stick::new(&config, [2, 7, 0].into_iter(), Some(&stick));
+        assert_eq!(places(&next), [Some(2), None, Some(0)]);
+        assert!(
+            Arc::ptr_eq(&next.cells, &stick.cells),
+            "however often that is, there is one table"
+        );
+        // What an exchange learns that began before is known to those who came since, and the other way.
+        stick.remember(key(0), 2, secs(0));
+        assert_eq!(places(&next), [Some(0), None, Some(0)]);
+        let back = Stick::new(&config, 0..3, Some(&next));
+        assert_eq!(places(&back), [Some(2), Some(1), Some(2)]);
     }
 
     /// A million clients: the table is as large as before, and remembers the last of them.

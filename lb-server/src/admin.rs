@@ -5,6 +5,7 @@
 //! name of its own (DNS rebinding).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -188,7 +189,7 @@ fn place(why: &str) -> Option<&str> {
 /// What was learned about each backend: by service, then by url.
 #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
 fn learned(snapshot: &Snapshot, now: Time) -> Value {
-    let service = |site: &Site| {
+    let service = |site: &Arc<Site>| {
         let backends: Map<String, Value> = site
             .service
             .backends()

@@ -23,7 +23,7 @@ use crate::record::RecordSink;
 use crate::secured::Secured;
 use crate::shutdown::{Crew, Phase};
 use crate::slots::resize;
-use crate::snapshot::{Site, Snapshot, StartError};
+use crate::snapshot::{Snapshot, StartError};
 use crate::state::Waiting;
 use crate::tls::{Files, Why};
 
@@ -216,7 +216,7 @@ impl Gateway {
         let snapshot = Snapshot::new(config, secured, &*self.platform, known)?;
         let late = needs_restart(self.workers, &before.config, &snapshot.config);
         resize(&self.places, places(&before.config), places(&snapshot.config));
-        snapshot.sites.iter().for_each(Site::allow_connections);
+        snapshot.sites.iter().for_each(|site| site.allow_connections());
         self.recall_in(&snapshot);
         let snapshot = Arc::new(snapshot);
         self.current.send_replace(Arc::clone(&snapshot));
@@ -224,7 +224,7 @@ impl Gateway {
         if *dns != before.config.dns {
             self.names.ask_anew(dns.stale_max, self.now());
         }
-        snapshot.sites.iter().for_each(Site::call_next);
+        snapshot.sites.iter().for_each(|site| site.call_next());
         Ok(late)
     }
 

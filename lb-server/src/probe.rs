@@ -199,7 +199,7 @@ fn due(
 ) -> Vec<BinaryHeap<Due>> {
     let running: BTreeSet<(usize, u16)> =
         running.iter().map(|it| (it.target.index, it.target.place)).collect();
-    let of = |(index, site): (usize, &Site)| {
+    let of = |(index, site): (usize, &Arc<Site>)| {
         let mut due = BinaryHeap::new();
         for backend in site.service.backends() {
             let place = backend.id().backend;

@@ -66,7 +66,7 @@ impl Table {
     /// Of a snapshot that is made at `now`, when the time of day is `unix_time`; `None`: nothing is recorded.
     pub(crate) fn of(
         config: &Config,
-        sites: &[Site],
+        sites: &[Arc<Site>],
         now: Time,
         unix_time: SystemTime,
     ) -> Option<Arc<Self>> {
@@ -76,7 +76,8 @@ impl Table {
         let began_us = since.saturating_sub(now.as_micros());
         let services: Vec<Named<'_>> = sites
             .iter()
-            .map(|Site { service, .. }| Named {
+            .map(|site| &site.service)
+            .map(|service| Named {
                 name: service.name(),
                 backends: service.backends().map(|it| it.name()).collect(),
             })

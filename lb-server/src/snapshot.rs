@@ -1,8 +1,9 @@
 //! One configuration as it is served: services, where their backends are, and what is counted.
 //!
-//! A snapshot never changes. A reload makes the next one out of it: what was learned about a backend
-//! lives on under its name, and so do its counters. Exchanges end with the snapshot that they began
-//! with.
+//! A snapshot never changes. A reload makes the next one out of it: a service that is asked for as before
+//! is the same one in both, and of another what was learned about a backend lives on under its name, and
+//! so do its counters and its connections' places. Exchanges end with the snapshot that they began with:
+//! however many there are, they differ in memory by what has changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,7 @@ use lb_core::{Meaningless, Member, Router, Service, Time};
 
 use crate::distrust::Said;
 use crate::line::Line;
-use crate::observe::Counts;
+use crate::observe::{BackendCounts, Counts};
 use crate::platform::Platform;
 use crate::record::Table;
 use crate::secured::Secured;
@@ -30,23 +31,26 @@ use crate::tls::ClientTls;
 /// One configuration as it is served.
 pub struct Snapshot {
     pub(crate) config: Config,
-    pub(crate) sites: Box<[Site]>,
+    /// Each shared by snapshots between which nothing about it changed.
+    pub(crate) sites: Box<[Arc<Site>]>,
     /// Shared by snapshots that differ in what was found alone.
     pub(crate) secured: Arc<Secured>,
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     /// Where exchanges are recorded, if they are.
     pub(crate) recording: Option<Arc<Table>>,
 }
 
 /// One service: what the core decides by, and what the proxy needs besides.
 pub(crate) struct Site {
-    pub(crate) service: Service,
+    pub(crate) service: Arc<Service>,
     pub(crate) counts: Counts,
     /// Who waits for a place at it.
     pub(crate) line: Arc<Line>,
     pub(crate) endpoints: Box<[Endpoint]>,
     /// Room for connections to each, which stays with its name.
     pub(crate) slots: Box<[Arc<Slots>]>,
+    /// What is kept of those who are in it no longer and may be back ([`Service::gone`]).
+    left: BTreeMap<Box<str>, Kept>,
     pub(crate) host: HostPolicy,
     pub(crate) body_bytes_max: u64,
     pub(crate) replay_buffer: usize,
@@ -56,6 +60,13 @@ pub(crate) struct Site {
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     /// Whether its backends are asked for tunnels by CONNECT.
     pub(crate) allow_connect: bool,
+}
+
+/// What stays with a backend's name: room for connections to it, and what was counted of it.
+#[derive(Clone)]
+struct Kept {
+    slots: Arc<Slots>,
+    counts: Arc<BackendCounts>,
 }
 
 /// Where a backend is.
@@ -109,19 +120,34 @@ impl Snapshot {
     /// What `config` describes, in place of the snapshot `before`, if there was one. Its files were
     /// read: nobody waits for a disk here.
     pub(crate) fn new(
-        config: Config,
+        mut config: Config,
         secured: Arc<Secured>,
         platform: &dyn Platform,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
         let mut sites = Vec::with_capacity(config.services.len());
-        for (index, said) in config.services.iter().enumerate() {
+        for (index, said) in config.services.iter_mut().enumerate() {
+            let tls = secured.service(index);
+            let same = before.and_then(|(snapshot, _)| snapshot.same(index, said, tls));
+            if let Some((same, site)) = same {
+                *said = Arc::clone(same);
+                sites.push(Arc::clone(site));
+                continue;
+            }
+            let known = before.and_then(|(snapshot, now)| {
+                Some((&*snapshot.sites[snapshot.place(&said.core.name, index)?], now))
+            });
             let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
-            let known = before.and_then(|(snapshot, now)| Some((snapshot.named(said)?, now)));
-            let tls = secured.service(usize::from(index));
-            sites.push(Site::new(said, index, tls, platform.seed(), known)?);
+            sites.push(Arc::new(Site::new(said, index, tls, platform.seed(), known)?));
         }
-        let router = Router::new(&config.routing);
+        let routed = before.filter(|(snapshot, _)| snapshot.config.routing == config.routing);
+        let router = match routed {
+            Some((snapshot, _)) => {
+                config.routing = Arc::clone(&snapshot.config.routing);
+                Arc::clone(&snapshot.router)
+            }
+            None => Arc::new(Router::new(&config.routing)),
+        };
         let now = before.map_or(Time::ZERO, |(_, now)| now);
         let recording = Table::of(&config, &sites, now, platform.unix_time());
         Ok(Self { config, sites: sites.into(), secured, router, recording })
@@ -154,12 +180,26 @@ impl Snapshot {
 
     /// The services, in the order of the configuration.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.sites.iter().map(|site| &site.service)
+        self.sites.iter().map(|site| &*site.service)
     }
 
-    /// The service of the same name as the one that is `said`.
-    pub(crate) fn named(&self, said: &config::Service) -> Option<&Site> {
-        self.sites.iter().find(|site| site.service.name() == said.core.name)
+    /// The place of the service of this name, which is seldom another than `likely`.
+    pub(crate) fn place(&self, name: &str, likely: usize) -> Option<usize> {
+        let is_it = |site: &Arc<Site>| site.service.name() == name;
+        let likely = Some(likely).filter(|at| self.sites.get(*at).is_some_and(is_it));
+        likely.or_else(|| self.sites.iter().position(is_it))
+    }
+
+    /// The service at a place, if it is `said` and secured as here.
+    fn same(
+        &self,
+        place: usize,
+        said: &Arc<config::Service>,
+        tls: Option<&Arc<ClientTls>>,
+    ) -> Option<(&Arc<config::Service>, &Arc<Site>)> {
+        let was = self.config.services.get(place).filter(|was| *was == said)?;
+        let is_secured = self.secured.service(place).map(Arc::as_ptr) == tls.map(Arc::as_ptr);
+        is_secured.then(|| (was, &self.sites[place]))
     }
 }
 
@@ -179,22 +219,24 @@ impl Site {
     ) -> Result<Self, StartError> {
         let service = match before {
             Some((known, now)) => known.service.succeed(&said.core, index, seed, now),
-            None => Service::new(&said.core, index, seed),
+            None => Service::new(&said.core, index, seed).map(Arc::new),
         };
         let service =
             service.map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
         let known = before.map(|(known, _)| known);
-        let slots = {
-            let names = known.into_iter().flat_map(|known| known.service.backends());
-            let kept: BTreeMap<&str, &Arc<Slots>> =
-                names.zip(known.into_iter().flat_map(|known| &known.slots)).map(named).collect();
-            let new = || Slots::new(said.keep_alive.connections_max);
-            let slots = |name| kept.get(name).map_or_else(new, |slots| Arc::clone(slots));
-            service.backends().map(|backend| slots(backend.name())).collect()
-        };
+        let kept = known.map(Self::kept).unwrap_or_default();
+        let new = || Kept::new(said.keep_alive.connections_max);
+        let backends =
+            service.backends().map(|it| kept.get(it.name()).cloned().unwrap_or_else(new));
+        let backends: Vec<Kept> = backends.collect();
+        let left = |name| Some((Box::from(name), kept.get(name)?.clone()));
         Ok(Self {
-            slots,
-            counts: Counts::new(&service, known.map(|known| (&known.service, &known.counts))),
+            slots: backends.iter().map(|kept| Arc::clone(&kept.slots)).collect(),
+            counts: Counts {
+                service: known.map(|known| Arc::clone(&known.counts.service)).unwrap_or_default(),
+                backends: backends.into_iter().map(|kept| kept.counts).collect(),
+            },
+            left: service.gone().filter_map(left).collect(),
             line: known.map(|known| Arc::clone(&known.line)).unwrap_or_default(),
             service,
             endpoints: said
@@ -212,6 +254,16 @@ impl Site {
         })
     }
 
+    /// What stays with the names of its backends, and of those that left.
+    fn kept(&self) -> BTreeMap<&str, Kept> {
+        let names = self.service.backends().map(Member::name);
+        let here = names.zip(self.slots.iter().zip(&self.counts.backends));
+        let here = here.map(|(name, (slots, counts))| {
+            (name, Kept { slots: Arc::clone(slots), counts: Arc::clone(counts) })
+        });
+        here.chain(self.left.iter().map(|(name, kept)| (&**name, kept.clone()))).collect()
+    }
+
     /// Backends may have as many connections from now on as is said here.
     pub(crate) fn allow_connections(&self) {
         self.slots.iter().for_each(|slots| slots.allow(self.keep_alive.connections_max));
@@ -223,9 +275,10 @@ impl Site {
     }
 }
 
-/// As it is called.
-fn named<'s>((backend, slots): (Member<'s>, &'s Arc<Slots>)) -> (&'s str, &'s Arc<Slots>) {
-    (backend.name(), slots)
+impl Kept {
+    fn new(connections_max: usize) -> Self {
+        Self { slots: Slots::new(connections_max), counts: Arc::default() }
+    }
 }
 
 impl Endpoint {
@@ -277,3 +330,6 @@ impl Endpoint {
             && tls(self) == tls(other)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,15 @@ use crate::pool::{Closed, Stack};
 use crate::snapshot::{Endpoint, Site, Snapshot};
 use crate::tls::ServerTls;
 
+/// One worker's connections to the backends of one service.
+type Stacks = Rc<[Rc<Stack>]>;
+
 /// What one worker serves by. A request holds on to the one that it began with.
 pub(crate) struct View {
     pub(crate) gateway: Arc<Gateway>,
     snapshot: Arc<Snapshot>,
-    /// By site, by endpoint.
-    stacks: Box<[Box<[Rc<Stack>]>]>,
+    /// By site, by endpoint. Shared by views that share the site.
+    stacks: Box<[Stacks]>,
     /// Whether what still runs is cut short, since the process ends.
     cutting: Rc<Cell<bool>>,
     /// Told of connections that backends close while they rest.
@@ -41,15 +44,19 @@ impl View {
 
     fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, before: Option<&Self>) -> Self {
         let closed = before.map(|view| Arc::clone(&view.closed)).unwrap_or_default();
-        let stacks = |site: &Site| {
-            let known = before.and_then(|view| view.stacks_of(site.service.name()));
+        let stacks = |(at, site): (usize, &Arc<Site>)| {
+            let known = before.and_then(|view| view.stacks_of(site.service.name(), at));
+            let same = known.filter(|(known, _)| Arc::ptr_eq(known, site));
+            if let Some((_, stacks)) = same {
+                return Rc::clone(stacks);
+            }
             let (sites, stacks) = known.unzip();
-            let names = sites.into_iter().flat_map(|known: &Site| known.service.backends());
+            let names = sites.into_iter().flat_map(|known| known.service.backends());
             let places: BTreeMap<&str, usize> =
                 names.enumerate().map(|(at, member)| (member.name(), at)).collect();
             let stack = |(place, member): (usize, lb_core::Member<'_>)| {
                 let endpoint = &site.endpoints[place];
-                let kept = sites.and_then(|known: &Site| {
+                let kept = sites.and_then(|known| {
                     let at = *places.get(member.name())?;
                     let before = &known.endpoints[at];
                     let same = before.leads_where(endpoint);
@@ -62,7 +69,7 @@ impl View {
             };
             site.service.backends().enumerate().map(stack).collect()
         };
-        let stacks: Box<[Box<[Rc<Stack>]>]> = snapshot.sites.iter().map(stacks).collect();
+        let stacks = snapshot.sites.iter().enumerate().map(stacks).collect();
         let cutting = before.map(|view| Rc::clone(&view.cutting)).unwrap_or_default();
         let view = Self { gateway, snapshot, stacks, cutting, closed };
         before.iter().for_each(|before| before.close_what_is_not_in(&view));
@@ -126,19 +133,26 @@ impl View {
 
     /// All connections.
     pub(crate) fn stacks(&self) -> impl Iterator<Item = &Rc<Stack>> {
-        self.stacks.iter().flatten()
+        self.stacks.iter().flat_map(|stacks| &**stacks)
     }
 
-    fn stacks_of(&self, service: &str) -> Option<(&Site, &[Rc<Stack>])> {
-        let mut sites = self.snapshot.sites.iter();
-        let at = sites.position(|site| site.service.name() == service)?;
+    fn stacks_of(&self, service: &str, likely: usize) -> Option<(&Arc<Site>, &Stacks)> {
+        let at = self.snapshot.place(service, likely)?;
         Some((&self.snapshot.sites[at], &self.stacks[at]))
     }
 
     fn close_what_is_not_in(&self, next: &Self) {
-        let kept: BTreeSet<*const Stack> = next.stacks().map(Rc::as_ptr).collect();
-        let gone = self.stacks().filter(|stack| !kept.contains(&Rc::as_ptr(stack)));
+        let kept: BTreeSet<_> = next.stacks_beside(self).map(Rc::as_ptr).collect();
+        let gone = self.stacks_beside(next).filter(|stack| !kept.contains(&Rc::as_ptr(stack)));
         gone.for_each(|stack| stack.retire());
+    }
+
+    /// All connections but those to services that both views share.
+    fn stacks_beside(&self, other: &Self) -> impl Iterator<Item = &Rc<Stack>> {
+        let at = |stacks: &Stacks| Rc::as_ptr(stacks).cast::<()>();
+        let shared: BTreeSet<_> = other.stacks.iter().map(at).collect();
+        let own = self.stacks.iter().filter(move |stacks| !shared.contains(&at(stacks)));
+        own.flat_map(|stacks| &**stacks)
     }
 }
 

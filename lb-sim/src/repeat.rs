@@ -7,6 +7,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::{
@@ -80,7 +81,8 @@ pub fn taped(scenario: &Scenario, seed: u64, ground: Ground) -> (Run, Tape) {
 /// What the core says to a configuration that means nothing.
 pub fn repeat(scenario: &Scenario, seed: u64, tape: &Tape) -> Result<Repetition, String> {
     let (notes, told) = (tape.take(), Told::default());
-    let eras: Vec<OnceCell<Vec<Service>>> = scenario.configs().map(|_| OnceCell::new()).collect();
+    let eras: Vec<OnceCell<Vec<Arc<Service>>>> =
+        scenario.configs().map(|_| OnceCell::new()).collect();
     let mut again = Again {
         scenario,
         seed,
@@ -163,7 +165,7 @@ struct Again<'c> {
     scenario: &'c Scenario,
     seed: u64,
     /// The services of each configuration, as soon as it is served.
-    eras: &'c [OnceCell<Vec<Service>>],
+    eras: &'c [OnceCell<Vec<Arc<Service>>>],
     told: &'c Told,
     /// Each at its service.
     open: BTreeMap<ExchangeId, (&'c Service, Open<'c>)>,
@@ -177,11 +179,11 @@ impl<'c> Again<'c> {
         let config = self.scenario.config_after(era);
         let before = era.checked_sub(1).and_then(|before| self.eras[before].get());
         let services = (0..).zip(&config.services).map(|(index, said)| {
-            let named = |known: &&Service| known.name() == said.core.name;
+            let named = |known: &&Arc<Service>| known.name() == said.core.name;
             let known = before.and_then(|all| all.iter().find(named));
             let made = match known {
                 Some(known) => known.succeed(&said.core, index, self.seed, now),
-                None => Service::new(&said.core, index, self.seed),
+                None => Service::new(&said.core, index, self.seed).map(Arc::new),
             };
             made.map_err(|why| format!("service {:?}: {why}", said.core.name))
         });

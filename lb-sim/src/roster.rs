@@ -1,11 +1,12 @@
 //! Who is who in a run, whatever configuration is served.
 //!
 //! Each configuration numbers its services and backends anew: after a reload that takes out the first
-//! backend, the second has its number. In the log of a run everybody keeps one number for as long as he
-//! stays: that of the first configuration, or the next free one. A backend that was taken out and comes
-//! again begins anew, with a breaker of its own, while old requests may still know the other; so it has
-//! a new number.
+//! backend, the second has its number. In the log of a run everybody keeps one number: that of the
+//! first configuration, or the next free one. A backend that was taken out and comes again is the one that
+//! it was, with the breaker that it had, as the core remembers it for longer than worlds last; unless its
+//! service was taken out as well.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use lb_config::Config;
@@ -21,11 +22,13 @@ pub struct Roster {
 }
 
 /// A service and all backends that it ever has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Team {
     name: String,
     /// Where each is.
     backends: Vec<(String, u16)>,
+    /// The numbers of all that it had since it is there, by the core's name.
+    known: BTreeMap<String, u16>,
 }
 
 /// A service of one configuration.
@@ -51,23 +54,26 @@ impl Roster {
         let known = self.services.iter().position(|team| team.name == service.core.name);
         let at = known.unwrap_or(self.services.len());
         if known.is_none() {
-            self.services.push(Team { name: service.core.name.clone(), backends: Vec::new() });
+            self.services.push(Team { name: service.core.name.clone(), ..Team::default() });
         }
         let number = short(at);
         let before = self.eras.last().into_iter().flatten().find(|it| it.number == number);
+        let Team { backends: team, known, .. } = &mut self.services[at];
+        if before.is_none() {
+            known.clear();
+        }
         let before = before.map_or(&[][..], |it| &it.backends);
-        let team = &mut self.services[at].backends;
         let mut backend = |(place, (name, origin)): (usize, (&str, &Origin))| {
             // Two of one name stand where they stood.
             let stood = before.get(place).filter(|(known, _)| known == name);
             let stays = stood.or_else(|| before.iter().find(|(known, _)| known == name));
-            let number = stays.map_or_else(
-                || {
-                    team.push((origin.host.clone(), origin.port));
-                    short(team.len() - 1)
-                },
-                |(_, number)| *number,
-            );
+            let was = stays.map(|(_, number)| *number).or_else(|| known.get(name).copied());
+            let number = was.unwrap_or_else(|| {
+                team.push((origin.host.clone(), origin.port));
+                let number = short(team.len() - 1);
+                known.insert(name.to_owned(), number);
+                number
+            });
             (name.to_owned(), number)
         };
         let all = names(service).zip(&service.origins).enumerate();
@@ -100,7 +106,7 @@ impl Roster {
     /// The service of this number in `config`, if it has it.
     pub fn service<'c>(&self, config: &'c Config, service: u16) -> Option<&'c Service> {
         let name = &self.services[usize::from(service)].name;
-        config.services.iter().find(|said| said.core.name == *name)
+        config.services.iter().find(|said| said.core.name == *name).map(|said| &**said)
     }
 
     /// The backends of the service of this number after so many reloads, in the order in which it has
@@ -157,6 +163,8 @@ fn short(at: usize) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use lb_core::{BodyEnd, ExchangeId};
 
     use super::*;
@@ -171,10 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn everybody_keeps_a_number_as_long_as_he_stays() {
+    fn everybody_keeps_a_number_though_he_was_away() {
         let first = config("{ url = \"http://a\" }, { url = \"http://b\" }");
         let next = config("{ url = \"http://c\" }, { url = \"http://b\" }");
-        let roster = Roster::of([&first, &next, &first]);
+        let mut other = next.clone();
+        Arc::make_mut(&mut other.services[0]).core.name = "other".to_owned();
+        let roster = Roster::of([&first, &next, &first, &other, &first]);
         let id = |backend| BackendId { service: 0, backend };
         let ended = |backend| Event::Ended {
             exchange: ExchangeId(7),
@@ -184,7 +194,8 @@ mod tests {
         let heard = |reloads| [0, 1].map(|place| roster.renumbered(reloads, ended(place)));
         assert_eq!(heard(0), [ended(0), ended(1)]);
         assert_eq!(heard(1), [ended(2), ended(1)]);
-        assert_eq!(heard(2), [ended(3), ended(1)], "a comes again, and is somebody else");
+        assert_eq!(heard(2), [ended(0), ended(1)], "a comes again, and is who it was");
+        assert_eq!(heard(4), [ended(3), ended(4)], "nobody knew the service meanwhile");
         assert_eq!(roster.backends(1, 0), [id(2), id(1)]);
         assert_eq!([2, 3].map(|it| roster.address(id(it))), [("c", 80), ("a", 80)]);
     }

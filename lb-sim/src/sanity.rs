@@ -5,6 +5,7 @@
 //! servers can do. So swarms draw worlds that pass both questions, shrinkers stay among them, and the
 //! invariant about metastability judges no others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::config::Service;
@@ -77,8 +78,9 @@ pub fn has_time(scenario: &Scenario) -> bool {
 pub fn is_ample(scenario: &Scenario) -> bool {
     let tail = scenario.origins.iter().map(|origin| tail(&origin.latency)).max();
     let tail = 2 * tail.unwrap_or_default() + 4 * scenario.network.max;
-    let patient =
-        |it: &Service| it.core.timeouts.first_byte >= tail && it.core.timeouts.connect >= tail / 4;
+    let patient = |it: &Arc<Service>| {
+        it.core.timeouts.first_byte >= tail && it.core.timeouts.connect >= tail / 4
+    };
     let patient = scenario.configs().all(|config| config.services.iter().all(patient));
     patient && scenario.workload.timeout >= tail && carries(scenario, 1.0)
 }
@@ -86,7 +88,7 @@ pub fn is_ample(scenario: &Scenario) -> bool {
 /// Whether what clients and the proxy ask for at worst, with everything that is asked again, is less than
 /// what the servers can do: then nothing can keep overload going that its cause does not.
 pub fn is_stable(scenario: &Scenario) -> bool {
-    let retries = |it: &Service| match it.core.retry.attempts_max {
+    let retries = |it: &Arc<Service>| match it.core.retry.attempts_max {
         1 => 0.0,
         _ => {
             let budget = it.core.retry.budget;
@@ -104,7 +106,7 @@ pub fn is_stable(scenario: &Scenario) -> bool {
 fn carries(scenario: &Scenario, times: f64) -> bool {
     let demand = scenario.workload.rate * times;
     let known = Addresses::new(scenario);
-    let bear = |service: &Service| {
+    let bear = |service: &Arc<Service>| {
         // Where nobody owes each its share, one may get all.
         let is_even = spreads(&service.core);
         let pools = service.core.pools.iter().flat_map(|pool| {

@@ -31,6 +31,7 @@ mod trust;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::config::{AmbiguousPaths, DURATION_MAX};
@@ -102,8 +103,8 @@ pub(crate) fn config(mut table: Table<'_>) -> Option<Config> {
         access_log,
         tracing,
         listeners,
-        services,
-        routing,
+        services: services.into_iter().map(Arc::new).collect(),
+        routing: Arc::new(routing),
         dns,
         state,
         record,

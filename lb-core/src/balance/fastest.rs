@@ -20,6 +20,13 @@ impl Fastest {
         Self { soonest: AtomicU16::new(0), margin_percent }
     }
 
+    /// Keeps to the choice of a group before, which has `moved`, or is gone.
+    pub(crate) fn go_on(&self, from: &Self, moved: impl Fn(usize) -> Option<usize>) {
+        let place = moved(usize::from(from.soonest.load(Ordering::Relaxed)));
+        let place = place.and_then(|place| u16::try_from(place).ok());
+        self.soonest.store(place.unwrap_or(0), Ordering::Relaxed);
+    }
+
     pub(crate) fn choose(&self, among: &impl Candidates) -> Option<Drawn> {
         let soonest = usize::from(self.soonest.load(Ordering::Relaxed));
         let place = match among.admits(soonest) {

@@ -214,6 +214,16 @@ impl Balancer {
         }
     }
 
+    /// Goes on where another one of the same policy stands: `moved` says where a place of its group is now.
+    pub(crate) fn go_on(&self, from: &Self, moved: impl Fn(usize) -> Option<usize>) {
+        match (self, from) {
+            (Self::RoundRobin(policy), Self::RoundRobin(from)) => policy.go_on(from),
+            (Self::Fastest(policy), Self::Fastest(from)) => policy.go_on(from, moved),
+            // What the others know is the backends' own, or seen anew with the next choices.
+            _ => {}
+        }
+    }
+
     /// A check has ended: for policies that go by what checks find.
     pub(crate) fn rank(&self, among: &impl Candidates) {
         if let Self::Fastest(policy) = self {

@@ -50,6 +50,11 @@ impl RoundRobin {
         Self { turns, die: Alias::new(&weights), cursor: AtomicU64::new(0) }
     }
 
+    /// Goes on with the turn that another round came to.
+    pub(crate) fn go_on(&self, from: &Self) {
+        self.cursor.store(from.cursor.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub(crate) fn choose(&self, among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
         let turns = if draw.first { STRUCK_MAX.min(self.turns.len()) } else { 0 };
         (0..turns)

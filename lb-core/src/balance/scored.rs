@@ -149,7 +149,7 @@ mod tests {
 
     impl Group {
         fn new(records: &[Record]) -> Self {
-            let backends: Vec<Backend> = records.iter().map(|_| Backend::new("")).collect();
+            let backends: Vec<Backend> = records.iter().map(|_| Backend::new("", 0)).collect();
             let group =
                 Self { admitted: alloc::vec![true; backends.len()], looks: Cell::new(0), backends };
             records.iter().enumerate().for_each(|(place, record)| group.shows(place, *record));

@@ -19,7 +19,7 @@ impl Service {
 
     /// Whether a pick at `at` may find anybody at all.
     pub(crate) fn may_serve_at_all(&self, at: Time) -> bool {
-        let may_panic = match self.when_all_unfit {
+        let may_panic = match self.config.when_all_unfit {
             WhenAllUnfit::FailOpen | WhenAllUnfit::Reset => true,
             WhenAllUnfit::FailFast | WhenAllUnfit::FallbackPool(_) => false,
             WhenAllUnfit::AskAnswering => self.backends().any(|member| member.backend.answers(at)),
@@ -57,11 +57,12 @@ impl Service {
 
     /// Whether so few backends of a pool are fit that all of it is balanced over.
     fn panics(&self, pool: usize) -> bool {
-        if self.panic_below == 0 || self.when_all_unfit != WhenAllUnfit::FailOpen {
+        if self.config.panic_below == 0 || self.config.when_all_unfit != WhenAllUnfit::FailOpen {
             return false;
         }
         let (fit, count) = (self.pools[pool].fit_count(), self.pools[pool].count());
-        capacity(fit, count, 100) < self.panic_below && !self.steering.is_carried(&self.pools)
+        capacity(fit, count, 100) < u32::from(self.config.panic_below)
+            && !self.steering.is_carried(&self.pools)
     }
 
     /// The backend that was asked last, once more, if nobody speaks against it.
@@ -105,7 +106,7 @@ impl Service {
         {
             return Some((lease, Choice { again: true, ..choice }));
         }
-        match self.when_all_unfit {
+        match self.config.when_all_unfit {
             WhenAllUnfit::FailFast | WhenAllUnfit::FallbackPool(_) => None,
             WhenAllUnfit::FailOpen => self.pick_in_order(tried, draw, Pool::pick_in_panic),
             WhenAllUnfit::AskAnswering => self.pick_in_order(tried, draw, Pool::pick_answering),

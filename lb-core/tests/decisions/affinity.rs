@@ -4,8 +4,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use lb_core::config::{
-    AffinityConfig, CookieConfig, KeySource, Policy, ServiceConfig, StickBy, StickConfig,
-    WhenAllUnfit,
+    AffinityConfig, BackendConfig, CookieConfig, KeySource, Policy, ServiceConfig, StickBy,
+    StickConfig, WhenAllUnfit,
 };
 use lb_core::{
     Ask, Body, BodyEnd, Exchange, ExchangeId, Facts, Failure, How, Outcome, Rejection, Repeat,
@@ -145,4 +145,12 @@ fn who_is_remembered_follows_its_backend_through_a_reload() {
     let Step::Attempt(attempt) = begin(&new, "ann", secs(2)) else { panic!("it is asked") };
     assert_eq!(attempt.backend().name(), name);
     assert_eq!(How::Session.as_str(), "session");
+    // One look without it, and it is back: at another place, and among others who are new.
+    let mut fewer = config.clone();
+    fewer.pools[0].backends.retain(|backend| backend.name != name);
+    let fewer = new.succeed(&fewer, 3, 7, secs(3)).expect("it is meaningful");
+    config.pools[0].backends.insert(0, BackendConfig::new("http://new"));
+    let back = fewer.succeed(&config, 3, 7, secs(4)).expect("it is meaningful");
+    let Step::Attempt(attempt) = begin(&back, "ann", secs(5)) else { panic!("it is asked") };
+    assert_eq!(attempt.backend().name(), name);
 }

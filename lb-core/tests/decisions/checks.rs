@@ -1,13 +1,14 @@
 //! When backends are asked how they are, as whoever asks them is told.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use lb_core::config::{Policy, ProbeConfig, ProbeKind};
 use lb_core::{Checked, Found, Service, Then, Time, Unobserved};
 
 use crate::support::{config, secs, service};
 
-fn checked_every_ten_seconds(distrusts: bool) -> Service {
+fn checked_every_ten_seconds(distrusts: bool) -> Arc<Service> {
     let probe = ProbeConfig {
         kind: ProbeKind::Tcp,
         interval: Duration::from_secs(10),

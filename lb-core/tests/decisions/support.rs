@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use core::time::Duration;
+use std::sync::Arc;
 
 use lb_core::config::{
     BackendConfig, BreakerConfig, BudgetConfig, Policy, PoolConfig, RetryConfig, ServiceConfig,
@@ -67,8 +68,8 @@ pub(crate) fn config(policy: Policy, pools: &[&[u32]]) -> ServiceConfig {
     }
 }
 
-pub(crate) fn service(config: &ServiceConfig) -> Service {
-    Service::new(config, 3, 7).expect("the configuration is meaningful")
+pub(crate) fn service(config: &ServiceConfig) -> Arc<Service> {
+    Arc::new(Service::new(config, 3, 7).expect("the configuration is meaningful"))
 }
 
 pub(crate) fn ask(id: u64) -> Ask<'static> {

@@ -1,6 +1,7 @@
 //! The configuration that is served: what was said, and what was found beside it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use lb_config::config::{Config, Found, Service};
 
@@ -12,7 +13,7 @@ pub(super) fn merged<'f>(said: &Config, found: impl Fn(&Key) -> &'f [Found]) -> 
     let mut config = said.clone();
     for (service, said) in config.services.iter_mut().zip(&said.services) {
         if !said.discovery.is_empty() {
-            fill(service, said, &found);
+            fill(Arc::make_mut(service), said, &found);
         }
     }
     config

@@ -195,7 +195,7 @@ impl Journal {
     }
 
     fn site(&self) -> Option<&Site> {
-        self.facts.service.map(|service| &self.view.sites[service])
+        self.facts.service.map(|service| &*self.view.sites[service])
     }
 
     fn taps(&self) -> impl Iterator<Item = &dyn Tap> {

@@ -1,14 +1,12 @@
 //! Counters of a process, kept by every worker without a lock.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lb_core::config::StatusSet;
 use lb_core::{
-    BackendId, BodyEnd, BreakerState, Event, Failure, Member, Outcome, Rejection, Service, Time,
-    Verdict,
+    BackendId, BodyEnd, BreakerState, Event, Failure, Outcome, Rejection, Time, Verdict,
 };
 
 use super::latencies::{Latencies, Spread};
@@ -174,23 +172,6 @@ pub(crate) const STATUS_CLASSES: usize = 5;
 pub(crate) const STATUS_CLASS_NAMES: [&str; STATUS_CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Counts {
-    /// The counts of `service`, which go on where those of the service `before` it stand.
-    pub(crate) fn new(service: &Service, before: Option<(&Service, &Self)>) -> Self {
-        let known: BTreeMap<&str, &Arc<BackendCounts>> = before
-            .iter()
-            .flat_map(|(service, counts)| service.backends().zip(&counts.backends))
-            .map(|(member, counts)| (member.name(), counts))
-            .collect();
-        let backend = |member: Member<'_>| known.get(member.name()).copied().cloned();
-        Self {
-            service: before.map(|(_, counts)| Arc::clone(&counts.service)).unwrap_or_default(),
-            backends: service
-                .backends()
-                .map(|member| backend(member).unwrap_or_default())
-                .collect(),
-        }
-    }
-
     /// Counts an event of an exchange of the service.
     pub(crate) fn on(&self, now: Time, event: &Event) {
         let counts = &self.service;

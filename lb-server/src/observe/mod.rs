@@ -14,7 +14,7 @@ pub(crate) use exposition::{Format, exposition};
 pub(crate) use journal::{Journal, RequestFacts};
 pub use latencies::Latencies;
 pub(crate) use latencies::{SHARES, Spread};
-pub(crate) use metrics::{Counts, Process};
+pub(crate) use metrics::{BackendCounts, Counts, Process};
 pub(crate) use trace::Trace;
 pub(crate) use trace::export::{Export, Exporter, queue};
 

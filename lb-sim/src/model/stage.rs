@@ -1,6 +1,7 @@
 //! What the proxy serves by, one configuration after the other, and who is told what it does.
 
 use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 use lb_config::Config;
 use lb_core::config::{Action, Conditions, RouteConfig};
@@ -26,7 +27,7 @@ pub(super) struct Era<'c, S> {
 
 /// What a configuration describes.
 pub(super) struct Made {
-    pub(super) services: Box<[Service]>,
+    pub(super) services: Box<[Arc<Service>]>,
     router: Router,
     /// Where all requests are led alike, where they are.
     alike: Option<OnceCell<Lead>>,
@@ -69,12 +70,12 @@ impl<'c, S: Sink> Stage<'c, S> {
         let era = &self.eras[number];
         let Told { scenario, config, .. } = era.told;
         let before = number.checked_sub(1).and_then(|before| self.eras[before].made.get());
-        let service = |(index, said): (u16, &lb_config::config::Service)| {
-            let named = |known: &&Service| known.name() == said.core.name;
+        let service = |(index, said): (u16, &Arc<lb_config::config::Service>)| {
+            let named = |known: &&Arc<Service>| known.name() == said.core.name;
             let known = before.and_then(|made| made.services.iter().find(named));
             let service = match known {
                 Some(known) => known.succeed(&said.core, index, seed, now),
-                None => Service::new(&said.core, index, seed),
+                None => Service::new(&said.core, index, seed).map(Arc::new),
             };
             service.map_err(|why| format!("service {:?}: {why}", said.core.name))
         };
@@ -142,7 +143,7 @@ impl<S> Era<'_, S> {
     /// Leases held on each backend of each service, if it ever began.
     pub(super) fn held(&self) -> impl Iterator<Item = u32> {
         let services = self.made.get().into_iter().flat_map(|made| &*made.services);
-        services.flat_map(Service::backends).map(|backend| backend.in_flight())
+        services.flat_map(|service| service.backends()).map(|backend| backend.in_flight())
     }
 }
 

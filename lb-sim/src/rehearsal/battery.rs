@@ -1,6 +1,7 @@
 //! What happens to every system sooner or later, as scenarios around a service.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -252,7 +253,7 @@ impl Making<'_> {
                 }
             });
             self.reload("one is taken out", "A reload without a backend.", |config, service| {
-                let said = &mut config.services[service];
+                let said = Arc::make_mut(&mut config.services[service]);
                 let pools = &said.core.pools;
                 let two = || pools.iter().any(|pool| pool.backends.len() > 1);
                 let spares =
@@ -270,7 +271,8 @@ impl Making<'_> {
                 "a weight changes",
                 "A reload that triples a weight.",
                 |config, service| {
-                    let pool = &mut config.services[service].core.pools[0];
+                    let said = Arc::make_mut(&mut config.services[service]);
+                    let pool = &mut said.core.pools[0];
                     let first = pool.backends.first_mut().ok_or("the first pool has no backend")?;
                     first.weight = (first.weight * 3).min(WEIGHT_MAX);
                     Ok(())

@@ -14,6 +14,7 @@ mod room;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
@@ -86,7 +87,7 @@ impl Stage {
 
     fn around(config: &Config, file: &Path, service: usize, setting: &Setting) -> Self {
         let (mut config, mut notes) = (config.clone(), Vec::new());
-        for (number, said) in config.services.iter_mut().enumerate() {
+        for (number, said) in config.services.iter_mut().map(Arc::make_mut).enumerate() {
             for target in &mut said.origins {
                 (target.host, target.port) = address(target);
                 target.socket = None;

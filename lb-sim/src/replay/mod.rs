@@ -339,7 +339,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Gives a pool that discovers its backends those of the record that no other pool has.
 fn discover(record: &Record, theirs: u16, config: &mut Config, ours: usize) {
-    let said = &mut config.services[ours];
+    let said = Arc::make_mut(&mut config.services[ours]);
     let Some(pool) = said.core.pools.iter().position(|pool| pool.backends.is_empty()) else {
         return;
     };
@@ -369,7 +369,7 @@ fn go_by_user(config: &mut Config) {
             *sources = vec![KeySource::Header("x-user".to_owned())];
         }
     };
-    for service in &mut config.services {
+    for service in config.services.iter_mut().map(Arc::make_mut) {
         by_user(&mut service.core.hash.sources);
         by_user(&mut service.core.limits.client);
         service.core.rate.iter_mut().for_each(|rate| by_user(&mut rate.key));

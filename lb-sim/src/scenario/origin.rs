@@ -183,7 +183,7 @@ impl Lineup {
         let origins = config.services.iter().flat_map(|service| &service.origins);
         let is_other = |it: &&Target| it.port == self.first.1 && self.others.contains(&it.host);
         let twice = origins.filter(is_other).map(|it| format!("{}:{}", it.host, it.port)).collect();
-        for service in &mut config.services {
+        for service in config.services.iter_mut().map(Arc::make_mut) {
             let mut at = 0;
             for pool in &mut service.core.pools {
                 let mut place = 0;
