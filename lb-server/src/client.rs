@@ -281,8 +281,9 @@ pub(crate) enum Silence {
 /// Requests of a connection that may come on top of all that it may carry: its client has not heard yet that
 /// it is to end.
 const OVERTIME: u64 = 1_000;
-/// How long a connection keeps what it needs for a request after the last one.
-const REST_AFTER: Duration = Duration::from_millis(100);
+/// How long a connection keeps what it needs for a request after the last one. A client that asks more often than
+/// this costs no timer that has to be set anew.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
