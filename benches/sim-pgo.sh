@@ -13,7 +13,7 @@ out=${CARGO_TARGET_DIR:-target}/sim-pgo
 . ./benches/pgo-prelude.sh
 
 # --target keeps the flags away from build scripts, which would write profiles of their own.
-RUSTFLAGS="-Cprofile-generate=$out/raw" \
+RUSTFLAGS="-Cprofile-generate=$out/raw $cpu" \
     cargo build --profile dist -p lb-sim --target "$host" --target-dir "$out/seeing"
 seeing=$out/seeing/$host/dist/lb-sim
 "$seeing" sweep scenarios --engine model --seeds 1..2
@@ -22,7 +22,7 @@ seeing=$out/seeing/$host/dist/lb-sim
 "$seeing" check docs/examples/careless.toml > "$out/check.txt"
 "$profdata" merge -o "$out/lb-sim.profdata" "$out"/raw/*.profraw
 
-export RUSTFLAGS="-Cprofile-use=$out/lb-sim.profdata"
+export RUSTFLAGS="-Cprofile-use=$out/lb-sim.profdata $cpu"
 cargo build --profile dist -p lb-sim --target "$host" --target-dir "$out/knowing"
 cp "$out/knowing/$host/dist/lb-sim" "$out/lb-sim"
 cargo bench --profile dist --bench model --no-run --target "$host" --target-dir "$out/knowing" \

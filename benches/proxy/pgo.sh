@@ -25,8 +25,6 @@ if [ -n "$bolt" ] && [ ! -x "$merge" ]; then
     exit 1
 fi
 
-cpu=${LB_CPU:+-Ctarget-cpu=$LB_CPU}
-
 # --target keeps the flags away from build scripts, which would write profiles of their own.
 build() {
     cargo build --profile dist -p lb-server --target "$host" --target-dir "$out/$1"

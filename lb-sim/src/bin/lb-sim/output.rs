@@ -18,12 +18,12 @@ pub(crate) fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// A file that is there, and that has in it what it had until it is written. One that was not there
-/// before is gone again if nobody writes it.
+/// A file that can be written, and that has in it what it had until it is. One that was not there before
+/// is not there until then either, whatever ends the command before.
 pub(crate) struct Output {
     path: PathBuf,
-    file: File,
-    is_empty_handed: bool,
+    /// What was there.
+    there: Option<File>,
 }
 
 impl Output {
@@ -38,11 +38,12 @@ impl Output {
                 let name = path.display();
                 return Err(format!("{name}: is read or written already; name another file"));
             }
-            let made = OpenOptions::new().create_new(true).append(true).open(path);
-            let is_empty_handed = made.is_ok();
-            let opened = made.or_else(|_| OpenOptions::new().create(true).append(true).open(path));
-            let file = opened.map_err(|error| complaint(path, &error))?;
-            Ok(Self { path: path.clone(), file, is_empty_handed })
+            let there = match OpenOptions::new().create_new(true).append(true).open(path) {
+                Ok(_) => fs::remove_file(path).map(|()| None),
+                Err(_) => OpenOptions::new().create(true).append(true).open(path).map(Some),
+            };
+            let there = there.map_err(|error| complaint(path, &error))?;
+            Ok(Self { path: path.clone(), there })
         };
         path.map(open).transpose()
     }
@@ -63,34 +64,24 @@ impl Output {
     /// Puts this in the place of what it has in it, all at once: who stops halfway loses nothing.
     pub(crate) fn replace(&mut self, text: &str) -> Result<(), String> {
         let said = |error| complaint(&self.path, &error);
-        let place = self.path.canonicalize().map_err(said)?;
-        if !place.is_file() {
-            return self.file.write_all(text.as_bytes()).map_err(said); // such as /dev/null
+        // A link stays one.
+        let place = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        if let Some(device) = self.there.as_mut().filter(|_| !place.is_file()) {
+            return device.write_all(text.as_bytes()).map_err(said); // such as /dev/null
         }
         let mut beside = place.clone().into_os_string();
         beside.push(".new");
-        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &place)).map_err(said)?;
-        self.is_empty_handed = false;
-        Ok(())
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &place)).map_err(said)
     }
 
     /// Writes all of it.
     pub(crate) fn write(mut self, text: &str) -> Result<(), String> {
+        let Some(mut file) = self.there.take() else { return self.replace(text) };
         // What is no file, such as /dev/null, has no length.
-        let is_file = self.file.metadata().is_ok_and(|it| it.is_file());
-        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
-        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
-        self.is_empty_handed &= written.is_err();
+        let is_file = file.metadata().is_ok_and(|it| it.is_file());
+        let emptied = if is_file { file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(|error| complaint(&self.path, &error))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if self.is_empty_handed {
-            // What cannot be removed stays, and says nothing wrong.
-            let _kept = fs::remove_file(&self.path);
-        }
     }
 }
 
@@ -138,5 +129,24 @@ fn complaint(path: &Path, error: &Error) -> String {
         }
         (ErrorKind::IsADirectory, _) => format!("{name}: is a folder; name a file in it"),
         _ => format!("{name}: cannot be written: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_there_when_it_is_written_and_not_before() {
+        let path = std::env::temp_dir().join(format!("lb-sim-output-{}", std::process::id()));
+        let open = || Output::open(Some(&path), &[]).expect("it can be written").expect("it is one");
+        let output = open();
+        assert!(!path.exists(), "whoever ends the command now finds nothing half done");
+        output.write("one").expect("nothing is in its way");
+        let output = open();
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "one");
+        output.write("2").expect("nothing is in its way");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "2");
+        fs::remove_file(&path).expect("it is there");
     }
 }
