@@ -124,7 +124,7 @@ pub use request::{Request, Scheme};
 pub use retry::{Body, Repeat, Withheld};
 pub use rng::Rng;
 pub use router::{Match, Router, Unrouted};
-pub use service::{Meaningless, Service};
+pub use service::{GONE_FOR, Meaningless, Service};
 pub use standing::Standing;
 pub use steer::Steered;
 pub use time::Time;

@@ -28,6 +28,7 @@ use crate::time::Time;
 use gone::Gone;
 
 pub use check::Meaningless;
+pub use gone::GONE_FOR;
 
 /// One service, shared by all threads. Build it from a [`ServiceConfig`], then start exchanges.
 #[derive(Debug)]
@@ -70,11 +71,6 @@ impl Service {
     /// Its backends over all pools, in the order of [`BackendId::backend`](crate::BackendId::backend).
     pub fn backends(&self) -> impl Iterator<Item = Member<'_>> {
         self.pools.iter().flat_map(Pool::backends)
-    }
-
-    /// Those who are in it no longer and may be back, by name: what they hold still counts.
-    pub fn gone(&self) -> impl Iterator<Item = &str> {
-        self.gone.iter().map(Gone::name)
     }
 
     /// The backend at `place` ([`BackendId::backend`](crate::BackendId::backend)).

@@ -125,20 +125,25 @@ impl Snapshot {
         platform: &dyn Platform,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
-        let mut sites = Vec::with_capacity(config.services.len());
-        for (index, said) in config.services.iter_mut().enumerate() {
-            let tls = secured.service(index);
-            let same = before.and_then(|(snapshot, _)| snapshot.same(index, said, tls));
-            if let Some((same, site)) = same {
-                *said = Arc::clone(same);
-                sites.push(Arc::clone(site));
-                continue;
-            }
-            let known = before.and_then(|(snapshot, now)| {
-                Some((&*snapshot.sites[snapshot.place(&said.core.name, index)?], now))
+        // What cannot be is told before anything has changed that services of before share.
+        let plan = |(index, said)| Plan::of(index, said, &secured, before.map(|(known, _)| known));
+        let plans: Vec<Plan> =
+            config.services.iter().enumerate().map(plan).collect::<Result<_, _>>()?;
+        let mut sites = Vec::with_capacity(plans.len());
+        for ((index, said), plan) in (0..).zip(&mut config.services).zip(plans) {
+            sites.push(match plan {
+                Plan::Stays(same, site) => {
+                    *said = same;
+                    site
+                }
+                Plan::Begins(endpoints) => {
+                    let known = before.and_then(|(snapshot, now)| {
+                        let place = snapshot.place(&said.core.name, usize::from(index))?;
+                        Some((&*snapshot.sites[place], now))
+                    });
+                    Arc::new(Site::new(said, index, endpoints, platform.seed(), known)?)
+                }
             });
-            let index = u16::try_from(index).map_err(|_| StartError::TooManyServices)?;
-            sites.push(Arc::new(Site::new(said, index, tls, platform.seed(), known)?));
         }
         let routed = before.filter(|(snapshot, _)| snapshot.config.routing == config.routing);
         let router = match routed {
@@ -209,11 +214,40 @@ impl fmt::Debug for Snapshot {
     }
 }
 
+/// What becomes of a service by a reload.
+enum Plan {
+    /// It is the same that it was.
+    Stays(Arc<config::Service>, Arc<Site>),
+    /// It is made, with backends there.
+    Begins(Box<[Endpoint]>),
+}
+
+impl Plan {
+    fn of(
+        index: usize,
+        said: &Arc<config::Service>,
+        secured: &Secured,
+        before: Option<&Snapshot>,
+    ) -> Result<Self, StartError> {
+        if u16::try_from(index).is_err() {
+            return Err(StartError::TooManyServices);
+        }
+        let tls = secured.service(index);
+        if let Some((same, site)) = before.and_then(|snapshot| snapshot.same(index, said, tls)) {
+            return Ok(Self::Stays(Arc::clone(same), Arc::clone(site)));
+        }
+        let meaningless = |why| StartError::Service { name: said.core.name.clone(), why };
+        Service::check(&said.core).map_err(meaningless)?;
+        let endpoint = |origin| Endpoint::new(origin, said, tls);
+        said.origins.iter().map(endpoint).collect::<Result<_, _>>().map(Self::Begins)
+    }
+}
+
 impl Site {
     fn new(
         said: &config::Service,
         index: u16,
-        tls: Option<&Arc<ClientTls>>,
+        endpoints: Box<[Endpoint]>,
         seed: u64,
         before: Option<(&Self, Time)>,
     ) -> Result<Self, StartError> {
@@ -223,8 +257,9 @@ impl Site {
         };
         let service =
             service.map_err(|why| StartError::Service { name: said.core.name.clone(), why })?;
+        let now = before.map_or(Time::ZERO, |(_, now)| now);
+        let kept = before.map(|(known, now)| known.kept(now)).unwrap_or_default();
         let known = before.map(|(known, _)| known);
-        let kept = known.map(Self::kept).unwrap_or_default();
         let new = || Kept::new(said.keep_alive.connections_max);
         let backends =
             service.backends().map(|it| kept.get(it.name()).cloned().unwrap_or_else(new));
@@ -236,14 +271,10 @@ impl Site {
                 service: known.map(|known| Arc::clone(&known.counts.service)).unwrap_or_default(),
                 backends: backends.into_iter().map(|kept| kept.counts).collect(),
             },
-            left: service.gone().filter_map(left).collect(),
+            left: service.gone(now).filter_map(left).collect(),
             line: known.map(|known| Arc::clone(&known.line)).unwrap_or_default(),
             service,
-            endpoints: said
-                .origins
-                .iter()
-                .map(|origin| Endpoint::new(origin, said, tls))
-                .collect::<Result<_, _>>()?,
+            endpoints,
             host: said.host,
             body_bytes_max: said.body_bytes_max,
             replay_buffer: said.replay_buffer,
@@ -254,14 +285,15 @@ impl Site {
         })
     }
 
-    /// What stays with the names of its backends, and of those that left.
-    fn kept(&self) -> BTreeMap<&str, Kept> {
+    /// What stays with the names of its backends, and of those that left and are known at `now`.
+    fn kept(&self, now: Time) -> BTreeMap<&str, Kept> {
         let names = self.service.backends().map(Member::name);
         let here = names.zip(self.slots.iter().zip(&self.counts.backends));
         let here = here.map(|(name, (slots, counts))| {
             (name, Kept { slots: Arc::clone(slots), counts: Arc::clone(counts) })
         });
-        here.chain(self.left.iter().map(|(name, kept)| (&**name, kept.clone()))).collect()
+        let left = |name| Some((name, self.left.get(name)?.clone()));
+        here.chain(self.service.gone(now).filter_map(left)).collect()
     }
 
     /// Backends may have as many connections from now on as is said here.

@@ -3,15 +3,16 @@
 //! Each configuration numbers its services and backends anew: after a reload that takes out the first
 //! backend, the second has its number. In the log of a run everybody keeps one number: that of the
 //! first configuration, or the next free one. A backend that was taken out and comes again is the one that
-//! it was, with the breaker that it had, as the core remembers it for longer than worlds last; unless its
-//! service was taken out as well.
+//! it was, with the breaker that it had, for as long as the core remembers it; unless its service was taken
+//! out as well.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use lb_config::Config;
 use lb_config::config::{Origin, Service};
-use lb_core::{BackendId, Event};
+use lb_core::{BackendId, Event, GONE_FOR};
 
 /// Every service and backend that any configuration of a run names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +28,9 @@ struct Team {
     name: String,
     /// Where each is.
     backends: Vec<(String, u16)>,
-    /// The numbers of all that it had since it is there, by the core's name.
-    known: BTreeMap<String, u16>,
+    /// The numbers of all that it had since it is there, by the core's name, and until when each was in it
+    /// that is there no longer.
+    known: BTreeMap<String, (u16, Duration)>,
 }
 
 /// A service of one configuration.
@@ -40,39 +42,42 @@ struct Member {
 }
 
 impl Roster {
-    /// Of a run that is served by these `configs` in turn.
-    pub(crate) fn of<'c>(configs: impl IntoIterator<Item = &'c Config>) -> Self {
+    /// Of a run that is served by these configurations in turn, each from then on.
+    pub(crate) fn of<'c>(eras: impl IntoIterator<Item = (Duration, &'c Config)>) -> Self {
         let mut roster = Self::default();
-        for config in configs {
-            let era = config.services.iter().map(|service| roster.take(service)).collect();
+        for (at, config) in eras {
+            let era = config.services.iter().map(|service| roster.take(at, service)).collect();
             roster.eras.push(era);
         }
         roster
     }
 
-    fn take(&mut self, service: &Service) -> Member {
+    fn take(&mut self, at: Duration, service: &Service) -> Member {
         let known = self.services.iter().position(|team| team.name == service.core.name);
-        let at = known.unwrap_or(self.services.len());
+        let team = known.unwrap_or(self.services.len());
         if known.is_none() {
             self.services.push(Team { name: service.core.name.clone(), ..Team::default() });
         }
-        let number = short(at);
+        let number = short(team);
         let before = self.eras.last().into_iter().flatten().find(|it| it.number == number);
-        let Team { backends: team, known, .. } = &mut self.services[at];
+        let Team { backends: team, known, .. } = &mut self.services[team];
         if before.is_none() {
             known.clear();
         }
         let before = before.map_or(&[][..], |it| &it.backends);
+        for (name, number) in before {
+            known.insert(name.clone(), (*number, at));
+        }
         let mut backend = |(place, (name, origin)): (usize, (&str, &Origin))| {
             // Two of one name stand where they stood.
             let stood = before.get(place).filter(|(known, _)| known == name);
             let stays = stood.or_else(|| before.iter().find(|(known, _)| known == name));
-            let was = stays.map(|(_, number)| *number).or_else(|| known.get(name).copied());
+            let gone = || known.get(name).filter(|(_, until)| at - *until < GONE_FOR);
+            let was =
+                stays.map(|(_, number)| *number).or_else(|| gone().map(|(number, _)| *number));
             let number = was.unwrap_or_else(|| {
                 team.push((origin.host.clone(), origin.port));
-                let number = short(team.len() - 1);
-                known.insert(name.to_owned(), number);
-                number
+                short(team.len() - 1)
             });
             (name.to_owned(), number)
         };
@@ -184,7 +189,9 @@ mod tests {
         let next = config("{ url = \"http://c\" }, { url = \"http://b\" }");
         let mut other = next.clone();
         Arc::make_mut(&mut other.services[0]).core.name = "other".to_owned();
-        let roster = Roster::of([&first, &next, &first, &other, &first]);
+        let eras = [&first, &next, &first, &other, &first, &next, &first];
+        let minutes = [0, 1, 2, 3, 4, 5, 15].map(|it| Duration::from_secs(60 * it));
+        let roster = Roster::of(minutes.into_iter().zip(eras));
         let id = |backend| BackendId { service: 0, backend };
         let ended = |backend| Event::Ended {
             exchange: ExchangeId(7),
@@ -196,6 +203,7 @@ mod tests {
         assert_eq!(heard(1), [ended(2), ended(1)]);
         assert_eq!(heard(2), [ended(0), ended(1)], "a comes again, and is who it was");
         assert_eq!(heard(4), [ended(3), ended(4)], "nobody knew the service meanwhile");
+        assert_eq!(heard(6), [ended(6), ended(4)], "after ten minutes it is forgotten");
         assert_eq!(roster.backends(1, 0), [id(2), id(1)]);
         assert_eq!([2, 3].map(|it| roster.address(id(it))), [("c", 80), ("a", 80)]);
     }

@@ -1,9 +1,10 @@
 //! How a service is made: anew, or in place of another one.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::gone::{Known, Numbers};
+use super::gone::{Gone, Known, Numbers};
 use super::{Meaningless, Service, check};
 use crate::affinity::Affinity;
 use crate::area::{Locator, Meant, Regions};
@@ -11,8 +12,9 @@ use crate::backend::{Backend, Rules};
 use crate::config::{BackendConfig, ServiceConfig, SteeringPolicy};
 use crate::event::BackendId;
 use crate::key::Keys;
+use crate::latency::Latency;
 use crate::limit::Limits;
-use crate::outlier::Outliers;
+use crate::outlier::{Outliers, Tally};
 use crate::pool::Pool;
 use crate::probe::Streak;
 use crate::rate::Rate;
@@ -30,6 +32,15 @@ impl Service {
     /// may be empty: its backends may be yet to be found.
     pub fn new(config: &ServiceConfig, index: u16, seed: u64) -> Result<Self, Meaningless> {
         Self::build(config, index, seed, None)
+    }
+
+    /// Whether there can be a service that `config` describes. A successor that was not asked about before, and
+    /// is none in the end, may have left its mark on what it shares with the one before.
+    ///
+    /// # Errors
+    /// As [`Service::new`].
+    pub fn check(config: &ServiceConfig) -> Result<(), Meaningless> {
+        check::check(config)
     }
 
     /// The service that takes the place of this one: this one, if it is the same that is asked for.
@@ -69,12 +80,14 @@ impl Service {
         let before = before.map(|(service, _)| service);
         let limits = Limits::new(&config.limits, seed, before.map(|service| &service.limits));
         let rules = Rules::new(config, &limits, before.map(|service| &service.rules));
-        let known = before.map(Known::of).unwrap_or_default();
+        let known = before.map(|service| Known::of(service, now)).unwrap_or_default();
         let mut numbers = Numbers::beside(&known, before.map_or(0, |service| service.next_number));
         let mut backend = |said: &BackendConfig| {
             let backend = known.here(&said.name).cloned().unwrap_or_else(|| {
+                let gone = known.gone(&said.name);
                 let new = || Arc::new(Backend::new(&said.name, numbers.take()));
-                let backend = known.gone(&said.name).cloned().unwrap_or_else(new);
+                let backend = gone.map_or_else(new, |gone| Arc::clone(gone.backend()));
+                gone.iter().for_each(|gone| welcome(gone, config, now));
                 greet(&backend, config, since, &rules);
                 backend
             });
@@ -106,7 +119,7 @@ impl Service {
             keys: Keys::new(config.policy, &config.hash.sources),
             affinity,
             pools: pools.into(),
-            rate: rate(config, seed, before.zip(since)),
+            rate: rate(config, seed, before.map(|service| (service, now))),
             limits,
             outliers: config.outliers.map(|outliers| {
                 let known = before.and_then(|service| service.outliers.as_ref());
@@ -117,7 +130,7 @@ impl Service {
                 None => Retry::new(config.retry.clone()),
             },
             next_number: numbers.next(),
-            gone: known.without(all().map(|said| said.name.as_str()), now),
+            gone: left(known.without(all().map(|said| said.name.as_str()), now), config),
             config: config.clone(),
         })
     }
@@ -126,6 +139,26 @@ impl Service {
     fn has_anybody(&self) -> bool {
         self.backends().next().is_some()
     }
+}
+
+/// Somebody is back: how soon it answered says nothing any more, nor how often it did in an interval that is over.
+fn welcome(gone: &Gone, config: &ServiceConfig, now: Time) {
+    let backend = gone.backend();
+    backend.rtt.step(|_| Some(Latency::default()));
+    backend.latency.step(|_| Some(Latency::default()));
+    if config.outliers.is_some_and(|outliers| gone.was_away(now, outliers.interval)) {
+        backend.tally.step(|_| Some(Tally::default()));
+    }
+}
+
+/// Those who left. Where nobody is checked any more, nobody stays ill.
+fn left(all: Box<[Gone]>, config: &ServiceConfig) -> Box<[Gone]> {
+    for gone in all.iter().filter(|_| config.probe.is_none()) {
+        gone.backend()
+            .standing
+            .step(|it| it.unhealthy.then_some(Standing { unhealthy: false, ..it }));
+    }
+    all
 }
 
 /// Somebody is new, or back: nothing speaks for it that was before.
@@ -154,13 +187,16 @@ fn rate(config: &ServiceConfig, seed: u64, before: Option<(&Service, Time)>) -> 
     config.rate.as_ref().map(|rate| Rate::new(rate, seed, known))
 }
 
-/// How pools are chosen among; the one that was fastest still is, wherever it stands.
+/// How pools are chosen among; the one that was fastest still is, wherever it stands, unless it is now the one that
+/// none is chosen for.
 fn steering(config: &ServiceConfig, before: Option<&Service>) -> Steering {
     let steering = Steering::new(config);
     let fastest = before.and_then(|service| {
         let name = service.pools[service.steering.fastest()?].name();
         config.pools.iter().position(|pool| pool.name == name)
     });
+    let first = || (0..config.pools.len()).find(|pool| steering.steers(*pool));
+    let fastest = fastest.filter(|pool| steering.steers(*pool)).or_else(first);
     fastest.into_iter().for_each(|pool| steering.set_fastest(pool));
     steering
 }

@@ -17,8 +17,8 @@ use crate::backend::Backend;
 use crate::config::BACKENDS_MAX;
 use crate::time::Time;
 
-/// How long somebody is remembered who holds nothing.
-const GONE_FOR: Duration = Duration::from_secs(600);
+/// How long somebody is remembered who left a service and holds nothing.
+pub const GONE_FOR: Duration = Duration::from_secs(600);
 /// Of how many one service knows. Of more those go first who hold nothing, and who left first.
 const GONE_MAX: usize = 1_024;
 
@@ -33,6 +33,19 @@ impl Gone {
     pub(super) fn name(&self) -> &str {
         self.backend.name()
     }
+
+    fn is_known(&self, now: Time) -> bool {
+        self.backend.in_flight() > 0 || now - self.since < GONE_FOR
+    }
+
+    /// Whether it was away for at least so long.
+    pub(super) fn was_away(&self, now: Time, span: Duration) -> bool {
+        now - self.since >= span
+    }
+
+    pub(super) const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
 }
 
 /// Whom a service knows, by name: those who are in it, and those who left.
@@ -42,11 +55,23 @@ pub(super) struct Known<'s> {
     gone: BTreeMap<&'s str, &'s Gone>,
 }
 
+impl Service {
+    /// Those who are in it no longer and may be back, as of `now`.
+    fn remembered(&self, now: Time) -> impl Iterator<Item = &Gone> {
+        self.gone.iter().filter(move |gone| gone.is_known(now))
+    }
+
+    /// What they are called: what they hold still counts.
+    pub fn gone(&self, now: Time) -> impl Iterator<Item = &str> {
+        self.remembered(now).map(Gone::name)
+    }
+}
+
 impl<'s> Known<'s> {
-    pub(super) fn of(service: &'s Service) -> Self {
+    pub(super) fn of(service: &'s Service, now: Time) -> Self {
         Self {
             here: service.backends().map(|it| (it.name(), it.backend)).collect(),
-            gone: service.gone.iter().map(|it| (it.name(), it)).collect(),
+            gone: service.remembered(now).map(|it| (it.name(), it)).collect(),
         }
     }
 
@@ -56,11 +81,11 @@ impl<'s> Known<'s> {
     }
 
     /// Who left it.
-    pub(super) fn gone(&self, name: &str) -> Option<&'s Arc<Backend>> {
-        self.gone.get(name).map(|gone| &gone.backend)
+    pub(super) fn gone(&self, name: &str) -> Option<&'s Gone> {
+        self.gone.get(name).copied()
     }
 
-    /// Those who do not `stay` and may be back, as of `now`.
+    /// Those who do not `stay` and may be back: the others leave `now`.
     pub(super) fn without<'n>(self, stay: impl Iterator<Item = &'n str>, now: Time) -> Box<[Gone]> {
         let Self { mut here, mut gone } = self;
         for name in stay {
@@ -68,10 +93,9 @@ impl<'s> Known<'s> {
             gone.remove(name);
         }
         let left = here.into_values().map(|backend| (Arc::clone(backend), now));
-        let before = gone.into_values().map(|gone| (Arc::clone(&gone.backend), gone.since));
         let holds = |gone: &Gone| gone.backend.in_flight() > 0;
-        let all = left.chain(before).map(|(backend, since)| Gone { backend, since });
-        let mut all: Vec<_> = all.filter(|it| holds(it) || now - it.since < GONE_FOR).collect();
+        let left = left.map(|(backend, since)| Gone { backend, since });
+        let mut all: Vec<_> = left.chain(gone.into_values().cloned()).collect();
         all.sort_by_cached_key(|it| Reverse((holds(it), it.since)));
         all.truncate(GONE_MAX);
         all.into()

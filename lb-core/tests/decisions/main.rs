@@ -24,6 +24,7 @@ mod outliers;
 mod picks;
 mod queues;
 mod retries;
+mod returns;
 mod runs;
 mod shares;
 mod steering;

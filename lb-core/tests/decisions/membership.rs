@@ -82,11 +82,11 @@ fn who_is_missing_from_one_list_keeps_what_it_holds_and_what_speaks_against_it()
     let running = attempt(start(&before, 1, Time::ZERO));
     assert_eq!(running.backend().name(), "http://a");
     let without = before.succeed(&one, 3, 7, secs(1)).expect("it is meaningful");
-    assert_eq!(without.gone().collect::<Vec<_>>(), ["http://a"]);
+    assert_eq!(without.gone(secs(1)).collect::<Vec<_>>(), ["http://a"]);
     // As long as something is in flight there, however long that is.
     let later = without.succeed(&other_timeout(&one), 3, 7, secs(3_000)).expect("it is meaningful");
     let back = later.succeed(&all, 3, 7, secs(3_001)).expect("it is meaningful");
-    assert_eq!((in_flight(&back), back.gone().count()), (vec![1, 0], 0));
+    assert_eq!((in_flight(&back), back.gone(secs(1)).count()), (vec![1, 0], 0));
     assert!((0..20).all(|id| match start(&back, id, secs(3_001)) {
         Step::Attempt(attempt) => attempt.backend().name() == "http://b",
         step => matches!(step, Step::Reject(..)),
@@ -98,7 +98,7 @@ fn who_is_missing_from_one_list_keeps_what_it_holds_and_what_speaks_against_it()
     assert_eq!(again.backend(0).breaker().state(), BreakerState::Open, "after ten minutes");
     let without = again.succeed(&one, 3, 7, secs(4_000)).expect("it is meaningful");
     let long = without.succeed(&other_timeout(&one), 3, 7, secs(4_600)).expect("it is meaningful");
-    assert_eq!(long.gone().count(), 0);
+    assert_eq!(long.gone(secs(1)).count(), 0);
     let new = long.succeed(&all, 3, 7, secs(4_601)).expect("it is meaningful");
     assert_eq!(new.backend(0).breaker().state(), BreakerState::Closed, "and not for ever");
 }
@@ -121,9 +121,9 @@ fn of_many_who_left_those_are_remembered_who_hold_something_and_who_left_last() 
     let running = attempt(start(&all, 1, Time::ZERO));
     assert_eq!(running.backend().name(), "http://0000");
     let fewer = all.succeed(&of_these(1_500), 3, 7, secs(1)).expect("it is meaningful");
-    assert_eq!(fewer.gone().count(), 1_024);
+    assert_eq!(fewer.gone(secs(1)).count(), 1_024);
     let few = fewer.succeed(&of_these(2_000), 3, 7, secs(2)).expect("it is meaningful");
-    let gone: Vec<&str> = few.gone().collect();
+    let gone: Vec<&str> = few.gone(secs(2)).collect();
     assert_eq!((gone.len(), gone[0]), (1_024, "http://0000"));
     assert_eq!(gone.iter().filter(|name| **name >= "http://1500").count(), 500);
     drop(running);

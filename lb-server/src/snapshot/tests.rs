@@ -90,3 +90,13 @@ async fn who_is_missing_from_one_list_has_no_more_room_when_it_is_back() {
     drop(held);
     assert!(back.sites[1].slots[0].take().is_some());
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_configuration_that_is_refused_leaves_no_mark_on_what_is_served() {
+    let gateway = gateway(ONE);
+    let mut wrong = config(ONE);
+    Arc::make_mut(&mut wrong.services[0]).core.pools[0].backends[0].draining = true;
+    Arc::make_mut(&mut wrong.services[1]).core.pools.clear();
+    gateway.reload(wrong).expect_err("the second service has no pool");
+    assert!(!gateway.snapshot().sites[0].service.backend(0).standing().draining);
+}

@@ -125,7 +125,7 @@ impl Making<'_> {
         let mut scenario = self.stage.scenario.clone();
         change(&mut scenario);
         scenario.claim = asks.to_owned();
-        scenario.roster = Roster::of(scenario.configs());
+        scenario.roster = Roster::of(scenario.eras());
         scenario.actions.sort_by_key(|action| action.at);
         let mut faulty: Vec<usize> = scenario.faults.iter().map(|fault| fault.origin).collect();
         faulty.sort_unstable();

@@ -244,7 +244,7 @@ fn calm(config: Config, file: &Path, setting: &Setting) -> Scenario {
             });
         }
     }
-    scenario.roster = Roster::of(scenario.configs());
+    scenario.roster = Roster::of(scenario.eras());
     scenario
 }
 

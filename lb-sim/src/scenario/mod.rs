@@ -112,13 +112,18 @@ impl Scenario {
         self.healed() + self.recover_within
     }
 
-    /// What is served in turn: the configuration, and those of the reloads.
-    pub fn configs(&self) -> impl Iterator<Item = &Config> {
+    /// What is served in turn, and since when: the configuration, and those of the reloads.
+    pub fn eras(&self) -> impl Iterator<Item = (Duration, &Config)> {
         let reloads = self.actions.iter().filter_map(|action| match &action.kind {
-            ActionKind::Reload(config) => Some(&**config),
+            ActionKind::Reload(config) => Some((action.at, &**config)),
             ActionKind::Drain => None,
         });
-        std::iter::once(&self.config).chain(reloads)
+        std::iter::once((Duration::ZERO, &self.config)).chain(reloads)
+    }
+
+    /// What is served in turn.
+    pub fn configs(&self) -> impl Iterator<Item = &Config> {
+        self.eras().map(|(_, config)| config)
     }
 
     /// The configuration that is served after so many reloads.

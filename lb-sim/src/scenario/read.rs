@@ -109,7 +109,7 @@ fn read(root: &mut Table<'_>, claim: &str, file: &str) -> Option<Scenario> {
         faults,
         expect,
     };
-    scenario.roster = Roster::of(scenario.configs());
+    scenario.roster = Roster::of(scenario.eras());
     if !scenario.faults.is_empty() && scenario.recovered() >= scenario.duration {
         let remedy = "let duration be longer, or the faults end earlier";
         root.report().error(duration_at, "the run ends before the world has recovered", remedy);

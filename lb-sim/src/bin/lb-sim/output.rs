@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_file_is_there_when_it_is_written_and_not_before() {
         let path = std::env::temp_dir().join(format!("lb-sim-output-{}", std::process::id()));
-        let open = || Output::open(Some(&path), &[]).expect("it can be written").expect("it is one");
+        let open =
+            || Output::open(Some(&path), &[]).expect("it can be written").expect("it is one");
         let output = open();
         assert!(!path.exists(), "whoever ends the command now finds nothing half done");
         output.write("one").expect("nothing is in its way");
