@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::kind::TOKEN;
 use super::target::{TARGET_BYTES_MAX, is_host, is_target};
 
 /// Why a request is refused.
@@ -148,7 +149,7 @@ pub(crate) fn end(
     limits: &Limits,
 ) -> Result<Option<usize>, Refusal> {
     let begin = bytes.strip_prefix(BLANK).unwrap_or(bytes);
-    if !begin.first().is_none_or(|byte| is_token(*byte)) && begin != b"\r" {
+    if !begin.first().is_none_or(|byte| TOKEN.is(*byte)) && begin != b"\r" {
         return Err(Refusal::RequestLine); // TLS, or something else that is not HTTP
     }
     let within = &bytes[..bytes.len().min(limits.bytes_max)];
@@ -222,16 +223,16 @@ enum Version {
 /// The version, and whether a tunnel is asked for. RFC 9112 §3: one space between the parts, and none
 /// within.
 fn request_line(line: &[u8]) -> Result<(Version, bool), Refusal> {
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (method, target, version) = (parts.next(), parts.next(), parts.next());
-    let (Some(method), Some(target), Some(version), None) = (method, target, version, parts.next())
-    else {
+    let cut = |line| memchr::memchr(b' ', line).map(|space| (&line[..space], &line[space + 1..]));
+    let (method, rest) = cut(line).ok_or(Refusal::RequestLine)?;
+    let (target, version) = cut(rest).ok_or(Refusal::RequestLine)?;
+    if version.contains(&b' ') {
         return Err(Refusal::RequestLine);
-    };
+    }
     if target.len() > TARGET_BYTES_MAX {
         return Err(Refusal::TargetTooLong);
     }
-    if method.is_empty() || !method.iter().copied().all(is_token) || !is_target(method, target) {
+    if method.is_empty() || !TOKEN.are(method) || !is_target(method, target) {
         return Err(Refusal::RequestLine);
     }
     let connects = method == b"CONNECT";
@@ -264,15 +265,14 @@ fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Refusal::FoldedLine);
     }
-    let colon = memchr::memchr(b':', line).ok_or(Refusal::FieldName)?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.len() > NAME_BYTES_MAX {
-        return Err(Refusal::TooLong);
+    let (name, rest) = line.split_at(TOKEN.count(line));
+    let Some((b':', value)) = rest.split_first() else { return Err(wrong_name(line)) };
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(wrong_name(line));
     }
-    if name.is_empty() || !name.iter().copied().all(is_token) {
-        return Err(Refusal::FieldName);
-    }
-    if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+    // All of them, whatever was found: so many are looked at in one step.
+    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+    if value.iter().fold(false, |found, byte| found | is_control(*byte)) {
         return Err(Refusal::FieldValue);
     }
     let value = value.trim_ascii(); // of spaces and tabs: the rest of it was refused above
@@ -309,6 +309,14 @@ fn field(line: &[u8], seen: &mut Seen) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What is wrong with a line that does not begin with a name and a colon.
+fn wrong_name(line: &[u8]) -> Refusal {
+    match memchr::memchr(b':', line) {
+        Some(colon) if colon > NAME_BYTES_MAX => Refusal::TooLong,
+        _ => Refusal::FieldName,
+    }
+}
+
 /// Digits alone, and no more of them than a length has (RFC 9110 §8.6). `5, 5` is two lengths.
 fn length(value: &[u8]) -> Result<u64, Refusal> {
     if value.contains(&b',') {
@@ -317,28 +325,4 @@ fn length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(value).ok().filter(|_| digits).ok_or(Refusal::Length)?;
     text.parse().ok().filter(|length| *length <= LENGTH_MAX).ok_or(Refusal::Length)
-}
-
-/// RFC 9110 §5.6.2.
-const fn is_token(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#'
-            | b'$'
-            | b'%'
-            | b'&'
-            | b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'.'
-            | b'^'
-            | b'_'
-            | b'`'
-            | b'|'
-            | b'~'
-            | b'0'..=b'9'
-            | b'a'..=b'z'
-            | b'A'..=b'Z'
-    )
 }

@@ -13,6 +13,7 @@
 
 pub(crate) mod chunks;
 pub(crate) mod head;
+mod kind;
 mod target;
 mod watch;
 

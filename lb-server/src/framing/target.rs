@@ -6,6 +6,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::kind::{NAME, PATH, QUERY};
+
 /// Bytes of a target. An `http::Uri` counts its own in 16 bits and keeps one value for "none".
 pub(crate) const TARGET_BYTES_MAX: usize = 0xfffe;
 
@@ -35,10 +37,7 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
 fn is_path_and_query(bytes: &[u8]) -> bool {
     let question = memchr::memchr(b'?', bytes).unwrap_or(bytes.len());
     let (path, query) = bytes.split_at(question);
-    let in_both = |byte: u8| byte > b' ' && byte != 0x7f && !b"#<>".contains(&byte);
-    path.iter().all(|byte| in_both(*byte) && *byte != b'`')
-        && query.iter().all(|byte| in_both(*byte) && *byte != b'"')
-        && (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok())
+    PATH.are(path) && QUERY.are(query) && (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok())
 }
 
 /// Whether a host names a port: one that asks for a tunnel must (RFC 9110 §9.3.6).
@@ -61,9 +60,11 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
 
 /// Nothing, or a number of 16 bits.
 fn is_port(port: &[u8]) -> bool {
-    let digits = port.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(port).ok().filter(|_| digits);
-    text.is_some_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
+    let number = port.iter().try_fold(0_u16, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 fn is_name_or_address(host: &[u8]) -> bool {
@@ -73,9 +74,7 @@ fn is_name_or_address(host: &[u8]) -> bool {
             let text = std::str::from_utf8(literal).unwrap_or_default();
             text.parse::<Ipv6Addr>().is_ok()
         }
-        name => name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte)),
+        name => NAME.are(name),
     }
 }
 
@@ -129,14 +128,20 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_or_without_port() {
-        for host in
-            ["a", "A-1.example.com.", "10.0.0.1:80", "[::1]", "[::ffff:10.0.0.1]:65535", "a:"]
-        {
+        for host in [
+            "a",
+            "A-1.example.com.",
+            "10.0.0.1:80",
+            "a:000080",
+            "[::1]",
+            "[::ffff:10.0.0.1]:65535",
+            "a:",
+        ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "", ":80", "a b", "a/b", "a?b", "a@b", "a:b", "a:-1", "a:65536", "a:80:80", "::1",
-            "[::1", "[]", "[a]", "[::1]x", "[::1]:x", "a\\b", "\u{e9}", "a%2eb", "%61",
+            "", ":80", "a b", "a/b", "a?b", "a@b", "a:b", "a:-1", "a:+1", "a:65536", "a:80:80",
+            "::1", "[::1", "[]", "[a]", "[::1]x", "[::1]:x", "a\\b", "\u{e9}", "a%2eb", "%61",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }

@@ -51,6 +51,42 @@ fn connections() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(goods, rest)| goods.into_iter().chain(rest).flat_map(str::bytes).collect())
 }
 
+/// What is wrong with the first line of a head, found part by part.
+fn wrong_with_request(line: &[u8]) -> Option<Refusal> {
+    let parts: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let [method, target, version] = parts[..] else { return Some(Refusal::RequestLine) };
+    let is_method = !method.is_empty() && method.iter().all(|byte| is_token(*byte));
+    match version {
+        _ if !is_method || !target::is_target(method, target) => Some(Refusal::RequestLine),
+        b"HTTP/1.1" | b"HTTP/1.0" => None,
+        _ if version.starts_with(b"HTTP/") => Some(Refusal::Version),
+        _ => Some(Refusal::RequestLine),
+    }
+}
+
+/// And with one of the others, found byte by byte.
+fn wrong_with_field(line: &[u8]) -> Option<Refusal> {
+    if matches!(line[0], b' ' | b'\t') {
+        return Some(Refusal::FoldedLine);
+    }
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        return Some(Refusal::FieldName);
+    };
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.len() > 0xffff {
+        return Some(Refusal::TooLong);
+    }
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Some(Refusal::FieldName);
+    }
+    let is_bad = value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f);
+    is_bad.then_some(Refusal::FieldValue)
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
@@ -103,5 +139,24 @@ proptest! {
             None => &seen.bytes,
         };
         prop_assert!(bytes.starts_with(passed));
+    }
+
+    #[test]
+    fn a_head_is_judged_as_by_whoever_looks_at_one_byte_after_the_other(
+        request in prop_oneof![
+            Just("GET / HTTP/1.1".to_owned()),
+            "(GET|G\u{7f}|) {0,2}(/|/a`b|/\u{e9}|\\*|x)? {0,2}(HTTP/1\\.[01]|HTTP/2|x)? ?",
+        ],
+        repeated in prop::option::weighted(0.1, 0xfff0..0x1_0010_usize),
+        field in prop::collection::vec(
+            prop_oneof![prop::sample::select(b"x-_(:: \t\0\x7f\x80".to_vec()), b' '..0x7f], 1..24,
+        ),
+    ) {
+        let field = [&vec![b'x'; repeated.unwrap_or(0)], &field[..]].concat();
+        let head = [request.as_bytes(), b"\r\n", &field, b"\r\nhost: a\r\n\r\n"].concat();
+        let limits = Limits { bytes_max: usize::MAX, ..LIMITS };
+        let wrong = wrong_with_request(request.as_bytes()).or_else(|| wrong_with_field(&field));
+        // Of names that mean something a dozen random bytes are none.
+        prop_assert_eq!(head::inspect(&head, &limits).err(), wrong, "{:?}", head.escape_ascii().to_string());
     }
 }
