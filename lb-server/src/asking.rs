@@ -99,7 +99,7 @@ impl Facts for Asking<'_> {
     }
 
     fn patience(&self) -> Option<Duration> {
-        let said = self.head.headers.get(GRPC_TIMEOUT).filter(|_| is_call(self.head));
+        let said = is_call(self.head).then(|| self.head.headers.get(GRPC_TIMEOUT)).flatten();
         said.and_then(|said| grpc_timeout(said.as_bytes()))
     }
 }

@@ -265,8 +265,8 @@ async fn pass(
 
     let Answer { response, connection } = answer;
     let (mut parts, ()) = response.into_parts();
-    let protocol = parts.headers.get(header::UPGRADE).cloned();
     let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
+    let protocol = granted.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
     let challenges = upgrade::challenges(head, &parts.headers);
     headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
     for challenge in challenges {

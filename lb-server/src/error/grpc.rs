@@ -34,8 +34,8 @@ pub(crate) fn is_call(request: &Parts) -> bool {
 /// What a call of gRPC says of its content. Every call is a POST (gRPC over HTTP/2, "Requests"): who asks for
 /// a page is told in statuses, which caches understand, whatever else he says of himself.
 fn content_type(request: &Parts) -> Option<&[u8]> {
-    let said = request.headers.get(header::CONTENT_TYPE).filter(|_| request.method == Method::POST);
-    let said = said?.as_bytes();
+    let is_post = request.method == Method::POST;
+    let said = is_post.then(|| request.headers.get(header::CONTENT_TYPE)).flatten()?.as_bytes();
     said.starts_with(GRPC.as_bytes()).then_some(said)
 }
 
