@@ -4,12 +4,13 @@
 //! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw, unless there are
 //! proxies whose claims may be believed (`forwarded.rs`).
 
-use std::borrow::Cow;
+mod hop;
+
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version, request, response};
 use lb_config::config::Trust;
@@ -17,6 +18,7 @@ use lb_config::config::Trust;
 use crate::forwarded::{Caller, Seen, Told, is_claim, reads_as, tell_backend};
 use crate::framing::{Refusal, has_port, is_host};
 use crate::whence::Secure;
+use hop::{is_hop_by_hop, remove};
 
 /// What a backend is told about the client.
 pub(crate) struct Forward<'r> {
@@ -48,9 +50,6 @@ const NO_TRAILERS: [HeaderName; 10] = [
     header::SET_COOKIE,
     header::TRAILER,
 ];
-
-/// What a message cannot do without, and `Connection` must not take away.
-const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::SET_COOKIE];
 
 /// The host a request is for: the target's authority before the `Host` field (RFC 9112 §3.2.2).
 /// Empty if it names none, as HTTP/1.0 allows.
@@ -97,22 +96,29 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
 /// Makes a client's head a backend's.
 pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward<'_>) {
     let headers = &mut head.headers;
-    let takes_trailers = takes_trailers(headers);
     // We answer `Expect` ourselves, when the first byte of the body is wanted.
     let claims = forward.trusted.is_none();
     let connects = head.method == Method::CONNECT;
-    remove(headers, |name| match name {
+    let is_unwanted = |name: &str| match name {
         "expect" => true,
         // Whoever opens the tunnel asks for it, and we do not (RFC 9110 §11.7.2).
         "proxy-authorization" => !connects,
         "content-length" => connects,
         _ => is_hop_by_hop(name) || (claims && is_claim(name)) || looks_like_ours(name),
+    };
+    let (mut takes_trailers, mut said) = (false, None);
+    remove(headers, is_unwanted, |name, value| {
+        if *name == header::TE {
+            takes_trailers |= names_trailers(value);
+        } else if *name == header::HOST && said.is_none() {
+            said = Some(value.clone());
+        }
     });
     headers.reserve(ADDED);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let named = named_host(headers, &head.uri, host);
+    let named = named_host(headers, &head.uri, host, said);
     let scheme = scheme(forward.secure);
     match forward.trusted {
         None => {
@@ -147,19 +153,33 @@ pub(crate) fn scheme(secure: Option<&Secure>) -> lb_core::Scheme {
 }
 
 /// Fields that a request may have more than what came in.
-const ADDED: usize = 8;
+pub(crate) const ADDED: usize = 8;
+/// And an answer, of which `Connection` mostly goes.
+pub(crate) const ADDED_TO_ANSWERS: usize = 1;
 
-/// The host that the request names. It stands in `Host` once, whatever stood there.
-fn named_host(headers: &mut HeaderMap, uri: &Uri, host: &str) -> Option<HeaderValue> {
+/// The host that the request names, of which `said` stands first in `Host`. It stands there once, whatever
+/// stood there.
+fn named_host(
+    headers: &mut HeaderMap,
+    uri: &Uri,
+    host: &str,
+    said: Option<HeaderValue>,
+) -> Option<HeaderValue> {
     if host.is_empty() {
         return None;
     }
     let host = match uri.authority() {
         Some(_) => HeaderValue::from_str(host).ok()?,
-        None => headers.get(header::HOST)?.clone(),
+        None if is_each_single(headers) => return said,
+        None => said?,
     };
     headers.insert(header::HOST, host.clone());
     Some(host)
+}
+
+/// Whether no name stands there twice.
+fn is_each_single(headers: &HeaderMap) -> bool {
+    headers.keys_len() == headers.len()
 }
 
 /// A client's certificate as backends are told of it: its subject, in Envoy's form of the field, where
@@ -170,17 +190,16 @@ pub(crate) fn certificate(subject: &str) -> Option<HeaderValue> {
 }
 
 /// Whether whoever asks can do something with trailers: the only part of `TE` that is passed on.
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    let said = headers.get_all(header::TE).iter().filter_map(|te| te.to_str().ok());
-    said.flat_map(|te| te.split(',')).any(|te| te.trim().eq_ignore_ascii_case("trailers"))
+fn names_trailers(te: &HeaderValue) -> bool {
+    let mut codings = te.to_str().unwrap_or_default().split(',');
+    codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// HTTP/2 lets a client cut its cookies into several fields, and HTTP/1.1 does not. They are one to whoever
 /// looks at them, before anybody does, and one line of those that a head may have (RFC 9113 §8.2.3, RFC 6265
 /// §5.4). Their bytes were counted when they came.
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    if crumbs.by_ref().nth(1).is_none() {
+    if is_each_single(headers) || headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
     let crumbs: Vec<&[u8]> =
@@ -193,24 +212,15 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 /// Leaves behind a body what may stand there, of whichever side: nothing about a connection, nothing
 /// that is only believed of the proxy, and nothing that `is_decided` elsewhere.
 pub(crate) fn trailers(trailers: &mut HeaderMap, is_decided: impl Fn(&str) -> bool) {
-    remove(trailers, |name| {
+    let is_unwanted = |name: &str| {
         is_hop_by_hop(name)
             || is_decided(name)
             || is_claim(name)
             || NO_TRAILERS.iter().any(|known| known == name)
             || name == X_REQUEST_ID
             || name == header::VIA
-    });
-}
-
-/// The last of what a request needs to go out over HTTP/1.1.
-pub(crate) fn for_http1(headers: &mut Cow<'_, HeaderMap>) {
-    for (name, option) in [(header::TE, "te"), (header::UPGRADE, "upgrade")] {
-        // RFC 9110 §7.8 and §10.1.4.
-        if headers.contains_key(name) {
-            headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static(option));
-        }
-    }
+    };
+    remove(trailers, is_unwanted, |_, _| {});
 }
 
 /// The last of what a request needs to go out over HTTP/2: its host stands in the target (RFC 9113
@@ -237,27 +247,29 @@ pub(crate) fn to_client(
     // A version speaks for one connection: ours is 1.1 whatever the backend's is (RFC 9110 §2.5).
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
-    let (mut chunked, mut lengths_said) = (false, 0);
-    for (name, value) in &*headers {
-        chunked |= name == header::TRANSFER_ENCODING;
-        if name == header::CONTENT_LENGTH {
+    let (mut chunked, mut lengths_said, mut is_dated) = (false, 0, false);
+    let removed = remove(headers, is_hop_by_hop, |name, value| match *name {
+        header::TRANSFER_ENCODING => chunked = true,
+        header::CONTENT_LENGTH => {
             lengths_said += 1 + usize::from(value.as_bytes().contains(&b','));
         }
-    }
+        header::DATE => is_dated = true,
+        _ => {}
+    });
     if chunked {
         // The body was read by its chunks: a length beside them is not its own (RFC 9112 §6.3).
         headers.remove(header::CONTENT_LENGTH);
     } else if lengths_said > 1 {
         // One number said twice is said once to the client (RFC 9110 §8.6).
-        let once = lengths(headers).next().map(|length| written(&length.to_owned()));
-        if let Some(once) = once {
+        let field = headers.get(header::CONTENT_LENGTH);
+        let once = field.and_then(|field| lengths(field).next());
+        if let Some(Ok(once)) = once.map(HeaderValue::from_bytes) {
             headers.insert(header::CONTENT_LENGTH, once);
         }
     }
-    remove(headers, is_hop_by_hop);
     add_via(headers);
-    if let Entry::Vacant(vacant) = headers.entry(header::DATE) {
-        vacant.insert(date(now()));
+    if !is_dated || removed.contains(&header::DATE) {
+        headers.insert(header::DATE, date(now()));
     }
     headers.insert(X_REQUEST_ID, id);
 }
@@ -268,7 +280,7 @@ pub(crate) fn ahead(headers: &HeaderMap, is_decided: impl Fn(&str) -> bool) -> H
     let mut headers = headers.clone();
     let is_unwanted =
         |name: &str| name == "content-length" || is_hop_by_hop(name) || is_decided(name);
-    remove(&mut headers, is_unwanted);
+    remove(&mut headers, is_unwanted, |_, _| {});
     add_via(&mut headers);
     headers
 }
@@ -278,26 +290,36 @@ pub(crate) fn ahead(headers: &HeaderMap, is_decided: impl Fn(&str) -> bool) -> H
 /// could not be passed on.
 pub(crate) fn is_answer(headers: &HeaderMap, bytes_max: usize) -> bool {
     let (mut bytes, mut codings, mut chunked) = (0, 0, true);
+    let (mut first, mut one_length) = (None, true);
     for (name, value) in headers {
         bytes += name.as_str().len() + value.len() + ": \r\n".len();
-        if name == header::TRANSFER_ENCODING {
-            codings += 1;
-            chunked = codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        match *name {
+            header::TRANSFER_ENCODING => {
+                codings += 1;
+                chunked = codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            }
+            header::CONTENT_LENGTH => {
+                let is_same = |length| *first.get_or_insert(length) == length && is_number(length);
+                one_length &= lengths(value).all(is_same);
+            }
+            _ => {}
         }
     }
-    let is_number = |length: &str| {
-        length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u64>().is_ok()
-    };
-    let mut lengths = lengths(headers);
-    let first = lengths.next();
-    let one_length = first.is_none_or(is_number) && lengths.all(|length| Some(length) == first);
     bytes <= bytes_max && chunked && one_length
 }
 
-/// Every length that is said, in however many fields.
-fn lengths(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let fields = headers.get_all(header::CONTENT_LENGTH).iter();
-    fields.flat_map(|field| field.to_str().unwrap_or("?").split(',')).map(str::trim)
+/// Every length that a field says.
+fn lengths(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Digits, and no more of them than 64 bits hold.
+fn is_number(length: &[u8]) -> bool {
+    let number = length.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some() && !length.is_empty()
 }
 
 /// `Date` at `now` (RFC 9110 §6.6.1), written once per second and thread.
@@ -331,42 +353,6 @@ pub(crate) fn address(ip: IpAddr) -> HeaderValue {
     }
     said.pop();
     HeaderValue::try_from(said).expect("digits and dots")
-}
-
-/// Removes what `is_unwanted`, and what `Connection` names. One look at each name finds them: a look-up
-/// for each that might be there takes four times as long, and most are not.
-fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
-    let mut unwanted: Vec<HeaderName> = Vec::new();
-    for (name, value) in &*headers {
-        if name == header::CONNECTION {
-            // Each by itself: what is no name must not protect the others.
-            let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            let named = named.filter_map(|name| HeaderName::from_bytes(name).ok());
-            unwanted.extend(named.filter(|name| !KEPT.contains(name)));
-        }
-        if is_unwanted(name.as_str()) {
-            unwanted.push(name.clone());
-        }
-    }
-    for name in &unwanted {
-        headers.remove(name);
-    }
-}
-
-/// What belongs to one connection whether `Connection` names it or not.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "http2-settings" // RFC 7540 §3.2.1
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
 }
 
 /// RFC 9110 §7.6.3.

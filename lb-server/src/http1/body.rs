@@ -215,6 +215,6 @@ fn parse_trailers(lines: Vec<u8>, fields_max: usize) -> Result<Option<HeaderMap>
     let read = httparse::parse_headers(&lines, &mut fields);
     let Ok(httparse::Status::Complete((_, fields))) = read else { return Err(Malformed) };
     let mut trailers = HeaderMap::new();
-    head::fill(&mut trailers, &lines, fields)?;
+    head::fill(&mut trailers, &lines, fields, 0)?;
     Ok(Some(trailers))
 }

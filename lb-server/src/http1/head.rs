@@ -13,6 +13,7 @@ use super::answer::Told;
 use super::body::{self, Body};
 use super::outbox::Framing;
 use super::{Asked, Limits, Malformed};
+use crate::headers::{ADDED, ADDED_TO_ANSWERS};
 
 /// The head of an answer.
 pub(super) struct Head {
@@ -73,7 +74,7 @@ fn parse_into<'b>(
         let reason = ReasonPhrase::try_from(reason.as_bytes()).map_err(|_| Malformed)?;
         response.extensions_mut().insert(reason);
     }
-    let said = fill(response.headers_mut(), bytes, read.headers)?;
+    let said = fill(response.headers_mut(), bytes, read.headers, ADDED_TO_ANSWERS)?;
     let body = body::follows(status, is_current, &said, method)?;
     let switches = is_switch(status, method);
     // Who speaks HTTP/1.0 gets a connection of its own for each request.
@@ -112,7 +113,7 @@ fn parse_request_into<'b>(
     *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Malformed)?;
     let is_current = read.version == Some(1);
     *request.version_mut() = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
-    let said = fill(request.headers_mut(), bytes, read.headers)?;
+    let said = fill(request.headers_mut(), bytes, read.headers, ADDED)?;
     let body = body::of_request(is_current, &said)?;
     let told = Told {
         is_head: *request.method() == Method::HEAD,
@@ -144,6 +145,9 @@ pub(super) struct Said {
     /// A client waits for 100 (Continue), and takes trailers.
     pub(super) expects: bool,
     pub(super) trailers: bool,
+    /// There are `TE` and `Upgrade`, whatever they say.
+    te: bool,
+    upgrade: bool,
 }
 
 impl Said {
@@ -153,37 +157,75 @@ impl Said {
     }
 
     fn notice(&mut self, name: &HeaderName, value: &HeaderValue) {
-        if *name == header::CONNECTION {
-            self.closes |= says(value, b"close");
-            self.keeps |= says(value, b"keep-alive");
-        } else if *name == header::CONTENT_LENGTH {
-            self.length = Some(body::length(value, self.length));
-        } else if *name == header::TRANSFER_ENCODING {
-            self.chunked = Some(value.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        } else if *name == header::EXPECT {
-            self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        } else if *name == header::TE {
-            self.trailers |= says(value, b"trailers");
+        match *name {
+            header::CONNECTION => {
+                for option in options(value) {
+                    self.closes |= option.eq_ignore_ascii_case(b"close");
+                    self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            header::CONTENT_LENGTH => self.length = Some(body::length(value, self.length)),
+            header::TRANSFER_ENCODING => {
+                self.chunked = Some(value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+            }
+            header::EXPECT => {
+                self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            }
+            header::TE => {
+                self.te = true;
+                let mut codings = options(value);
+                self.trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
+            header::UPGRADE => self.upgrade = true,
+            _ => {}
         }
     }
 }
 
-/// Puts `fields`, which lie in `bytes`, into a map. Their values stay where they lie.
+/// Puts `fields`, which lie in `bytes`, into a map with room for so many more. Their values stay where they
+/// lie.
 pub(super) fn fill(
     headers: &mut HeaderMap,
     bytes: &Bytes,
     fields: &[Header<'_>],
+    more: usize,
 ) -> Result<Said, Malformed> {
-    headers.reserve(fields.len());
+    headers.reserve(fields.len() + more);
     let mut said = Said::default();
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let name = match usual(field.name.as_bytes()) {
+            Some(name) => name,
+            None => HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?,
+        };
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let value = value.map_err(|_| Malformed)?;
         said.notice(&name, &value);
         headers.append(name, value);
     }
     Ok(said)
+}
+
+/// A name as it is mostly written, which need not be taken apart to be known.
+fn usual(name: &[u8]) -> Option<HeaderName> {
+    Some(match name {
+        b"Host" | b"host" => header::HOST,
+        b"Date" | b"date" => header::DATE,
+        b"ETag" | b"etag" => header::ETAG,
+        b"Accept" | b"accept" => header::ACCEPT,
+        b"Cookie" | b"cookie" => header::COOKIE,
+        b"Server" | b"server" => header::SERVER,
+        b"Connection" | b"connection" => header::CONNECTION,
+        b"User-Agent" | b"user-agent" => header::USER_AGENT,
+        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
+        b"Last-Modified" | b"last-modified" => header::LAST_MODIFIED,
+        b"Authorization" | b"authorization" => header::AUTHORIZATION,
+        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
+        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
+        b"Accept-Encoding" | b"accept-encoding" => header::ACCEPT_ENCODING,
+        b"Accept-Language" | b"accept-language" => header::ACCEPT_LANGUAGE,
+        b"Transfer-Encoding" | b"transfer-encoding" => header::TRANSFER_ENCODING,
+        _ => return None,
+    })
 }
 
 /// Whether a head of which `looked_at` bytes have no end may have one now.
@@ -198,10 +240,9 @@ pub(super) fn may_end(bytes: &[u8], looked_at: usize) -> bool {
     false
 }
 
-/// Whether a list of options has this one.
-fn says(value: &HeaderValue, said: &[u8]) -> bool {
-    let mut options = value.as_bytes().split(|byte| *byte == b',');
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(said))
+/// What a list says.
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Writes the first line of a request.
@@ -267,6 +308,15 @@ fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Says which fields of a request are for its connection only (RFC 9110 §7.8 and §10.1.4).
+pub(super) fn write_options(said: &Said, out: &mut Vec<u8>) {
+    match (said.upgrade, said.te) {
+        (true, _) => out.extend_from_slice(b"connection: upgrade\r\n"),
+        (false, true) => out.extend_from_slice(b"connection: te\r\n"),
+        (false, false) => {}
+    }
+}
+
 /// Says how a body is framed, and that the head ends.
 pub(super) fn write_framing(framing: &Framing, said: Option<u64>, out: &mut Vec<u8>) {
     let length = match framing {
@@ -275,10 +325,66 @@ pub(super) fn write_framing(framing: &Framing, said: Option<u64>, out: &mut Vec<
         Framing::Chunked { .. } | Framing::ToEnd => None,
     };
     if let Some(length) = length {
-        write!(out, "content-length: {length}\r\n").expect("there is room in memory");
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
     if matches!(framing, Framing::Chunked { .. }) {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_name_is_what_it_is_to_whoever_takes_it_apart() {
+        let usual_names = [
+            "Host",
+            "Date",
+            "ETag",
+            "Accept",
+            "Cookie",
+            "Server",
+            "Connection",
+            "User-Agent",
+            "Content-Type",
+            "Last-Modified",
+            "Authorization",
+            "Cache-Control",
+            "Content-Length",
+            "Accept-Encoding",
+            "Accept-Language",
+            "Transfer-Encoding",
+        ];
+        for name in usual_names {
+            for name in [name.to_owned(), name.to_ascii_lowercase()] {
+                let known = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                assert_eq!(usual(name.as_bytes()), Some(known), "{name}");
+            }
+            for name in [name.to_ascii_uppercase(), format!("{name}s"), format!("{name} ")] {
+                assert_eq!(usual(name.as_bytes()), None, "{name}");
+            }
+        }
+        assert_eq!(usual(b""), None);
+    }
+
+    #[test]
+    fn a_request_says_what_is_for_its_connection() {
+        let said = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            let mut out = Vec::new();
+            let said = write_unframed(&fields.collect(), &mut Vec::new());
+            write_options(&said, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(said(&[("te", "trailers")]), "connection: te\r\n");
+        assert_eq!(said(&[("upgrade", "x")]), "connection: upgrade\r\n");
+        assert_eq!(said(&[("te", ""), ("upgrade", "")]), "connection: upgrade\r\n");
+        assert_eq!(said(&[("host", "te")]), "");
+    }
 }

@@ -75,6 +75,7 @@ impl Outbox<Upload> {
         let mut flat = Vec::with_capacity(HEAD_BYTES);
         head::write_line(asked, &mut flat);
         let said = head::write_unframed(&asked.fields, &mut flat);
+        head::write_options(&said, &mut flat);
         let framing = match upload.size_hint().exact() {
             _ if upload.is_end_stream() => Framing::Done,
             Some(length) => Framing::Length(length),

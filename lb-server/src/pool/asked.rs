@@ -27,15 +27,12 @@ impl Connection {
     /// it, and nobody will.
     pub(crate) async fn send(
         &mut self,
-        mut asked: Asked<'_>,
+        asked: Asked<'_>,
         upload: Upload,
         endpoint: &Endpoint,
     ) -> Result<Response<()>, Failure> {
         match &mut self.speaker {
-            Speaker::Http1(idle) => {
-                headers::for_http1(&mut asked.fields);
-                idle.line.ask(asked, upload).await
-            }
+            Speaker::Http1(idle) => idle.line.ask(asked, upload).await,
             Speaker::Http2(stream, arriving) => {
                 let coming = arriving.insert(Coming::new(&stream.0));
                 let mut request = Request::new(coming.carried(upload, asked.patience.until));
