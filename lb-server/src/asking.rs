@@ -13,7 +13,7 @@ use lb_core::{Facts, Request, Scheme};
 
 use crate::error::is_call;
 use crate::forwarded::is_about_client;
-use crate::headers::{self, Forward};
+use crate::headers::{self, Added, Forward};
 
 /// The head of a request, and whose it is.
 pub(crate) struct Asking<'r> {
@@ -23,8 +23,15 @@ pub(crate) struct Asking<'r> {
     /// Its IP address, unless it came by a Unix socket.
     pub(crate) client: Option<IpAddr>,
     pub(crate) scheme: Scheme,
-    /// What its claims are replaced by, if that has not been done.
-    pub(crate) claims: Option<&'r Claims<'r>>,
+    pub(crate) word: Word<'r>,
+}
+
+/// Whose word it is where it came from.
+pub(crate) enum Word<'r> {
+    /// Its client's, which these are to replace.
+    Client(&'r Claims<'r>),
+    /// Ours, and that of it which does not stand in the head.
+    Ours(Option<&'r Added>),
 }
 
 /// What a request says of where it came from, worked out where somebody asks.
@@ -51,9 +58,17 @@ impl<'r> Claims<'r> {
 impl Asking<'_> {
     /// The headers in which one of this name is to be read.
     fn headers_of(&self, name: &str) -> &HeaderMap {
-        match self.claims {
-            Some(claims) if is_about_client(name) => claims.told(self),
+        match self.word {
+            Word::Client(claims) if is_about_client(name) => claims.told(self),
             _ => &self.head.headers,
+        }
+    }
+
+    /// What stands beside the head.
+    pub(crate) fn added(&self) -> Option<&Added> {
+        match self.word {
+            Word::Client(_) => None,
+            Word::Ours(added) => added,
         }
     }
 }
@@ -78,16 +93,23 @@ impl Facts for Asking<'_> {
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers_of(name).get(name).map(http::HeaderValue::as_bytes)
+        let added = || self.added()?.get(name);
+        self.headers_of(name).get(name).or_else(added).map(http::HeaderValue::as_bytes)
     }
 
     fn each_line(&self, name: &str, tell: &mut dyn FnMut(&[u8])) {
-        self.headers_of(name).get_all(name).iter().for_each(|value| tell(value.as_bytes()));
+        let added = self.added().and_then(|added| added.get(name));
+        let lines = self.headers_of(name).get_all(name).iter().chain(added);
+        lines.for_each(|value| tell(value.as_bytes()));
     }
 
     fn each_header(&self, tell: &mut dyn FnMut(&str, &[u8])) {
-        let headers = self.claims.map_or(&self.head.headers, |claims| claims.told(self));
-        headers.iter().for_each(|(name, value)| tell(name.as_str(), value.as_bytes()));
+        let headers = match self.word {
+            Word::Client(claims) => claims.told(self),
+            Word::Ours(_) => &self.head.headers,
+        };
+        let fields = headers.iter().chain(self.added().into_iter().flat_map(Added::iter));
+        fields.for_each(|(name, value)| tell(name.as_str(), value.as_bytes()));
     }
 
     fn path(&self) -> &str {
@@ -129,6 +151,8 @@ fn grpc_timeout(said: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -140,6 +164,41 @@ mod tests {
         assert_eq!(grpc_timeout(b"7n"), Some(Duration::from_nanos(7)));
         for wrong in ["", "S", "5", "5s", "-5S", "123456789S", "5 S", "1.5S"] {
             assert_eq!(grpc_timeout(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_head_is_asked_as_if_it_stood_there() {
+        let (address, id) = (HeaderValue::from_static("192.0.2.1"), HeaderValue::from_static("7"));
+        let forward = || Forward { client: Some(&address), id: &id, secure: None, trusted: None };
+        for (name, is_apart) in [("accept", true), ("via", true), ("x-request-id", false)] {
+            let request = http::Request::get("/a").header("host", "a").header(name, "1.0 it");
+            let (mut whole, ()) = request.body(()).unwrap().into_parts();
+            let mut head = whole.clone();
+            headers::to_backend(&mut whole, "a", &forward());
+            let added = headers::apart(&mut head, "a", &forward());
+            assert_eq!(added.is_some(), is_apart, "{name}");
+            let facts = |head, added| {
+                let (client, word) = (None, Word::Ours(added));
+                let asking = Asking { head, host: "a", client, scheme: Scheme::Http, word };
+                let mut told = Vec::new();
+                asking.each_header(&mut |name, value| told.push((name.to_owned(), value.to_vec())));
+                for (name, _) in told.clone() {
+                    let first = asking.header(&name).map(<[u8]>::to_vec);
+                    told.push((format!("first {name}"), first.expect("it was told")));
+                    asking.each_line(&name, &mut |line| told.push((name.clone(), line.to_vec())));
+                }
+                assert_eq!(asking.header("x-other"), None);
+                told.sort();
+                told
+            };
+            let told = facts(&head, added.as_ref());
+            assert_eq!(told, facts(&whole, None), "{name}");
+            assert!(told.contains(&("via".to_owned(), b"1.1 lb".to_vec())));
+            for (name, value) in added.iter().flat_map(Added::iter) {
+                head.headers.append(name, value.clone());
+            }
+            assert_eq!(head.headers, whole.headers, "what is written is what stood there");
         }
     }
 }

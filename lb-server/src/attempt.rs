@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use crate::body::Replay;
 use crate::dial::Announced;
 use crate::distrust;
-use crate::headers;
+use crate::headers::{self, Added};
 use crate::http1::{Asked, Herald};
 use crate::observe::Trace;
 use crate::platform::Clock;
@@ -36,6 +36,8 @@ pub(crate) struct Sending<'r> {
     pub(crate) view: &'r View,
     pub(crate) site: &'r Site,
     pub(crate) head: &'r Parts,
+    /// What goes out with it.
+    pub(crate) added: Option<&'r Added>,
     pub(crate) replay: &'r Replay,
     /// Whether backends see its `Host`, whatever the service says.
     pub(crate) keeps_host: bool,
@@ -116,8 +118,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
 
 /// Sends the request on one connection after the other, until nobody can have closed it beforehand.
 async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let Sending { view, site, head, replay, keeps_host, trace, ref herald, ref tried, .. } =
-        *sending;
+    let Sending { view, site, head, added, replay, keeps_host, trace, .. } = *sending;
+    let Sending { ref herald, ref tried, .. } = *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
@@ -142,7 +144,7 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
             fields.to_mut().insert(header::HOST, endpoint.authority.clone());
         }
         let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
-        let asked = Asked { method, uri, fields, herald, patience };
+        let asked = Asked { method, uri, fields, added, herald, patience };
         let made = {
             let answer = std::pin::pin!(connection.send(asked, replay.upload(), endpoint));
             in_time(&gateway.clock, errand, replay, answer).await

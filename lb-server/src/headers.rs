@@ -4,6 +4,7 @@
 //! where it came from (`X-Forwarded-*`, `Forwarded`) is replaced by what we saw, unless there are
 //! proxies whose claims may be believed (`forwarded.rs`).
 
+mod added;
 mod hop;
 
 use std::cell::RefCell;
@@ -18,6 +19,7 @@ use lb_config::config::Trust;
 use crate::forwarded::{Caller, Seen, Told, is_claim, reads_as, tell_backend};
 use crate::framing::{Refusal, has_port, is_host};
 use crate::whence::Secure;
+pub(crate) use added::Added;
 use hop::{is_hop_by_hop, remove};
 
 /// What a backend is told about the client.
@@ -95,6 +97,13 @@ pub(crate) fn refusal_of_http2(head: &request::Parts, headers_max: usize) -> Opt
 
 /// Makes a client's head a backend's.
 pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forward<'_>) {
+    if let Some(added) = apart(head, host, forward) {
+        added.join(&mut head.headers);
+    }
+}
+
+/// The same, but that what is added stays beside the head if it takes the place of nothing there.
+pub(crate) fn apart(head: &mut request::Parts, host: &str, forward: &Forward<'_>) -> Option<Added> {
     let headers = &mut head.headers;
     // We answer `Expect` ourselves, when the first byte of the body is wanted.
     let claims = forward.trusted.is_none();
@@ -106,38 +115,45 @@ pub(crate) fn to_backend(head: &mut request::Parts, host: &str, forward: &Forwar
         "content-length" => connects,
         _ => is_hop_by_hop(name) || (claims && is_claim(name)) || looks_like_ours(name),
     };
-    let (mut takes_trailers, mut said) = (false, None);
+    let (mut takes_trailers, mut said, mut has_id) = (false, None, false);
     remove(headers, is_unwanted, |name, value| {
         if *name == header::TE {
             takes_trailers |= names_trailers(value);
         } else if *name == header::HOST && said.is_none() {
             said = Some(value.clone());
         }
+        has_id |= *name == X_REQUEST_ID;
     });
-    headers.reserve(ADDED);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let named = named_host(headers, &head.uri, host, said);
+    if let Some(authority) = head.uri.authority() {
+        // RFC 9112 §3.2.3: a tunnel is asked for by host and port alone.
+        head.uri = if connects { authority.clone().into() } else { origin_form(&head.uri) };
+    }
     let scheme = scheme(forward.secure);
+    let certificate = forward.secure.and_then(|secure| secure.certificate.clone());
+    let id = forward.id.clone();
     match forward.trusted {
         None => {
             let (client, chain) = (forward.client.cloned(), forward.client.cloned());
-            Told { host: named, client, chain, scheme }.write(headers);
+            let told = Told { host: named, client, chain, scheme };
+            if !has_id {
+                return Some(Added::new(told, certificate, id));
+            }
+            told.write(headers);
         }
         Some((trust, caller, peer)) => {
             tell_backend(headers, trust, caller, &Seen { peer, scheme, host });
         }
     }
-    if let Some(certificate) = forward.secure.and_then(|secure| secure.certificate.as_ref()) {
-        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
+    if let Some(certificate) = certificate {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate);
     }
-    headers.insert(X_REQUEST_ID, forward.id.clone());
+    headers.insert(X_REQUEST_ID, id);
     add_via(headers);
-    if let Some(authority) = head.uri.authority() {
-        // RFC 9112 §3.2.3: a tunnel is asked for by host and port alone.
-        head.uri = if connects { authority.clone().into() } else { origin_form(&head.uri) };
-    }
+    None
 }
 
 /// Whether a backend of CGI or WSGI, to which `_` is as good as `-`, takes a field for what frames the
@@ -152,9 +168,7 @@ pub(crate) fn scheme(secure: Option<&Secure>) -> lb_core::Scheme {
     if secure.is_some() { lb_core::Scheme::Https } else { lb_core::Scheme::Http }
 }
 
-/// Fields that a request may have more than what came in.
-pub(crate) const ADDED: usize = 8;
-/// And an answer, of which `Connection` mostly goes.
+/// Fields that an answer gets more than it has, of which `Connection` mostly goes.
 pub(crate) const ADDED_TO_ANSWERS: usize = 1;
 
 /// The host that the request names, of which `said` stands first in `Host`. It stands there once, whatever
@@ -357,8 +371,10 @@ pub(crate) fn address(ip: IpAddr) -> HeaderValue {
 
 /// RFC 9110 §7.6.3.
 fn add_via(headers: &mut HeaderMap) {
-    headers.append(header::VIA, HeaderValue::from_static("1.1 lb"));
+    headers.append(header::VIA, VIA);
 }
+
+const VIA: HeaderValue = HeaderValue::from_static("1.1 lb");
 
 /// `/path?query` of a target that names a host as well (RFC 9112 §3.2.1). A path that is empty is `/`, also
 /// before a query (RFC 3986 §6.2.3).

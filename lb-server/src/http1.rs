@@ -35,6 +35,7 @@ use lb_core::Failure;
 use tokio::io::ReadBuf;
 
 use crate::body::Upload;
+use crate::headers::Added;
 use crate::platform::Io;
 use crate::pulse::Patience;
 use crate::slots::Slot;
@@ -86,6 +87,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) method: &'r Method,
     pub(crate) uri: &'r Uri,
     pub(crate) fields: Cow<'r, HeaderMap>,
+    /// What goes out behind them.
+    pub(crate) added: Option<&'r Added>,
     /// Whoever tells the client what comes before the answer.
     pub(crate) herald: Option<&'r Herald>,
     /// How long it may go on when its answer has come.

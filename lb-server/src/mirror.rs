@@ -12,7 +12,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use lb_core::{Ask, Delivery, Match};
 
-use crate::asking::Asking;
+use crate::asking::{Asking, Word};
 use crate::attempt::{Answer, Sending};
 use crate::body::Replay;
 use crate::client::Client;
@@ -112,7 +112,8 @@ impl Copy {
             let _running = running;
             let site = &view.sites[usize::from(service)];
             let mut facts = RequestFacts::new(id, peer, Some(site));
-            let asking = Asking { head: &head, host: &host, client, scheme, claims: None };
+            let (head, host, word) = (&head, &*host, Word::Ours(None));
+            let asking = Asking { head, host, client, scheme, word };
             if view.gateway.access(view.config.access_log).is_some() {
                 facts.asks(&asking, None);
                 let other =
@@ -129,7 +130,8 @@ impl Copy {
             let sending = Sending {
                 view: &view,
                 site,
-                head: &head,
+                head,
+                added: None,
                 replay: &replay,
                 keeps_host: says_host,
                 ends,

@@ -17,7 +17,7 @@ use lb_core::{Ask, Delivery, Exchange, Match, Repeat, Step, Unrouted};
 use tokio::time::sleep_until;
 
 use crate::arriving::Arriving;
-use crate::asking::{Asking, Claims};
+use crate::asking::{Asking, Claims, Word};
 use crate::attempt::{self, Answer, Sending};
 use crate::body::{Bounds, Broken, Pause, Replay};
 use crate::client::Client;
@@ -61,8 +61,8 @@ pub(crate) async fn respond(
     let address = caller.as_ref().map(|caller| caller.address);
     let told = id.header();
     let claims = Claims::new(forward(&client, &told, trust, caller.as_ref()));
-    let claimed = Some(&claims);
-    let asking = Asking { head: &head, host: &host, client: address, scheme, claims: claimed };
+    let word = Word::Client(&claims);
+    let asking = Asking { head: &head, host: &host, client: address, scheme, word };
     // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
     let found = match refusal {
         Some(_) => Err(Unrouted::NoRoute),
@@ -85,14 +85,15 @@ pub(crate) async fn respond(
     let response = match checked.map(|found| (found, site)) {
         Ok((found, Some(site))) => {
             let routed = Routed::new(found, site, &asking, id);
-            headers::to_backend(&mut head, &host, &claims.forward);
-            let asking = Asking { head: &head, host: &host, client: address, scheme, claims: None };
+            let added = routed.tell_backend(&mut head, &host, &claims.forward);
+            let word = Word::Ours(added.as_ref());
+            let asking = Asking { head: &head, host: &host, client: address, scheme, word };
             let copy = Copy::of(&view, &routed.found, &asking, id).filter(|_| wanted.is_none());
             let passed = match routed.edit_request(&mut head) {
                 Ok(()) => {
                     wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-                    let (head, host) = (&head, &*host);
-                    let asking = Asking { head, host, client: address, scheme, claims: None };
+                    let (head, host, word) = (&head, &*host, Word::Ours(added.as_ref()));
+                    let asking = Asking { head, host, client: address, scheme, word };
                     let (worker, view, client) = (&worker, &view, &*client);
                     let case = Case { worker, view, client, wanted, copy };
                     pass(case, &routed, &journal, (id, told), &asking, incoming).await
@@ -246,6 +247,7 @@ async fn pass(
         view,
         site,
         head,
+        added: asking.added(),
         replay: &replay,
         // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
         keeps_host: routed.says_host() || head.method == Method::CONNECT,

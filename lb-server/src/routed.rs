@@ -19,7 +19,7 @@ use lb_core::{BackendId, Facts, Match, Request, Scheme};
 use crate::asking::{Asking, path};
 use crate::error::Problem;
 use crate::forwarded::reads_as;
-use crate::headers::{self, X_REQUEST_ID};
+use crate::headers::{self, Added, Forward, X_REQUEST_ID};
 use crate::layers::Layers;
 use crate::request_id::RequestId;
 use crate::snapshot::Site;
@@ -66,6 +66,21 @@ impl<'v> Routed<'v> {
     /// Whether the edits say what a backend sees as `Host`.
     pub(crate) fn says_host(&self) -> bool {
         self.layers.as_ref().is_some_and(|layers| edit::host(&layers.requests()).is_some())
+    }
+
+    /// Makes the request a backend's. What it is told besides stays beside a head that nobody changes or
+    /// copies.
+    pub(crate) fn tell_backend(
+        &self,
+        head: &mut Parts,
+        host: &str,
+        forward: &Forward<'_>,
+    ) -> Option<Added> {
+        if self.original.is_none() && self.found.route().mirror.is_none() {
+            return headers::apart(head, host, forward);
+        }
+        headers::to_backend(head, host, forward);
+        None
     }
 
     /// Changes the request, on its way to a backend.

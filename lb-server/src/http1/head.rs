@@ -13,7 +13,7 @@ use super::answer::Told;
 use super::body::{self, Body};
 use super::outbox::Framing;
 use super::{Asked, Limits, Malformed};
-use crate::headers::{ADDED, ADDED_TO_ANSWERS};
+use crate::headers::ADDED_TO_ANSWERS;
 
 /// The head of an answer.
 pub(super) struct Head {
@@ -113,7 +113,7 @@ fn parse_request_into<'b>(
     *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Malformed)?;
     let is_current = read.version == Some(1);
     *request.version_mut() = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
-    let said = fill(request.headers_mut(), bytes, read.headers, ADDED)?;
+    let said = fill(request.headers_mut(), bytes, read.headers, 0)?;
     let body = body::of_request(is_current, &said)?;
     let told = Told {
         is_head: *request.method() == Method::HEAD,
@@ -301,7 +301,7 @@ pub(super) fn write_unframed(headers: &HeaderMap, out: &mut Vec<u8>) -> Said {
     said
 }
 
-fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+pub(super) fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

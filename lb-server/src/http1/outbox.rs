@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame};
 
 use super::{Asked, head, piece};
 use crate::body::Upload;
+use crate::headers::Added;
 use crate::platform::Io;
 
 /// A message on its way out.
@@ -75,6 +76,8 @@ impl Outbox<Upload> {
         let mut flat = Vec::with_capacity(HEAD_BYTES);
         head::write_line(asked, &mut flat);
         let said = head::write_unframed(&asked.fields, &mut flat);
+        let added = asked.added.into_iter().flat_map(Added::iter);
+        added.for_each(|(name, value)| head::write_field(name, value, &mut flat));
         head::write_options(&said, &mut flat);
         let framing = match upload.size_hint().exact() {
             _ if upload.is_end_stream() => Framing::Done,

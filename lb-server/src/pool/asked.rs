@@ -39,6 +39,9 @@ impl Connection {
                 *request.method_mut() = asked.method.clone();
                 *request.uri_mut() = asked.uri.clone();
                 *request.headers_mut() = asked.fields.into_owned();
+                if let Some(added) = asked.added {
+                    added.clone().join(request.headers_mut());
+                }
                 // What cannot be said was not, and no backend is to blame for it.
                 let said = headers::for_http2(&mut request, endpoint.scheme());
                 said.map_err(|_| Failure::Unsent)?;
@@ -172,7 +175,8 @@ mod tests {
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let fields = Cow::Owned(HeaderMap::new());
         let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-        let asked = Asked { method: &method, uri: &uri, fields, herald: None, patience };
+        let (uri, added, herald) = (&uri, None, None);
+        let asked = Asked { method: &method, uri, fields, added, herald, patience };
         let says = async {
             far.read_exact(&mut [0; 4]).await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

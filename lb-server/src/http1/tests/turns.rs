@@ -78,7 +78,8 @@ async fn told(said: &str) -> (Result<u16, Failure>, usize) {
     let (method, uri) = (Method::GET, Uri::from_static("/"));
     let fields = Cow::Owned(HeaderMap::new());
     let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-    let asked = Asked { method: &method, uri: &uri, fields, herald: None, patience };
+    let (uri, added, herald) = (&uri, None, None);
+    let asked = Asked { method: &method, uri, fields, added, herald, patience };
     let says = async {
         far.read_exact(&mut [0; 4]).await.unwrap();
         far.write_all(said.as_bytes()).await.unwrap();
