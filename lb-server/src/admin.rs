@@ -4,23 +4,21 @@
 //! that its configuration lists, so that a web page elsewhere cannot have a browser read it under a
 //! name of its own (DNS rebinding).
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use lb_core::Time;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::discovery;
-use crate::download::{Outgoing, Whose};
+use crate::download::{Outgoing, Reply, Whose};
 use crate::gateway::{Gateway, Refused, ReloadCall};
 use crate::headers;
 use crate::observe::{Format, SHARES, Spread, exposition};
@@ -39,22 +37,17 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// Answers one request to the admin listener.
-pub(crate) async fn respond(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: Request<Arriving>,
-) -> Response<Outgoing> {
+pub(crate) async fn respond(worker: &Worker, client: &Client, head: &Parts) -> Reply {
     let busy = client.begin();
     let (gateway, view) = (&worker.gateway, worker.view());
-    let (head, _) = request.into_parts();
     let (status, kind, body) = if client.refusal().is_some() {
         (StatusCode::BAD_REQUEST, TEXT, "malformed request\n".to_owned())
-    } else if !may_ask(&view, &headers::host(&head)) {
+    } else if !may_ask(&view, &headers::host(head)) {
         let body = "the admin listener answers to localhost, to IP addresses and to the names in \
                     [admin] hosts; add this one there\n";
         (StatusCode::FORBIDDEN, TEXT, body.to_owned())
     } else if head.uri.path() == "/reload" {
-        reload(gateway, &head).await
+        reload(gateway, head).await
     } else if !matches!(head.method, Method::GET | Method::HEAD) {
         (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
     } else {
@@ -92,7 +85,7 @@ pub(crate) async fn respond(
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         *response.body_mut() = Full::default();
     }
-    response.map(|body| Outgoing::new(Whose::Ours { body, _record: None }, busy))
+    Reply::from(response).map(|body| Outgoing::new(Whose::Ours { body, _record: None }, busy))
 }
 
 /// Has the configuration read anew. What a browser sends for another site says `Origin`, and has no

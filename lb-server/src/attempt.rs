@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::pin::Pin;
 
+use futures_util::FutureExt;
 use http::request::Parts;
-use http::{Response, header};
+use http::{header, response};
 use lb_config::config::{HostPolicy, Protocol};
 use lb_core::{Attempt, BackendId, Body, Errand, Failure, Outcome, Time};
 use tokio::time::timeout_at;
@@ -27,7 +28,7 @@ use crate::view::View;
 
 /// The head of a response, and the connection its body arrives on.
 pub(crate) struct Answer {
-    pub(crate) response: Response<()>,
+    pub(crate) head: Box<response::Parts>,
     pub(crate) connection: Connection,
 }
 
@@ -56,20 +57,22 @@ pub(crate) struct Sending<'r> {
 /// Connections that one attempt may find closed, or leaving, and be tried on another.
 const AGAIN_MAX: u8 = 3;
 
-/// Makes an attempt, and another one beside it if the core says so. Returns the one that came to
+/// Makes an attempt, and at this time another one beside it if the core says so. Returns the one that came to
 /// something, and what.
-pub(crate) async fn make<'c>(
+pub(crate) async fn hedged<'c>(
     sending: &Sending<'_>,
     mut attempt: Attempt<'c>,
+    at: Time,
 ) -> (Attempt<'c>, Result<Answer, Failure>) {
     let clock = &sending.view.gateway.clock;
-    let mut first = std::pin::pin!(send(sending, attempt.errand()));
-    let Some(at) = attempt.hedge_at() else { return (attempt, first.await) };
+    let errand = attempt.errand();
+    let mut first = std::pin::pin!(send(sending, &errand));
     if let Ok(made) = timeout_at(clock.instant(at), first.as_mut()).await {
         return (attempt, made);
     }
     let Some(hedge) = attempt.hedge(clock.now()) else { return (attempt, first.await) };
-    let mut second = Box::pin(send(sending, hedge.errand()));
+    let errand = hedge.errand();
+    let mut second = std::pin::pin!(send(sending, &errand));
     tokio::select! {
         biased;
         made = first.as_mut() => {
@@ -97,16 +100,27 @@ pub(crate) async fn make<'c>(
 /// What an attempt came to, as the core knows it.
 pub(crate) fn outcome(made: &Result<Answer, Failure>) -> Outcome {
     match made {
-        Ok(answer) => Outcome::Answered(answer.response.status().as_u16()),
+        Ok(answer) => Outcome::Answered(answer.head.status.as_u16()),
         Err(failure) => Outcome::Failed(*failure),
     }
 }
 
-/// Sends the request to a backend and waits for an answer. A tunnel is asked for in HTTP/1.1 whatever the
-/// backend speaks: one of HTTP/2 need not understand that.
-async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let made = carry(sending, errand).await;
-    let speaks = sending.view.endpoint(errand.backend()).protocol;
+/// Sends the request to a backend and waits for an answer.
+pub(crate) fn send(
+    sending: &Sending<'_>,
+    errand: &Errand,
+) -> impl Future<Output = Result<Answer, Failure>> {
+    carry(sending, errand).map(|made| of_backend(sending, errand.backend(), made))
+}
+
+/// What an attempt came to at this backend. A tunnel is asked for in HTTP/1.1 whatever the backend speaks: one
+/// of HTTP/2 need not understand that.
+fn of_backend(
+    sending: &Sending<'_>,
+    backend: BackendId,
+    made: Result<Answer, Failure>,
+) -> Result<Answer, Failure> {
+    let speaks = sending.view.endpoint(backend).protocol;
     if speaks != Protocol::Http2 || !upgrade::is_asked(sending.head) {
         return made;
     }
@@ -117,9 +131,8 @@ async fn send(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> 
 }
 
 /// Sends the request on one connection after the other, until nobody can have closed it beforehand.
-async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure> {
-    let Sending { view, site, head, added, replay, keeps_host, trace, .. } = *sending;
-    let Sending { ref herald, ref tried, .. } = *sending;
+async fn carry(sending: &Sending<'_>, errand: &Errand) -> Result<Answer, Failure> {
+    let Sending { view, replay, ref tried, .. } = *sending;
     let gateway = &view.gateway;
     let backend = errand.backend();
     let connect_deadline = errand.connect_deadline();
@@ -128,24 +141,10 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
     let number = tried.replace(tried.get() + 1);
     let late = |failure| errand.judged(failure, Time::ZERO, gateway.now());
     let mut connection = connect(sending, backend, connect_deadline).await.map_err(late)?;
-    let patience = Patience {
-        idle: site.service.timeouts().body_idle,
-        until: gateway.clock.instant(errand.exchange_deadline()),
-    };
     let mut again = 0;
     loop {
-        // Mostly it goes out as it is, and then nobody needs a copy.
-        let mut fields = Cow::Borrowed(&head.headers);
-        if let Some(trace) = trace {
-            trace.tell_backend(fields.to_mut(), trace.attempt(number));
-        }
-        // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
-        if (site.host == HostPolicy::Backend && !keeps_host) || !fields.contains_key(header::HOST) {
-            fields.to_mut().insert(header::HOST, endpoint.authority.clone());
-        }
-        let (method, uri, herald) = (&head.method, &head.uri, herald.as_ref());
-        let asked = Asked { method, uri, fields, added, herald, patience };
         let made = {
+            let asked = asked(sending, errand, number);
             let answer = std::pin::pin!(connection.send(asked, replay.upload(), endpoint));
             in_time(&gateway.clock, errand, replay, answer).await
         };
@@ -154,10 +153,10 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
             && gateway.now() < connect_deadline
             && matches!(replay.body(), Body::Intact);
         let failure = match made {
-            Some(Ok(response)) => {
-                let status = response.status().as_u16();
+            Some(Ok(head)) => {
+                let status = head.status.as_u16();
                 if !(may && connection.is_left() && errand.is_goodbye(status)) {
-                    return judged(sending, connection, response);
+                    return judged(sending, connection, head);
                 }
                 Failure::Unsent
             }
@@ -187,6 +186,27 @@ async fn carry(sending: &Sending<'_>, errand: Errand) -> Result<Answer, Failure>
         let another = Box::pin(pool::another(view, backend, connect_deadline));
         connection = another.await.map_err(late)?;
     }
+}
+
+/// What is asked of a backend in the attempt of this number.
+fn asked<'r>(sending: &'r Sending<'_>, errand: &Errand, number: u32) -> Asked<'r> {
+    let Sending { view, site, head, added, keeps_host, trace, .. } = *sending;
+    // Mostly it goes out as it is, and then nobody needs a copy.
+    let mut fields = Cow::Borrowed(&head.headers);
+    if let Some(trace) = trace {
+        trace.tell_backend(fields.to_mut(), trace.attempt(number));
+    }
+    // A client of HTTP/1.0 may name no host; we speak 1.1 and must (RFC 9112 §3.2).
+    if (site.host == HostPolicy::Backend && !keeps_host) || !fields.contains_key(header::HOST) {
+        let authority = view.endpoint(errand.backend()).authority.clone();
+        fields.to_mut().insert(header::HOST, authority);
+    }
+    let patience = Patience {
+        idle: site.service.timeouts().body_idle,
+        until: view.gateway.clock.instant(errand.exchange_deadline()),
+    };
+    let (method, uri, herald) = (&head.method, &head.uri, sending.herald.as_ref());
+    Asked { method, uri, fields, added, herald, patience }
 }
 
 /// What a failure on this connection comes to.
@@ -227,23 +247,25 @@ async fn connect(
 fn judged(
     sending: &Sending<'_>,
     connection: Connection,
-    mut response: Response<()>,
+    mut answer: Box<response::Parts>,
 ) -> Result<Answer, Failure> {
     let Sending { view, head, .. } = *sending;
     let server = &view.config.server;
-    upgrade::unframe(head, &mut response);
-    let is_head = response.headers().len() <= server.headers_max
-        && headers::is_answer(response.headers(), server.header_bytes_max);
-    let failure =
-        if is_head { upgrade::misfits(head, &response) } else { Some(Failure::Malformed) };
-    failure.map_or(Ok(Answer { response, connection }), Err)
+    upgrade::unframe(head, &mut answer);
+    let is_head = answer.headers.len() <= server.headers_max
+        && headers::is_answer(&answer.headers, server.header_bytes_max);
+    let failure = if is_head { upgrade::misfits(head, &answer) } else { Some(Failure::Malformed) };
+    match failure {
+        None => Ok(Answer { head: answer, connection }),
+        Some(failure) => Err(failure),
+    }
 }
 
 /// Waits for an answer for as long as the core lets the backend think, which begins anew with every
 /// piece of the request's body that it takes. `None`: that was too long.
 async fn in_time<A>(
     clock: &Clock,
-    errand: Errand,
+    errand: &Errand,
     replay: &Replay,
     mut answer: Pin<&mut impl Future<Output = A>>,
 ) -> Option<A> {

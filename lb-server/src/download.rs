@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Response, response};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use lb_core::BodyEnd;
@@ -25,6 +26,12 @@ use crate::pulse::{self, Busy, Patience, Pulse, Standing};
 /// one of those in turn, and whoever was handed more of it would seem to take nothing until all that has gone:
 /// this much in 30 s is 1 kB/s. Less of it is cut into more and smaller frames, where windows are small.
 const HANDED_BYTES: usize = 32 * 1024;
+
+/// An answer on its way to the client. Its head is in a box: it passes through many hands.
+pub(crate) struct Reply<B = Outgoing> {
+    pub(crate) head: Box<response::Parts>,
+    pub(crate) body: B,
+}
 
 /// The body of whatever we answer. While it is there, its client is busy.
 pub(crate) struct Outgoing {
@@ -59,6 +66,24 @@ pub(crate) struct Download {
     handed: Option<Instant>,
     /// How long the client let such pieces lie, in all.
     untaken: Duration,
+}
+
+impl<B> Reply<B> {
+    /// The same with another body.
+    pub(crate) fn map<C>(self, with: impl FnOnce(B) -> C) -> Reply<C> {
+        Reply { head: self.head, body: with(self.body) }
+    }
+
+    pub(crate) fn into_response(self) -> Response<B> {
+        Response::from_parts(*self.head, self.body)
+    }
+}
+
+impl<B> From<Response<B>> for Reply<B> {
+    fn from(response: Response<B>) -> Self {
+        let (head, body) = response.into_parts();
+        Self { head: Box::new(head), body }
+    }
 }
 
 impl Outgoing {

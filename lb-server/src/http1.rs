@@ -29,7 +29,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, Uri};
+use http::response::Parts;
+use http::{HeaderMap, Method, Uri};
 use hyper::body::{Frame, SizeHint};
 use lb_core::Failure;
 use tokio::io::ReadBuf;
@@ -141,26 +142,23 @@ impl Http1 {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn ask(
-        &mut self,
-        asked: Asked<'_>,
+    pub(crate) fn ask<'c>(
+        &'c mut self,
+        asked: Asked<'c>,
         upload: Upload,
-    ) -> Result<Response<()>, Failure> {
+    ) -> impl Future<Output = Result<Box<Parts>, Failure>> + use<'c> {
         let (method, herald) = (asked.method, asked.herald);
-        let mut request = Some((asked, upload));
-        let mut cut = None;
-        let mut begun = Begun::default();
+        let outbox = Box::new(Outbox::of_request(&asked, upload));
+        self.sending = Sending::Here(outbox, asked.patience);
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
-        poll_fn(|cx| {
+        let mut cut = None;
+        let mut begun = Begun::default();
+        poll_fn(move |cx| {
             loop {
                 if let Poll::Ready(read) = self.poll_head(cx, (method, herald), &mut begun) {
                     let why = |failure| cut.as_ref().map_or(failure, |why| self.failure_of(why));
                     return Poll::Ready(read.map_err(why));
-                }
-                if let Some((asked, upload)) = request.take() {
-                    let outbox = Box::new(Outbox::of_request(&asked, upload));
-                    self.sending = Sending::Here(outbox, asked.patience);
                 }
                 let Sending::Here(outbox, _) = &mut self.sending else { return Poll::Pending };
                 let sent = outbox.poll(cx, &mut **self.line.io.borrow_mut());
@@ -179,7 +177,6 @@ impl Http1 {
                 }
             }
         })
-        .await
     }
 
     /// Reads until there is a head that ends the wait. What comes before anything was said is no
@@ -189,7 +186,7 @@ impl Http1 {
         cx: &mut Context<'_>,
         (method, herald): (&Method, Option<&Herald>),
         Begun { bytes: begun, interim }: &mut Begun,
-    ) -> Poll<Result<Response<()>, Failure>> {
+    ) -> Poll<Result<Box<Parts>, Failure>> {
         loop {
             while !self.ahead.is_empty() {
                 if !self.asked {
@@ -212,13 +209,13 @@ impl Http1 {
                             if *interim > INTERIM_MAX || head.bytes > self.limits.head_bytes_max {
                                 return Poll::Ready(Err(Failure::Malformed));
                             }
-                            herald.iter().for_each(|herald| herald.tell(&head.response));
+                            herald.iter().for_each(|herald| herald.tell(&head.parts));
                             ready!(turn::poll_spend(cx));
                             continue;
                         };
                         (self.body, self.keeps) = (body, head.keeps);
                         self.set_aside();
-                        return Poll::Ready(Ok(head.response));
+                        return Poll::Ready(Ok(head.parts));
                     }
                 }
             }

@@ -153,11 +153,11 @@ async fn deliver(
     journal: &Rc<Journal>,
     replay: Replay,
 ) {
-    let (Answer { response, connection }, delivery) = match answered {
+    let (Answer { head, connection }, delivery) = match answered {
         Ok(answered) => answered,
         Err(Unserved { problem, .. }) => return journal.refused(problem),
     };
-    journal.answered(response.status());
+    journal.answered(head.status);
     let held = Held::new(view, journal, delivery);
     let mut download = Download::new(held, connection, replay, None);
     while !download.is_over() {

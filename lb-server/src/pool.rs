@@ -57,7 +57,8 @@ pub(crate) struct Connection {
 
 enum Speaker {
     Http1(Idle),
-    Http2(Stream, Option<Coming>),
+    /// What comes there is in a box: a connection goes from hand to hand.
+    Http2(Stream, Option<Box<Coming>>),
 }
 
 /// The connections of one worker to one backend.

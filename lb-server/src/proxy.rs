@@ -1,119 +1,256 @@
 //! The life of a request, top to bottom.
 //!
 //! Strictness, routing, the exchange with the core, and the answer, in this order. What is decided
-//! is decided in `lb_core`; here a step says "attempt" and an attempt is made, or "wait" and time
-//! passes.
+//! is decided in `lb_core`; here ([`exchange()`]) a step says "attempt" and an attempt is made, or "wait"
+//! and time passes.
+//!
+//! What is only needed before the first wait is not held through it: a request that waits takes little room.
+
+mod exchange;
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use lb_config::config::Trust;
-use lb_core::{Ask, Delivery, Exchange, Match, Repeat, Step, Unrouted};
-use tokio::time::sleep_until;
+use lb_core::{Ask, Delivery, Match, Repeat, Scheme, Unrouted};
 
 use crate::arriving::Arriving;
 use crate::asking::{Asking, Claims, Word};
-use crate::attempt::{self, Answer, Sending};
-use crate::body::{Bounds, Broken, Pause, Replay};
+use crate::attempt::{Answer, Sending};
+use crate::body::{Bounds, Replay};
 use crate::client::Client;
-use crate::download::{Download, Outgoing, Whose};
+use crate::download::{Download, Outgoing, Reply, Whose};
 use crate::error::{Problem, Unserved, tell_allowance};
 use crate::forwarded::{self, Caller};
 use crate::framing::Refusal;
-use crate::headers::{self, Forward};
+use crate::headers::{self, Added, Forward};
 use crate::held::Held;
-use crate::line::CallsNext;
 use crate::mirror::{Copied, Copy};
 use crate::observe::{Journal, RequestFacts, Trace};
 use crate::pulse::Busy;
 use crate::request_id::RequestId;
-use crate::retry_after::retry_after;
 use crate::routed::{self, Routed};
 use crate::snapshot::Site;
 use crate::tunnel::Tunnel;
 use crate::upgrade::{self, Wanted};
 use crate::view::View;
 use crate::worker::Worker;
+pub(crate) use exchange::exchange;
+
+/// Where a request comes in, and what is held while it is answered.
+struct Case<'c> {
+    worker: &'c Rc<Worker>,
+    view: &'c Rc<View>,
+    client: &'c Client,
+    busy: &'c Busy,
+    id: RequestId,
+}
+
+/// A request that goes to a service.
+struct Passing<'v> {
+    routed: Routed<'v>,
+    journal: Rc<Journal>,
+    host: String,
+    /// Its IP address, and what it came by.
+    client: Option<IpAddr>,
+    scheme: Scheme,
+    /// Its name, as its client is told it.
+    told: HeaderValue,
+    /// What its backend is told besides.
+    added: Option<Added>,
+    /// What its client would rather speak.
+    wanted: Option<Box<Wanted>>,
+    /// Who else gets it.
+    copy: Option<Box<Copy>>,
+}
 
 /// Answers one request.
 pub(crate) async fn respond(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: Request<Arriving>,
-) -> Response<Outgoing> {
+    worker: &Rc<Worker>,
+    client: &Client,
+    head: &mut Parts,
+    incoming: Arriving,
+) -> Reply {
     let busy = client.begin();
     let view = worker.view();
-    let refusal = client.refusal();
-    let (mut head, incoming) = request.into_parts();
-    let id = worker.next_request_id();
-    let wanted = upgrade::wanted(&mut head, client.is_held(), id);
-    headers::join_cookies(&mut head.headers);
-    let host = headers::host(&head);
-    let trust = &view.config.trust;
-    let caller = client.peer.map(|peer| forwarded::caller(trust, peer.ip(), &head.headers));
-    let seen = || headers::scheme(client.secure.as_ref());
-    let scheme = caller.as_ref().and_then(|caller| caller.scheme).unwrap_or_else(seen);
-    let address = caller.as_ref().map(|caller| caller.address);
-    let told = id.header();
-    let claims = Claims::new(forward(&client, &told, trust, caller.as_ref()));
-    let word = Word::Client(&claims);
-    let asking = Asking { head: &head, host: &host, client: address, scheme, word };
-    // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
-    let found = match refusal {
-        Some(_) => Err(Unrouted::NoRoute),
-        None => view.router.find(&asking),
+    let case = Case { worker, view: &view, client, busy: &busy, id: worker.next_request_id() };
+    let reply = match case.admit(head) {
+        Ok(mut passing) => match case.pass(&mut passing, head, incoming).await {
+            Ok(reply) => reply,
+            Err(unserved) => case.refuse_routed(unserved, head, &passing),
+        },
+        Err(reply) => reply,
     };
-    let (from, led) = (caller.as_ref(), found.as_ref().ok());
-    let site = led.and_then(|found| view.site_behind(found));
-    let journal = begin_journal(&view, &client, &asking, id, from, led, refusal.is_some());
+    reply.map(|body| Outgoing::new(body, busy))
+}
 
-    let checked = match refusal {
-        Some(refusal) => Err(Problem::Refused(refusal)),
-        None if is_forbidden(&head, wanted.as_ref(), site) => Err(Problem::Connect),
-        None => check(&view, &head, found),
-    };
-    let own = |problem: Problem, head: &Parts| {
-        let date = headers::date(view.gateway.platform.unix_time());
-        let response = problem.response(head, id, date);
-        response.map(|body| words(problem, body, Rc::clone(&journal), &busy))
-    };
-    let response = match checked.map(|found| (found, site)) {
-        Ok((found, Some(site))) => {
-            let routed = Routed::new(found, site, &asking, id);
-            let added = routed.tell_backend(&mut head, &host, &claims.forward);
-            let word = Word::Ours(added.as_ref());
-            let asking = Asking { head: &head, host: &host, client: address, scheme, word };
-            let copy = Copy::of(&view, &routed.found, &asking, id).filter(|_| wanted.is_none());
-            let passed = match routed.edit_request(&mut head) {
-                Ok(()) => {
-                    wanted.iter().for_each(|wanted| wanted.ask(&mut head));
-                    let (head, host, word) = (&head, &*host, Word::Ours(added.as_ref()));
-                    let asking = Asking { head, host, client: address, scheme, word };
-                    let (worker, view, client) = (&worker, &view, &*client);
-                    let case = Case { worker, view, client, wanted, copy };
-                    pass(case, &routed, &journal, (id, told), &asking, incoming).await
-                }
-                Err(problem) => Err(problem.into()),
-            };
-            passed.unwrap_or_else(|Unserved { problem, allowance }| {
-                let mut response = own(problem, &head);
-                routed.edit_own_answer(response.headers_mut());
-                tell_allowance(response.headers_mut(), allowance);
-                response
-            })
+impl<'c> Case<'c> {
+    /// Finds out who asks for what, and makes its head one for a backend. Otherwise there is an answer.
+    fn admit(&self, head: &mut Parts) -> Result<Passing<'c>, Reply<Whose>> {
+        let Self { view, client, id, .. } = *self;
+        let refusal = client.refusal();
+        let wanted = upgrade::wanted(head, client.is_held(), id);
+        headers::join_cookies(&mut head.headers);
+        let host = headers::host(head);
+        let trust = &view.config.trust;
+        let caller = client.peer.map(|peer| forwarded::caller(trust, peer.ip(), &head.headers));
+        let seen = || headers::scheme(client.secure.as_ref());
+        let scheme = caller.as_ref().and_then(|caller| caller.scheme).unwrap_or_else(seen);
+        let address = caller.as_ref().map(|caller| caller.address);
+        let told = id.header();
+        let claims = Claims::new(forward(client, &told, trust, caller.as_ref()));
+        let word = Word::Client(&claims);
+        let asking = Asking { head, host: &host, client: address, scheme, word };
+        // Of a refused request the head is a stand-in, which leads nowhere and says nothing.
+        let found = match refusal {
+            Some(_) => Err(Unrouted::NoRoute),
+            None => view.router.find(&asking),
+        };
+        let (from, led) = (caller.as_ref(), found.as_ref().ok());
+        let site = led.and_then(|found| view.site_behind(found));
+        let journal = begin_journal(view, client, &asking, id, from, led, refusal.is_some());
+
+        let checked = match refusal {
+            Some(refusal) => Err(Problem::Refused(refusal)),
+            None if is_forbidden(head, wanted.as_ref(), site) => Err(Problem::Connect),
+            None => check(view, head, found),
+        };
+        let found = checked.map_err(|problem| self.refuse(problem, head, &journal))?;
+        let Some(site) = site else {
+            let answered = answer_by_route(view, &journal, &found, &asking, id);
+            return Err(answered.unwrap_or_else(|problem| self.refuse(problem, head, &journal)));
+        };
+        let routed = Routed::new(found, site, &asking, id);
+        let added = routed.tell_backend(head, &host, &claims.forward);
+        let word = Word::Ours(added.as_ref());
+        let asking = Asking { head, host: &host, client: address, scheme, word };
+        let copy = Copy::of(view, &routed.found, &asking, id).filter(|_| wanted.is_none());
+        let edited = routed.edit_request(head);
+        let wanted = wanted.map(Box::new);
+        let client = address;
+        let passing = Passing { routed, journal, host, client, scheme, told, added, wanted, copy };
+        if let Err(problem) = edited {
+            return Err(self.refuse_routed(problem.into(), head, &passing));
         }
-        Ok((found, None)) => {
-            let answered = answer_by_route(&view, &journal, &found, &asking, id);
-            answered.unwrap_or_else(|problem| own(problem, &head))
+        passing.wanted.iter().for_each(|wanted| wanted.ask(head));
+        Ok(passing)
+    }
+
+    /// Takes a request to a backend, and brings back the answer.
+    async fn pass(
+        &self,
+        passing: &mut Passing<'_>,
+        head: &Parts,
+        incoming: Arriving,
+    ) -> Result<Reply<Whose>, Unserved> {
+        let Self { worker, view, client, id, .. } = *self;
+        let (routed, journal) = (&passing.routed, &*passing.journal);
+        let site = routed.site;
+        let herald = incoming.herald(routed.layers.as_ref());
+        let replay = replay(incoming, routed, journal)?;
+        let (host, scheme) = (&*passing.host, passing.scheme);
+        let (client_at, added) = (passing.client, passing.added.as_ref());
+        let asking = Asking { head, host, client: client_at, scheme, word: Word::Ours(added) };
+        let ask = Ask {
+            id: id.exchange(),
+            repeat: repeat(&head.method),
+            facts: &asking,
+            bodiless: replay.is_empty(),
+        };
+        let sending = Sending {
+            view,
+            site,
+            head,
+            added,
+            replay: &replay,
+            // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
+            keeps_host: routed.says_host() || head.method == Method::CONNECT,
+            ends: client.ends(),
+            trace: journal.trace(),
+            herald,
+            tried: Cell::new(0),
+            is_alone: Cell::new(false),
+        };
+        journal.passes_on(&head.uri);
+        let made = exchange(&sending, journal, ask).await;
+        // What no backend was asked is not copied.
+        if let Some(copy) = passing.copy.take().filter(|_| sending.tried.get() > 0) {
+            copy.send(worker, &Copied { view, client, asking: &asking, replay: &replay });
         }
-        Err(problem) => own(problem, &head),
+        let (answer, delivery) = made?;
+        Ok(self.deliver(passing, head, answer, delivery, replay))
+    }
+
+    /// Makes a backend's answer one for the client.
+    fn deliver(
+        &self,
+        passing: &mut Passing<'_>,
+        asked: &Parts,
+        Answer { mut head, connection }: Answer,
+        delivery: Delivery,
+        replay: Replay,
+    ) -> Reply<Whose> {
+        let Self { view, client, .. } = *self;
+        let Passing { routed, journal, told, wanted, .. } = passing;
+        let granted = wanted.take().filter(|wanted| wanted.is_granted(head.status));
+        let protocol = granted.as_ref().and_then(|_| head.headers.get(header::UPGRADE).cloned());
+        let challenges = upgrade::challenges(asked, &head.headers);
+        headers::to_client(&mut head, || view.gateway.platform.unix_time(), told.clone());
+        for challenge in challenges {
+            head.headers.append(header::PROXY_AUTHENTICATE, challenge);
+        }
+        routed.edit_answer(&mut head, delivery.backend());
+        journal.answered(head.status);
+        tell_client(&mut head.headers, &delivery, routed.site);
+        let held = Held::new(view, journal, delivery);
+        if let Some(wanted) = granted {
+            wanted.grant(&mut head, protocol);
+            Tunnel { held, remains: connection.into_remains() }.begin(client, wanted.stream);
+            return Reply { head, body: Whose::nobodys() };
+        }
+        let download = Download::new(held, connection, replay, routed.layers.clone());
+        Reply { head, body: Whose::backends(download) }
+    }
+
+    /// Our own answer to a request that a route takes to a service, and that is not served there.
+    fn refuse_routed(
+        &self,
+        Unserved { problem, allowance }: Unserved,
+        head: &Parts,
+        passing: &Passing<'_>,
+    ) -> Reply<Whose> {
+        let mut reply = self.refuse(problem, head, &passing.journal);
+        passing.routed.edit_own_answer(&mut reply.head.headers);
+        tell_allowance(&mut reply.head.headers, allowance);
+        reply
+    }
+
+    /// Our own answer.
+    fn refuse(&self, problem: Problem, head: &Parts, journal: &Rc<Journal>) -> Reply<Whose> {
+        let date = headers::date(self.view.gateway.platform.unix_time());
+        let response = problem.response(head, self.id, date);
+        Reply::from(response).map(|body| words(problem, body, Rc::clone(journal), self.busy))
+    }
+}
+
+/// The body of a request, unless it is known to be too large.
+fn replay(incoming: Arriving, routed: &Routed<'_>, journal: &Journal) -> Result<Replay, Problem> {
+    let site = routed.site;
+    let bounds = Bounds {
+        idle_for: site.service.timeouts().body_idle,
+        keep_max: site.replay_buffer,
+        size_max: site.body_bytes_max,
     };
-    response.map(|body| Outgoing::new(body, busy))
+    if incoming.size_hint().lower() > bounds.size_max {
+        return Err(Problem::BodyTooLarge);
+    }
+    Ok(Replay::new(incoming, bounds, routed.layers.as_ref(), || journal.bytes_in()))
 }
 
 /// What is written down of a request from now on. Of a refused one there is nothing to tell.
@@ -198,93 +335,12 @@ fn answer_by_route(
     found: &Match<'_>,
     asking: &Asking<'_>,
     id: RequestId,
-) -> Result<Response<Whose>, Problem> {
+) -> Result<Reply<Whose>, Problem> {
     let date = headers::date(view.gateway.platform.unix_time());
     let answer = routed::answer(found, asking, id, date);
     let response = answer.expect("a route that leads to no service answers")?;
     journal.answered_by_route(&found.route().action, response.status());
-    Ok(response.map(|body| Whose::ours(body, Rc::clone(journal))))
-}
-
-/// Where a request comes in, what its client would rather speak, and who else gets it.
-struct Case<'c> {
-    worker: &'c Rc<Worker>,
-    view: &'c Rc<View>,
-    client: &'c Client,
-    wanted: Option<Wanted>,
-    copy: Option<Box<Copy>>,
-}
-
-/// Takes a request to a backend, and brings back the answer.
-async fn pass(
-    case: Case<'_>,
-    routed: &Routed<'_>,
-    journal: &Rc<Journal>,
-    (id, told): (RequestId, HeaderValue),
-    asking: &Asking<'_>,
-    incoming: Arriving,
-) -> Result<Response<Whose>, Unserved> {
-    let Case { worker, view, client, wanted, copy } = case;
-    let (site, head) = (routed.site, asking.head);
-    let bounds = Bounds {
-        idle_for: site.service.timeouts().body_idle,
-        keep_max: site.replay_buffer,
-        size_max: site.body_bytes_max,
-    };
-    if incoming.size_hint().lower() > bounds.size_max {
-        return Err(Problem::BodyTooLarge.into());
-    }
-    let layers = routed.layers.as_ref();
-    let herald = incoming.herald(layers);
-    let replay = Replay::new(incoming, bounds, layers, || journal.bytes_in());
-    let ask = Ask {
-        id: id.exchange(),
-        repeat: repeat(&head.method),
-        facts: asking,
-        bodiless: replay.is_empty(),
-    };
-    let sending = Sending {
-        view,
-        site,
-        head,
-        added: asking.added(),
-        replay: &replay,
-        // The host of a CONNECT stands in its target, and in `Host` no other (RFC 9112 §3.2).
-        keeps_host: routed.says_host() || head.method == Method::CONNECT,
-        ends: client.ends(),
-        trace: journal.trace(),
-        herald,
-        tried: Cell::new(0),
-        is_alone: Cell::new(false),
-    };
-    journal.passes_on(&head.uri);
-    let made = exchange(&sending, journal, ask).await;
-    // What no backend was asked is not copied.
-    if let Some(copy) = copy.filter(|_| sending.tried.get() > 0) {
-        copy.send(worker, &Copied { view, client, asking, replay: &replay });
-    }
-    let (answer, delivery) = made?;
-
-    let Answer { response, connection } = answer;
-    let (mut parts, ()) = response.into_parts();
-    let granted = wanted.filter(|wanted| wanted.is_granted(parts.status));
-    let protocol = granted.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
-    let challenges = upgrade::challenges(head, &parts.headers);
-    headers::to_client(&mut parts, || view.gateway.platform.unix_time(), told);
-    for challenge in challenges {
-        parts.headers.append(header::PROXY_AUTHENTICATE, challenge);
-    }
-    routed.edit_answer(&mut parts, delivery.backend());
-    journal.answered(parts.status);
-    tell_client(&mut parts.headers, &delivery, site);
-    let held = Held::new(view, journal, delivery);
-    if let Some(wanted) = granted {
-        wanted.grant(&mut parts, protocol);
-        Tunnel { held, remains: connection.into_remains() }.begin(client, wanted.stream);
-        return Ok(Response::from_parts(parts, Whose::nobodys()));
-    }
-    let download = Download::new(held, connection, replay, layers.cloned());
-    Ok(Response::from_parts(parts, Whose::backends(download)))
+    Ok(Reply::from(response).map(|body| Whose::ours(body, Rc::clone(journal))))
 }
 
 /// Tells the client what the core has for it: with whom it stays, and what it may still ask.
@@ -296,78 +352,11 @@ fn tell_client(headers: &mut HeaderMap, delivery: &Delivery, site: &Site) {
     tell_allowance(headers, delivery.allowance());
 }
 
-/// Does what the core says, step by step, until there is an answer to deliver.
-pub(crate) async fn exchange(
-    sending: &Sending<'_>,
-    journal: &Journal,
-    ask: Ask<'_>,
-) -> Result<(Answer, Delivery), Unserved> {
-    let Sending { view, site, replay, .. } = *sending;
-    let clock = &view.gateway.clock;
-    // However it ends, what it held is given back first.
-    let _calls_next = CallsNext { line: &site.line, service: &site.service };
-    let mut answer = None;
-    // While it is open which answer goes out, nobody reads on for a backend that has answered.
-    let mut paused = None;
-    let mut step = Exchange::start(&site.service, journal, ask, journal.began());
-    loop {
-        step = match step {
-            Step::Attempt(attempt) => {
-                // An answer that was not good enough ends here, and its connection with it.
-                drop((paused.take(), answer.take()));
-                let (attempt, made) = attempt::make(sending, attempt).await;
-                let outcome = attempt::outcome(&made);
-                answer = made.ok();
-                let wish = answer.as_ref().and_then(|answer| {
-                    let unix_time = || view.gateway.platform.unix_time();
-                    retry_after(answer.response.headers(), unix_time)
-                });
-                if let (Some(broken), None) = (replay.broken(), &answer) {
-                    // The client's fault says nothing about the backend: the attempt is dropped.
-                    return Err(client_problem(broken).into());
-                }
-                let attempt = match wish {
-                    Some(span) => attempt.asked_to_wait(span),
-                    None => attempt,
-                };
-                let step = attempt.finish(outcome, replay.body(), clock.now());
-                paused = (!matches!(step, Step::Deliver(_))).then(|| replay.pause());
-                // A failed attempt has given its place at the backend back.
-                site.line.call_next(&site.service);
-                step
-            }
-            Step::Queue(queue) => Box::pin(site.line.wait(queue, clock)).await,
-            // An answer is kept: should nobody be there to take a retry, it goes out after all.
-            Step::Wait(wait) => {
-                sleep_until(clock.instant(wait.until())).await;
-                wait.wake(clock.now())
-            }
-            Step::Deliver(delivery) => {
-                let answer = answer.expect("what is delivered was answered");
-                paused.into_iter().for_each(Pause::end);
-                return Ok((answer, delivery));
-            }
-            Step::Reject(rejection, allowance) => {
-                return Err(Unserved { problem: Problem::Rejected(rejection), allowance });
-            }
-        }
-    }
-}
-
 /// RFC 9110 §9.2. A method that nobody has defined may do anything.
 pub(crate) fn repeat(method: &Method) -> Repeat {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Repeat::Safe,
         Method::PUT | Method::DELETE => Repeat::Idempotent,
         _ => Repeat::Once,
-    }
-}
-
-fn client_problem(broken: Broken) -> Problem {
-    match broken {
-        Broken::ClientIdle => Problem::RequestTimeout,
-        Broken::TooLarge => Problem::BodyTooLarge,
-        Broken::Malformed => Problem::BrokenRequest,
-        _ => Problem::ClientLeft,
     }
 }

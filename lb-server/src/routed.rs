@@ -32,7 +32,7 @@ pub(crate) struct Routed<'v> {
     /// What is changed, if anything is.
     pub(crate) layers: Option<Layers>,
     /// As the client sent it, where something is changed, or dots in its path were followed.
-    original: Option<Original>,
+    original: Option<Box<Original>>,
 }
 
 /// What templates may say of a request.
@@ -53,13 +53,15 @@ impl<'v> Routed<'v> {
     ) -> Self {
         let layers = Layers::new(&found.route().edits, &site.edits);
         let is_kept = layers.is_some() || found.followed(asking).is_some();
-        let original = is_kept.then(|| Original {
+        // In a box: of most requests there is none.
+        let original = || Original {
             method: asking.head.method.clone(),
             uri: asking.head.uri.clone(),
             host: asking.host.to_owned(),
             client: asking.client(),
             scheme: asking.scheme,
-        });
+        };
+        let original = is_kept.then(|| Box::new(original()));
         Self { found, site, id, layers, original }
     }
 

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::request::Parts;
 use lb_config::config::{Alpn, Server};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ use crate::client::Client;
 use crate::crowd::{self, Crowded, Share};
 use crate::distrust::turned_away;
 use crate::doors::{Key, Kind};
-use crate::download::Outgoing;
+use crate::download::Reply;
 use crate::headers;
 use crate::platform::Io;
 use crate::proxy;
@@ -156,23 +156,26 @@ impl Seat {
 
     /// Answers one request.
     async fn respond(
-        worker: Rc<Worker>,
+        worker: &Rc<Worker>,
         kind: Kind,
-        client: Rc<Client>,
-        request: Request<Arriving>,
-    ) -> Response<Outgoing> {
-        let asked = Rc::clone(&client);
-        let mut response = match kind {
-            Kind::Client => proxy::respond(worker, client, request).await,
-            Kind::Admin => admin::respond(worker, client, request).await,
+        client: &Rc<Client>,
+        head: &mut Parts,
+        incoming: Arriving,
+    ) -> Reply {
+        let mut reply = match kind {
+            Kind::Client => proxy::respond(worker, client, head, incoming).await,
+            Kind::Admin => {
+                drop(incoming);
+                admin::respond(worker, client, head).await
+            }
         };
-        if asked.has_no_tunnel() {
+        if client.has_no_tunnel() {
             // Whatever the client sent behind it is its next request, and not another protocol.
-            asked.let_go();
-            if asked.says_goodbye() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            client.let_go();
+            if client.says_goodbye() {
+                reply.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        response
+        reply
     }
 }

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, response};
+use http::{Method, StatusCode, response};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use lb_core::Failure;
@@ -110,10 +110,10 @@ pub(crate) fn is_asked(head: &Parts) -> bool {
 }
 
 /// Forgets how an answer says that it is framed, if it grants a tunnel and nothing is (RFC 9110 §9.3.6).
-pub(crate) fn unframe<B>(asked: &Parts, answer: &mut Response<B>) {
-    if asked.method == Method::CONNECT && answer.status().is_success() {
+pub(crate) fn unframe(asked: &Parts, answer: &mut response::Parts) {
+    if asked.method == Method::CONNECT && answer.status.is_success() {
         for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
-            answer.headers_mut().remove(name);
+            answer.headers.remove(name);
         }
     }
 }
@@ -126,11 +126,11 @@ pub(crate) fn challenges(asked: &Parts, answer: &HeaderMap) -> Vec<HeaderValue> 
 }
 
 /// What an answer comes to that does not speak of protocols as the request, as it went out, allows.
-pub(crate) fn misfits<B>(asked: &Parts, answer: &Response<B>) -> Option<Failure> {
+pub(crate) fn misfits(asked: &Parts, answer: &response::Parts) -> Option<Failure> {
     let over_http2 = asked.extensions.get::<Protocol>().is_some();
-    match answer.status() {
+    match answer.status {
         StatusCode::SWITCHING_PROTOCOLS => {
-            let mut granted = protocols(answer.headers());
+            let mut granted = protocols(&answer.headers);
             let granted = granted.next().filter(|_| granted.next().is_none());
             let mut wanted = protocols(&asked.headers).peekable();
             if wanted.peek().is_none() {
@@ -138,7 +138,7 @@ pub(crate) fn misfits<B>(asked: &Parts, answer: &Response<B>) -> Option<Failure>
             }
             // What a backend makes of a protocol that it does not speak is for any client to bring about.
             let is_asked = wanted.any(|it| granted.is_some_and(|by| it.eq_ignore_ascii_case(by)));
-            let fits = is_asked && (!over_http2 || accepts(&asked.headers, answer.headers()));
+            let fits = is_asked && (!over_http2 || accepts(&asked.headers, &answer.headers));
             (!fits).then_some(Failure::NoTunnel)
         }
         // A tunnel to some readers (RFC 9110 §9.3.6) and an answer without a body to others, hyper

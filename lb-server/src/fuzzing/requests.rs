@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{LIMITS, by_hyper};
+use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::download::{Outgoing, Whose};
 use crate::framing::{Guard, Watch};
@@ -77,18 +78,15 @@ async fn by_us(bytes: &[u8], cut: usize) -> Vec<Seen> {
     let limits = Limits { fields_max: LIMITS.lines_max, head_bytes_max: LIMITS.bytes_max };
     let visit = Visit::new(guard, limits);
     let client = Client::of_http1(Whence { peer: None, local: None, secure: None }, watch);
-    let seen = Rc::new(RefCell::new(Vec::new()));
-    let respond = |request| {
-        let (seen, client) = (Rc::clone(&seen), Rc::clone(&client));
-        async move {
-            let busy = client.begin();
-            client.let_go();
-            let asked = Seen::of(request).await;
-            let mut response = Response::new(Outgoing::new(Whose::nobodys(), busy));
-            *response.status_mut() = asked.status();
-            seen.borrow_mut().push(asked);
-            response
-        }
+    let seen = RefCell::new(Vec::new());
+    let respond = async |head: &mut Parts, incoming: Arriving| {
+        let busy = client.begin();
+        client.let_go();
+        let asked = Seen::of(Request::from_parts(head.clone(), incoming)).await;
+        let mut response = Response::new(Outgoing::new(Whose::nobodys(), busy));
+        *response.status_mut() = asked.status();
+        seen.borrow_mut().push(asked);
+        response.into()
     };
     visit.talk(respond).await;
     seen.take()

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Extensions, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Extensions, Method, Response, StatusCode, Uri, Version, request, response};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
@@ -19,16 +19,16 @@ use crate::headers::ADDED_TO_ANSWERS;
 pub(super) struct Head {
     /// How long it is.
     pub(super) bytes: usize,
-    pub(super) response: Response<()>,
+    /// In a box: it passes through many hands.
+    pub(super) parts: Box<response::Parts>,
     /// What follows it. `None`: another head.
     pub(super) body: Option<Body>,
     /// Whether the connection may be used again behind the body.
     pub(super) keeps: bool,
 }
 
-/// The head of a request.
+/// What the head of a request says.
 pub(super) struct Asking {
-    pub(super) request: Request<()>,
     pub(super) told: Told,
     /// What follows it.
     pub(super) body: Body,
@@ -64,40 +64,43 @@ fn parse_into<'b>(
         Err(_) => return Err(Malformed),
     };
     let code = read.code.ok_or(Malformed)?;
-    let mut response = Response::new(());
     let status = StatusCode::from_u16(code).map_err(|_| Malformed)?;
-    *response.status_mut() = status;
+    let mut parts = Box::new(Response::new(()).into_parts().0);
+    parts.status = status;
     let is_current = read.version == Some(1);
-    *response.version_mut() = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
+    parts.version = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
     let reason = read.reason.unwrap_or_default();
     if Some(reason) != status.canonical_reason() {
         let reason = ReasonPhrase::try_from(reason.as_bytes()).map_err(|_| Malformed)?;
-        response.extensions_mut().insert(reason);
+        parts.extensions.insert(reason);
     }
-    let said = fill(response.headers_mut(), bytes, read.headers, ADDED_TO_ANSWERS)?;
+    let said = fill(&mut parts.headers, bytes, read.headers, ADDED_TO_ANSWERS)?;
     let body = body::follows(status, is_current, &said, method)?;
     let switches = is_switch(status, method);
     // Who speaks HTTP/1.0 gets a connection of its own for each request.
     let keeps = is_current && !said.closes && !switches && !matches!(body, Some(Body::ToEnd));
-    Ok(Some(Head { bytes: length, response, body, keeps }))
+    Ok(Some(Head { bytes: length, parts, body, keeps }))
 }
 
-/// The head of a request that `bytes` begin with, if all of it is there, and how long it is.
+/// Puts the head of a request that `bytes` begin with into `head`, which is empty, if all of it is there;
+/// and says how long it is.
 pub(super) fn parse_request(
     bytes: &Bytes,
     limits: Limits,
+    head: &mut request::Parts,
 ) -> Result<Option<(Asking, usize)>, Malformed> {
     if limits.fields_max <= FIELDS {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
-        parse_request_into(bytes, &mut fields[..limits.fields_max])
+        parse_request_into(bytes, &mut fields[..limits.fields_max], head)
     } else {
-        parse_request_into(bytes, &mut vec![MaybeUninit::uninit(); limits.fields_max])
+        parse_request_into(bytes, &mut vec![MaybeUninit::uninit(); limits.fields_max], head)
     }
 }
 
 fn parse_request_into<'b>(
     bytes: &'b Bytes,
     fields: &mut [MaybeUninit<Header<'b>>],
+    head: &mut request::Parts,
 ) -> Result<Option<(Asking, usize)>, Malformed> {
     let mut read = httparse::Request::new(&mut []);
     let parser = ParserConfig::default();
@@ -108,22 +111,30 @@ fn parse_request_into<'b>(
     };
     let method = Method::from_bytes(read.method.ok_or(Malformed)?.as_bytes());
     let target = bytes.slice_ref(read.path.ok_or(Malformed)?.as_bytes());
-    let mut request = Request::new(());
-    *request.method_mut() = method.map_err(|_| Malformed)?;
-    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Malformed)?;
+    head.method = method.map_err(|_| Malformed)?;
+    head.uri = Uri::from_maybe_shared(target).map_err(|_| Malformed)?;
     let is_current = read.version == Some(1);
-    *request.version_mut() = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
-    let said = fill(request.headers_mut(), bytes, read.headers, 0)?;
+    head.version = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
+    let said = fill(&mut head.headers, bytes, read.headers, 0)?;
     let body = body::of_request(is_current, &said)?;
     let told = Told {
-        is_head: *request.method() == Method::HEAD,
-        connects: *request.method() == Method::CONNECT,
+        is_head: head.method == Method::HEAD,
+        connects: head.method == Method::CONNECT,
         is_current,
         keeps: (is_current || said.keeps) && !said.closes,
         expects: is_current && said.expects,
         trailers: said.trailers,
     };
-    Ok(Some((Asking { request, told, body }, length)))
+    Ok(Some((Asking { told, body }, length)))
+}
+
+/// Empties a head for the next one, which finds the room that this one had for its fields. Nothing is left of
+/// what was read.
+pub(super) fn clear(head: &mut request::Parts) {
+    head.method = Method::GET;
+    head.uri = Uri::default();
+    head.headers.clear();
+    head.extensions.clear();
 }
 
 /// Whether HTTP ends with the head of this answer.

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::{StatusCode, response};
 
 use super::{head, lane::Lane};
 use crate::headers;
@@ -24,18 +24,18 @@ const UNTOLD_BYTES_MAX: usize = 64 * 1024;
 impl Herald {
     /// An interim answer of a backend goes on. What it says to us alone does not: that it takes the body,
     /// which we have asked for, and that it switches, which is for whoever asked for that.
-    pub(crate) fn tell(&self, interim: &Response<()>) {
+    pub(crate) fn tell(&self, interim: &response::Parts) {
         let is_ours =
-            matches!(interim.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
+            matches!(interim.status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
         let mut untold = self.lane.untold.borrow_mut();
         let is_current = self.lane.turn.get() == self.turn && !self.lane.is_over.get();
         if is_ours || !is_current || untold.len() > UNTOLD_BYTES_MAX {
             return;
         }
-        head::write_status(b"HTTP/1.1 ", interim.status(), interim.extensions(), &mut untold);
+        head::write_status(b"HTTP/1.1 ", interim.status, &interim.extensions, &mut untold);
         let layers = self.layers.as_ref();
         let is_decided = |name: &str| layers.is_some_and(|it| it.decide_for_client(name));
-        head::write_fields(&headers::ahead(interim.headers(), is_decided), &mut untold);
+        head::write_fields(&headers::ahead(&interim.headers, is_decided), &mut untold);
         untold.extend_from_slice(b"\r\n");
     }
 }

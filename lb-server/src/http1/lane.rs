@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::request;
 use hyper::body::{Frame, SizeHint};
 
 use super::body::Body;
@@ -93,14 +94,17 @@ impl Lane {
         self.with_io(|io| self.reader.poll_read(io, cx))
     }
 
-    /// The next request's head. `None`: there is none.
-    pub(super) async fn next_head(&self) -> Option<Result<head::Asking, Malformed>> {
+    /// The next request's head, which is put where there is an empty one. `None`: there is none.
+    pub(super) async fn next_head(
+        &self,
+        head: &mut request::Parts,
+    ) -> Option<Result<head::Asking, Malformed>> {
         let mut begun = BytesMut::new();
         poll_fn(|cx| {
             loop {
                 let mut ahead = self.ahead.borrow_mut();
                 if !ahead.is_empty() {
-                    match head::parse_request(&ahead, self.limits) {
+                    match head::parse_request(&ahead, self.limits, head) {
                         Ok(None) => begun.extend_from_slice(&std::mem::take(&mut *ahead)),
                         Ok(Some((asking, length))) => {
                             *ahead = ahead.slice(length..);

@@ -6,13 +6,14 @@
 //! What is read has passed the guard (`framing`): where a head ends and what follows it can be told in one
 //! way only.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
+use http::request::Parts;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ use super::outbox::{HEAD_BYTES, Outbox};
 use super::piece;
 use super::{Limits, head};
 use crate::arriving::Arriving;
-use crate::download::Outgoing;
+use crate::download::{Outgoing, Reply};
 use crate::framing::Guard;
 use crate::platform::Io;
 
@@ -60,21 +61,23 @@ impl Visit {
         Self(Rc::new(Lane::new(io, limits)))
     }
 
-    /// Answers requests until HTTP ends on the connection.
-    pub(crate) async fn talk<F>(&self, respond: impl Fn(Request<Arriving>) -> F) -> Farewell
-    where
-        F: Future<Output = Response<Outgoing>>,
-    {
+    /// Answers requests until HTTP ends on the connection. Whoever does it is lent the head.
+    pub(crate) async fn talk(
+        &self,
+        respond: impl AsyncFn(&mut Parts, Arriving) -> Reply,
+    ) -> Farewell {
+        let (mut head, ()) = Request::new(()).into_parts();
         loop {
-            let Some(head) = self.0.next_head().await else { return Farewell::Leave(None) };
-            let Ok(head::Asking { request, told, body }) = head else {
+            let asking = self.0.next_head(&mut head).await;
+            let Some(asking) = asking else { return Farewell::Leave(None) };
+            let Ok(head::Asking { told, body }) = asking else {
                 return Farewell::Leave(Some(REFUSAL));
             };
-            let request = self.begin(request, &told, body);
-            let response = {
-                let mut responding = std::pin::pin!(respond(request));
+            let arriving = self.begin(&told, body);
+            let reply = {
+                let mut responding = std::pin::pin!(respond(&mut head, arriving));
                 poll_fn(|cx| match responding.as_mut().poll(cx) {
-                    Poll::Ready(response) => Poll::Ready(Some(response)),
+                    Poll::Ready(reply) => Poll::Ready(Some(reply)),
                     Poll::Pending => match self.0.poll_told_beside(cx) {
                         Poll::Ready(Err(_gone)) => Poll::Ready(None),
                         Poll::Ready(Ok(())) | Poll::Pending => self.0.poll_gone(cx).map(|()| None),
@@ -82,24 +85,26 @@ impl Visit {
                 })
                 .await
             };
-            let Some(response) = response else { return Farewell::Gone };
+            head::clear(&mut head);
+            let Some(reply) = reply else { return Farewell::Gone };
             // A client that was not asked for its body may send it or not: nobody can tell what comes next.
             let can_go_on = !self.0.waits.take() && self.0.can_go_on().await;
             let told = Told { keeps: told.keeps && can_go_on, ..told };
-            match self.deliver(told, response).await {
-                None => return Farewell::Gone,
-                Some(Next::Switch) => return Farewell::Switched,
-                Some(next) => {
-                    let is_read = can_go_on && self.0.is_read(next == Next::Ask).await;
-                    if next == Next::Leave || !is_read {
-                        return Farewell::Leave(None);
-                    }
-                }
+            let (outbox, next) = self.write(&told, reply);
+            if !self.send(outbox).await {
+                return Farewell::Gone;
+            }
+            if next == Next::Switch {
+                return Farewell::Switched;
+            }
+            let is_read = can_go_on && self.0.is_read(next == Next::Ask).await;
+            if next == Next::Leave || !is_read {
+                return Farewell::Leave(None);
             }
         }
     }
 
-    fn begin(&self, request: Request<()>, told: &Told, body: Body) -> Request<Arriving> {
+    fn begin(&self, told: &Told, body: Body) -> Arriving {
         let lane = &self.0;
         lane.turn.set(lane.turn.get() + 1);
         let is_ended = body.is_ended();
@@ -110,27 +115,29 @@ impl Visit {
         *lane.body.borrow_mut() = body;
         lane.is_wanted.set(!is_ended);
         lane.is_begun.set(false);
-        let inbound = Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended };
-        request.map(|()| Arriving::Http1(inbound))
+        Arriving::Http1(Inbound { lane: Rc::clone(lane), turn: lane.turn.get(), is_ended })
     }
 
-    /// Sends an answer. `None`: its client has left, or its body did not come to its end.
-    async fn deliver(&self, told: Told, response: Response<Outgoing>) -> Option<Next> {
-        let lane = &self.0;
-        let (parts, body) = response.into_parts();
+    /// An answer as it goes out, and what follows it.
+    fn write(&self, told: &Told, reply: Reply) -> (Outbox<Outgoing>, Next) {
         // What it was to be told before comes first, and half of that may have gone out.
-        let mut flat = lane.untold.take();
+        let mut flat = self.0.untold.take();
         flat.reserve(HEAD_BYTES);
-        let (framing, next) = answer::write(&told, &parts, &body, &mut flat);
-        let mut outbox = Outbox::new(flat, framing, body);
-        let sent = poll_fn(|cx| {
+        let Reply { head, body } = reply;
+        let (framing, next) = answer::write(told, &head, &body, &mut flat);
+        (Outbox::new(flat, framing, body), next)
+    }
+
+    /// Sends an answer. Says whether its client is still there, and its body came to its end.
+    fn send(&self, mut outbox: Outbox<Outgoing>) -> impl Future<Output = bool> {
+        let lane = &self.0;
+        poll_fn(move |cx| {
             let sent = lane.with_io(|io| outbox.poll(cx, io));
             match sent {
                 Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
                 Poll::Pending => lane.poll_gone(cx).map(|()| false),
             }
-        });
-        sent.await.then_some(next)
+        })
     }
 
     /// The socket, where nothing is left to be read of it but what the guard has.

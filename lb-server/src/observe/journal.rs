@@ -35,7 +35,7 @@ use crate::view::View;
 pub(crate) struct RequestFacts {
     id: RequestId,
     client: Option<SocketAddr>,
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     service: Option<usize>,
     trace: Option<Trace>,
     recorded: Option<recorded::Recorded>,
@@ -70,7 +70,7 @@ impl RequestFacts {
     pub(crate) fn asks(&mut self, asking: &Asking<'_>, found: Option<&Match<'_>>) {
         let head = asking.head;
         let theirs = head.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        self.asked = Some(Asked {
+        self.asked = Some(Box::new(Asked {
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: asking.host.to_owned(),
@@ -82,7 +82,7 @@ impl RequestFacts {
             client_request_id: theirs
                 .filter(|theirs| theirs.len() <= CLIENT_REQUEST_ID_MAX)
                 .map(str::to_owned),
-        });
+        }));
     }
 
     /// It is part of a trace.

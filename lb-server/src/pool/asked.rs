@@ -7,11 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use futures_util::future::Either;
+use http::Request;
+use http::response::Parts;
 use hyper::body::{Body, Frame, SizeHint};
 use lb_core::Failure;
 
 use super::carried::Coming;
+use super::shared::Stream;
 use super::{Connection, Speaker};
 use crate::arriving::is_cut;
 use crate::body::{Broken, Upload};
@@ -25,35 +28,18 @@ use crate::turn;
 impl Connection {
     /// Sends a request and waits for the head of its answer. [`Failure::Unsent`]: nobody has looked at
     /// it, and nobody will.
-    pub(crate) async fn send(
-        &mut self,
-        asked: Asked<'_>,
+    pub(crate) fn send<'c>(
+        &'c mut self,
+        asked: Asked<'c>,
         upload: Upload,
-        endpoint: &Endpoint,
-    ) -> Result<Response<()>, Failure> {
+        endpoint: &'c Endpoint,
+    ) -> impl Future<Output = Result<Box<Parts>, Failure>> + use<'c> {
         match &mut self.speaker {
-            Speaker::Http1(idle) => idle.line.ask(asked, upload).await,
+            Speaker::Http1(idle) => Either::Left(idle.line.ask(asked, upload)),
+            // In a box, for which a request over HTTP/1.1 needs no room.
             Speaker::Http2(stream, arriving) => {
-                let coming = arriving.insert(Coming::new(&stream.0));
-                let mut request = Request::new(coming.carried(upload, asked.patience.until));
-                *request.method_mut() = asked.method.clone();
-                *request.uri_mut() = asked.uri.clone();
-                *request.headers_mut() = asked.fields.into_owned();
-                if let Some(added) = asked.added {
-                    added.clone().join(request.headers_mut());
-                }
-                // What cannot be said was not, and no backend is to blame for it.
-                let said = headers::for_http2(&mut request, endpoint.scheme());
-                said.map_err(|_| Failure::Unsent)?;
-                let answered = stream.0.sender.clone().try_send_request(request).await;
-                let response = answered.map_err(|mut error| {
-                    stream.fails(error.error());
-                    let is_back = error.take_message().is_some();
-                    stream.judged(if is_back { Failure::Unsent } else { failure_of(error.error()) })
-                })?;
-                let (head, body) = response.into_parts();
-                coming.begins(body);
-                Ok(Response::from_parts(head, ()))
+                let coming = arriving.insert(Box::new(Coming::new(&stream.0)));
+                Either::Right(Box::pin(ask(stream, coming, asked, upload, endpoint)))
             }
         }
     }
@@ -69,8 +55,8 @@ impl Connection {
                 idle.line.poll_frame(cx).map(|it| it.map(|it| it.map_err(|_| Broken::Backend)))
             }
             Speaker::Http2(_, None) => Poll::Ready(None),
-            Speaker::Http2(stream, Some(body)) => match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Ready(None) if is_cut(body) => Poll::Ready(Some(Err(Broken::Backend))),
+            Speaker::Http2(stream, Some(body)) => match Pin::new(&mut **body).poll_frame(cx) {
+                Poll::Ready(None) if is_cut(&**body) => Poll::Ready(Some(Err(Broken::Backend))),
                 frame => frame.map_err(|error| {
                     stream.fails(&error);
                     Broken::Backend
@@ -97,7 +83,7 @@ impl Connection {
     pub(crate) fn is_ended(&self) -> bool {
         match &self.speaker {
             Speaker::Http1(idle) => idle.line.is_ended(),
-            Speaker::Http2(_, body) => body.as_ref().is_none_or(Body::is_end_stream),
+            Speaker::Http2(_, body) => body.as_ref().is_none_or(|body| body.is_end_stream()),
         }
     }
 
@@ -105,7 +91,9 @@ impl Connection {
     pub(crate) fn size_hint(&self) -> SizeHint {
         match &self.speaker {
             Speaker::Http1(idle) => idle.line.size_hint(),
-            Speaker::Http2(_, body) => body.as_ref().map(Body::size_hint).unwrap_or_default(),
+            Speaker::Http2(_, body) => {
+                body.as_ref().map(|body| body.size_hint()).unwrap_or_default()
+            }
         }
     }
 
@@ -124,6 +112,35 @@ impl Connection {
             Speaker::Http1(_) | Speaker::Http2(_, None) => 0,
         }
     }
+}
+
+/// Sends a request over HTTP/2, and waits for the head of its answer.
+async fn ask(
+    stream: &Stream,
+    coming: &mut Coming,
+    asked: Asked<'_>,
+    upload: Upload,
+    endpoint: &Endpoint,
+) -> Result<Box<Parts>, Failure> {
+    let mut request = Request::new(coming.carried(upload, asked.patience.until));
+    *request.method_mut() = asked.method.clone();
+    *request.uri_mut() = asked.uri.clone();
+    *request.headers_mut() = asked.fields.into_owned();
+    if let Some(added) = asked.added {
+        added.clone().join(request.headers_mut());
+    }
+    // What cannot be said was not, and no backend is to blame for it.
+    let said = headers::for_http2(&mut request, endpoint.scheme());
+    said.map_err(|_| Failure::Unsent)?;
+    let answered = stream.0.sender.clone().try_send_request(request).await;
+    let response = answered.map_err(|mut error| {
+        stream.fails(error.error());
+        let is_back = error.take_message().is_some();
+        stream.judged(if is_back { Failure::Unsent } else { failure_of(error.error()) })
+    })?;
+    let (head, body) = response.into_parts();
+    coming.begins(body);
+    Ok(Box::new(head))
 }
 
 /// What went wrong with a request of which something was sent over HTTP/2.

@@ -8,10 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::request::Parts;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Seat;
+use crate::arriving::Arriving;
 use crate::boxed::in_box;
 use crate::client::{Client, Silence};
 use crate::doors::Kind;
@@ -101,8 +103,9 @@ fn work<'s>(
 ) -> Pin<Box<impl Future<Output = Option<Guarded>> + 's>> {
     let server = seat.server;
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
-    let respond =
-        move |request| Seat::respond(Rc::clone(&worker), kind, Rc::clone(client), request);
+    let respond = async move |head: &mut Parts, incoming: Arriving| {
+        Seat::respond(&worker, kind, client, head, incoming).await
+    };
     let limits = Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
     let visit = Visit::new(io, limits);
     in_box(move || async move {

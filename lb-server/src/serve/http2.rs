@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::Seat;
 use super::life::Watched;
 use crate::arriving::Arriving;
+use crate::boxed::in_box;
 use crate::client::Client;
 use crate::platform::Io;
 use crate::shutdown::Phase;
@@ -48,12 +49,12 @@ pub(super) async fn serve(seat: &mut Seat, io: impl Io + 'static) {
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     // In a box: on its way into a task of its own, hyper moves it a dozen times.
     let service = service_fn(|request: Request<Incoming>| {
-        let request: Request<Arriving> = request.map(Arriving::Http2);
+        let (mut head, incoming) = request.map(Arriving::Http2).into_parts();
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-        // Made where it is awaited, it has room once.
-        Box::pin(
-            async move { Ok::<_, Infallible>(Seat::respond(worker, kind, client, request).await) },
-        )
+        in_box(move || async move {
+            let reply = Seat::respond(&worker, kind, &client, &mut head, incoming).await;
+            Ok::<_, Infallible>(reply.into_response())
+        })
     });
     let mut builder = http2::Builder::new(client.carrying.clone());
     builder

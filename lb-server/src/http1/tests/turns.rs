@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri};
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use lb_core::Failure;
@@ -51,16 +52,13 @@ async fn an_upload_in_chunks_of_one_byte_is_carried_in_turns_and_not_by_the_byte
     let body = "1\r\na\r\n".repeat(CHUNKS) + "0\r\n\r\n";
     client.write_all([head, &body].concat().as_bytes()).await.unwrap();
     let (frames, bytes) = (Cell::new(0), Cell::new(0));
-    let talk = visit.talk(|request: Request<Arriving>| {
-        let (busy, frames, bytes) = (guest.begin(), &frames, &bytes);
-        async move {
-            let mut body = request.into_body();
-            while let Some(frame) = body.frame().await {
-                bytes.set(bytes.get() + frame.unwrap().into_data().unwrap().len());
-                frames.set(frames.get() + 1);
-            }
-            answered(busy)
+    let talk = visit.talk(async |_: &mut Parts, mut body: Arriving| {
+        let busy = guest.begin();
+        while let Some(frame) = body.frame().await {
+            bytes.set(bytes.get() + frame.unwrap().into_data().unwrap().len());
+            frames.set(frames.get() + 1);
         }
+        answered(busy)
     });
     let (_left, most) = most_in_a_turn(&frames, talk).await;
     assert_eq!(bytes.get(), CHUNKS, "all of it has come");
@@ -91,7 +89,7 @@ async fn told(said: &str) -> (Result<u16, Failure>, usize) {
         telling.as_mut().poll(cx)
     })
     .await;
-    (told.map(|head| head.status().as_u16()), turns)
+    (told.map(|head| head.status.as_u16()), turns)
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Method, Response, Uri};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -16,7 +17,7 @@ use crate::arriving::Arriving;
 use crate::body::Broken;
 use crate::client::Client;
 use crate::dice;
-use crate::download::{Outgoing, Whose};
+use crate::download::{Outgoing, Reply, Whose};
 use crate::framing::{self, Guard};
 use crate::platform::Io;
 use crate::pulse::Busy;
@@ -33,8 +34,8 @@ pub(super) fn visit(socket: usize) -> (DuplexStream, Visit, Rc<Client>) {
     (client, visit, Client::of_http1(whence, watch))
 }
 
-pub(super) fn answered(busy: Busy) -> Response<Outgoing> {
-    Response::new(Outgoing::new(Whose::nobodys(), busy))
+pub(super) fn answered(busy: Busy) -> Reply {
+    Response::new(Outgoing::new(Whose::nobodys(), busy)).into()
 }
 
 #[test]
@@ -43,10 +44,9 @@ fn a_body_is_whole_for_whoever_has_seen_its_end_and_nobody_else() {
     runtime.block_on(async {
         let (mut client, visit, guest) = visit(1_024);
         let body = RefCell::new(None);
-        let respond = |request: Request<Arriving>| {
-            *body.borrow_mut() = Some(request.into_body());
-            let busy = guest.begin();
-            async { answered(busy) }
+        let respond = async |_: &mut Parts, incoming: Arriving| {
+            *body.borrow_mut() = Some(incoming);
+            answered(guest.begin())
         };
         let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n";
         client.write_all(head).await.unwrap();
@@ -66,6 +66,32 @@ fn a_body_is_whole_for_whoever_has_seen_its_end_and_nobody_else() {
         drop(visit);
         assert!(matches!(body.frame().await, Some(Err(Broken::Client))), "cut, and not whole");
     });
+}
+
+#[tokio::test]
+async fn a_head_has_nothing_of_the_request_before_it() {
+    let (mut client, visit, guest) = visit(1_024);
+    let respond = async |head: &mut Parts, _: Arriving| {
+        let fields: Vec<_> = head.headers.keys().map(ToString::to_string).collect();
+        assert_eq!(fields, ["host", "x"], "as it was sent");
+        assert_eq!((&head.method, head.uri.path()), (&Method::GET, "/b"));
+        assert!(head.extensions.is_empty());
+        // Whoever answers may change it.
+        head.method = Method::CONNECT;
+        head.uri = Uri::from_static("http://c/d?e");
+        head.headers.append("x", http::HeaderValue::from_static("y"));
+        head.headers.remove("host");
+        head.extensions.insert(1_u8);
+        answered(guest.begin())
+    };
+    let asked = b"GET /b HTTP/1.1\r\nhost: a\r\nx: 1\r\n\r\n";
+    client.write_all(&asked.repeat(3)).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(visit.talk(respond).await, Farewell::Leave(None));
+    let mut heard = String::new();
+    drop(visit);
+    client.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard.matches("HTTP/1.1 200").count(), 3);
 }
 
 /// What is done with a request's body before the answer goes out, or behind it.
@@ -173,31 +199,28 @@ async fn visited(asked: &[Asked], sending: Sending) -> (Vec<Found>, Farewell) {
         }
     });
     let found = Rc::new(RefCell::new(Vec::new()));
-    let beside = Rc::new(RefCell::new(Vec::new()));
-    let respond = |request: Request<Arriving>| {
-        let (found, beside, busy) = (Rc::clone(&found), Rc::clone(&beside), guest.begin());
+    let beside = RefCell::new(Vec::new());
+    let respond = async |head: &mut Parts, body: Arriving| {
+        let (found, busy) = (Rc::clone(&found), guest.begin());
         guest.let_go();
-        async move {
-            let path = request.uri().path().to_owned();
-            let number: usize = path[1..].parse().expect("the path is a number");
-            let place = found.borrow().len();
-            found.borrow_mut().push(Found { path, body: Vec::new(), is_whole: false });
-            let note = move |(body, is_whole): (Vec<u8>, bool), found: &RefCell<Vec<Found>>| {
-                let found = &mut found.borrow_mut()[place];
-                (found.body, found.is_whole) = (body, is_whole);
-            };
-            let body = request.into_body();
-            match asked[number].reader {
-                Reader::Before => note(read(body, usize::MAX, 0).await, &found),
-                Reader::Part(pieces) => note(read(body, pieces, 0).await, &found),
-                Reader::Beside(patience) => {
-                    let reads = read(body, usize::MAX, patience);
-                    let reading = spawn_local(async move { note(reads.await, &found) });
-                    beside.borrow_mut().push(reading);
-                }
+        let path = head.uri.path().to_owned();
+        let number: usize = path[1..].parse().expect("the path is a number");
+        let place = found.borrow().len();
+        found.borrow_mut().push(Found { path, body: Vec::new(), is_whole: false });
+        let note = move |(body, is_whole): (Vec<u8>, bool), found: &RefCell<Vec<Found>>| {
+            let found = &mut found.borrow_mut()[place];
+            (found.body, found.is_whole) = (body, is_whole);
+        };
+        match asked[number].reader {
+            Reader::Before => note(read(body, usize::MAX, 0).await, &found),
+            Reader::Part(pieces) => note(read(body, pieces, 0).await, &found),
+            Reader::Beside(patience) => {
+                let reads = read(body, usize::MAX, patience);
+                let reading = spawn_local(async move { note(reads.await, &found) });
+                beside.borrow_mut().push(reading);
             }
-            answered(busy)
         }
+        answered(busy)
     };
     let farewell = visit.talk(respond).await;
     visit.close(None, true).await;
