@@ -122,9 +122,10 @@ impl Whose {
         Self::Ours { body: Full::default(), _record: None }
     }
 
-    pub(crate) fn backends(mut download: Download) -> Self {
-        download.is_over();
-        Self::Backends(Rc::new(RefCell::new(download)))
+    pub(crate) fn backends(download: Download) -> Self {
+        let download = Rc::new(RefCell::new(download));
+        download.borrow_mut().is_over();
+        Self::Backends(download)
     }
 }
 

@@ -144,11 +144,11 @@ impl Http1 {
     /// Sends a request and waits for the head of its answer.
     pub(crate) fn ask<'c>(
         &'c mut self,
-        asked: Asked<'c>,
+        asked: &Asked<'c>,
         upload: Upload,
     ) -> impl Future<Output = Result<Box<Parts>, Failure>> + use<'c> {
         let (method, herald) = (asked.method, asked.herald);
-        let outbox = Box::new(Outbox::of_request(&asked, upload));
+        let outbox = Box::new(Outbox::of_request(asked, upload));
         self.sending = Sending::Here(outbox, asked.patience);
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);

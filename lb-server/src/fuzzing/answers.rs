@@ -85,7 +85,7 @@ fn told_by(backend: Backend) -> Result<Told, Failure> {
         let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
         let (uri, added, herald) = (&uri, None, None);
         let asked = Asked { method: &method, uri, fields: none, added, herald, patience };
-        let head = line.ask(asked, Upload::EMPTY).await?;
+        let head = line.ask(&asked, Upload::EMPTY).await?;
         let (body, trailers, whole) =
             collect(async || std::future::poll_fn(|cx| line.poll_frame(cx)).await).await;
         let status = head.status.as_u16();

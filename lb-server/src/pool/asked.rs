@@ -35,7 +35,7 @@ impl Connection {
         endpoint: &'c Endpoint,
     ) -> impl Future<Output = Result<Box<Parts>, Failure>> + use<'c> {
         match &mut self.speaker {
-            Speaker::Http1(idle) => Either::Left(idle.line.ask(asked, upload)),
+            Speaker::Http1(idle) => Either::Left(idle.line.ask(&asked, upload)),
             // In a box, for which a request over HTTP/1.1 needs no room.
             Speaker::Http2(stream, arriving) => {
                 let coming = arriving.insert(Box::new(Coming::new(&stream.0)));
@@ -200,7 +200,7 @@ mod tests {
             let said = head.to_owned() + &"1\r\na\r\n".repeat(CHUNKS) + "0\r\n\r\n";
             far.write_all(said.as_bytes()).await.unwrap();
         };
-        let (answered, ()) = tokio::join!(line.ask(asked, Upload::EMPTY), says);
+        let (answered, ()) = tokio::join!(line.ask(&asked, Upload::EMPTY), says);
         assert!(answered.is_ok());
         let stack = Rc::new(Stack::new(slots, &Arc::new(Closed::new())));
         let idle = Idle { line, born: Time::ZERO, since: Time::ZERO };

@@ -25,7 +25,7 @@ pub(crate) async fn exchange(
     let mut paused = None;
     let mut step = Exchange::start(&site.service, journal, ask, journal.began());
     loop {
-        step = match step {
+        match step {
             Step::Attempt(mut attempt) => {
                 // An answer that was not good enough ends here, and its connection with it.
                 drop((paused.take(), answer.take()));
@@ -47,21 +47,19 @@ pub(crate) async fn exchange(
                     // The client's fault says nothing about the backend: the attempt is dropped.
                     return Err(client_problem(broken).into());
                 }
-                let attempt = match wish {
-                    Some(span) => attempt.asked_to_wait(span),
-                    None => attempt,
-                };
-                let step = attempt.finish(outcome, replay.body(), clock.now());
+                if let Some(span) = wish {
+                    attempt = attempt.asked_to_wait(span);
+                }
+                step = attempt.finish(outcome, replay.body(), clock.now());
                 paused = (!matches!(step, Step::Deliver(_))).then(|| replay.pause());
                 // A failed attempt has given its place at the backend back.
                 site.line.call_next(&site.service);
-                step
             }
-            Step::Queue(queue) => Box::pin(site.line.wait(queue, clock)).await,
+            Step::Queue(queue) => step = Box::pin(site.line.wait(queue, clock)).await,
             // An answer is kept: should nobody be there to take a retry, it goes out after all.
             Step::Wait(wait) => {
                 sleep_until(clock.instant(wait.until())).await;
-                wait.wake(clock.now())
+                step = wait.wake(clock.now());
             }
             Step::Deliver(delivery) => {
                 let answer = answer.expect("what is delivered was answered");

@@ -82,7 +82,7 @@ async fn told(said: &str) -> (Result<u16, Failure>, usize) {
         far.read_exact(&mut [0; 4]).await.unwrap();
         far.write_all(said.as_bytes()).await.unwrap();
     };
-    let mut telling = pin!(async { tokio::join!(line.ask(asked, Upload::EMPTY), says) });
+    let mut telling = pin!(async { tokio::join!(line.ask(&asked, Upload::EMPTY), says) });
     let mut turns = 0;
     let (told, ()) = poll_fn(|cx| {
         turns += 1;
