@@ -18,6 +18,7 @@ mod herald;
 mod lane;
 mod outbox;
 mod piece;
+mod spare;
 mod visit;
 
 use std::borrow::Cow;

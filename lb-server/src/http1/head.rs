@@ -5,14 +5,14 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Extensions, Method, Response, StatusCode, Uri, Version, request, response};
+use http::{Extensions, Method, StatusCode, Uri, Version, request, response};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::answer::Told;
 use super::body::{self, Body};
 use super::outbox::Framing;
-use super::{Asked, Limits, Malformed};
+use super::{Asked, Limits, Malformed, spare};
 use crate::headers::ADDED_TO_ANSWERS;
 
 /// The head of an answer.
@@ -65,7 +65,7 @@ fn parse_into<'b>(
     };
     let code = read.code.ok_or(Malformed)?;
     let status = StatusCode::from_u16(code).map_err(|_| Malformed)?;
-    let mut parts = Box::new(Response::new(()).into_parts().0);
+    let mut parts = spare::head();
     parts.status = status;
     let is_current = read.version == Some(1);
     parts.version = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -133,7 +133,7 @@ fn parse_request_into<'b>(
 pub(super) fn clear(head: &mut request::Parts) {
     head.method = Method::GET;
     head.uri = Uri::default();
-    head.headers.clear();
+    spare::clear(&mut head.headers);
     head.extensions.clear();
 }
 

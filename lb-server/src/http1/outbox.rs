@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use hyper::body::{Body, Frame};
 
+use super::spare::Flat;
 use super::{Asked, head, piece};
 use crate::body::Upload;
 use crate::headers::Added;
@@ -17,7 +18,7 @@ use crate::platform::Io;
 /// A message on its way out.
 pub(super) struct Outbox<B> {
     /// The head, and where nothing is gathered the body as well.
-    flat: Vec<u8>,
+    flat: Flat,
     flat_at: usize,
     /// What follows it.
     pieces: VecDeque<Bytes>,
@@ -67,13 +68,11 @@ const PIECES_MAX: usize = 16;
 const TAKEN_MAX: usize = 64;
 /// Bytes of a body that go out in one run with what is before them.
 const COPIED_MAX: usize = 2 * 1024;
-/// Bytes for which there is room from the beginning: a head and a small body.
-pub(super) const HEAD_BYTES: usize = 2 * 1024;
 
 impl Outbox<Upload> {
     /// A request on its way to a backend.
     pub(super) fn of_request(asked: &Asked<'_>, upload: Upload) -> Self {
-        let mut flat = Vec::with_capacity(HEAD_BYTES);
+        let mut flat = Flat::new();
         head::write_line(asked, &mut flat);
         let said = head::write_unframed(&asked.fields, &mut flat);
         let added = asked.added.into_iter().flat_map(Added::iter);
@@ -91,7 +90,7 @@ impl Outbox<Upload> {
 
 impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
     /// With the head, and how it says that the body is framed.
-    pub(super) const fn new(head: Vec<u8>, framing: Framing, body: B) -> Self {
+    pub(super) const fn new(head: Flat, framing: Framing, body: B) -> Self {
         Self {
             flat: head,
             flat_at: 0,

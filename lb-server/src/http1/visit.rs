@@ -20,8 +20,9 @@ use tokio::time::timeout;
 use super::answer::{self, Told};
 use super::body::Body;
 use super::lane::{Inbound, Lane};
-use super::outbox::{HEAD_BYTES, Outbox};
+use super::outbox::Outbox;
 use super::piece;
+use super::spare::{self, Flat};
 use super::{Limits, head};
 use crate::arriving::Arriving;
 use crate::download::{Outgoing, Reply};
@@ -120,11 +121,12 @@ impl Visit {
 
     /// An answer as it goes out, and what follows it.
     fn write(&self, told: &Told, reply: Reply) -> (Outbox<Outgoing>, Next) {
+        let mut flat = Flat::new();
         // What it was to be told before comes first, and half of that may have gone out.
-        let mut flat = self.0.untold.take();
-        flat.reserve(HEAD_BYTES);
+        flat.append(&mut self.0.untold.borrow_mut());
         let Reply { head, body } = reply;
         let (framing, next) = answer::write(told, &head, &body, &mut flat);
+        spare::keep(head);
         (Outbox::new(flat, framing, body), next)
     }
 

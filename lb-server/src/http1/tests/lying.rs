@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::outbox::{Framing, Outbox};
 use super::super::piece::{self, LARGE_BYTES, Reader, SMALL_BYTES};
+use super::super::spare::Flat;
 
 /// A piece of so many bytes as it comes off a socket.
 async fn piece(bytes: usize) -> Bytes {
@@ -23,7 +24,7 @@ async fn a_piece_that_nobody_takes_gives_its_buffer_back() {
         let piece = piece(bytes).await;
         assert_eq!((piece.len(), piece::spare()), (bytes, 0), "it is handed on as it lies");
         let (mut near, _far) = tokio::io::duplex(takes);
-        let mut outbox = Outbox::new(Vec::new(), Framing::of(bytes as u64), Full::new(piece));
+        let mut outbox = Outbox::new(Flat::new(), Framing::of(bytes as u64), Full::new(piece));
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(outbox.poll(cx, &mut near).is_pending());
         assert_eq!(piece::spare(), spare, "{bytes} bytes, of which {takes} are taken");

@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::super::outbox::{Framing, Outbox};
+use super::super::spare::Flat;
 use super::super::{Asked, Http1, INTERIM_MAX, Limits};
 use super::visits::{answered, visit};
 use crate::arriving::Arriving;
@@ -126,7 +127,7 @@ impl Body for Endless {
 async fn what_comes_a_byte_at_a_time_goes_out_before_much_of_it_has_come() {
     let (mut near, _far) = tokio::io::duplex(1);
     let taken = Rc::new(Cell::new(0));
-    let mut outbox = Outbox::new(Vec::new(), Framing::ToEnd, Endless(Rc::clone(&taken)));
+    let mut outbox = Outbox::new(Flat::new(), Framing::ToEnd, Endless(Rc::clone(&taken)));
     let waits = poll_fn(|cx| Poll::Ready(outbox.poll(cx, &mut near).is_pending())).await;
     assert!(waits, "there is always more");
     assert!(outbox.written() > 0, "the socket takes a byte");
