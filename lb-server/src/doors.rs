@@ -15,9 +15,10 @@ use tokio::time::sleep;
 
 use crate::boxed::in_box;
 use crate::crowd::{self, Crowded, Share};
+use crate::curfew::{Curfew, Hearer};
 use crate::platform::{Accepted, Address, Listen, Place, Socket};
 use crate::serve;
-use crate::shutdown::{self, Phase, Shutdown, Trigger};
+use crate::shutdown::Phase;
 use crate::worker::Worker;
 
 /// Who connects.
@@ -63,8 +64,7 @@ pub(crate) struct Doors {
 struct Door {
     key: Key,
     addr: Address,
-    trigger: Trigger,
-    shutdown: Shutdown,
+    curfew: Curfew,
     /// Until somebody accepts.
     listener: Option<Box<dyn Listen>>,
 }
@@ -102,7 +102,7 @@ impl Doors {
             }
         }
         // Whoever came in by one that is not wanted any more goes when its request is answered.
-        before.iter().for_each(|door| door.trigger.drain());
+        before.iter().for_each(|door| door.curfew.drain());
         opened
     }
 
@@ -118,7 +118,7 @@ impl Doors {
                     worker: Rc::clone(worker),
                     key: door.key.clone(),
                     places: Arc::clone(places),
-                    told: door.shutdown.clone(),
+                    told: door.curfew.hearer(),
                 };
                 tokio::task::spawn_local(entrance.accept(listener));
             }
@@ -144,12 +144,12 @@ impl Doors {
 
     /// Lets nobody in any more.
     pub(crate) fn drain(&self) {
-        self.doors.iter().for_each(|door| door.trigger.drain());
+        self.doors.iter().for_each(|door| door.curfew.drain());
     }
 
     /// Cuts off who is in.
     pub(crate) fn stop(&self) {
-        self.doors.iter().for_each(|door| door.trigger.stop());
+        self.doors.iter().for_each(|door| door.curfew.stop());
     }
 
     fn wanted(&self, worker: &Worker) -> Vec<(Key, Socket)> {
@@ -179,8 +179,7 @@ impl Door {
         let listener = gateway.platform.listen(place).await.map_err(named)?;
         let addr = listener.local_addr()?;
         gateway.choose(&key, &addr);
-        let (trigger, shutdown) = shutdown::pair();
-        Ok(Self { key, addr, trigger, shutdown, listener: Some(listener) })
+        Ok(Self { key, addr, curfew: Curfew::new(), listener: Some(listener) })
     }
 }
 
@@ -189,7 +188,7 @@ struct Entrance {
     worker: Rc<Worker>,
     key: Key,
     places: Arc<Semaphore>,
-    told: Shutdown,
+    told: Hearer,
 }
 
 impl Entrance {

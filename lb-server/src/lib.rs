@@ -42,6 +42,7 @@ mod proxy_protocol;
 mod forwarded;
 mod crowd;
 mod doors;
+mod curfew;
 mod worker;
 mod duties;
 mod secured;

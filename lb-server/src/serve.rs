@@ -21,6 +21,7 @@ use crate::admin;
 use crate::arriving::Arriving;
 use crate::client::Client;
 use crate::crowd::{self, Crowded, Share};
+use crate::curfew::Hearer;
 use crate::distrust::turned_away;
 use crate::doors::{Key, Kind};
 use crate::download::Reply;
@@ -28,7 +29,7 @@ use crate::headers;
 use crate::platform::Io;
 use crate::proxy;
 use crate::proxy_protocol::{self, Admitted};
-use crate::shutdown::{Phase, Shutdown};
+use crate::shutdown::Phase;
 use crate::tls::ServerTls;
 use crate::whence::{Secure, Whence};
 use crate::worker::{Open, Worker};
@@ -52,7 +53,7 @@ struct Seat {
     kind: Kind,
     whence: Whence,
     server: Server,
-    stopping: Shutdown,
+    stopping: Hearer,
     /// Of the connections that its client may have open.
     share: Option<Share>,
 }
@@ -62,7 +63,7 @@ pub(crate) async fn connection(
     worker: Rc<Worker>,
     io: Box<dyn Io>,
     guest: Guest,
-    stopping: Shutdown,
+    stopping: Hearer,
 ) {
     let Guest { door, peer, local, place: _place, share } = guest;
     let kind = door.kind;
