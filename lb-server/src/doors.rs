@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::boxed::in_box;
@@ -213,19 +213,29 @@ impl Entrance {
                 self.worker.gateway.process.refused_connections.add(1);
                 continue;
             };
-            if self.key.kind == Kind::Admin && self.places.available_permits() == 0 {
-                self.worker.gateway.process.admin_waits.add(1);
-            }
-            // Who was let in is served, even if the process drains meanwhile.
-            let place = tokio::select! {
-                biased;
-                () = stopping.reached(Phase::Stopping) => return,
-                place = Arc::clone(&self.places).acquire_owned() => place,
+            let place = match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(place) => place,
+                Err(_all_taken) => match self.wait(&mut stopping).await {
+                    Some(place) => place,
+                    None => return,
+                },
             };
-            let place = place.expect("the semaphore is never closed");
             let guest = serve::Guest { door: self.key.clone(), peer, local, place, share };
             let (worker, told) = (Rc::clone(&self.worker), self.told.clone());
             tokio::task::spawn_local(in_box(|| serve::connection(worker, io, guest, told)));
+        }
+    }
+
+    /// Waits for a place, unless the process stops first. Who was let in is served, even if it drains meanwhile.
+    async fn wait(&self, stopping: &mut Hearer) -> Option<OwnedSemaphorePermit> {
+        let is_admin = self.key.kind == Kind::Admin;
+        self.worker.gateway.process.admin_waits.add(u64::from(is_admin));
+        tokio::select! {
+            biased;
+            () = stopping.reached(Phase::Stopping) => None,
+            place = Arc::clone(&self.places).acquire_owned() => {
+                Some(place.expect("the semaphore is never closed"))
+            }
         }
     }
 
