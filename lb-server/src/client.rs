@@ -153,14 +153,6 @@ impl Client {
         self.tunnel.borrow_mut().take()
     }
 
-    /// Waits until it turns out that HTTP/2 is spoken.
-    pub(crate) async fn turned(&self) {
-        match &self.watch {
-            Some(watch) => watch.turned().await,
-            None => std::future::pending().await,
-        }
-    }
-
     /// Waits until nothing has been on its way for a moment, or until the client has been silent for
     /// too long: between requests, when it sends nothing of a body that goes on behind its answer, or takes
     /// nothing of an answer, whose body is then asked for no more.

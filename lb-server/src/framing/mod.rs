@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -66,6 +67,16 @@ enum Next {
     Http2,
     /// Nothing: the chunks of a body are malformed, and nobody knows where it would end.
     Broken,
+}
+
+/// How a client begins to speak.
+pub(crate) enum Begun {
+    /// In HTTP/1.1: this passes.
+    Spoken(Bytes),
+    /// In HTTP/2.
+    Turned,
+    /// Never.
+    Ended,
 }
 
 /// What is read in place of a refused head. Nobody is asked for it.
@@ -155,7 +166,6 @@ impl<I> Guard<I> {
                 self.shared.head_since.set(None);
                 self.head = bytes.to_vec();
                 self.next = Next::Http2;
-                self.shared.turned.notify_one();
             }
             Ok(Some(length)) => match head::inspect(&bytes[..length], &self.limits) {
                 Ok(Follows { body, may_switch }) => {
@@ -202,12 +212,6 @@ impl<I> Guard<I> {
     /// What it watched, and what was read of it and not passed on.
     pub(crate) fn into_parts(self) -> (I, Vec<u8>) {
         (self.io, self.head)
-    }
-
-    /// What was read of it comes first when it is read again.
-    pub(crate) fn give_back(&mut self, read: &[u8]) {
-        self.passed = [read, &self.passed[self.passed_at..]].concat();
-        self.passed_at = 0;
     }
 
     fn refuse(&mut self, refusal: Refusal) {
@@ -260,15 +264,21 @@ impl<I> Guard<I> {
 }
 
 impl<I: AsyncRead + Unpin> Guard<I> {
-    /// Waits until there is something to read, and keeps it; says whether there ever will be. Between
-    /// two polls there is no buffer: that is what makes an idle connection small.
-    pub(crate) async fn begins(&mut self) -> io::Result<bool> {
+    /// Waits until something passes, or it turns out that nothing will. Between two polls there is no
+    /// buffer: that is what makes an idle connection small.
+    pub(crate) async fn begins(&mut self) -> io::Result<Begun> {
         poll_fn(|cx| {
             let mut room = [MaybeUninit::uninit(); FIRST_READ];
             let mut read = ReadBuf::uninit(&mut room);
-            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
-            self.give_back(read.filled());
-            Poll::Ready(Ok(!read.filled().is_empty()))
+            let polled = Pin::new(&mut *self).poll_read(cx, &mut read);
+            if matches!(self.next, Next::Http2) {
+                return Poll::Ready(Ok(Begun::Turned));
+            }
+            ready!(polled)?;
+            Poll::Ready(Ok(match read.filled() {
+                [] => Begun::Ended,
+                passed => Begun::Spoken(Bytes::copy_from_slice(passed)),
+            }))
         })
         .await
     }

@@ -56,15 +56,15 @@ struct Seen {
 
 /// Reads everything through a guard, `room` bytes at a time.
 fn read(bytes: &[u8], cuts: &[usize], room: usize) -> Seen {
-    read_after(bytes, cuts, room, |_, _| {})
+    read_after(bytes, cuts, room, |_, _| Bytes::new())
 }
 
-/// The same, with something done before each time.
+/// The same, with something done before each time that lets this pass.
 fn read_after(
     bytes: &[u8],
     cuts: &[usize],
     room: usize,
-    first: impl Fn(&mut Guard<Pieces<'_>>, &mut Context<'_>),
+    first: impl Fn(&mut Guard<Pieces<'_>>, &mut Context<'_>) -> Bytes,
 ) -> Seen {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
@@ -76,7 +76,7 @@ fn read_after(
     let mut space = vec![0; room];
     let cx = &mut Context::from_waker(Waker::noop());
     loop {
-        first(&mut guard, cx);
+        seen.bytes.extend_from_slice(&first(&mut guard, cx));
         let mut buf = ReadBuf::new(&mut space);
         let read = Pin::new(&mut guard).poll_read(cx, &mut buf);
         if watch.0.held.get().is_some() {

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Waker;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::head::Refusal;
@@ -31,8 +30,6 @@ pub(super) struct Shared {
     /// Whether a body goes on behind its answer, and when something of such a body came last.
     pub(super) is_behind: Cell<bool>,
     pub(super) behind_at: Cell<Option<Instant>>,
-    /// Told when it turns out to speak HTTP/2.
-    pub(super) turned: Notify,
 }
 
 impl Watch {
@@ -77,10 +74,5 @@ impl Watch {
     pub(crate) fn let_go(&self) {
         self.0.held.set(None);
         self.0.reader.take().iter().for_each(Waker::wake_by_ref);
-    }
-
-    /// Waits until it turns out that HTTP/2 is spoken.
-    pub(crate) async fn turned(&self) {
-        self.0.turned.notified().await;
     }
 }

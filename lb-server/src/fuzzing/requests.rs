@@ -76,7 +76,7 @@ async fn by_us(bytes: &[u8], cut: usize) -> Vec<Seen> {
     let io: Box<dyn Io> = Box::new(tokio::io::join(pieces, tokio::io::sink()));
     let (guard, watch) = Guard::new(io, LIMITS);
     let limits = Limits { fields_max: LIMITS.lines_max, head_bytes_max: LIMITS.bytes_max };
-    let visit = Visit::new(guard, limits);
+    let visit = Visit::new(guard, Bytes::new(), limits);
     let client = Client::of_http1(Whence { peer: None, local: None, secure: None }, watch);
     let seen = RefCell::new(Vec::new());
     let respond = async |head: &mut Parts, incoming: Arriving| {

@@ -66,13 +66,13 @@ const AHEAD_BYTES: usize = 4 * 1024;
 const EARLY_BYTES: usize = 64 * 1024;
 
 impl Lane {
-    pub(super) fn new(io: Guarded, limits: Limits) -> Self {
+    pub(super) fn new(io: Guarded, begun: Bytes, limits: Limits) -> Self {
         Self {
             io: RefCell::new(Some(io)),
             is_over: Cell::new(false),
             limits,
             reader: Reader::default(),
-            ahead: RefCell::default(),
+            ahead: RefCell::new(begun),
             body: RefCell::new(Body::Ended),
             turn: Cell::new(0),
             is_wanted: Cell::new(false),

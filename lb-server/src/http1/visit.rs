@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
 use tokio::io::AsyncWriteExt;
@@ -58,8 +59,9 @@ const LINGER_PAUSE: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024;
 
 impl Visit {
-    pub(crate) fn new(io: Guarded, limits: Limits) -> Self {
-        Self(Rc::new(Lane::new(io, limits)))
+    /// With what was read of it and not looked at.
+    pub(crate) fn new(io: Guarded, begun: Bytes, limits: Limits) -> Self {
+        Self(Rc::new(Lane::new(io, begun, limits)))
     }
 
     /// Answers requests until HTTP ends on the connection. Whoever does it is lent the head.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -17,7 +18,7 @@ use crate::arriving::Arriving;
 use crate::boxed::in_box;
 use crate::client::{Client, Silence};
 use crate::doors::Kind;
-use crate::framing::{self, Guard};
+use crate::framing::{self, Begun, Guard};
 use crate::http1::{Farewell, Guarded, Limits, Visit};
 use crate::platform::{Io, Prefixed};
 use crate::shutdown::Phase;
@@ -41,7 +42,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
     client.allow(&server);
     loop {
         match rest(seat, &client, &mut io).await {
-            Woken::Spoken => io = work(seat, &client, io).await?,
+            Woken::Spoken(begun) => io = work(seat, &client, io, begun).await?,
             Woken::Turned => {
                 let (io, begun) = io.into_parts();
                 return Some(Prefixed::new(begun, io));
@@ -56,8 +57,8 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
 
 /// What ends a rest.
 enum Woken {
-    /// The client begins to speak HTTP/1.1.
-    Spoken,
+    /// The client speaks HTTP/1.1, and this has come.
+    Spoken(Bytes),
     /// It speaks HTTP/2.
     Turned,
     /// It left, was silent for too long, or the process drains.
@@ -76,10 +77,10 @@ async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
         tokio::select! {
             biased;
             begins = io.begins() => return match begins {
-                Ok(true) => Woken::Spoken,
-                Ok(false) | Err(_) => Woken::Over,
+                Ok(Begun::Spoken(begun)) => Woken::Spoken(begun),
+                Ok(Begun::Turned) => Woken::Turned,
+                Ok(Begun::Ended) | Err(_) => Woken::Over,
             },
-            () = client.turned() => return Woken::Turned,
             () = seat.stopping.reached(next) => {
                 if next == Phase::Stopping {
                     return Woken::Over;
@@ -93,13 +94,15 @@ async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
     }
 }
 
-/// Serves requests until none is on its way, and gives the socket back; or to the connection's end.
+/// Serves requests, of which some have `begun`, until none is on its way, and gives the socket back; or to the
+/// connection's end.
 ///
 /// It is a box, so that a connection at rest has no room for it.
 fn work<'s>(
     seat: &'s mut Seat,
     client: &'s Rc<Client>,
     io: Guarded,
+    begun: Bytes,
 ) -> Pin<Box<impl Future<Output = Option<Guarded>> + 's>> {
     let server = seat.server;
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
@@ -107,7 +110,7 @@ fn work<'s>(
         Seat::respond(&worker, kind, client, head, incoming).await
     };
     let limits = Limits { fields_max: server.headers_max, head_bytes_max: server.header_bytes_max };
-    let visit = Visit::new(io, limits);
+    let visit = Visit::new(io, begun, limits);
     in_box(move || async move {
         let farewell = {
             let mut talk = std::pin::pin!(visit.talk(respond));

@@ -29,7 +29,7 @@ pub(super) fn visit(socket: usize) -> (DuplexStream, Visit, Rc<Client>) {
     let timeout = Duration::from_secs(10);
     let limits = framing::Limits { bytes_max: 4_096, lines_max: 32, http2: false, timeout };
     let (guard, watch) = Guard::new(Box::new(socket) as Box<dyn Io>, limits);
-    let visit = Visit::new(guard, Limits { fields_max: 32, head_bytes_max: 4_096 });
+    let visit = Visit::new(guard, Bytes::new(), Limits { fields_max: 32, head_bytes_max: 4_096 });
     let whence = Whence { peer: None, local: None, secure: None };
     (client, visit, Client::of_http1(whence, watch))
 }
