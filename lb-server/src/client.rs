@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
 use crate::exec::Carrying;
 use crate::framing::{Refusal, Watch};
@@ -161,18 +161,23 @@ impl Client {
     /// looks each time, and a timer is set anew only where it would be too late.
     pub(crate) async fn silent(&self, server: &Server) -> Silence {
         let Some(watch) = &self.watch else { return std::future::pending().await };
-        let mut look = std::pin::pin!(sleep_until(self.pulse.since.get() + REST_AFTER));
-        let mut is_set = false;
+        let (mut look, mut told) = (std::pin::pin!(None::<Sleep>), None::<Waker>);
         poll_fn(|cx| {
             let (until, silence) = self.silence(watch, server);
             // Most connections that are opened for one request never need a timer.
-            is_set |= until.is_some();
-            if !is_set {
-                return Poll::Pending;
+            if look.is_none() {
+                let Some(until) = until else { return Poll::Pending };
+                look.set(Some(sleep_until(until)));
             }
+            let mut look = look.as_mut().as_pin_mut().expect("it was set");
             if let Some(until) = until.filter(|until| *until < look.deadline()) {
                 look.as_mut().reset(until);
             }
+            // It knows whom to wake, and has not done so.
+            if !look.is_elapsed() && told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            told = Some(cx.waker().clone());
             while look.as_mut().poll(cx).is_ready() {
                 let now = Instant::now();
                 if until.is_some_and(|until| until <= now) {
