@@ -57,22 +57,48 @@ impl Size {
 }
 
 thread_local! {
-    static SPARE: [RefCell<Vec<Box<[u8]>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
+    static SPARE: [Spare; 2] = const { [const { Spare::new() }; 2] };
 }
 
-/// A buffer in use, of which the first bytes are filled.
+/// The buffers of one size that nobody uses.
+struct Spare {
+    /// The one that is taken next: most of what is read is copied, and it is back at once.
+    next: Cell<Option<Box<[u8]>>>,
+    others: RefCell<Vec<Box<[u8]>>>,
+}
+
+impl Spare {
+    const fn new() -> Self {
+        Self { next: Cell::new(None), others: RefCell::new(Vec::new()) }
+    }
+
+    fn take(&self, size: Size) -> Box<[u8]> {
+        let spare = self.next.take().or_else(|| self.others.borrow_mut().pop());
+        spare.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice())
+    }
+
+    fn put(&self, size: Size, room: Box<[u8]>) {
+        let Some(before) = self.next.replace(Some(room)) else { return };
+        let mut others = self.others.borrow_mut();
+        if others.len() + 1 < size.spare_max() {
+            others.push(before);
+        }
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        let next = self.next.take();
+        let count = usize::from(next.is_some()) + self.others.borrow().len();
+        self.next.set(next);
+        count
+    }
+}
+
+/// A piece that was handed on in its buffer, of which the first bytes are filled.
 struct Piece {
     room: Box<[u8]>,
     size: Size,
     filled: usize,
-}
-
-impl Piece {
-    fn empty(size: Size) -> Self {
-        let spare = SPARE.with(|spare| spare[size as usize].borrow_mut().pop());
-        let room = spare.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
-        Self { room, size, filled: 0 }
-    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -85,25 +111,20 @@ impl Drop for Piece {
     fn drop(&mut self) {
         let room = std::mem::take(&mut self.room);
         // A thread that ends keeps nothing.
-        let _ended = SPARE.try_with(|spare| {
-            let mut spare = spare[self.size as usize].borrow_mut();
-            if spare.len() < self.size.spare_max() {
-                spare.push(room);
-            }
-        });
+        let _ended = SPARE.try_with(|spare| spare[self.size as usize].put(self.size, room));
     }
 }
 
 /// How many large buffers of this thread nobody uses.
 #[cfg(test)]
 pub(super) fn spare() -> usize {
-    SPARE.with(|spare| spare[Size::Large as usize].borrow().len())
+    SPARE.with(|spare| spare[Size::Large as usize].count())
 }
 
 /// And how many small ones.
 #[cfg(test)]
 pub(super) fn spare_small() -> usize {
-    SPARE.with(|spare| spare[Size::Small as usize].borrow().len())
+    SPARE.with(|spare| spare[Size::Small as usize].count())
 }
 
 /// Pieces from here to there keep a large buffer that is too large for them, if they were handed on and lie
@@ -170,13 +191,17 @@ fn poll_into(
     cx: &mut Context<'_>,
     most: usize,
 ) -> Poll<io::Result<Bytes>> {
-    let mut piece = Piece::empty(size);
-    let mut buf = ReadBuf::new(&mut piece.room[..most]);
-    ready!(Pin::new(io).poll_read(cx, &mut buf))?;
-    piece.filled = buf.filled().len();
-    Poll::Ready(Ok(if piece.filled < size.handed_min() {
-        Bytes::copy_from_slice(piece.as_ref())
-    } else {
-        Bytes::from_owner(piece)
-    }))
+    SPARE.with(|spare| {
+        let spare = &spare[size as usize];
+        let mut room = spare.take(size);
+        let mut buf = ReadBuf::new(&mut room[..most]);
+        let polled = Pin::new(io).poll_read(cx, &mut buf);
+        let filled = buf.filled().len();
+        if matches!(polled, Poll::Ready(Ok(()))) && filled >= size.handed_min() {
+            return Poll::Ready(Ok(Bytes::from_owner(Piece { room, size, filled })));
+        }
+        let copied = polled.map_ok(|()| Bytes::copy_from_slice(&room[..filled]));
+        spare.put(size, room);
+        copied
+    })
 }
