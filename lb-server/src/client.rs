@@ -45,14 +45,19 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn of_http1(whence: Whence, watch: Watch) -> Rc<Self> {
-        Self::new(whence, Some(watch), None)
+        Self::new(whence, Some(watch), None, Carrying::nobodys())
     }
 
     pub(crate) fn of_http2(whence: Whence, resets_max: u32) -> Rc<Self> {
-        Self::new(whence, None, Some(resets_max))
+        Self::new(whence, None, Some(resets_max), Carrying::new())
     }
 
-    fn new(whence: Whence, watch: Option<Watch>, resets_max: Option<u32>) -> Rc<Self> {
+    fn new(
+        whence: Whence,
+        watch: Option<Watch>,
+        resets_max: Option<u32>,
+        carrying: Carrying,
+    ) -> Rc<Self> {
         let Whence { peer, local, secure } = whence;
         Rc::new(Self {
             peer,
@@ -66,7 +71,7 @@ impl Client {
             leaving: Cell::new(None),
             pulse: Pulse::new(resets_max),
             tunnel: RefCell::default(),
-            carrying: Carrying::default(),
+            carrying,
         })
     }
 

@@ -19,9 +19,9 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
 
 /// The same for a client's connection, whose streams may become tunnels: what is sent on such a stream goes
 /// through a task of hyper's.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Carrying {
-    next: Rc<Cell<Option<Carrier>>>,
+    next: Option<Rc<Cell<Option<Carrier>>>>,
 }
 
 /// The task that carries what is sent in a tunnel, once there is one.
@@ -29,12 +29,21 @@ pub(crate) struct Carrying {
 pub(crate) struct Carrier(Rc<OnceCell<AbortHandle>>);
 
 impl Carrying {
+    pub(crate) fn new() -> Self {
+        Self { next: Some(Rc::default()) }
+    }
+
+    /// Of HTTP/1.1, where hyper carries nothing.
+    pub(crate) const fn nobodys() -> Self {
+        Self { next: None }
+    }
+
     /// What will carry the tunnel that is about to be granted: hyper makes it as soon as it has the answer,
     /// before it does anything else. Should it make none, this stays empty or holds a task that nobody asks
     /// about.
     pub(crate) fn next(&self) -> Carrier {
         let carrier = Carrier::default();
-        self.next.set(Some(carrier.clone()));
+        self.next.iter().for_each(|next| next.set(Some(carrier.clone())));
         carrier
     }
 }
@@ -50,7 +59,7 @@ impl Carrier {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Carrying {
     fn execute(&self, task: F) {
         let task = tokio::task::spawn_local(task);
-        if let Some(carrier) = self.next.take() {
+        if let Some(carrier) = self.next.as_ref().and_then(|next| next.take()) {
             // It was made for one task, and gets no other.
             let _first = carrier.0.set(task.abort_handle());
         }

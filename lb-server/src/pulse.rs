@@ -77,17 +77,18 @@ pub(crate) trait Standing {
 
 impl Pulse {
     pub(crate) fn new(resets_max: Option<u32>) -> Rc<Self> {
+        let now = Instant::now();
         Rc::new(Self {
             busy: Cell::new(0),
-            since: Cell::new(Instant::now()),
+            since: Cell::new(now),
             patience: Cell::new(None),
             resets_max,
             resets: Cell::new(0),
-            resets_since: Cell::new(Instant::now()),
+            resets_since: Cell::new(now),
             flooded: Notify::new(),
             began: Notify::new(),
             standing: Cell::new(0),
-            moved: Cell::new(Instant::now()),
+            moved: Cell::new(now),
             answers: RefCell::default(),
             unread: Cell::new(0),
             unread_max: Cell::new(u64::MAX),
