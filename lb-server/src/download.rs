@@ -305,8 +305,8 @@ impl Standing for RefCell<Download> {
         download.connection = None;
     }
 
-    fn is_for(&self, reader: &Rc<Pulse>) {
-        self.borrow().connection.iter().for_each(|it| it.is_for(reader));
+    fn is_for(&self, reader: &Rc<Pulse>) -> bool {
+        self.borrow().connection.as_ref().is_some_and(|it| it.is_for(reader))
     }
 
     fn unread(&self) -> u64 {

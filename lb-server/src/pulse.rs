@@ -26,7 +26,8 @@ pub(crate) struct Pulse {
     /// Of HTTP/2: answers of which hyper has taken all that it asked for, and when it last took any.
     standing: Cell<u32>,
     moved: Cell<Instant>,
-    /// The answers on their way.
+    /// The answers on their way that may have to end for others or for the whole: over HTTP/1.1 there is one at
+    /// a time, and it ends with the connection.
     answers: RefCell<Vec<Weak<dyn Standing>>>,
     /// Bytes of memory that the client has them take by leaving them unread, and how many that may be.
     unread: Cell<u64>,
@@ -65,8 +66,8 @@ pub(crate) trait Standing {
     /// Ends if nobody has taken any of it for too long.
     fn end_if_it_stands(&self, now: Instant);
 
-    /// This client leaves what it leaves.
-    fn is_for(&self, reader: &Rc<Pulse>);
+    /// This client leaves what it leaves. Says whether that is counted.
+    fn is_for(&self, reader: &Rc<Pulse>) -> bool;
 
     /// Bytes of memory that it takes unread.
     fn unread(&self) -> u64;
@@ -175,12 +176,15 @@ impl Busy {
     /// A backend's answer begins.
     pub(crate) fn delivers<S: Standing + 'static>(&self, patience: Patience, answer: &Rc<S>) {
         self.pulse.patience.set(Some(patience));
+        let is_counted = answer.is_for(&self.pulse);
+        if !is_counted && !self.is_of_http2() {
+            return;
+        }
         let mut answers = self.pulse.answers.borrow_mut();
         // Those that have ended are let go before they are more than those that have not.
         if answers.len() > 2 * self.pulse.busy.get() as usize {
             answers.retain(|it| it.strong_count() > 0);
         }
-        answer.is_for(&self.pulse);
         let answer = Rc::downgrade(answer);
         answers.push(answer);
     }

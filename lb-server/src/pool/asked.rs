@@ -97,11 +97,11 @@ impl Connection {
         }
     }
 
-    /// It is for this client.
-    pub(crate) fn is_for(&self, reader: &Rc<Pulse>) {
-        if let Speaker::Http2(_, Some(coming)) = &self.speaker {
-            coming.place.unread.is_for(reader);
-        }
+    /// It is for this client. Says whether what that leaves of it is counted.
+    pub(crate) fn is_for(&self, reader: &Rc<Pulse>) -> bool {
+        let Speaker::Http2(_, Some(coming)) = &self.speaker else { return false };
+        coming.place.unread.is_for(reader);
+        true
     }
 
     /// Bytes of memory that it takes, as nobody has asked for them yet.
