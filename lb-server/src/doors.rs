@@ -3,6 +3,7 @@
 //! A listener is known by its address in the configuration. Where that leaves the port to the system,
 //! worker 0 is the first to open it, and the others share the port that it was given.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -200,7 +201,7 @@ impl Entrance {
             let accepted = tokio::select! {
                 biased;
                 () = stopping.reached(Phase::Draining) => return,
-                accepted = listener.accept() => accepted,
+                accepted = poll_fn(|cx| listener.poll_accept(cx)) => accepted,
             };
             let Accepted { io, peer, local } = match accepted {
                 Ok(accepted) => accepted,

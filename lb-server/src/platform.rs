@@ -8,7 +8,7 @@ pub mod os;
 pub mod resolve;
 mod dns;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -127,7 +127,11 @@ pub struct Accepted {
 /// A listening socket.
 pub trait Listen {
     /// The next connection.
-    fn accept(&mut self) -> Local<'_, io::Result<Accepted>>;
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>>;
+    /// Waits for it.
+    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
+        Box::pin(poll_fn(move |cx| self.poll_accept(cx)))
+    }
     /// Where it listens; the port that was given if 0 was asked for.
     fn local_addr(&self) -> io::Result<Address>;
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use lb_server::Platform;
@@ -229,11 +230,9 @@ struct Listener {
 }
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
-        Box::pin(async move {
-            let accepted = self.listener.accept().await?;
-            Ok(Accepted { io: self.street.wire(accepted.io, None), ..accepted })
-        })
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let accepted = self.listener.poll_accept(cx);
+        accepted.map_ok(|it| Accepted { io: self.street.wire(it.io, None), ..it })
     }
 
     fn local_addr(&self) -> io::Result<Address> {
@@ -245,13 +244,11 @@ impl Listen for Listener {
 struct Direct(TcpListener);
 
 impl Listen for Direct {
-    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
-        Box::pin(async move {
-            let (stream, peer) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
-            let local = stream.local_addr().ok();
-            Ok(Accepted { io: Box::new(stream), peer: Some(peer), local })
-        })
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let (stream, peer) = ready!(self.0.poll_accept(cx))?;
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr().ok();
+        Poll::Ready(Ok(Accepted { io: Box::new(stream), peer: Some(peer), local }))
     }
 
     fn local_addr(&self) -> io::Result<Address> {

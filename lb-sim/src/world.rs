@@ -7,7 +7,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_server::Platform;
@@ -111,7 +112,7 @@ impl Platform for World {
             // Whoever asks comes from another machine, also where everybody is on loopback.
             let port = on_the_network(&place.addr)?.port();
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-            Ok(Box::new(Listener(listener)) as Box<dyn Listen>)
+            Ok(Box::new(Listener::new(listener)) as Box<dyn Listen>)
         })
     }
 
@@ -184,19 +185,33 @@ impl AsyncWrite for Socket {
     }
 }
 
-struct Listener(TcpListener);
+/// A listening socket, and whoever waits for the next connection: turmoil's cannot be polled.
+struct Listener {
+    socket: Rc<TcpListener>,
+    next: Option<Local<'static, io::Result<(TcpStream, SocketAddr)>>>,
+}
+
+impl Listener {
+    fn new(socket: TcpListener) -> Self {
+        Self { socket: Rc::new(socket), next: None }
+    }
+}
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
-        Box::pin(async move {
-            let (stream, peer) = self.0.accept().await?;
-            let local = stream.local_addr().ok();
-            Ok(Accepted { io: Box::new(Socket(stream)), peer: Some(peer), local })
-        })
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let next = self.next.get_or_insert_with(|| {
+            let socket = Rc::clone(&self.socket);
+            Box::pin(async move { socket.accept().await })
+        });
+        let accepted = ready!(next.as_mut().poll(cx));
+        self.next = None;
+        let (stream, peer) = accepted?;
+        let local = stream.local_addr().ok();
+        Poll::Ready(Ok(Accepted { io: Box::new(Socket(stream)), peer: Some(peer), local }))
     }
 
     fn local_addr(&self) -> io::Result<Address> {
-        self.0.local_addr().map(Address::Ip)
+        self.socket.local_addr().map(Address::Ip)
     }
 }
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use lb_config::config::Dns;
@@ -224,13 +224,13 @@ impl Entry {
 }
 
 impl Listen for Listener {
-    fn accept(&mut self) -> Local<'_, io::Result<Accepted>> {
-        Box::pin(std::future::poll_fn(move |cx| {
-            let count = self.listeners.len();
-            for at in (self.turn..self.turn + count).map(|at| at % count) {
-                let Entry { polled, held } = &self.listeners[at];
-                let said = held.addr.ip().filter(|addr| !addr.ip().is_unspecified());
-                let accepted = match polled {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let count = self.listeners.len();
+        for at in (self.turn..self.turn + count).map(|at| at % count) {
+            let Entry { polled, held } = &self.listeners[at];
+            let said = held.addr.ip().filter(|addr| !addr.ip().is_unspecified());
+            let accepted =
+                match polled {
                     // Its options are its socket's.
                     Polled::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
                         // Who listens at one address is asked at that one.
@@ -241,13 +241,12 @@ impl Listen for Listener {
                         Accepted { io: Box::new(stream), peer: None, local: None }
                     }),
                 };
-                if accepted.is_ready() {
-                    self.turn = (at + 1) % count;
-                    return accepted;
-                }
+            if accepted.is_ready() {
+                self.turn = (at + 1) % count;
+                return accepted;
             }
-            Poll::Pending
-        }))
+        }
+        Poll::Pending
     }
 
     fn local_addr(&self) -> io::Result<Address> {
