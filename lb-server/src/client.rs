@@ -203,7 +203,7 @@ impl Client {
             None => since + server.keep_alive_timeout,
         };
         let until = match (self.pulse.busy.get(), watch.head_since(), watch.behind_since()) {
-            (0, None, None) => Some(self.idle_until(server)),
+            (0, None, None) => Some(self.idle_until(server, server.keep_alive_timeout)),
             (0, None, Some(since)) => Some(patient(since)),
             (0, Some(_), _) => None,
             _ => watch.stuck_since().map(patient),
@@ -217,20 +217,21 @@ impl Client {
     }
 
     /// Until when the next request has to begin, while none is on its way.
-    fn idle_until(&self, server: &Server) -> Instant {
+    fn idle_until(&self, server: &Server, patience: Duration) -> Instant {
         let answered = self.pulse.since.get();
         let behind = self.watch.as_ref().and_then(Watch::behind_until);
         let since = behind.map_or(answered, |behind| behind.max(answered));
         match self.leaving.get() {
             Some(leaving) => since.max(leaving) + server.drain_idle_timeout,
-            None => since + server.keep_alive_timeout,
+            None => since + patience,
         }
     }
 
-    /// Waits, while nothing is on its way, until the next request is too late to begin. The guard sees to
+    /// Waits, while nothing is on its way, until the next request is too late to begin, for which there is so much
+    /// `patience`. The guard sees to
     /// it that one which has begun ends.
-    pub(crate) async fn expires(&self, server: &Server) {
-        sleep_until(self.idle_until(server)).await;
+    pub(crate) async fn expires(&self, server: &Server, patience: Duration) {
+        sleep_until(self.idle_until(server, patience)).await;
         if self.watch.as_ref().is_some_and(|watch| watch.head_since().is_some()) {
             std::future::pending().await
         }

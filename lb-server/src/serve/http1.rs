@@ -29,7 +29,7 @@ const ADMIN_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Serves a connection to its end, or to the preface of HTTP/2, if that is what it begins with
 /// (RFC 9113 §3.4): then it comes back as it was.
 pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> {
-    let server = seat.server;
+    let server = &seat.server;
     let limits = framing::Limits {
         bytes_max: server.header_bytes_max,
         lines_max: server.headers_max,
@@ -39,7 +39,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
     };
     let (mut io, watch) = Guard::new(io, limits);
     let client = Client::of_http1(seat.whence.clone(), watch);
-    client.allow(&server);
+    client.allow(server);
     loop {
         match rest(seat, &client, &mut io).await {
             Woken::Spoken(begun) => io = work(seat, &client, io, begun).await?,
@@ -48,7 +48,7 @@ pub(super) async fn serve(seat: &mut Seat, io: Box<dyn Io>) -> Option<Prefixed> 
                 return Some(Prefixed::new(begun, io));
             }
             Woken::Over => {
-                let _closed_or_not = timeout(server.header_timeout, io.shutdown()).await;
+                let _closed_or_not = timeout(seat.server.header_timeout, io.shutdown()).await;
                 return None;
             }
         }
@@ -68,10 +68,10 @@ enum Woken {
 /// Waits for the next request.
 async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
     let mut next = Phase::Draining;
-    let mut server = seat.server;
+    let mut patience = seat.server.keep_alive_timeout;
     if seat.kind == Kind::Admin && client.has_asked_nothing() {
         // Few may be here, and whoever has something to ask says so.
-        server.keep_alive_timeout = server.keep_alive_timeout.min(ADMIN_SILENCE_MAX);
+        patience = patience.min(ADMIN_SILENCE_MAX);
     }
     loop {
         tokio::select! {
@@ -89,7 +89,7 @@ async fn rest(seat: &mut Seat, client: &Client, io: &mut Guarded) -> Woken {
                 // A request may be on its way: it is answered, and told that it was the last.
                 client.leave();
             }
-            () = client.expires(&server) => return Woken::Over,
+            () = client.expires(&seat.server, patience) => return Woken::Over,
         }
     }
 }
@@ -104,7 +104,7 @@ fn work<'s>(
     io: Guarded,
     begun: Bytes,
 ) -> Pin<Box<impl Future<Output = Option<Guarded>> + 's>> {
-    let server = seat.server;
+    let server = &seat.server;
     let (worker, kind) = (Rc::clone(&seat.worker), seat.kind);
     let respond = async move |head: &mut Parts, incoming: Arriving| {
         Seat::respond(&worker, kind, client, head, incoming).await
@@ -129,7 +129,7 @@ fn work<'s>(
                         // answered, and told that it was the last.
                         client.leave();
                     }
-                    silence = client.silent(&server) => match silence {
+                    silence = client.silent(&seat.server) => match silence {
                         Silence::TooLong => return None,
                         Silence::Rest => break None,
                     }
