@@ -227,9 +227,8 @@ impl Client {
         }
     }
 
-    /// Waits, while nothing is on its way, until the next request is too late to begin, for which there is so much
-    /// `patience`. The guard sees to
-    /// it that one which has begun ends.
+    /// Waits, while nothing is on its way, until the next request is too late to begin, for which there is so
+    /// much `patience`. The guard sees to it that one which has begun ends.
     pub(crate) async fn expires(&self, server: &Server, patience: Duration) {
         sleep_until(self.idle_until(server, patience)).await;
         if self.watch.as_ref().is_some_and(|watch| watch.head_since().is_some()) {
