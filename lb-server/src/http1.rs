@@ -20,6 +20,7 @@ mod outbox;
 mod piece;
 mod spare;
 mod visit;
+mod write;
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -3,9 +3,9 @@
 use http::{StatusCode, response};
 use hyper::body::Body;
 
-use super::head;
 use super::outbox::Framing;
 use super::visit::Next;
+use super::write;
 
 /// What the head of a request says of its answer.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ pub(super) fn write<B: Body>(
     let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
     let grants = is_switch || (told.connects && status.is_success());
     let version = if told.is_current { b"HTTP/1.1 " } else { b"HTTP/1.0 " };
-    head::write_status(version, status, &parts.extensions, out);
-    let said = head::write_unframed(fields, out);
+    write::status_line(version, status, &parts.extensions, out);
+    let said = write::unframed(fields, out);
     let size = body.size_hint().exact();
     // RFC 9110 §8.6: these have no length.
     let is_void = status.is_informational() || status == StatusCode::NO_CONTENT || grants;
@@ -56,7 +56,7 @@ pub(super) fn write<B: Body>(
     // What a GET would have been told, if that is known.
     let of_get = said.length().or(size.filter(|size| told.is_head && *size > 0));
     let length = if is_bare { of_get.filter(|_| !is_void) } else { Some(0) };
-    head::write_framing(&framing, length, out);
+    write::framing_and_end(&framing, length, out);
     let next = match (grants, closes) {
         (true, _) => Next::Switch,
         (false, true) => Next::Leave,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use http::{StatusCode, response};
 
-use super::{head, lane::Lane};
+use super::{lane::Lane, write};
 use crate::headers;
 use crate::layers::Layers;
 
@@ -32,10 +32,10 @@ impl Herald {
         if is_ours || !is_current || untold.len() > UNTOLD_BYTES_MAX {
             return;
         }
-        head::write_status(b"HTTP/1.1 ", interim.status, &interim.extensions, &mut untold);
+        write::status_line(b"HTTP/1.1 ", interim.status, &interim.extensions, &mut untold);
         let layers = self.layers.as_ref();
         let is_decided = |name: &str| layers.is_some_and(|it| it.decide_for_client(name));
-        head::write_fields(&headers::ahead(&interim.headers, is_decided), &mut untold);
+        write::fields(&headers::ahead(&interim.headers, is_decided), &mut untold);
         untold.extend_from_slice(b"\r\n");
     }
 }

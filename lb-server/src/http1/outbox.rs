@@ -10,7 +10,7 @@ use http::header::HeaderMap;
 use hyper::body::{Body, Frame};
 
 use super::spare::Flat;
-use super::{Asked, head, piece};
+use super::{Asked, piece, write};
 use crate::body::Upload;
 use crate::headers::Added;
 use crate::platform::Io;
@@ -73,17 +73,17 @@ impl Outbox<Upload> {
     /// A request on its way to a backend.
     pub(super) fn of_request(asked: &Asked<'_>, upload: Upload) -> Self {
         let mut flat = Flat::new();
-        head::write_line(asked, &mut flat);
-        let said = head::write_unframed(&asked.fields, &mut flat);
+        write::line(asked, &mut flat);
+        let said = write::unframed(&asked.fields, &mut flat);
         let added = asked.added.into_iter().flat_map(Added::iter);
-        added.for_each(|(name, value)| head::write_field(name, value, &mut flat));
-        head::write_options(&said, &mut flat);
+        added.for_each(|(name, value)| write::field(name, value, &mut flat));
+        write::options(&said, &mut flat);
         let framing = match upload.size_hint().exact() {
             _ if upload.is_end_stream() => Framing::Done,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked { trailers: true },
         };
-        head::write_framing(&framing, said.length().filter(|length| *length == 0), &mut flat);
+        write::framing_and_end(&framing, said.length().filter(|length| *length == 0), &mut flat);
         Self::new(flat, framing, upload)
     }
 }
@@ -204,7 +204,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             Framing::Chunked { trailers: takes } => {
                 let mut last = b"0\r\n".to_vec();
                 if let Some(trailers) = trailers.filter(|_| takes) {
-                    head::write_fields(&trailers, &mut last);
+                    write::fields(&trailers, &mut last);
                 }
                 last.extend_from_slice(b"\r\n");
                 self.push(Bytes::from(last), vectored);

@@ -30,8 +30,9 @@ impl Output {
     /// Opens a file, if there is to be one, and it is none of those that are `taken`.
     pub(crate) fn open(path: Option<&PathBuf>, taken: &[&Path]) -> Result<Option<Self>, String> {
         let open = |path: &PathBuf| {
-            let same = |other: &&Path| match (path.canonicalize(), other.canonicalize()) {
-                (Ok(one), Ok(other)) => one == other && one.is_file(),
+            let same = |other: &&Path| match (place(path), place(other)) {
+                // What is no file, such as /dev/null, is there for everybody.
+                (Some(one), Some(other)) => one == other && (one.is_file() || !one.exists()),
                 _ => false,
             };
             if taken.iter().any(same) {
@@ -118,6 +119,14 @@ impl Drop for Folder {
             let _kept = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// Where a file is, or will be.
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = || path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let to_be =
+        || Some(folder().unwrap_or(Path::new(".")).canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(to_be)
 }
 
 fn complaint(path: &Path, error: &Error) -> String {
