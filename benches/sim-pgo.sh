@@ -25,7 +25,10 @@ seeing=$out/seeing/$host/dist/lb-sim
 export RUSTFLAGS="-Cprofile-use=$out/lb-sim.profdata $cpu"
 cargo build --profile dist -p lb-sim --target "$host" --target-dir "$out/knowing"
 cp "$out/knowing/$host/dist/lb-sim" "$out/lb-sim"
-cargo bench --profile dist --bench model --no-run --target "$host" --target-dir "$out/knowing" \
-    --message-format short 2>&1 | tee "$out/bench.txt"
+if ! cargo bench --profile dist --bench model --no-run --target "$host" --target-dir "$out/knowing" \
+    --message-format short > "$out/bench.txt" 2>&1; then
+    cat "$out/bench.txt" >&2
+    exit 1
+fi
 cp "$(sed -n 's/.*Executable.*(\(.*\))$/\1/p' "$out/bench.txt")" "$out/model"
 echo "$out/lb-sim"

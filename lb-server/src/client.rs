@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use lb_config::config::Server;
 use tokio::sync::Notify;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
 use crate::exec::Carrying;
@@ -182,7 +183,7 @@ impl Client {
             if !look.is_elapsed() && told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            told = Some(cx.waker().clone());
+            told = None;
             while look.as_mut().poll(cx).is_ready() {
                 let now = Instant::now();
                 if until.is_some_and(|until| until <= now) {
@@ -190,6 +191,8 @@ impl Client {
                 }
                 look.as_mut().reset(until.unwrap_or(now + server.keep_alive_timeout));
             }
+            // A task that has had its turn is told nothing by a timer, and the timer nothing of it.
+            told = has_budget_remaining().then(|| cx.waker().clone());
             Poll::Pending
         })
         .await
@@ -289,3 +292,39 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the answers of a connection of HTTP/2 are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::framing::{Guard, Limits};
+    use crate::turn;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_heard_of_though_its_timer_was_set_by_a_task_that_had_had_its_turn() {
+        let text = "[[listener]]\nbind = \"127.0.0.1:0\"\n[[service]]\nname = \"a\"\nhosts = [\"*\"]\n\
+                    [[service.pool]]\nbackends = [{ url = \"http://10.0.0.1\" }]\n";
+        let (config, said) = lb_config::load(&lb_config::Source { name: "lb.toml", text });
+        let server = config.unwrap_or_else(|| panic!("{said:#?}")).server;
+        let limits = Limits {
+            bytes_max: server.header_bytes_max,
+            lines_max: server.headers_max,
+            timeout: server.header_timeout,
+            http2: false,
+        };
+        let (near, _far) = tokio::io::duplex(64);
+        let (_guard, watch) = Guard::new(near, limits);
+        let whence = Whence { peer: None, local: None, secure: None };
+        let client = Client::of_http1(whence, watch);
+        let (mut silent, mut is_spent) = (std::pin::pin!(client.silent(&server)), false);
+        let silence = poll_fn(|cx| {
+            if !std::mem::replace(&mut is_spent, true) {
+                while turn::poll_spend(cx).is_ready() {}
+            }
+            silent.as_mut().poll(cx)
+        });
+        let heard = timeout(2 * server.keep_alive_timeout, silence).await;
+        assert!(heard.is_ok(), "nobody was woken");
+    }
+}
