@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use http::request::Parts;
-use lb_core::{Ask, Delivery, Match};
+use lb_core::{Delivery, Match};
 
 use crate::asking::{Asking, Word};
 use crate::attempt::{Answer, Sending};
@@ -21,7 +21,7 @@ use crate::error::Unserved;
 use crate::held::Held;
 use crate::layers::Layers;
 use crate::observe::{Journal, RequestFacts};
-use crate::proxy::{exchange, repeat};
+use crate::proxy::exchange;
 use crate::request_id::RequestId;
 use crate::routed::Routed;
 use crate::view::View;
@@ -121,12 +121,6 @@ impl Copy {
                 other.into_iter().for_each(|caller| facts.comes_from(caller));
             }
             let journal = Rc::new(Journal::new(Rc::clone(&view), facts));
-            let ask = Ask {
-                id: id.exchange(),
-                repeat: repeat(&head.method),
-                facts: &asking,
-                bodiless: replay.is_empty(),
-            };
             let sending = Sending {
                 view: &view,
                 site,
@@ -140,7 +134,8 @@ impl Copy {
                 tried: Cell::new(0),
                 is_alone: Cell::new(false),
             };
-            deliver(exchange(&sending, &journal, ask).await, &view, &journal, replay).await;
+            let answered = exchange(&sending, &journal, id.exchange(), &asking).await;
+            deliver(answered, &view, &journal, replay).await;
         });
     }
 }

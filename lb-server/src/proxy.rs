@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use lb_config::config::Trust;
-use lb_core::{Ask, Delivery, Match, Repeat, Scheme, Unrouted};
+use lb_core::{Delivery, Match, Scheme, Unrouted};
 
 use crate::arriving::Arriving;
 use crate::asking::{Asking, Claims, Word};
@@ -41,7 +41,7 @@ use crate::tunnel::Tunnel;
 use crate::upgrade::{self, Wanted};
 use crate::view::View;
 use crate::worker::Worker;
-pub(crate) use exchange::exchange;
+pub(crate) use exchange::{exchange, repeat};
 
 /// Where a request comes in, and what is held while it is answered.
 struct Case<'c> {
@@ -157,12 +157,6 @@ impl<'c> Case<'c> {
         let (host, scheme) = (&*passing.host, passing.scheme);
         let (client_at, added) = (passing.client, passing.added.as_ref());
         let asking = Asking { head, host, client: client_at, scheme, word: Word::Ours(added) };
-        let ask = Ask {
-            id: id.exchange(),
-            repeat: repeat(&head.method),
-            facts: &asking,
-            bodiless: replay.is_empty(),
-        };
         let sending = Sending {
             view,
             site,
@@ -178,7 +172,7 @@ impl<'c> Case<'c> {
             is_alone: Cell::new(false),
         };
         journal.passes_on(&head.uri);
-        let made = exchange(&sending, journal, ask).await;
+        let made = exchange(&sending, journal, id.exchange(), &asking).await;
         // What no backend was asked is not copied.
         if let Some(copy) = passing.copy.take().filter(|_| sending.tried.get() > 0) {
             copy.send(worker, &Copied { view, client, asking: &asking, replay: &replay });
@@ -350,13 +344,4 @@ fn tell_client(headers: &mut HeaderMap, delivery: &Delivery, site: &Site) {
         headers.append(header::SET_COOKIE, cookie);
     }
     tell_allowance(headers, delivery.allowance());
-}
-
-/// RFC 9110 §9.2. A method that nobody has defined may do anything.
-pub(crate) fn repeat(method: &Method) -> Repeat {
-    match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Repeat::Safe,
-        Method::PUT | Method::DELETE => Repeat::Idempotent,
-        _ => Repeat::Once,
-    }
 }

@@ -194,8 +194,10 @@ fn fifty_backends_over_a_thousand_seconds_fit() {
 }
 
 /// A folder of its own for each test.
+/// A folder without what a run before this one left.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _none = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
 }

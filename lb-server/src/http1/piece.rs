@@ -56,41 +56,24 @@ impl Size {
     }
 }
 
-thread_local! {
-    static SPARE: [Spare; 2] = const { [const { Spare::new() }; 2] };
-}
-
 /// The buffers of one size that nobody uses.
-struct Spare {
-    /// The one that is taken next: most of what is read is copied, and it is back at once.
-    next: Cell<Option<Box<[u8]>>>,
-    others: RefCell<Vec<Box<[u8]>>>,
+struct Spare(RefCell<Vec<Box<[u8]>>>);
+
+thread_local! {
+    static SPARE: [Spare; 2] = const { [const { Spare(RefCell::new(Vec::new())) }; 2] };
 }
 
 impl Spare {
-    const fn new() -> Self {
-        Self { next: Cell::new(None), others: RefCell::new(Vec::new()) }
-    }
-
     fn take(&self, size: Size) -> Box<[u8]> {
-        let spare = self.next.take().or_else(|| self.others.borrow_mut().pop());
+        let spare = self.0.borrow_mut().pop();
         spare.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice())
     }
 
     fn put(&self, size: Size, room: Box<[u8]>) {
-        let Some(before) = self.next.replace(Some(room)) else { return };
-        let mut others = self.others.borrow_mut();
-        if others.len() + 1 < size.spare_max() {
-            others.push(before);
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < size.spare_max() {
+            spare.push(room);
         }
-    }
-
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        let next = self.next.take();
-        let count = usize::from(next.is_some()) + self.others.borrow().len();
-        self.next.set(next);
-        count
     }
 }
 
@@ -118,13 +101,13 @@ impl Drop for Piece {
 /// How many large buffers of this thread nobody uses.
 #[cfg(test)]
 pub(super) fn spare() -> usize {
-    SPARE.with(|spare| spare[Size::Large as usize].count())
+    SPARE.with(|spare| spare[Size::Large as usize].0.borrow().len())
 }
 
 /// And how many small ones.
 #[cfg(test)]
 pub(super) fn spare_small() -> usize {
-    SPARE.with(|spare| spare[Size::Small as usize].count())
+    SPARE.with(|spare| spare[Size::Small as usize].0.borrow().len())
 }
 
 /// Pieces from here to there keep a large buffer that is too large for them, if they were handed on and lie

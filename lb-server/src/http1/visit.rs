@@ -125,7 +125,7 @@ impl Visit {
     fn write(&self, told: &Told, reply: Reply) -> (Outbox<Outgoing>, Next) {
         let mut flat = Flat::new();
         // What it was to be told before comes first, and half of that may have gone out.
-        flat.append(&mut self.0.untold.borrow_mut());
+        flat.extend_from_slice(&self.0.untold.take());
         let Reply { head, body } = reply;
         let (framing, next) = answer::write(told, &head, &body, &mut flat);
         spare::keep(head);

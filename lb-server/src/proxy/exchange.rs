@@ -1,8 +1,10 @@
 //! The exchange with the core: it says what is to be done, and here it is done, until there is an answer.
 
-use lb_core::{Ask, Delivery, Exchange, Step};
+use http::Method;
+use lb_core::{Ask, Delivery, Exchange, ExchangeId, Repeat, Step};
 use tokio::time::sleep_until;
 
+use crate::asking::Asking;
 use crate::attempt::{self, Answer, Sending};
 use crate::body::{Broken, Pause};
 use crate::error::{Problem, Unserved};
@@ -10,13 +12,15 @@ use crate::line::CallsNext;
 use crate::observe::Journal;
 use crate::retry_after::retry_after;
 
-/// Does what the core says, step by step, until there is an answer to deliver.
+/// Does what the core says of a request, step by step, until there is an answer to deliver.
 pub(crate) async fn exchange(
     sending: &Sending<'_>,
     journal: &Journal,
-    ask: Ask<'_>,
+    id: ExchangeId,
+    facts: &Asking<'_>,
 ) -> Result<(Answer, Delivery), Unserved> {
     let Sending { view, site, replay, .. } = *sending;
+    let ask = Ask { id, repeat: repeat(&sending.head.method), facts, bodiless: replay.is_empty() };
     let clock = &view.gateway.clock;
     // However it ends, what it held is given back first.
     let _calls_next = CallsNext { line: &site.line, service: &site.service };
@@ -79,5 +83,14 @@ fn client_problem(broken: Broken) -> Problem {
         Broken::TooLarge => Problem::BodyTooLarge,
         Broken::Malformed => Problem::BrokenRequest,
         _ => Problem::ClientLeft,
+    }
+}
+
+/// RFC 9110 §9.2. A method that nobody has defined may do anything.
+pub(crate) fn repeat(method: &Method) -> Repeat {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Repeat::Safe,
+        Method::PUT | Method::DELETE => Repeat::Idempotent,
+        _ => Repeat::Once,
     }
 }
