@@ -77,6 +77,8 @@ pub struct Server {
     pub headers_max: usize,
     /// Bytes of memory that answers over HTTP/2 may take on one client connection before it reads them.
     pub unread_bytes_max: usize,
+    /// Whether large bodies of answers may go from socket to socket without being copied (Linux).
+    pub splice: bool,
     /// What clients that speak HTTP/2 may do.
     pub http2: Http2,
 }

@@ -80,6 +80,7 @@ fn documented_server() -> Server {
         target_bytes_max: 8_192,
         headers_max: 100,
         unread_bytes_max: 48 << 20,
+        splice: true,
         http2: Http2 { enabled: true, streams_max: 128, resets_per_second_max: 100 },
     }
 }

@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::discovery;
-use crate::download::{Outgoing, Reply, Whose};
 use crate::gateway::{Gateway, Refused, ReloadCall};
 use crate::headers;
 use crate::observe::{Format, SHARES, Spread, exposition};
+use crate::reply::{Outgoing, Reply, Whose};
 use crate::snapshot::{Site, Snapshot};
 use crate::worker::Worker;
 

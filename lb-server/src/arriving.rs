@@ -27,6 +27,11 @@ impl Arriving {
             Self::Http2(_) => None,
         }
     }
+
+    /// Whether its client can be sent what lies in a pipe.
+    pub(crate) fn is_spliced(&self) -> bool {
+        matches!(self, Self::Http1(inbound) if inbound.is_spliced())
+    }
 }
 
 impl Body for Arriving {

@@ -1,4 +1,4 @@
-//! A response on its way to the client, and everything that is held until its last byte.
+//! A backend's body on its way to the client, and everything that is held until its last byte.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -7,9 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, response};
-use http_body_util::Full;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use lb_core::BodyEnd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -18,34 +16,9 @@ use crate::headers;
 use crate::held::Held;
 use crate::http1::settled;
 use crate::layers::Layers;
-use crate::observe::Journal;
+use crate::platform::Pipe;
 use crate::pool::Connection;
-use crate::pulse::{self, Busy, Patience, Pulse, Standing};
-
-/// Bytes of an answer that a client of HTTP/2 is handed at a time. Of many answers on a slow way each goes on by
-/// one of those in turn, and whoever was handed more of it would seem to take nothing until all that has gone:
-/// this much in 30 s is 1 kB/s. Less of it is cut into more and smaller frames, where windows are small.
-const HANDED_BYTES: usize = 32 * 1024;
-
-/// An answer on its way to the client. Its head is in a box: it passes through many hands.
-pub(crate) struct Reply<B = Outgoing> {
-    pub(crate) head: Box<response::Parts>,
-    pub(crate) body: B,
-}
-
-/// The body of whatever we answer. While it is there, its client is busy.
-pub(crate) struct Outgoing {
-    body: Whose,
-    busy: Busy,
-}
-
-/// Whose words a body is.
-pub(crate) enum Whose {
-    /// Our own, and the record that ends with them.
-    Ours { body: Full<Bytes>, _record: Option<Rc<Journal>> },
-    /// A backend's.
-    Backends(Rc<RefCell<Download>>),
-}
+use crate::pulse::{self, Patience, Pulse, Standing};
 
 /// A backend's body: the lease, the connection and the record of the exchange end with it.
 pub(crate) struct Download {
@@ -66,67 +39,6 @@ pub(crate) struct Download {
     handed: Option<Instant>,
     /// How long the client let such pieces lie, in all.
     untaken: Duration,
-}
-
-impl<B> Reply<B> {
-    /// The same with another body.
-    pub(crate) fn map<C>(self, with: impl FnOnce(B) -> C) -> Reply<C> {
-        Reply { head: self.head, body: with(self.body) }
-    }
-
-    pub(crate) fn into_response(self) -> Response<B> {
-        Response::from_parts(*self.head, self.body)
-    }
-}
-
-impl<B> From<Response<B>> for Reply<B> {
-    fn from(response: Response<B>) -> Self {
-        let (head, body) = response.into_parts();
-        Self { head: Box::new(head), body }
-    }
-}
-
-impl Outgoing {
-    pub(crate) fn new(body: Whose, busy: Busy) -> Self {
-        if let Whose::Backends(download) = &body
-            && let Some(patience) = download.borrow().patience()
-        {
-            busy.delivers(patience, download);
-        }
-        busy.hands();
-        Self { body, busy }
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        if self.is_end_stream() {
-            self.busy.ends();
-        }
-    }
-}
-
-impl Whose {
-    pub(crate) fn ours(body: Full<Bytes>, journal: Rc<Journal>) -> Self {
-        journal.body_bytes_out(body.size_hint().lower());
-        Self::unheard(body, journal)
-    }
-
-    /// Ours, for a client that has left.
-    pub(crate) const fn unheard(body: Full<Bytes>, journal: Rc<Journal>) -> Self {
-        Self::Ours { body, _record: Some(journal) }
-    }
-
-    /// Nobody's: nothing.
-    pub(crate) fn nobodys() -> Self {
-        Self::Ours { body: Full::default(), _record: None }
-    }
-
-    pub(crate) fn backends(download: Download) -> Self {
-        let download = Rc::new(RefCell::new(download));
-        download.borrow_mut().is_over();
-        Self::Backends(download)
-    }
 }
 
 impl Download {
@@ -158,58 +70,84 @@ impl Download {
         cx: &mut Context<'_>,
         most: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.untaken += self.handed.take().map_or(Duration::ZERO, |handed| handed.elapsed());
+        self.is_asked();
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(if self.complete { None } else { Some(Err(Broken::Late)) });
         };
-        let frame = match next(connection, &mut self.rest, cx, most) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let end = ready!(self.poll_wait(cx));
-                // Both stand still: the backend has nothing to go on with.
-                let is_hurried = end == BodyEnd::Deadline;
-                let fault = !is_hurried && self.replay.waits_for_client();
-                self.connection.iter().for_each(|it| it.doubt(is_hurried));
-                self.end(if fault { BodyEnd::ClientLeft } else { end });
-                return Poll::Ready(Some(Err(Broken::Late)));
-            }
-        };
-        self.wait = None;
-        match frame {
-            Some(Ok(mut frame)) => {
+        match next(connection, &mut self.rest, cx, most) {
+            Poll::Pending => self.poll_silence(cx).map(|broken| Some(Err(broken))),
+            Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     let layers = self.layers.as_ref();
                     headers::trailers(trailers, |name| {
                         layers.is_some_and(|layers| layers.decide_for_client(name))
                     });
                 }
-                self.held
-                    .journal
-                    .body_bytes_out(frame.data_ref().map_or(0, |data| data.len() as u64));
                 // Nothing follows trailers, and nobody asks.
-                if frame.is_trailers() || self.is_end_stream() {
-                    self.end(BodyEnd::Complete);
-                } else {
-                    let now = Instant::now();
-                    self.handed = Some(now);
-                    self.replay.heard(now);
-                }
+                let is_last = frame.is_trailers() || self.is_end_stream();
+                self.came(frame.data_ref().map_or(0, Bytes::len), is_last);
                 Poll::Ready(Some(Ok(frame)))
             }
-            None => {
+            Poll::Ready(None) => {
                 self.end(BodyEnd::Complete);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
-                // A backend that answers while it still reads breaks off when its client does.
-                let fault = self.replay.broken().is_some();
-                let broke = || BodyEnd::of_break(self.untaken);
-                let end = if fault { BodyEnd::ClientLeft } else { broke() };
-                let end = connection.counted_once(end, end.counted_once());
-                self.end(end);
-                Poll::Ready(Some(Err(Broken::Backend)))
-            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.breaks()))),
         }
+    }
+
+    /// The next of it in a pipe. `None`: it has to be read.
+    pub(crate) fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+        let poured = self.connection.as_mut()?.poll_pour(cx)?;
+        self.is_asked();
+        Some(match poured {
+            Poll::Pending => self.poll_silence(cx).map(Err),
+            Poll::Ready(Ok(pipe)) => {
+                self.came(pipe.held(), self.is_end_stream());
+                Poll::Ready(Ok(pipe))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(self.breaks())),
+        })
+    }
+
+    /// The client has taken what it was handed.
+    fn is_asked(&mut self) {
+        self.untaken += self.handed.take().map_or(Duration::ZERO, |handed| handed.elapsed());
+    }
+
+    /// So many bytes have come, and are on their way to the client.
+    fn came(&mut self, bytes: usize, is_last: bool) {
+        self.wait = None;
+        self.held.journal.body_bytes_out(bytes as u64);
+        if is_last {
+            return self.end(BodyEnd::Complete);
+        }
+        let now = Instant::now();
+        self.handed = Some(now);
+        self.replay.heard(now);
+    }
+
+    /// Nothing has come. Ready when it is too late for it.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let end = ready!(self.poll_wait(cx));
+        // Both stand still: the backend has nothing to go on with.
+        let is_hurried = end == BodyEnd::Deadline;
+        let fault = !is_hurried && self.replay.waits_for_client();
+        self.connection.iter().for_each(|it| it.doubt(is_hurried));
+        self.end(if fault { BodyEnd::ClientLeft } else { end });
+        Poll::Ready(Broken::Late)
+    }
+
+    /// The backend has broken off.
+    fn breaks(&mut self) -> Broken {
+        // One that answers while it still reads does so when the client does.
+        let fault = self.replay.broken().is_some();
+        let broke = || BodyEnd::of_break(self.untaken);
+        let end = if fault { BodyEnd::ClientLeft } else { broke() };
+        let counted = |it: &Connection| it.counted_once(end, end.counted_once());
+        let end = self.connection.as_ref().map_or(end, counted);
+        self.end(end);
+        Broken::Backend
     }
 
     /// Whether nothing more comes.
@@ -221,7 +159,7 @@ impl Download {
         over
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match &self.connection {
             Some(connection) => {
                 let (mut left, rest) = (connection.size_hint(), self.rest.len() as u64);
@@ -234,7 +172,7 @@ impl Download {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         let is_over = |connection: &Connection| connection.is_ended() && self.rest.is_empty();
         self.connection.as_ref().map_or(self.complete, is_over)
     }
@@ -254,7 +192,7 @@ impl Download {
     }
 
     /// How long the rest may take, on either side. `None`: there is no rest.
-    fn patience(&self) -> Option<Patience> {
+    pub(crate) fn patience(&self) -> Option<Patience> {
         Some(Patience { idle: self.held.timeouts()?.body_idle, until: self.held.deadline()? })
     }
 
@@ -324,44 +262,5 @@ impl Drop for Download {
     fn drop(&mut self) {
         let late = self.patience().is_some_and(|patience| patience.until <= Instant::now());
         self.end(if late { BodyEnd::Deadline } else { BodyEnd::ClientLeft });
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let most = if self.busy.is_of_http2() { HANDED_BYTES } else { usize::MAX };
-        let frame = match &mut self.body {
-            Whose::Ours { body, .. } => {
-                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
-            }
-            Whose::Backends(download) => download.borrow_mut().poll_backend(cx, most),
-        };
-        match &frame {
-            // Whoever asks has looked whether its client took it back: it is somebody else who ends it.
-            Poll::Ready(Some(Err(_))) => self.busy.ends(),
-            Poll::Ready(_) => self.busy.hands(),
-            Poll::Pending => self.busy.waits(),
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Whose::Ours { body, .. } => body.is_end_stream(),
-            Whose::Backends(download) => download.borrow().is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Whose::Ours { body, .. } => body.size_hint(),
-            Whose::Backends(download) => download.borrow().size_hint(),
-        }
     }
 }

@@ -18,6 +18,7 @@ mod herald;
 mod lane;
 mod outbox;
 mod piece;
+mod pour;
 mod spare;
 mod visit;
 mod write;
@@ -48,6 +49,7 @@ use aside::Aside;
 use body::Body;
 pub(crate) use herald::Herald;
 pub(crate) use lane::Inbound;
+pub(crate) use outbox::Source;
 use outbox::{Cut, Outbox};
 use piece::Reader;
 pub(crate) use piece::settled;
@@ -68,6 +70,9 @@ pub(crate) struct Http1 {
     broken: Option<io::Error>,
     /// Whether both sides let it be used again.
     keeps: bool,
+    /// Whether the answer's body may be moved on unseen, and whether little is then read with its head.
+    is_poured: bool,
+    reads_little: bool,
 }
 
 /// The socket and the place that it takes, for as long as anybody uses it.
@@ -96,6 +101,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) herald: Option<&'r Herald>,
     /// How long it may go on when its answer has come.
     pub(crate) patience: Patience,
+    /// Whether the answer may go to its client in a pipe.
+    pub(crate) is_poured: bool,
 }
 
 /// What has come of an answer's head.
@@ -140,6 +147,8 @@ impl Http1 {
             body: Body::Ended,
             broken: None,
             keeps: true,
+            is_poured: false,
+            reads_little: false,
         }
     }
 
@@ -154,6 +163,7 @@ impl Http1 {
         self.sending = Sending::Here(outbox, asked.patience);
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
+        self.is_poured = asked.is_poured && self.line.io.borrow().is_spliced();
         let mut cut = None;
         let mut begun = Begun::default();
         poll_fn(move |cx| {
@@ -216,13 +226,13 @@ impl Http1 {
                             continue;
                         };
                         (self.body, self.keeps) = (body, head.keeps);
+                        self.learn();
                         self.set_aside();
                         return Poll::Ready(Ok(head.parts));
                     }
                 }
             }
-            let read = ready!(self.reader.poll_read(&mut **self.line.io.borrow_mut(), cx));
-            let read = match read {
+            let read = match ready!(self.poll_read_head(cx)) {
                 Ok(read) if !read.is_empty() => read,
                 Ok(_end) => return Poll::Ready(Err(self.failed())),
                 Err(error) => return Poll::Ready(Err(self.failure_of(&error))),
@@ -270,13 +280,22 @@ impl Http1 {
             return Poll::Ready(Some(Err(error)));
         }
         match ready!(self.poll_body(cx)) {
-            Some(Err(error)) => {
-                self.broken = Some(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Some(Err(error)) => self.breaks(cx, error),
             frame => Poll::Ready(frame),
         }
+    }
+
+    /// It breaks off, which is told when whoever asks has sent what he has.
+    fn breaks<T>(&mut self, cx: &Context<'_>, error: io::Error) -> Poll<T> {
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Half a request cannot have a whole answer, and its backend may wait for ever.
+    fn poll_aside(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Sending::Aside(aside) = &self.sending else { return Poll::Pending };
+        aside.poll_failed(cx)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -292,11 +311,7 @@ impl Http1 {
             }
             let read = self.reader.poll_read(&mut **self.line.io.borrow_mut(), cx);
             match read {
-                Poll::Pending => {
-                    // Half a request cannot have a whole answer, and its backend may wait for ever.
-                    let Sending::Aside(aside) = &self.sending else { return Poll::Pending };
-                    return aside.poll_failed(cx).map(|error| Some(Err(error)));
-                }
+                Poll::Pending => return self.poll_aside(cx).map(|error| Some(Err(error))),
                 Poll::Ready(Ok(read)) if read.is_empty() => {
                     let ended = self.body.end();
                     return Poll::Ready(ended.err().map(Err));

@@ -31,6 +31,7 @@ mod turn;
 mod unread;
 mod whence;
 mod download;
+mod reply;
 mod held;
 mod upgrade;
 mod tunnel;

@@ -7,6 +7,7 @@
 pub mod os;
 pub mod resolve;
 mod dns;
+mod pipe;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use lb_config::config::Dns;
 pub use lb_config::config::{Address, Socket, Tcp};
 use lb_core::Time;
+pub use pipe::{PIPES_MAX, Pipe};
 use resolve::Resolve;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Join, ReadBuf};
 use tokio::time::Instant;
@@ -28,11 +30,58 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// Has the other side learn, when this is dropped, that it broke off and did not come to an end. Where
     /// that cannot be said, it looks like an end.
     fn break_off(&mut self) {}
+
+    /// Whether the kernel can move what is said here to and from a [`Pipe`]: where it goes out as it is.
+    fn is_spliced(&self) -> bool {
+        false
+    }
+
+    /// Moves what has come into the pipe, and so much at most. Nothing, if nothing will ever come.
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe, most);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Sends what is in the pipe, or some of it.
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 impl<T: Io + ?Sized> Io for Box<T> {
     fn break_off(&mut self) {
         (**self).break_off();
+    }
+
+    fn is_spliced(&self) -> bool {
+        (**self).is_spliced()
+    }
+
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_splice_in(cx, pipe, most)
+    }
+
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_splice_out(cx, pipe)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::asking::{Asking, Claims, Word};
 use crate::attempt::{Answer, Sending};
 use crate::body::{Bounds, Replay};
 use crate::client::Client;
-use crate::download::{Download, Outgoing, Reply, Whose};
+use crate::download::Download;
 use crate::error::{Problem, Unserved, tell_allowance};
 use crate::forwarded::{self, Caller};
 use crate::framing::Refusal;
@@ -34,6 +34,7 @@ use crate::held::Held;
 use crate::mirror::{Copied, Copy};
 use crate::observe::{Journal, RequestFacts, Trace};
 use crate::pulse::Busy;
+use crate::reply::{Outgoing, Reply, Whose};
 use crate::request_id::RequestId;
 use crate::routed::{self, Routed};
 use crate::snapshot::Site;
@@ -153,6 +154,7 @@ impl<'c> Case<'c> {
         let (routed, journal) = (&passing.routed, &*passing.journal);
         let site = routed.site;
         let herald = incoming.herald(routed.layers.as_ref());
+        let is_poured = view.config.server.splice && incoming.is_spliced();
         let replay = replay(incoming, routed, journal)?;
         let (host, scheme) = (&*passing.host, passing.scheme);
         let (client_at, added) = (passing.client, passing.added.as_ref());
@@ -168,6 +170,7 @@ impl<'c> Case<'c> {
             ends: client.ends(),
             trace: journal.trace(),
             herald,
+            is_poured,
             tried: Cell::new(0),
             is_alone: Cell::new(false),
         };

@@ -31,6 +31,7 @@ mod life;
 mod limits;
 mod mutual;
 mod names;
+mod poured;
 mod reload;
 mod retries;
 mod routes;

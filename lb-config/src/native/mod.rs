@@ -148,6 +148,7 @@ fn server(mut table: Table<'_>) -> (Server, Trust, AmbiguousPaths) {
         target_bytes_max: table.size("target_bytes_max", TARGET_BYTES).or(8 * KIB),
         headers_max: table.integer("headers_max", 1..=HEADERS_MAX).or(100),
         unread_bytes_max: table.size("unread_bytes_max", UNREAD_BYTES).or(48 * MIB),
+        splice: table.boolean("splice").or(true),
         http2: http2(table.table("http2")),
     };
     let ways = [("refuse", AmbiguousPaths::Refuse), ("pass", AmbiguousPaths::Pass)];

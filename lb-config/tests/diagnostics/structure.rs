@@ -69,7 +69,7 @@ fn unknown_keys_are_reported_with_the_likely_one() {
         expect![[r#"
             lb.toml:2:1: unknown key worker in [server]; did you mean workers?
             lb.toml:3:1: unknown key max_connections in [server]; did you mean connections_max?
-            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, shutdown_delay, drain_timeout, drain_idle_timeout, connections_max, connections_per_client_max, requests_per_connection_max, header_timeout, keep_alive_timeout, header_bytes_max, target_bytes_max, headers_max, unread_bytes_max, http2, ambiguous_paths, trusted_proxies, client_address
+            lb.toml:4:1: unknown key colour in [server]; what can be set here is workers, watch, shutdown_delay, drain_timeout, drain_idle_timeout, connections_max, connections_per_client_max, requests_per_connection_max, header_timeout, keep_alive_timeout, header_bytes_max, target_bytes_max, headers_max, unread_bytes_max, splice, http2, ambiguous_paths, trusted_proxies, client_address
         "#]],
     );
     check_top(

@@ -76,7 +76,7 @@ fn columns_count_characters() {
     check_top(
         "[server] # été\n'é' = 1\n[admin]\nenabled = false # é\n[access_log]\n\"日本\" = 1",
         expect![[r#"
-            lb.toml:2:1: unknown key é in [server]; what can be set here is workers, watch, shutdown_delay, drain_timeout, drain_idle_timeout, connections_max, connections_per_client_max, requests_per_connection_max, header_timeout, keep_alive_timeout, header_bytes_max, target_bytes_max, headers_max, unread_bytes_max, http2, ambiguous_paths, trusted_proxies, client_address
+            lb.toml:2:1: unknown key é in [server]; what can be set here is workers, watch, shutdown_delay, drain_timeout, drain_idle_timeout, connections_max, connections_per_client_max, requests_per_connection_max, header_timeout, keep_alive_timeout, header_bytes_max, target_bytes_max, headers_max, unread_bytes_max, splice, http2, ambiguous_paths, trusted_proxies, client_address
             lb.toml:6:1: unknown key 日本 in [access_log]; what can be set here is enabled, level
         "#]],
     );

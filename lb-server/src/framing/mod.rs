@@ -14,6 +14,7 @@
 pub(crate) mod chunks;
 pub(crate) mod head;
 mod kind;
+mod outward;
 mod target;
 mod watch;
 
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use chunks::Chunks;
@@ -233,18 +234,6 @@ impl<I> Guard<I> {
         is_late
     }
 
-    /// Notes whether the client takes what is written.
-    fn wrote<T>(&self, written: Poll<T>) -> Poll<T> {
-        match (&written, self.shared.stuck_since.get()) {
-            (Poll::Pending, None) => {
-                self.shared.stuck_since.set(Some(Instant::now()));
-            }
-            (Poll::Ready(_), Some(_)) => self.shared.stuck_since.set(None),
-            _ => {}
-        }
-        written
-    }
-
     /// Follows what is kept here, with what has come to it.
     fn take_in(&mut self) {
         let refused = self.shared.refused.get().is_some();
@@ -359,40 +348,6 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
-        self.wrote(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.dry.set(false);
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::Waker;
 
 use expect_test::{Expect, expect};
+use tokio::io::AsyncWrite;
 
 use super::*;
 

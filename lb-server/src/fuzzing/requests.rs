@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::{LIMITS, by_hyper};
 use crate::arriving::Arriving;
 use crate::client::Client;
-use crate::download::{Outgoing, Whose};
 use crate::framing::{Guard, Watch};
 use crate::http1::{Limits, Visit};
 use crate::platform::Io;
+use crate::reply::{Outgoing, Whose};
 use crate::whence::Whence;
 
 /// What a client asked for.

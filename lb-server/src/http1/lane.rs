@@ -322,6 +322,11 @@ impl Inbound {
         hears.then(|| Herald { lane: Rc::clone(lane), turn, layers: layers.cloned() })
     }
 
+    /// Whether its client can be sent what lies in a pipe.
+    pub(crate) fn is_spliced(&self) -> bool {
+        self.is_current() && self.lane.with_io(|io| io.is_spliced())
+    }
+
     /// Whether all of it was read.
     pub(crate) const fn is_ended(&self) -> bool {
         self.is_ended

@@ -11,17 +11,18 @@ use hyper::body::{Body, Frame};
 
 use super::spare::Flat;
 use super::{Asked, piece, write};
-use crate::body::Upload;
+use crate::body::{Broken, Upload};
 use crate::headers::Added;
-use crate::platform::Io;
+use crate::platform::{Io, Pipe};
 
 /// A message on its way out.
 pub(super) struct Outbox<B> {
     /// The head, and where nothing is gathered the body as well.
     flat: Flat,
     flat_at: usize,
-    /// What follows it.
+    /// What follows it, and at last what nobody looks at.
     pieces: VecDeque<Bytes>,
+    pipe: Option<Pipe>,
     queued: usize,
     /// How many of them, from the first on, keep no more memory than they need.
     settled: usize,
@@ -31,6 +32,17 @@ pub(super) struct Outbox<B> {
     written: u64,
     flushed: bool,
 }
+
+/// A body that can be sent.
+pub(crate) trait Source: Body<Data = Bytes> + Unpin {
+    /// The next of it in a pipe. `None`: it has to be read.
+    fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+        let _ = cx;
+        None
+    }
+}
+
+impl Source for Upload {}
 
 /// How the other side is told where the body ends.
 pub(super) enum Framing {
@@ -88,13 +100,14 @@ impl Outbox<Upload> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
+impl<B: Source> Outbox<B> {
     /// With the head, and how it says that the body is framed.
     pub(super) const fn new(head: Flat, framing: Framing, body: B) -> Self {
         Self {
             flat: head,
             flat_at: 0,
             pieces: VecDeque::new(),
+            pipe: None,
             queued: 0,
             settled: 0,
             body,
@@ -140,6 +153,10 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
     }
 
     fn is_empty(&self) -> bool {
+        self.has_written_what_was_read() && self.pipe.is_none()
+    }
+
+    fn has_written_what_was_read(&self) -> bool {
         self.flat_at == self.flat.len() && self.pieces.is_empty()
     }
 
@@ -148,12 +165,22 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
         let mut taken = 0;
         while !matches!(self.framing, Framing::Done) {
             let is_enough = taken >= TAKEN_MAX && !self.is_empty();
-            if is_enough || self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX {
+            let is_full = self.queued >= QUEUED_MAX || self.pieces.len() >= PIECES_MAX;
+            if is_enough || is_full || self.pipe.is_some() {
                 return Ok(true);
             }
             if self.body.is_end_stream() {
                 self.end(None, vectored)?;
                 break;
+            }
+            if let Framing::Length(_) = self.framing
+                && let Some(poured) = self.body.poll_pour(cx)
+            {
+                let Poll::Ready(poured) = poured else { return Ok(true) };
+                let pipe = poured.map_err(|_broken| Cut(None))?;
+                self.count(pipe.held())?;
+                self.pipe = Some(pipe);
+                continue;
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
@@ -174,17 +201,14 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
             Ok(data) => data,
             Err(frame) => return self.end(frame.into_trailers().ok(), vectored),
         };
-        match &mut self.framing {
+        match &self.framing {
             Framing::Done => Err(Cut(None)),
             Framing::ToEnd => {
                 self.push(data, vectored);
                 Ok(())
             }
-            Framing::Length(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or(Cut(None))?;
-                if *left == 0 {
-                    self.framing = Framing::Done;
-                }
+            Framing::Length(_) => {
+                self.count(data.len())?;
                 self.push(data, vectored);
                 Ok(())
             }
@@ -195,6 +219,16 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
                 Ok(())
             }
         }
+    }
+
+    /// So much of a body of known length goes out.
+    fn count(&mut self, bytes: usize) -> Result<(), Cut> {
+        let Framing::Length(left) = &mut self.framing else { return Ok(()) };
+        *left = left.checked_sub(bytes as u64).ok_or(Cut(None))?;
+        if *left == 0 {
+            self.framing = Framing::Done;
+        }
+        Ok(())
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>, vectored: bool) -> Result<(), Cut> {
@@ -226,6 +260,13 @@ impl<B: Body<Data = Bytes> + Unpin> Outbox<B> {
 
     /// Writes something.
     fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut dyn Io) -> Poll<io::Result<()>> {
+        if self.has_written_what_was_read()
+            && let Some(pipe) = &mut self.pipe
+        {
+            self.written += ready!(io.poll_splice_out(cx, pipe))? as u64;
+            self.pipe.take_if(|pipe| pipe.held() == 0);
+            return Poll::Ready(Ok(()));
+        }
         let head = &self.flat[self.flat_at..];
         let wrote = if self.pieces.is_empty() {
             ready!(Pin::new(io).poll_write(cx, head))?

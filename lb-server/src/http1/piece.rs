@@ -159,6 +159,14 @@ impl Reader {
     }
 }
 
+/// Bytes that are read with a head whose body may be moved on unseen: small answers whole, and little of large ones.
+pub(super) const HEAD_BYTES: usize = SMALL_BYTES / 2;
+
+/// Reads a head, and of its body little. Nothing, if nothing will ever be.
+pub(super) fn poll_read_head(io: &mut dyn Io, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    poll_into(Size::Small, io, cx, HEAD_BYTES)
+}
+
 /// Reads what there is, and so much at most. Nothing, if nothing will ever be.
 pub(super) fn poll_read(
     io: &mut dyn Io,

@@ -1,6 +1,7 @@
 //! What a backend may answer, and what is none; and what becomes of a body.
 
 mod lying;
+mod poured;
 mod turns;
 mod visits;
 

@@ -26,14 +26,12 @@ use super::piece;
 use super::spare::{self, Flat};
 use super::{Limits, head};
 use crate::arriving::Arriving;
-use crate::download::{Outgoing, Reply};
 use crate::framing::Guard;
 use crate::platform::Io;
+use crate::reply::{Outgoing, Reply};
 
 /// A client's socket.
 pub(crate) type Guarded = Guard<Box<dyn Io>>;
-
-impl Io for Guarded {}
 
 /// A client's connection while its requests are on their way.
 pub(crate) struct Visit(Rc<Lane>);

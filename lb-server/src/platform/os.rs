@@ -15,11 +15,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use lb_config::config::Dns;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::sleep;
 
@@ -27,7 +28,7 @@ use self::inheritance::Inheritance;
 use self::sockets::{Held, Sockets};
 use super::dns::Stub;
 use super::resolve::Resolve;
-use super::{Accepted, Address, Io, Listen, Local, Place, Platform, Tcp};
+use super::{Accepted, Address, Io, Listen, Local, Pipe, Place, Platform, Tcp};
 
 /// The operating system.
 #[derive(Debug)]
@@ -183,15 +184,57 @@ async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
+/// How a socket moves bytes to and from a pipe. tokio has no name for what both kinds are.
+macro_rules! spliced {
+    () => {
+        fn is_spliced(&self) -> bool {
+            cfg!(any(target_os = "linux", target_os = "android"))
+        }
+
+        fn poll_splice_in(
+            &mut self,
+            cx: &mut Context<'_>,
+            pipe: &mut Pipe,
+            most: usize,
+        ) -> Poll<io::Result<usize>> {
+            loop {
+                ready!(self.poll_read_ready(cx))?;
+                match self.try_io(Interest::READABLE, || pipe.fill(&*self, most)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    moved => return Poll::Ready(moved),
+                }
+            }
+        }
+
+        fn poll_splice_out(
+            &mut self,
+            cx: &mut Context<'_>,
+            pipe: &mut Pipe,
+        ) -> Poll<io::Result<usize>> {
+            loop {
+                ready!(self.poll_write_ready(cx))?;
+                match self.try_io(Interest::WRITABLE, || pipe.drain(&*self)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    moved => return Poll::Ready(moved),
+                }
+            }
+        }
+    };
+}
+
 impl Io for TcpStream {
     /// With a reset (RFC 9293 §3.10.5), and without what has not been sent.
     fn break_off(&mut self) {
         // One that is not connected any more has nobody to tell.
         let _told = self.set_zero_linger();
     }
+
+    spliced!();
 }
 
-impl Io for UnixStream {}
+impl Io for UnixStream {
+    spliced!();
+}
 
 /// One address, at which usually one socket listens. There are more where a predecessor had more
 /// workers than this process has: each of them has a queue of its own.

@@ -20,6 +20,7 @@ use crate::arriving::is_cut;
 use crate::body::{Broken, Upload};
 use crate::headers;
 use crate::http1::Asked;
+use crate::platform::Pipe;
 use crate::pulse::Pulse;
 use crate::snapshot::Endpoint;
 use crate::tls::HandshakeError;
@@ -63,6 +64,12 @@ impl Connection {
                 }),
             },
         }
+    }
+
+    /// The same in a pipe. `None`: it has to be read.
+    pub(crate) fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+        let Speaker::Http1(idle) = &mut self.speaker else { return None };
+        Some(idle.line.poll_pour(cx)?.map_err(|_| Broken::Backend))
     }
 
     /// What it comes to that it failed: to `alone`, or to `shared` if it did so with a connection that others
@@ -192,8 +199,8 @@ mod tests {
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let fields = Cow::Owned(HeaderMap::new());
         let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-        let (uri, added, herald) = (&uri, None, None);
-        let asked = Asked { method: &method, uri, fields, added, herald, patience };
+        let (uri, added, herald, is_poured) = (&uri, None, None, false);
+        let asked = Asked { method: &method, uri, fields, added, herald, patience, is_poured };
         let says = async {
             far.read_exact(&mut [0; 4]).await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -1,8 +1,10 @@
 //! How many files and sockets the process may have open.
 
 use lb_config::Config;
+use lb_server::platform::PIPES_MAX;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::process::cores;
 use crate::say;
 
 /// Descriptors beside those of clients and of connections to backends that carry a request: listeners,
@@ -33,10 +35,13 @@ pub(crate) fn raise() -> Option<u64> {
 /// Warns if `limit` is less than what the configuration lets clients ask for.
 pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
     let connections = config.server.connections_max as u64;
+    let workers = config.server.workers.unwrap_or_else(cores) as u64;
+    let pipes = if config.server.splice { 2 * PIPES_MAX as u64 * workers } else { 0 };
+    let others = OTHERS + pipes;
     // Each client may have a request at a backend.
-    let needed = connections.saturating_mul(2).saturating_add(OTHERS);
+    let needed = connections.saturating_mul(2).saturating_add(others);
     let Some(limit) = limit.filter(|limit| *limit < needed) else { return };
-    let fit = (limit.saturating_sub(OTHERS) / 2).max(1);
+    let fit = (limit.saturating_sub(others) / 2).max(1);
     say(&format!(
         "lb-server: warning: {limit} open files are too few for connections_max = {connections}, \
          which may need {needed}: accepting will pause when they run out; raise the limit \

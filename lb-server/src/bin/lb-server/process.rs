@@ -153,7 +153,8 @@ pub(crate) fn taken(addr: &Address, error: &io::Error) -> String {
     }
 }
 
-fn cores() -> usize {
+/// Workers, where nobody says how many.
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

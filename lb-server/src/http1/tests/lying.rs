@@ -7,9 +7,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
 
-use super::super::outbox::{Framing, Outbox};
+use super::super::outbox::{Framing, Outbox, Source};
 use super::super::piece::{self, LARGE_BYTES, Reader, SMALL_BYTES};
 use super::super::spare::Flat;
+
+impl Source for Full<Bytes> {}
 
 /// A piece of so many bytes as it comes off a socket.
 async fn piece(bytes: usize) -> Bytes {

@@ -18,7 +18,7 @@ use lb_core::Failure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::super::outbox::{Framing, Outbox};
+use super::super::outbox::{Framing, Outbox, Source};
 use super::super::spare::Flat;
 use super::super::{Asked, Http1, INTERIM_MAX, Limits};
 use super::visits::{answered, visit};
@@ -77,8 +77,8 @@ async fn told(said: &str) -> (Result<u16, Failure>, usize) {
     let (method, uri) = (Method::GET, Uri::from_static("/"));
     let fields = Cow::Owned(HeaderMap::new());
     let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-    let (uri, added, herald) = (&uri, None, None);
-    let asked = Asked { method: &method, uri, fields, added, herald, patience };
+    let (uri, added, herald, is_poured) = (&uri, None, None, false);
+    let asked = Asked { method: &method, uri, fields, added, herald, patience, is_poured };
     let says = async {
         far.read_exact(&mut [0; 4]).await.unwrap();
         far.write_all(said.as_bytes()).await.unwrap();
@@ -122,6 +122,8 @@ impl Body for Endless {
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))))
     }
 }
+
+impl Source for Endless {}
 
 #[tokio::test]
 async fn what_comes_a_byte_at_a_time_goes_out_before_much_of_it_has_come() {

@@ -17,10 +17,10 @@ use crate::arriving::Arriving;
 use crate::body::Broken;
 use crate::client::Client;
 use crate::dice;
-use crate::download::{Outgoing, Reply, Whose};
 use crate::framing::{self, Guard};
 use crate::platform::Io;
 use crate::pulse::Busy;
+use crate::reply::{Outgoing, Reply, Whose};
 use crate::whence::Whence;
 
 /// A visit over a socket in memory that holds so many bytes, and who makes it.
