@@ -29,8 +29,8 @@ impl Arriving {
     }
 
     /// Whether its client can be sent what lies in a pipe.
-    pub(crate) fn is_spliced(&self) -> bool {
-        matches!(self, Self::Http1(inbound) if inbound.is_spliced())
+    pub(crate) fn splices_out(&self) -> bool {
+        matches!(self, Self::Http1(inbound) if inbound.splices_out())
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Sending<'r> {
     /// Whoever tells its client what comes before the answer.
     pub(crate) herald: Option<Herald>,
     /// Whether the answer may go to its client in a pipe.
-    pub(crate) is_poured: bool,
+    pub(crate) may_splice: bool,
     /// How often it went out.
     pub(crate) tried: Cell<u32>,
     /// Whether it goes out on connections of its own: one that it shared was ended, perhaps for its answer.
@@ -192,7 +192,7 @@ async fn carry(sending: &Sending<'_>, errand: &Errand) -> Result<Answer, Failure
 
 /// What is asked of a backend in the attempt of this number.
 fn asked<'r>(sending: &'r Sending<'_>, errand: &Errand, number: u32) -> Asked<'r> {
-    let Sending { view, site, head, added, keeps_host, trace, is_poured, .. } = *sending;
+    let Sending { view, site, head, added, keeps_host, trace, may_splice, .. } = *sending;
     // Mostly it goes out as it is, and then nobody needs a copy.
     let mut fields = Cow::Borrowed(&head.headers);
     if let Some(trace) = trace {
@@ -208,7 +208,7 @@ fn asked<'r>(sending: &'r Sending<'_>, errand: &Errand, number: u32) -> Asked<'r
         until: view.gateway.clock.instant(errand.exchange_deadline()),
     };
     let (method, uri, herald) = (&head.method, &head.uri, sending.herald.as_ref());
-    Asked { method, uri, fields, added, herald, patience, is_poured }
+    Asked { method, uri, fields, added, herald, patience, may_splice }
 }
 
 /// What a failure on this connection comes to.

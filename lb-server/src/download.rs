@@ -70,7 +70,7 @@ impl Download {
         cx: &mut Context<'_>,
         most: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.is_asked();
+        self.has_taken();
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(if self.complete { None } else { Some(Err(Broken::Late)) });
         };
@@ -97,12 +97,19 @@ impl Download {
     }
 
     /// The next of it in a pipe. `None`: it has to be read.
-    pub(crate) fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
-        let poured = self.connection.as_mut()?.poll_pour(cx)?;
-        self.is_asked();
-        Some(match poured {
+    pub(crate) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<Pipe, Broken>>> {
+        if !self.rest.is_empty() {
+            return None;
+        }
+        let spliced = self.connection.as_mut()?.poll_splice(cx)?;
+        self.has_taken();
+        Some(match spliced {
             Poll::Pending => self.poll_silence(cx).map(Err),
             Poll::Ready(Ok(pipe)) => {
+                self.held.view().gateway.process.spliced_bytes.add(pipe.held() as u64);
                 self.came(pipe.held(), self.is_end_stream());
                 Poll::Ready(Ok(pipe))
             }
@@ -111,7 +118,7 @@ impl Download {
     }
 
     /// The client has taken what it was handed.
-    fn is_asked(&mut self) {
+    fn has_taken(&mut self) {
         self.untaken += self.handed.take().map_or(Duration::ZERO, |handed| handed.elapsed());
     }
 

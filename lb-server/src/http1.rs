@@ -18,7 +18,7 @@ mod herald;
 mod lane;
 mod outbox;
 mod piece;
-mod pour;
+mod splice;
 mod spare;
 mod visit;
 mod write;
@@ -70,8 +70,10 @@ pub(crate) struct Http1 {
     broken: Option<io::Error>,
     /// Whether both sides let it be used again.
     keeps: bool,
-    /// Whether the answer's body may be moved on unseen, and whether little is then read with its head.
-    is_poured: bool,
+    /// Whether the answer's body may be moved on unseen, and how often in a row little of it came.
+    may_splice: bool,
+    little: u8,
+    /// Whether little is to be read with its head.
     reads_little: bool,
 }
 
@@ -101,8 +103,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) herald: Option<&'r Herald>,
     /// How long it may go on when its answer has come.
     pub(crate) patience: Patience,
-    /// Whether the answer may go to its client in a pipe.
-    pub(crate) is_poured: bool,
+    /// Whether the answer may go to its client in pipes.
+    pub(crate) may_splice: bool,
 }
 
 /// What has come of an answer's head.
@@ -147,7 +149,8 @@ impl Http1 {
             body: Body::Ended,
             broken: None,
             keeps: true,
-            is_poured: false,
+            may_splice: false,
+            little: 0,
             reads_little: false,
         }
     }
@@ -163,7 +166,8 @@ impl Http1 {
         self.sending = Sending::Here(outbox, asked.patience);
         // A failure in the middle of it leaves a connection of no use.
         (self.asked, self.keeps) = (false, false);
-        self.is_poured = asked.is_poured && self.line.io.borrow().is_spliced();
+        self.little = 0;
+        self.may_splice = asked.may_splice && self.line.io.borrow().splices_in();
         let mut cut = None;
         let mut begun = Begun::default();
         poll_fn(move |cx| {

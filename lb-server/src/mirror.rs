@@ -131,7 +131,7 @@ impl Copy {
                 ends,
                 trace: None,
                 herald: None,
-                is_poured: false,
+                may_splice: false,
                 tried: Cell::new(0),
                 is_alone: Cell::new(false),
             };

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use lb_config::config::Dns;
 pub use lb_config::config::{Address, Socket, Tcp};
 use lb_core::Time;
-pub use pipe::{PIPES_MAX, Pipe};
+pub use pipe::{PIPES_MAX, Pipe, SPARE_PIPES_MAX};
 use resolve::Resolve;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Join, ReadBuf};
 use tokio::time::Instant;
@@ -31,8 +31,13 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// that cannot be said, it looks like an end.
     fn break_off(&mut self) {}
 
-    /// Whether the kernel can move what is said here to and from a [`Pipe`]: where it goes out as it is.
-    fn is_spliced(&self) -> bool {
+    /// Whether the kernel can move what comes here into a [`Pipe`], as it came.
+    fn splices_in(&self) -> bool {
+        false
+    }
+
+    /// And send what is in one, as it is.
+    fn splices_out(&self) -> bool {
         false
     }
 
@@ -63,8 +68,12 @@ impl<T: Io + ?Sized> Io for Box<T> {
         (**self).break_off();
     }
 
-    fn is_spliced(&self) -> bool {
-        (**self).is_spliced()
+    fn splices_in(&self) -> bool {
+        (**self).splices_in()
+    }
+
+    fn splices_out(&self) -> bool {
+        (**self).splices_out()
     }
 
     fn poll_splice_in(
@@ -106,6 +115,18 @@ impl Prefixed {
 impl Io for Prefixed {
     fn break_off(&mut self) {
         self.io.break_off();
+    }
+
+    fn splices_out(&self) -> bool {
+        self.io.splices_out()
+    }
+
+    fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        self.io.poll_splice_out(cx, pipe)
     }
 }
 

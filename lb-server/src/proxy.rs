@@ -154,7 +154,7 @@ impl<'c> Case<'c> {
         let (routed, journal) = (&passing.routed, &*passing.journal);
         let site = routed.site;
         let herald = incoming.herald(routed.layers.as_ref());
-        let is_poured = view.config.server.splice && incoming.is_spliced();
+        let may_splice = view.config.server.splice && incoming.splices_out();
         let replay = replay(incoming, routed, journal)?;
         let (host, scheme) = (&*passing.host, passing.scheme);
         let (client_at, added) = (passing.client, passing.added.as_ref());
@@ -170,7 +170,7 @@ impl<'c> Case<'c> {
             ends: client.ends(),
             trace: journal.trace(),
             herald,
-            is_poured,
+            may_splice,
             tried: Cell::new(0),
             is_alone: Cell::new(false),
         };

@@ -70,9 +70,7 @@ impl Outgoing {
         busy.hands();
         Self { body, busy }
     }
-}
 
-impl Outgoing {
     /// The next of it was asked for, and has come to this.
     fn note(&self, is_broken: bool, is_pending: bool) {
         if is_broken {
@@ -87,11 +85,11 @@ impl Outgoing {
 }
 
 impl Source for Outgoing {
-    fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
         let Whose::Backends(download) = &self.body else { return None };
-        let poured = download.borrow_mut().poll_pour(cx)?;
-        self.note(matches!(poured, Poll::Ready(Err(_))), poured.is_pending());
-        Some(poured)
+        let spliced = download.borrow_mut().poll_splice(cx)?;
+        self.note(matches!(spliced, Poll::Ready(Err(_))), spliced.is_pending());
+        Some(spliced)
     }
 }
 

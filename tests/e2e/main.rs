@@ -31,7 +31,7 @@ mod life;
 mod limits;
 mod mutual;
 mod names;
-mod poured;
+mod spliced;
 mod reload;
 mod retries;
 mod routes;

@@ -59,11 +59,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 }
 
 impl<I: Io> Io for Guard<I> {
-    fn is_spliced(&self) -> bool {
-        self.io.is_spliced()
+    fn splices_out(&self) -> bool {
+        self.io.splices_out()
     }
 
-    /// What comes in has to be looked at, and is not moved unseen.
     fn poll_splice_out(
         &mut self,
         cx: &mut Context<'_>,

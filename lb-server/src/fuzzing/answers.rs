@@ -83,9 +83,9 @@ fn told_by(backend: Backend) -> Result<Told, Failure> {
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let none = Cow::Owned(HeaderMap::new());
         let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-        let (uri, added, herald, is_poured) = (&uri, None, None, false);
+        let (uri, added, herald, may_splice) = (&uri, None, None, false);
         let asked =
-            Asked { method: &method, uri, fields: none, added, herald, patience, is_poured };
+            Asked { method: &method, uri, fields: none, added, herald, patience, may_splice };
         let head = line.ask(&asked, Upload::EMPTY).await?;
         let (body, trailers, whole) =
             collect(async || std::future::poll_fn(|cx| line.poll_frame(cx)).await).await;

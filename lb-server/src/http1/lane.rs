@@ -323,8 +323,8 @@ impl Inbound {
     }
 
     /// Whether its client can be sent what lies in a pipe.
-    pub(crate) fn is_spliced(&self) -> bool {
-        self.is_current() && self.lane.with_io(|io| io.is_spliced())
+    pub(crate) fn splices_out(&self) -> bool {
+        self.is_current() && self.lane.with_io(|io| io.splices_out())
     }
 
     /// Whether all of it was read.

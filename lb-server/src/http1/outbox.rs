@@ -20,9 +20,11 @@ pub(super) struct Outbox<B> {
     /// The head, and where nothing is gathered the body as well.
     flat: Flat,
     flat_at: usize,
-    /// What follows it, and at last what nobody looks at.
+    /// What follows it.
     pieces: VecDeque<Bytes>,
+    /// What follows them, unseen, if the connection takes it.
     pipe: Option<Pipe>,
+    splices: bool,
     queued: usize,
     /// How many of them, from the first on, keep no more memory than they need.
     settled: usize,
@@ -36,7 +38,7 @@ pub(super) struct Outbox<B> {
 /// A body that can be sent.
 pub(crate) trait Source: Body<Data = Bytes> + Unpin {
     /// The next of it in a pipe. `None`: it has to be read.
-    fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
         let _ = cx;
         None
     }
@@ -108,6 +110,7 @@ impl<B: Source> Outbox<B> {
             flat_at: 0,
             pieces: VecDeque::new(),
             pipe: None,
+            splices: true,
             queued: 0,
             settled: 0,
             body,
@@ -173,11 +176,12 @@ impl<B: Source> Outbox<B> {
                 self.end(None, vectored)?;
                 break;
             }
-            if let Framing::Length(_) = self.framing
-                && let Some(poured) = self.body.poll_pour(cx)
+            if self.splices
+                && let Framing::Length(_) = self.framing
+                && let Some(spliced) = self.body.poll_splice(cx)
             {
-                let Poll::Ready(poured) = poured else { return Ok(true) };
-                let pipe = poured.map_err(|_broken| Cut(None))?;
+                let Poll::Ready(spliced) = spliced else { return Ok(true) };
+                let pipe = spliced.map_err(|_broken| Cut(None))?;
                 self.count(pipe.held())?;
                 self.pipe = Some(pipe);
                 continue;
@@ -263,9 +267,21 @@ impl<B: Source> Outbox<B> {
         if self.has_written_what_was_read()
             && let Some(pipe) = &mut self.pipe
         {
-            self.written += ready!(io.poll_splice_out(cx, pipe))? as u64;
-            self.pipe.take_if(|pipe| pipe.held() == 0);
-            return Poll::Ready(Ok(()));
+            return match ready!(io.poll_splice_out(cx, pipe)) {
+                Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(wrote) => {
+                    self.written += wrote as u64;
+                    self.pipe.take_if(|pipe| pipe.held() == 0);
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.splices = false;
+                    let read = self.pipe.take().map(Pipe::read).transpose()?;
+                    self.pieces.extend(read);
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            };
         }
         let head = &self.flat[self.flat_at..];
         let wrote = if self.pieces.is_empty() {

@@ -1,7 +1,7 @@
 //! What a backend may answer, and what is none; and what becomes of a body.
 
 mod lying;
-mod poured;
+mod spliced;
 mod turns;
 mod visits;
 

@@ -170,6 +170,9 @@ impl Reading {
             "How often accepting paused since descriptors or memory had run out",
             |out| out.counter(&Vec::new(), &gateway.process.accept_pauses),
         )?;
+        counters(to, "lb_spliced_bytes", "Bytes of answers that were not copied", |out| {
+            out.counter(&Vec::new(), &gateway.process.spliced_bytes)
+        })?;
         counters(
             to,
             "lb_connections_refused",
@@ -198,6 +201,18 @@ impl Reading {
         counters(to, "lb_reloads_failed", "Configurations that were refused", |out| {
             out.counter(&Vec::new(), &gateway.process.reloads_failed)
         })?;
+        self.encode_writers(to)?;
+        counters(
+            to,
+            "lb_requests_refused",
+            "Requests refused by ourselves: malformed, late, broken off, for no service",
+            |out| out.counter(&Vec::new(), &gateway.process.refused_requests),
+        )
+    }
+
+    /// Of what is written for others to read.
+    fn encode_writers(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(gateway, _) = self;
         let lost = gateway.access.as_ref().map_or(0, |access| access.lost());
         counters(to, "lb_access_lines_lost", "Lines of the access log that were lost", |out| {
             out.counted(&Vec::new(), lost)
@@ -211,13 +226,7 @@ impl Reading {
         })?;
         counters(to, "lb_record_lost", "Exchanges that could not be recorded", |out| {
             out.counted(&Vec::new(), recorder.map_or(0, |it| it.lost()))
-        })?;
-        counters(
-            to,
-            "lb_requests_refused",
-            "Requests refused by ourselves: malformed, late, broken off, for no service",
-            |out| out.counter(&Vec::new(), &gateway.process.refused_requests),
-        )
+        })
     }
 
     fn encode_services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -34,6 +34,8 @@ pub(crate) struct Process {
     pub(crate) refused_connections: Count,
     /// Times that accepting paused since descriptors or memory had run out.
     pub(crate) accept_pauses: Count,
+    /// Bytes of answers that were moved in pipes.
+    pub(crate) spliced_bytes: Count,
     /// Connections to the admin listener that found no place there.
     pub(crate) admin_waits: Count,
     pub(crate) refused_requests: Count,

@@ -187,8 +187,12 @@ async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
 /// How a socket moves bytes to and from a pipe. tokio has no name for what both kinds are.
 macro_rules! spliced {
     () => {
-        fn is_spliced(&self) -> bool {
+        fn splices_in(&self) -> bool {
             cfg!(any(target_os = "linux", target_os = "android"))
+        }
+
+        fn splices_out(&self) -> bool {
+            self.splices_in()
         }
 
         fn poll_splice_in(

@@ -7,17 +7,25 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-/// Bytes that a pipe holds: with pages of 4 KiB, one of a backend's 64.
-const BYTES: usize = 256 * 1024;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// Bytes that are moved at once.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Pages that a pipe has room for. A piece takes one for each part of it that came by itself, however small.
+const PAGES: usize = 64;
 /// Pipes that a worker may have, each of two descriptors. A piece lies in one for as long as its client takes.
-pub const PIPES_MAX: usize = 256;
+pub const PIPES_MAX: usize = 64;
 /// Of these, that it keeps while nobody uses them.
-const SPARE_MAX: usize = 16;
+pub const SPARE_PIPES_MAX: usize = 16;
+/// How long nobody asks for a pipe after there was none to be had.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 thread_local! {
     static PIPES: Pipes = const {
-        Pipes { spare: RefCell::new(Vec::new()), count: Cell::new(0) }
+        Pipes { spare: RefCell::new(Vec::new()), count: Cell::new(0), refused: Cell::new(None) }
     };
 }
 
@@ -26,6 +34,8 @@ struct Pipes {
     spare: RefCell<Vec<Ends>>,
     /// How many there are, with those in use.
     count: Cell<usize>,
+    /// When the system had none.
+    refused: Cell<Option<Instant>>,
 }
 
 struct Ends {
@@ -49,6 +59,11 @@ impl Pipe {
         })
     }
 
+    /// Whether there is probably one for whoever asks.
+    pub(crate) fn can_be_had() -> bool {
+        PIPES.with(|pipes| !pipes.spare.borrow().is_empty() || pipes.may_open())
+    }
+
     /// How many bytes are in it.
     pub(crate) const fn held(&self) -> usize {
         self.held
@@ -60,7 +75,7 @@ impl Pipe {
 
     /// Moves into it what has come on a socket, and so much at most.
     pub(super) fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
-        let moved = system::splice(from, &self.ends().writes, most.min(BYTES - self.held))?;
+        let moved = system::splice(from, &self.ends().writes, most.min(PIECE_BYTES - self.held))?;
         self.held += moved;
         Ok(moved)
     }
@@ -70,6 +85,13 @@ impl Pipe {
         let moved = system::splice(&self.ends().reads, to, self.held)?;
         self.held -= moved;
         Ok(moved)
+    }
+
+    /// What is in it, for whoever cannot be sent it as it is.
+    pub(crate) fn read(mut self) -> io::Result<Bytes> {
+        let bytes = system::read(&self.ends().reads, self.held)?;
+        self.held -= bytes.len();
+        Ok(bytes.into())
     }
 }
 
@@ -82,19 +104,27 @@ impl Drop for Pipe {
 }
 
 impl Pipes {
+    fn may_open(&self) -> bool {
+        let is_refused = |at: Instant| at.elapsed() < REFUSED_FOR;
+        self.count.get() < PIPES_MAX && !self.refused.get().is_some_and(is_refused)
+    }
+
     fn open(&self) -> Option<Ends> {
-        if self.count.get() >= PIPES_MAX {
+        if !self.may_open() {
             return None;
         }
-        let opened = system::open()?;
-        self.count.set(self.count.get() + 1);
-        Some(opened)
+        let opened = system::open();
+        match opened {
+            Some(_) => self.count.set(self.count.get() + 1),
+            None => self.refused.set(Some(Instant::now())),
+        }
+        opened
     }
 
     /// Takes back what is empty. Of the rest nobody wants anything.
     fn put(&self, ends: Ends, is_empty: bool) {
         let mut spare = self.spare.borrow_mut();
-        if is_empty && spare.len() < SPARE_MAX {
+        if is_empty && spare.len() < SPARE_PIPES_MAX {
             spare.push(ends);
         } else {
             self.count.set(self.count.get() - 1);
@@ -109,17 +139,30 @@ mod system {
 
     use nix::errno::Errno;
     use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl};
-    use nix::unistd::pipe2;
+    use nix::unistd::{SysconfVar, pipe2, sysconf};
 
-    use super::{BYTES, Ends};
+    use super::{Ends, PAGES};
 
     /// None, where there are no descriptors left, or the user has as many pages in pipes as may be (pipe(7)).
     pub(super) fn open() -> Option<Ends> {
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok()??;
+        let bytes = i32::try_from(page).ok()?.checked_mul(i32::try_from(PAGES).ok()?)?;
         let (reads, writes) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok()?;
-        let bytes = i32::try_from(BYTES).expect("it is little");
         // A smaller one would take more calls than it saves.
         fcntl(&writes, FcntlArg::F_SETPIPE_SZ(bytes)).ok()?;
         Some(Ends { reads, writes })
+    }
+
+    pub(super) fn read(from: impl AsFd, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        let mut at = 0;
+        while at < count {
+            match nix::unistd::read(&from, &mut bytes[at..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => at += read,
+            }
+        }
+        Ok(bytes)
     }
 
     pub(super) fn splice(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> {
@@ -143,6 +186,10 @@ mod system {
         None
     }
 
+    pub(super) fn read(_from: impl AsFd, _count: usize) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(super) fn splice(_from: impl AsFd, _to: impl AsFd, _most: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -159,12 +206,16 @@ mod tests {
         assert!(Pipe::take().is_none());
         drop(all);
         let count = || PIPES.with(|pipes| (pipes.spare.borrow().len(), pipes.count.get()));
-        assert_eq!(count(), (SPARE_MAX, SPARE_MAX), "and keeps few that nobody uses");
+        assert_eq!(count(), (SPARE_PIPES_MAX, SPARE_PIPES_MAX), "and keeps few that nobody uses");
         let mut pipe = Pipe::take().unwrap();
         let (hears, mut says) = io::pipe().unwrap();
         io::Write::write_all(&mut says, b"piece").unwrap();
         assert_eq!((pipe.fill(&hears, 3).unwrap(), pipe.held()), (3, 3));
         drop(pipe);
-        assert_eq!(count(), (SPARE_MAX - 1, SPARE_MAX - 1), "what is in it goes with it");
+        assert_eq!(
+            count(),
+            (SPARE_PIPES_MAX - 1, SPARE_PIPES_MAX - 1),
+            "what is in it goes with it"
+        );
     }
 }

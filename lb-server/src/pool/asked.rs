@@ -67,9 +67,12 @@ impl Connection {
     }
 
     /// The same in a pipe. `None`: it has to be read.
-    pub(crate) fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<Pipe, Broken>>> {
+    pub(crate) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<Pipe, Broken>>> {
         let Speaker::Http1(idle) = &mut self.speaker else { return None };
-        Some(idle.line.poll_pour(cx)?.map_err(|_| Broken::Backend))
+        Some(idle.line.poll_splice(cx)?.map_err(|_| Broken::Backend))
     }
 
     /// What it comes to that it failed: to `alone`, or to `shared` if it did so with a connection that others
@@ -199,8 +202,8 @@ mod tests {
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         let fields = Cow::Owned(HeaderMap::new());
         let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-        let (uri, added, herald, is_poured) = (&uri, None, None, false);
-        let asked = Asked { method: &method, uri, fields, added, herald, patience, is_poured };
+        let (uri, added, herald, may_splice) = (&uri, None, None, false);
+        let asked = Asked { method: &method, uri, fields, added, herald, patience, may_splice };
         let says = async {
             far.read_exact(&mut [0; 4]).await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -77,7 +77,7 @@ fn accepting_pauses_when_there_are_no_descriptors_left() {
     let mut process = Process::run(&mut command);
     let said = process.says("warning: 60 open files are too few for connections_max = 10000");
     let workers = std::thread::available_parallelism().unwrap().get();
-    let needed = format!("LimitNOFILE={}", 2 * 10_000 + 256 + 512 * workers);
+    let needed = format!("LimitNOFILE={}", 2 * 10_000 + 256 + 128 * workers);
     assert!(said.contains(&needed), "{said}");
     let proxy = process.addr("listening at http://");
     let admin = process.addr("admin at http://");

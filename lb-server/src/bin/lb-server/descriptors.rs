@@ -1,7 +1,7 @@
 //! How many files and sockets the process may have open.
 
 use lb_config::Config;
-use lb_server::platform::PIPES_MAX;
+use lb_server::platform::{PIPES_MAX, SPARE_PIPES_MAX};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::process::cores;
@@ -35,13 +35,16 @@ pub(crate) fn raise() -> Option<u64> {
 /// Warns if `limit` is less than what the configuration lets clients ask for.
 pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
     let connections = config.server.connections_max as u64;
-    let workers = config.server.workers.unwrap_or_else(cores) as u64;
-    let pipes = if config.server.splice { 2 * PIPES_MAX as u64 * workers } else { 0 };
-    let others = OTHERS + pipes;
-    // Each client may have a request at a backend.
-    let needed = connections.saturating_mul(2).saturating_add(others);
+    let splices = config.server.splice && cfg!(any(target_os = "linux", target_os = "android"));
+    let workers = if splices { config.server.workers.unwrap_or_else(cores) as u64 } else { 0 };
+    let (most, spare) = (PIPES_MAX as u64 * workers, SPARE_PIPES_MAX as u64 * workers);
+    // Each client may have a request at a backend, and a piece of its answer in a pipe.
+    let pipes = 2 * most.min(connections.saturating_add(spare));
+    let needed = connections.saturating_mul(2).saturating_add(OTHERS + pipes);
     let Some(limit) = limit.filter(|limit| *limit < needed) else { return };
-    let fit = (limit.saturating_sub(others) / 2).max(1);
+    let left = limit.saturating_sub(OTHERS);
+    let (all, each) = (left.saturating_sub(2 * most) / 2, left.saturating_sub(2 * spare) / 4);
+    let fit = all.max(each).max(1);
     say(&format!(
         "lb-server: warning: {limit} open files are too few for connections_max = {connections}, \
          which may need {needed}: accepting will pause when they run out; raise the limit \

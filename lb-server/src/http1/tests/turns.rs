@@ -77,8 +77,8 @@ async fn told(said: &str) -> (Result<u16, Failure>, usize) {
     let (method, uri) = (Method::GET, Uri::from_static("/"));
     let fields = Cow::Owned(HeaderMap::new());
     let patience = Patience { idle: Duration::ZERO, until: Instant::now() };
-    let (uri, added, herald, is_poured) = (&uri, None, None, false);
-    let asked = Asked { method: &method, uri, fields, added, herald, patience, is_poured };
+    let (uri, added, herald, may_splice) = (&uri, None, None, false);
+    let asked = Asked { method: &method, uri, fields, added, herald, patience, may_splice };
     let says = async {
         far.read_exact(&mut [0; 4]).await.unwrap();
         far.write_all(said.as_bytes()).await.unwrap();

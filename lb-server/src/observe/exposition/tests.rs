@@ -58,6 +58,7 @@ fn every_metric_has_a_type_and_somewhere_a_value() {
         lb_accept_failures counter
         lb_listen_failures counter
         lb_accept_pauses counter
+        lb_spliced_bytes counter
         lb_connections_refused counter
         lb_connections_flooded counter
         lb_admin_waits counter

@@ -14,6 +14,10 @@ use crate::platform::{Io, Pipe};
 
 /// Bytes that have to be left of a body: of fewer, copies cost less than calls.
 const LEFT_MIN: u64 = 32 * 1024;
+/// Bytes that came at once of which copies cost less than calls, and how often in a row that shows that they will be:
+/// whoever is on a slow way is read from, as ever.
+const LITTLE: usize = 16 * 1024;
+const LITTLE_MAX: u8 = 2;
 /// What comes with a head at most, if little is read with it.
 const FIRST_MAX: u64 = piece::HEAD_BYTES as u64;
 
@@ -31,16 +35,16 @@ impl Http1 {
     /// Reads what comes with a head.
     pub(super) fn poll_read_head(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let io = &mut **self.line.io.borrow_mut();
-        match self.is_poured && self.reads_little {
+        match self.may_splice && self.reads_little && Pipe::can_be_had() {
             true => piece::poll_read_head(io, cx),
             false => self.reader.poll_read(io, cx),
         }
     }
 
     /// Moves the next of the answer's body into a pipe. `None`: it has to be read.
-    pub(crate) fn poll_pour(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<Pipe>>> {
+    pub(crate) fn poll_splice(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<Pipe>>> {
         let Body::Length(left) = &mut self.body else { return None };
-        if !self.is_poured || *left < LEFT_MIN || !self.ahead.is_empty() || self.broken.is_some() {
+        if !self.may_splice || *left < LEFT_MIN || !self.ahead.is_empty() || self.broken.is_some() {
             return None;
         }
         let mut pipe = Pipe::take()?;
@@ -49,6 +53,8 @@ impl Http1 {
         let error = match moved {
             Poll::Ready(Ok(moved @ 1..)) => {
                 *left -= moved as u64;
+                self.little = if moved < LITTLE { self.little + 1 } else { 0 };
+                self.may_splice = self.little < LITTLE_MAX;
                 if *left == 0 {
                     self.body = Body::Ended;
                 }
@@ -56,7 +62,7 @@ impl Http1 {
             }
             Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof.into(),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                self.is_poured = false;
+                self.may_splice = false;
                 return None;
             }
             Poll::Ready(Err(error)) => error,
