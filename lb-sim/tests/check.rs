@@ -204,9 +204,29 @@ fn what_makes_no_sense_is_said_so() {
     );
     let (_, complaint, _) = said(&check("no-checks", "", &["--case", "a false alarm"]));
     assert!(complaint.contains("there are no health checks"), "{complaint}");
+    let tcp = "[service.health]\nenabled = true\ntype = \"tcp\"";
+    let (_, complaint, _) = said(&check("tcp-checks", tcp, &["--case", "a false alarm"]));
+    assert!(complaint.contains("checks by TCP look at no answer"), "{complaint}");
     let (_, complaint, code) = said(&check("unknown", "polcy = 1", &[]));
     assert_eq!(code, Some(1));
     assert!(complaint.contains("unknown key polcy"), "{complaint}");
+}
+
+#[test]
+fn checks_that_take_out_who_has_more_to_do_are_told_of() {
+    let checks = |more| {
+        format!(
+            "{more}[service.health]\nenabled = true\ninterval = \"1s\"\ntimeout = \"200ms\"\nfall = 2\n\
+             [service.breaker]\nenabled = false\n"
+        )
+    };
+    let hasty = ["--case", "ten times the load"];
+    let (table, complaint, _) = said(&check("hasty", &checks(""), &hasty));
+    let told = "checks take out who has more to do than before";
+    assert!(table.contains(told), "{table}{complaint}");
+    let open = checks("when_all_unfit = \"fail-open\"\n");
+    let (table, _, _) = said(&check("hasty-open", &open, &hasty));
+    assert!(!table.contains(told), "{table}");
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub fn advice(service: &ServiceConfig, cases: &[(Case, Outlook)]) -> Vec<Finding
             seen.turns_away(),
             seen.adapts_too_low(),
             seen.gives_up_on_all(),
+            seen.doubts_who_is_left(),
         ];
         let known = said.iter().any(Option::is_some);
         let unknown = (!known).then(|| seen.is_past_help()).flatten();
@@ -289,9 +290,7 @@ impl Seen<'_> {
 
     fn gives_up_on_all(&self) -> Option<Said> {
         let errors = self.outlook.error_ratio;
-        let ways = [WhenAllUnfit::FailFast, WhenAllUnfit::AskAnswering];
-        let opens = ways.contains(&self.service.when_all_unfit);
-        let opens = opens && self.outlook.opens;
+        let opens = GIVES_UP.contains(&self.service.when_all_unfit) && self.outlook.opens;
         let worse = self.case.name == "retry storm" && opens && errors > STORM;
         let what = || {
             let (storm, errors) = (STORM * 100.0, errors * 100.0);
@@ -303,6 +302,25 @@ impl Seen<'_> {
         let remedy = "let the service have when_all_unfit = \"fail-open\", and bound what runs at \
                       once by [service.limits], or clients that ask again keep it down";
         worse.then(|| (what(), remedy))
+    }
+
+    /// Who is left has more to do, and answers checks too late.
+    fn doubts_who_is_left(&self) -> Option<Said> {
+        let told = self.outlook.rejected.iter().filter(|(why, _)| !LIMITED.contains(*why));
+        let nobody = self.outlook.rejected.get(NOBODY).copied().unwrap_or_default();
+        let is_that = 2 * nobody > told.map(|(_, count)| *count).sum();
+        let closes = GIVES_UP.contains(&self.service.when_all_unfit);
+        let is_trouble = self.case.trouble.is_some() && self.has_sound();
+        let many = self.outlook.error_ratio > MANY_ERRORS && is_trouble;
+        let what = || {
+            let percent = self.percent();
+            format!(
+                "{percent:.1} % of the requests fail: checks take out who has more to do than before"
+            )
+        };
+        let remedy = "let [service.health] have a timeout of several times the slowest good answer, or \
+                      the service when_all_unfit = \"fail-open\"";
+        (many && is_that && closes && self.service.probe.is_some()).then(|| (what(), remedy))
     }
 
     /// Answers that take now long and now short look to an adaptive limit as if somebody were slow.
@@ -331,6 +349,8 @@ impl Seen<'_> {
     }
 }
 
+/// Who has nobody left to ask, or not enough, answers 503.
+const GIVES_UP: [WhenAllUnfit; 2] = [WhenAllUnfit::FailFast, WhenAllUnfit::AskAnswering];
 /// The reason of those who find that nobody may be asked.
 const NOBODY: &str = "no_fit_backend";
 /// Reasons that come with 429, which is no error.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_config::Config;
-use lb_core::config::{PoolConfig, WEIGHT_MAX};
+use lb_core::config::{PoolConfig, ProbeKind, WEIGHT_MAX};
 
 use crate::model;
 use crate::roster::Roster;
@@ -313,16 +313,18 @@ impl Making<'_> {
     fn lies(&mut self) {
         let at = self.asked;
         let says = |whom| FaultKind::Status { code: 500, rate: 1.0, whom };
-        let is_checked =
-            self.stage.scenario.config.services[self.stage.service].core.probe.is_some();
-        if !is_checked {
+        let service = &self.stage.scenario.config.services[self.stage.service].core;
+        let Some(kind) = service.probe.as_ref().map(|probe| probe.kind.clone()) else {
             self.skip("checks are blind", "there are no health checks");
             self.skip("a false alarm", "there are no health checks");
             return;
-        }
+        };
         self.add("checks are blind", "A backend fails requests, and no check.", |it| {
             it.faults.push(fault(at, says(Whom::Requests)));
         });
+        if kind == ProbeKind::Tcp {
+            return self.skip("a false alarm", "checks by TCP look at no answer");
+        }
         self.add("a false alarm", "A backend fails checks, and no request.", |it| {
             it.faults.push(fault(at, says(Whom::Checks)));
         });

@@ -44,10 +44,13 @@ pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
     let Some(limit) = limit.filter(|limit| *limit < needed) else { return };
     let left = limit.saturating_sub(OTHERS);
     let (all, each) = (left.saturating_sub(2 * most) / 2, left.saturating_sub(2 * spare) / 4);
-    let fit = all.max(each).max(1);
+    let or = match all.max(each) {
+        0 => String::new(),
+        fit => format!(" or set connections_max = {fit}"),
+    };
     say(&format!(
         "lb-server: warning: {limit} open files are too few for connections_max = {connections}, \
          which may need {needed}: accepting will pause when they run out; raise the limit \
-         (ulimit -Hn {needed}, or LimitNOFILE={needed} for systemd) or set connections_max = {fit}"
+         (ulimit -Hn {needed}, or LimitNOFILE={needed} for systemd){or}"
     ));
 }
