@@ -5,11 +5,9 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Backend, Client, Nobody, Proxy, Request, Script, read_head, run, until};
-
-fn noise(size: u32) -> Vec<u8> {
-    (0..size).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-}
+use crate::support::{
+    Backend, Client, Nobody, Proxy, Request, Script, noise, read_head, run, until,
+};
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::new();

@@ -8,15 +8,11 @@ use lb_core::BreakerState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::{Backend, Client, Proxy, Script, read_head, run, until};
+use crate::support::{Backend, Client, Proxy, Script, noise, read_head, run, until};
 
 const ASK: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 /// From too little to be worth it up to several pipes full.
 const SIZES: [u32; 9] = [1, 16_000, 17_000, 49_151, 49_152, 100_000, 262_144, 3_000_000, 70_000];
-
-fn noise(size: u32) -> Vec<u8> {
-    (0..size).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-}
 
 /// An answer with this body.
 fn answer(body: &[u8]) -> Vec<u8> {

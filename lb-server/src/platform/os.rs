@@ -28,7 +28,7 @@ use self::inheritance::Inheritance;
 use self::sockets::{Held, Sockets};
 use super::dns::Stub;
 use super::resolve::Resolve;
-use super::{Accepted, Address, Io, Listen, Local, Pipe, Place, Platform, Tcp};
+use super::{Accepted, Address, Io, Listen, Local, PIPES_MAX, Pipe, Place, Platform, Tcp};
 
 /// The operating system.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
 macro_rules! spliced {
     () => {
         fn splices_in(&self) -> bool {
-            cfg!(any(target_os = "linux", target_os = "android"))
+            PIPES_MAX > 0
         }
 
         fn splices_out(&self) -> bool {

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 const PIECE_BYTES: usize = 256 * 1024;
 /// Pages that a pipe has room for. A piece takes one for each part of it that came by itself, however small.
 const PAGES: usize = 64;
-/// Pipes that a worker may have, each of two descriptors. A piece lies in one for as long as its client takes.
-pub const PIPES_MAX: usize = 64;
+/// Pipes that a worker may have, each of two descriptors. A piece lies in one for as long as its client takes. Other
+/// systems than Linux have none that would do.
+pub const PIPES_MAX: usize =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 64 } else { 0 };
 /// Of these, that it keeps while nobody uses them.
 pub const SPARE_PIPES_MAX: usize = 16;
 /// How long nobody asks for a pipe after there was none to be had.

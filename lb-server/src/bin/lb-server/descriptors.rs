@@ -35,8 +35,8 @@ pub(crate) fn raise() -> Option<u64> {
 /// Warns if `limit` is less than what the configuration lets clients ask for.
 pub(crate) fn warn_if_few(limit: Option<u64>, config: &Config) {
     let connections = config.server.connections_max as u64;
-    let splices = config.server.splice && cfg!(any(target_os = "linux", target_os = "android"));
-    let workers = if splices { config.server.workers.unwrap_or_else(cores) as u64 } else { 0 };
+    let workers =
+        if config.server.splice { config.server.workers.unwrap_or_else(cores) as u64 } else { 0 };
     let (most, spare) = (PIPES_MAX as u64 * workers, SPARE_PIPES_MAX as u64 * workers);
     // Each client may have a request at a backend, and a piece of its answer in a pipe.
     let pipes = 2 * most.min(connections.saturating_add(spare));
