@@ -45,6 +45,22 @@ impl Fitness {
         self.words.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 
+    /// The fit place that has `nth` of them before it.
+    pub(crate) fn nth(&self, mut nth: usize) -> Option<usize> {
+        for (index, word) in self.words.iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            let here = bits.count_ones() as usize;
+            if nth < here {
+                for _ in 0..nth {
+                    bits &= bits - 1;
+                }
+                return Some(index * BITS + bits.trailing_zeros() as usize);
+            }
+            nth -= here;
+        }
+        None
+    }
+
     /// Leaves `place` out until `due`.
     pub(crate) fn rest(&self, place: usize, due: Time) {
         // First the bit, then the time: a sweep between the two leaves the time behind for the
@@ -164,6 +180,8 @@ mod tests {
                 let fitness = Fitness::all(count);
                 (0..count).step_by(step).for_each(|place| fitness.rest(place, NEVER));
                 assert_eq!(walked(&fitness), fit(&fitness), "all but every {step} of {count}");
+                let counted: Vec<usize> = (0..count).map_while(|nth| fitness.nth(nth)).collect();
+                assert_eq!(counted, fit(&fitness), "all but every {step} of {count}");
                 for from in 0..=count {
                     let expected = fit(&fitness).into_iter().find(|place| *place >= from);
                     assert_eq!(fitness.first_from(from, |_| true), expected);

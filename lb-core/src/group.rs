@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::backend::{Backend, Member, Rules};
-use crate::balance::{Balancer, Candidates, Draw, Drawn, How};
+use crate::balance::{Balancer, Candidates, Draw, Drawn, How, walk};
 use crate::breaker::Declined;
 use crate::event::{BackendId, Observe};
 use crate::fitness::{Fitness, REST_MAX};
@@ -251,6 +251,11 @@ impl Fit<'_> {
         let place = self.group.places[nth];
         self.tried.contains(place) || self.declined.contains(place)
     }
+
+    /// Whether all that are fit may be chosen, as is so for nearly every first attempt.
+    const fn leaves_out_none(&self) -> bool {
+        self.tried.is_empty() && self.declined.is_empty()
+    }
 }
 
 impl Candidates for Fit<'_> {
@@ -264,6 +269,14 @@ impl Candidates for Fit<'_> {
 
     fn first_from(&self, from: usize) -> Option<usize> {
         self.group.fitness.first_from(from, |place| !self.leaves_out(place))
+    }
+
+    fn count(&self) -> usize {
+        if self.leaves_out_none() { self.group.fitness.fit_count() } else { walk(self).count() }
+    }
+
+    fn nth(&self, nth: usize) -> Option<usize> {
+        if self.leaves_out_none() { self.group.fitness.nth(nth) } else { walk(self).nth(nth) }
     }
 
     fn backend(&self, place: usize) -> &Backend {

@@ -123,14 +123,12 @@ pub(crate) struct Modulo;
 
 impl Modulo {
     pub(crate) fn choose(among: &impl Candidates, draw: &mut Draw<'_>) -> Option<Drawn> {
-        let candidates =
-            || core::iter::successors(among.first_from(0), |place| among.first_from(place + 1));
-        let count = candidates().count() as u64;
+        let count = among.count() as u64;
         let key = draw.key.unwrap_or_else(|| draw.rng.next_u64());
         let nth = usize::try_from(key.checked_rem(count)?).expect("below a count of places");
         let how = if draw.key.is_some() { How::Key } else { How::Weight };
-        // Another thread may change who is admitted between the two walks: then the first will do.
-        let place = candidates().nth(nth).or_else(|| among.first_from(0))?;
+        // Another thread may change who is admitted between the two looks: then the first will do.
+        let place = among.nth(nth).or_else(|| among.first_from(0))?;
         Some(Drawn { place, how })
     }
 }

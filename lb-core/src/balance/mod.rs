@@ -138,10 +138,23 @@ pub(crate) trait Candidates {
     fn is_fit(&self, place: usize) -> bool;
     /// The first place in `from..` that may be chosen.
     fn first_from(&self, from: usize) -> Option<usize>;
+    /// How many may be chosen.
+    fn count(&self) -> usize {
+        walk(self).count()
+    }
+    /// The one of those that may be chosen that has `nth` of them before it.
+    fn nth(&self, nth: usize) -> Option<usize> {
+        walk(self).nth(nth)
+    }
     /// The backend there.
     fn backend(&self, place: usize) -> &Backend;
     /// Attempts in flight at all backends of the service, where a policy asks for it.
     fn in_flight_of_all(&self) -> u32;
+}
+
+/// All that may be chosen, in order.
+pub(crate) fn walk<C: Candidates + ?Sized>(among: &C) -> impl Iterator<Item = usize> + '_ {
+    core::iter::successors(among.first_from(0), |place| among.first_from(place + 1))
 }
 
 /// What a choice is made for, and by.

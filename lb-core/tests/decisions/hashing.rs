@@ -129,6 +129,28 @@ fn modulo_moves_nearly_everybody() {
     assert!((ratio - 0.503).abs() < 0.02, "{ratio}");
 }
 
+/// With one that is unfit, a pool is to modulo what it would be without it.
+#[test]
+fn modulo_counts_only_those_that_are_fit() {
+    for policy in [Policy::JavaHashModulo, Policy::Sha256Modulo, Policy::Hash31Modulo] {
+        for gone in [0, 63, 64, 100, 129] {
+            let rest: Vec<(u32, u32)> = many(130).into_iter().filter(|it| it.0 != gone).collect();
+            let without = service(&of(policy, &rest));
+            let all = service(&of(policy, &many(130)));
+            let its_name = format!("http://backend-{gone}");
+            let its_client = (0..10_000).find(|client| name(&all, *client) == its_name);
+            let its_client = its_client.expect("a hundredth of the clients belong to it");
+            let failing = ask_from(&all, ip(its_client), 0, &Unobserved);
+            drop(failing.finish(Outcome::Failed(Failure::Reset), Body::Intact, secs(1)));
+            // Its breaker is asked by the next one that would go there: from then on nobody counts it.
+            assert_eq!(name(&all, its_client), name(&without, its_client), "{policy:?}");
+            for client in 0..200 {
+                assert_eq!(name(&all, client), name(&without, client), "{policy:?} without {gone}");
+            }
+        }
+    }
+}
+
 /// compat/aiostreams.md §3: hash modulo 3 and, with the last one gone, modulo 2.
 #[test]
 fn modulo_chooses_as_aiostreams_does() {
