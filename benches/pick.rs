@@ -27,7 +27,6 @@ const POLICIES: [(&str, Policy); 11] = [
     ("prequal", Policy::Prequal),
     ("fastest", Policy::Fastest),
     ("performance", Policy::Performance),
-    // This one looks at each backend.
     ("least_request_exact", Policy::LeastRequestExact),
 ];
 /// Policies that go by what each backend has shown.

@@ -283,6 +283,11 @@ http://:{http_port} {
 %tls }
 """
 
+BARE = """
+127.0.0.1:{http_port}
+{upstream}
+"""
+
 PINGORA = """
 http=127.0.0.1:{http_port}
 %tls tls=127.0.0.1:{tls_port}
@@ -423,6 +428,8 @@ CONTESTANTS: List[Contestant] = [
                env={"GOMAXPROCS": "{threads}", "HOME": "{dir}", "XDG_DATA_HOME": "{dir}", "XDG_CONFIG_HOME": "{dir}"}),
     Contestant("pingora", "{bin} {config}", PINGORA, "pingora.conf", ("h1", "tls", "h2", "pool"),
                ("$PINGORA_BIN", "pingora-lb/target/release/pingora-lb")),
+    Contestant("bare", "{bin} {config} {threads}", BARE, "bare.conf", ("pool",),
+               ("bare-relay/target/release/bare-relay",), note="one read and one write a way, no HTTP: what kept connections cost the kernel"),
     Contestant("sozu", "{bin} start -c {config}", SOZU, "sozu.toml", FULL, ("tools/bin/sozu", "sozu")),
     Contestant("varnish", "{bin} -F -j none -f {config} -a 127.0.0.1:{http_port} -n {dir}/vd -s malloc,128m "
                "-p thread_pools={threads}", VARNISH, "default.vcl", ("cache",), ("varnishd", "/usr/sbin/varnishd"),

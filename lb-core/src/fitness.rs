@@ -176,6 +176,8 @@ mod tests {
     #[test]
     fn a_walk_visits_every_fit_place_once_and_no_other() {
         for count in COUNTS {
+            let all = Fitness::all(count);
+            assert!((0..=count).all(|nth| all.nth(nth) == (nth < count).then_some(nth)), "{count}");
             for step in 1..=5 {
                 let fitness = Fitness::all(count);
                 (0..count).step_by(step).for_each(|place| fitness.rest(place, NEVER));

@@ -69,7 +69,7 @@ fn collect(dir: &Path, prefix: &str, found: &mut Vec<File>) {
             || (prefix == "fuzz/"
                 && ["artifacts", "corpus", "coverage", "target"].contains(&&*name))
             || (prefix == "benches/proxy/" && ["tools", "venv"].contains(&&*name))
-            || (prefix == "benches/proxy/pingora-lb/" && name == "target");
+            || (prefix.starts_with("benches/proxy/") && name == "target");
         if !is_ours || is_built {
             continue;
         }

@@ -139,7 +139,7 @@ fn modulo_counts_only_those_that_are_fit() {
             let all = service(&of(policy, &many(130)));
             let its_name = format!("http://backend-{gone}");
             let its_client = (0..10_000).find(|client| name(&all, *client) == its_name);
-            let its_client = its_client.expect("a hundredth of the clients belong to it");
+            let its_client = its_client.expect("one in 130 clients belongs to it");
             let failing = ask_from(&all, ip(its_client), 0, &Unobserved);
             drop(failing.finish(Outcome::Failed(Failure::Reset), Body::Intact, secs(1)));
             // Its breaker is asked by the next one that would go there: from then on nobody counts it.

@@ -110,19 +110,25 @@ fn a_row_of_unfit_backends_does_not_burden_its_neighbour() {
     assert!(*most <= 18, "ten each were expected, {most} came: {counts:?}");
 }
 
-/// In a large pool it throws a die for them and looks at no other: the shares are the same.
+/// In a large pool a die is thrown for them, in a small one all are looked at: the shares are the same.
 #[test]
 fn exact_least_request_shares_among_the_idle_of_the_highest_weight_alike() {
-    let weights: Vec<u32> = (0..128).map(|place| 1 + place % 2).collect();
-    let service = service(&config(Policy::LeastRequestExact, &[&weights]));
-    // Of 64 heavy ones 24 are busy, and those that stay idle do not lie evenly.
-    let busy: Vec<Attempt<'_>> =
-        (0..24).map(|id| attempt(start(&service, (1 << 40) + id, Time::ZERO))).collect();
-    let taken: Vec<usize> = busy.iter().map(place).collect();
-    let shares: Vec<u32> =
-        (0..128).map(|at| u32::from(at % 2 == 1 && !taken.contains(&at))).collect();
-    assert_eq!(shares.iter().sum::<u32>(), 40, "nobody has two while others are idle: {taken:?}");
-    assert_within_four_deviations(&counts(&service, 40_000), &shares);
+    for (backends, busy) in [(6, 1), (128, 24), (128, 62)] {
+        let weights: Vec<u32> = (0..backends).map(|place| 1 + place % 2).collect();
+        let service = service(&config(Policy::LeastRequestExact, &[&weights]));
+        let busy: Vec<Attempt<'_>> =
+            (0..busy).map(|id| attempt(start(&service, (1 << 40) + id, Time::ZERO))).collect();
+        let taken: Vec<usize> = busy.iter().map(place).collect();
+        let idle = |(at, weight): (usize, &u32)| u32::from(*weight == 2 && !taken.contains(&at));
+        let shares: Vec<u32> = weights.iter().enumerate().map(idle).collect();
+        let left = weights.len() / 2 - busy.len();
+        assert_eq!(
+            shares.iter().sum::<u32>() as usize,
+            left,
+            "one has two, others none: {taken:?}"
+        );
+        assert_within_four_deviations(&counts(&service, 40_000), &shares);
+    }
 }
 
 /// Where first attempts go when one of `count` backends refuses every request without a breaker

@@ -43,7 +43,7 @@ pub const PAPERS: [Paper; 14] = [
         setup: "100 servers at 90 % load; the figures beside ours are of a simulation of its model that was \
                 made for this table, not the paper's. There is no policy of \
                 that name here: a proxy sees every request end, so `least-request-exact` knows who is idle without \
-                a queue of them, at the price of looking at all",
+                a queue of them, at the price of looking at all where few are",
     },
     Paper {
         key: "maglev",
